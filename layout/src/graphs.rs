@@ -1,0 +1,112 @@
+//! File and tensor names of the `plain` layout: that of the onnx-community deployments, which
+//! transformers.js and others read too.
+
+/// The folder of the graphs inside a deployment.
+pub const FOLDER: &str = "onnx";
+/// What a graph's file is called, after its [name](GraphFile::name) and dtype suffix.
+pub const EXTENSION: &str = ".onnx";
+/// What the file of a graph's big weights is called, after the graph's file name: `x.onnx` → `x.onnx_data`.
+pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
+
+/// The graphs of the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GraphFile {
+    /// Pixels to image features.
+    VisionEncoder,
+    /// Token ids to embeddings.
+    EmbedTokens,
+    /// BART's encoder over image features and prompt embeddings.
+    EncoderModel,
+    /// First decoder step: no past, gives all caches.
+    DecoderModel,
+    /// First and further decoder steps in one graph, chosen by `use_cache_branch`.
+    DecoderModelMerged,
+    /// Further decoder steps: takes all caches, gives the self-attention ones.
+    DecoderWithPastModel,
+}
+
+impl GraphFile {
+    /// All graphs.
+    pub const ALL: [GraphFile; 6] = [
+        GraphFile::VisionEncoder,
+        GraphFile::EmbedTokens,
+        GraphFile::EncoderModel,
+        GraphFile::DecoderModel,
+        GraphFile::DecoderModelMerged,
+        GraphFile::DecoderWithPastModel,
+    ];
+
+    /// File name without dtype suffix and extension.
+    pub const fn name(self) -> &'static str {
+        match self {
+            GraphFile::VisionEncoder => "vision_encoder",
+            GraphFile::EmbedTokens => "embed_tokens",
+            GraphFile::EncoderModel => "encoder_model",
+            GraphFile::DecoderModel => "decoder_model",
+            GraphFile::DecoderModelMerged => "decoder_model_merged",
+            GraphFile::DecoderWithPastModel => "decoder_with_past_model",
+        }
+    }
+}
+
+/// Vision encoder input, `[batch, 3, height, width]`.
+pub const PIXEL_VALUES: &str = "pixel_values";
+/// Vision encoder output, `[batch, image tokens, d_model]`.
+pub const IMAGE_FEATURES: &str = "image_features";
+/// Embedding input, int64 `[batch, sequence]`.
+pub const INPUT_IDS: &str = "input_ids";
+/// Embedding output; input of the encoder and the decoders, `[batch, sequence, d_model]`.
+pub const INPUTS_EMBEDS: &str = "inputs_embeds";
+/// Encoder input, int64 `[batch, sequence]`: 1 for what is to be attended to.
+pub const ATTENTION_MASK: &str = "attention_mask";
+/// Encoder output, `[batch, sequence, d_model]`.
+pub const LAST_HIDDEN_STATE: &str = "last_hidden_state";
+/// Decoder input, int64 `[batch, encoder sequence]`.
+pub const ENCODER_ATTENTION_MASK: &str = "encoder_attention_mask";
+/// Decoder input, `[batch, encoder sequence, d_model]`.
+pub const ENCODER_HIDDEN_STATES: &str = "encoder_hidden_states";
+/// Merged decoder's input, bool `[1]`: false in the first step.
+pub const USE_CACHE_BRANCH: &str = "use_cache_branch";
+/// Decoder output, `[batch, sequence, vocabulary]`.
+pub const LOGITS: &str = "logits";
+
+/// Whose keys and values a cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Attention {
+    /// The decoder's own (self-attention): grows with each step.
+    Decoder,
+    /// The encoder's (cross-attention): constant.
+    Encoder,
+}
+
+/// Key or value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyValue {
+    /// Key.
+    Key,
+    /// Value.
+    Value,
+}
+
+/// The part of a cache tensor's name after `past_key_values.` or `present.`.
+fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
+    let attention = match attention {
+        Attention::Decoder => "decoder",
+        Attention::Encoder => "encoder",
+    };
+    let kv = match kv {
+        KeyValue::Key => "key",
+        KeyValue::Value => "value",
+    };
+    format!("{layer}.{attention}.{kv}")
+}
+
+/// Decoder input, `[batch, heads, length, head size]`: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
+pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
+    format!("past_key_values.{}", cache(layer, attention, kv))
+}
+
+/// Decoder output, `[batch, heads, length, head size]`: `present.{layer}.{decoder,encoder}.{key,value}`.
+pub fn present(layer: usize, attention: Attention, kv: KeyValue) -> String {
+    format!("present.{}", cache(layer, attention, kv))
+}

@@ -1,0 +1,190 @@
+//! The one error type.
+
+use std::path::PathBuf;
+
+use florence2_layout::tasks::TaskKind;
+
+/// A boxed cause whose type is not part of this crate's interface.
+pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. Odd model text is not among it: what parses is returned, with the raw text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No ONNX Runtime library in any of the places where it is looked for.
+    #[error(
+        "ONNX Runtime was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set ORT_DYLIB_PATH to the \
+         library, or call `florence2::runtime::fetch` (the command line does so by itself).",
+        searched.iter().map(|place| format!("  - {place}")).collect::<Vec<_>>().join("\n")
+    )]
+    RuntimeNotFound {
+        /// The places, in the order in which they were tried, each with what was wrong there.
+        searched: Vec<String>,
+    },
+    /// A library was found (or named) but could not be loaded.
+    #[error("cannot load ONNX Runtime from {}: {reason}. It must be version 1.22 or later, for this machine.", path.display())]
+    RuntimeLoad {
+        /// The library.
+        path: PathBuf,
+        /// What the loader said.
+        reason: String,
+    },
+    /// ONNX Runtime could not be fetched.
+    #[error(
+        "cannot fetch ONNX Runtime: {reason}. Install it (`pip install onnxruntime`) or set ORT_DYLIB_PATH to the library."
+    )]
+    RuntimeFetch {
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// ONNX Runtime refused something.
+    #[error("ONNX Runtime failed while {context}")]
+    Ort {
+        /// What was being done.
+        context: String,
+        /// What it said.
+        source: ort::Error,
+    },
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not hold the JSON that its name promises.
+    #[error("{} is not valid: {source}. Fetch or export the model again.", path.display())]
+    Json {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Not a model, or not all of one.
+    #[error("{} is not a usable Florence-2 model: {reason}", path.display())]
+    InvalidBundle {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or wrong, and what to do.
+        reason: String,
+    },
+    /// A graph has not the inputs and outputs that its layout promises.
+    #[error("graph {graph} does not fit: {reason}")]
+    InvalidGraph {
+        /// The graph.
+        graph: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The tokenizer could not be read, or refused a text.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// What was being done.
+        reason: String,
+        /// What it said.
+        source: Option<Cause>,
+    },
+    /// A picture that is none, or is damaged, or is of a kind that cannot be read.
+    #[error("{}: cannot be read as a picture: {source}", name)]
+    ImageDecode {
+        /// The file, or what the picture was called.
+        name: String,
+        /// What the decoder said.
+        source: image::ImageError,
+    },
+    /// A picture that would need more memory than the limit allows.
+    #[error(
+        "{name}: {width}x{height} pixels are over the limit of {limit} pixels; raise `ImageLimits::max_pixels` if you trust it"
+    )]
+    ImageTooLarge {
+        /// The file, or what the picture was called.
+        name: String,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit, in pixels.
+        limit: u64,
+    },
+    /// A picture without pixels.
+    #[error("the picture is empty ({width}x{height} pixels)")]
+    ImageEmpty {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The task wants a text, and got none.
+    #[error("task {} needs a text: what to look for", task.spec().tag)]
+    TaskNeedsText {
+        /// The task.
+        task: TaskKind,
+    },
+    /// The task wants a region, and got none.
+    #[error("task {} needs a region: x1,y1,x2,y2", task.spec().tag)]
+    TaskNeedsRegion {
+        /// The task.
+        task: TaskKind,
+    },
+    /// The task takes no such input.
+    #[error("task {} takes no {input}", task.spec().tag)]
+    TaskTakesNo {
+        /// The task.
+        task: TaskKind,
+        /// `text` or `region`.
+        input: &'static str,
+    },
+    /// A region that is reversed, empty or not inside the image.
+    #[error(
+        "region {region} is {reason}; the image is {width}x{height} pixels, and a region is x1,y1,x2,y2 with x1 < x2 and y1 < y2"
+    )]
+    InvalidRegion {
+        /// The region as given.
+        region: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Image width in pixels.
+        width: u32,
+        /// Image height in pixels.
+        height: u32,
+    },
+    /// A setting that makes no sense, alone or beside the others.
+    #[error("{name}: {reason}")]
+    InvalidOption {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Image and prompt together are longer than the model's positions.
+    #[error("the prompt has {tokens} tokens with the image; this model takes at most {limit}. Shorten it.")]
+    PromptTooLong {
+        /// Image tokens and prompt tokens.
+        tokens: usize,
+        /// The model's positions.
+        limit: usize,
+    },
+    /// The work was called off by its caller.
+    #[error("cancelled")]
+    Cancelled,
+    /// The embedded checkpoint could not be exported.
+    #[cfg(feature = "demo")]
+    #[error(transparent)]
+    Export(#[from] florence2_export::Error),
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn ort(context: impl Into<String>) -> impl FnOnce(ort::Error) -> Error {
+        let context = context.into();
+        move |source| Error::Ort { context, source }
+    }
+}

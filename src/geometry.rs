@@ -1,0 +1,160 @@
+//! Boxes, quadrilaterals and polygons, in pixels and in location bins.
+
+use std::fmt;
+
+use florence2_layout::tokens::{LOCATION_BINS, location};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// An image's size in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageSize {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// A point, in pixels of the original image; (0, 0) is its upper left corner.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// To the right.
+    pub x: f32,
+    /// Downwards.
+    pub y: f32,
+}
+
+/// A box in pixels of the original image.
+///
+/// What a model answers is kept as it is: a box may be inverted (`x1 > x2`) if the model said so.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BoundingBox {
+    /// Left.
+    pub x1: f32,
+    /// Top.
+    pub y1: f32,
+    /// Right.
+    pub x2: f32,
+    /// Bottom.
+    pub y2: f32,
+}
+
+/// A box in location bins: left, top, right, bottom, each 0 to 999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LocationBox {
+    /// Left, top, right, bottom.
+    pub bins: [u32; 4],
+}
+
+/// Four corners, in the order in which the model gave them (clockwise from the upper left, as a rule).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quad {
+    /// The corners, in pixels.
+    pub points: [Point; 4],
+}
+
+/// A closed outline, in pixels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Polygon {
+    /// The corners, in order; the last is joined to the first.
+    pub points: Vec<Point>,
+}
+
+impl ImageSize {
+    /// A size of `width` × `height` pixels.
+    pub const fn new(width: u32, height: u32) -> Self {
+        Self { width, height }
+    }
+}
+
+impl BoundingBox {
+    /// The box between (`x1`, `y1`) and (`x2`, `y2`).
+    pub const fn new(x1: f32, y1: f32, x2: f32, y2: f32) -> Self {
+        Self { x1, y1, x2, y2 }
+    }
+
+    /// `[x1, y1, x2, y2]`.
+    pub const fn to_array(self) -> [f32; 4] {
+        [self.x1, self.y1, self.x2, self.y2]
+    }
+
+    /// The bins of a box, as `Florence2PostProcessor.quantize` has them: `floor(v / (size / 1000))`, held to 0..=999.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRegion`] if the box is empty, reversed, not finite, or reaches outside the image.
+    pub fn to_locations(self, size: ImageSize) -> Result<LocationBox> {
+        let invalid = |reason| Error::InvalidRegion {
+            region: self.to_string(),
+            reason,
+            width: size.width,
+            height: size.height,
+        };
+        if self.to_array().iter().any(|v| !v.is_finite()) {
+            return Err(invalid("not finite"));
+        }
+        if self.x1 >= self.x2 || self.y1 >= self.y2 {
+            return Err(invalid("empty or reversed"));
+        }
+        let (width, height) = (size.width as f32, size.height as f32);
+        if self.x1 < 0.0 || self.y1 < 0.0 || self.x2 > width || self.y2 > height {
+            return Err(invalid("outside the image"));
+        }
+        let bin = |v: f32, size: f32| {
+            let bins = LOCATION_BINS as f32;
+            (v / (size / bins)).floor().clamp(0.0, bins - 1.0) as u32
+        };
+        Ok(LocationBox {
+            bins: [
+                bin(self.x1, width),
+                bin(self.y1, height),
+                bin(self.x2, width),
+                bin(self.y2, height),
+            ],
+        })
+    }
+}
+
+impl fmt::Display for BoundingBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{},{}", self.x1, self.y1, self.x2, self.y2)
+    }
+}
+
+/// As in a prompt: `<loc_1><loc_2><loc_3><loc_4>`.
+impl fmt::Display for LocationBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bins.iter().try_for_each(|&bin| f.write_str(&location(bin)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: ImageSize = ImageSize::new(640, 480);
+
+    #[test]
+    fn regions_become_location_tokens() {
+        let region = BoundingBox::new(0.0, 0.0, 640.0, 240.0)
+            .to_locations(SIZE)
+            .unwrap();
+        assert_eq!(region.to_string(), "<loc_0><loc_0><loc_999><loc_500>");
+    }
+
+    #[test]
+    fn bad_regions_are_refused() {
+        for (region, reason) in [
+            (BoundingBox::new(10.0, 10.0, 5.0, 20.0), "empty or reversed"),
+            (BoundingBox::new(10.0, 20.0, 15.0, 20.0), "empty or reversed"),
+            (BoundingBox::new(-1.0, 0.0, 5.0, 5.0), "outside the image"),
+            (BoundingBox::new(0.0, 0.0, 5.0, 481.0), "outside the image"),
+            (BoundingBox::new(f32::NAN, 0.0, 5.0, 5.0), "not finite"),
+        ] {
+            match region.to_locations(SIZE) {
+                Err(Error::InvalidRegion { reason: found, .. }) => assert_eq!(found, reason),
+                other => panic!("{region}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Florence-2 on ONNX Runtime.
+#![warn(missing_docs)]
+
+mod error;
+pub mod generation;
+mod geometry;
+mod output;
+mod task;
+
+pub use error::{Cause, Error, Result};
+pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
+pub use output::{Detection, OcrRegion, Parsed, Segmentation};
+pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};

@@ -1,0 +1,162 @@
+//! What to ask of an image.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::geometry::{BoundingBox, ImageSize, LocationBox};
+pub use florence2_layout::tasks::{OutputKind, TASKS, TaskInput, TaskKind, TaskSpec};
+
+/// A region of an image, for the tasks that ask about one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Region {
+    /// In pixels of the image.
+    Pixels(BoundingBox),
+    /// In location bins, whatever the image's size.
+    Locations(LocationBox),
+}
+
+/// A task with its input.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Task {
+    /// `<CAPTION>`: a sentence about the image.
+    Caption,
+    /// `<DETAILED_CAPTION>`: a few sentences about the image.
+    DetailedCaption,
+    /// `<MORE_DETAILED_CAPTION>`: a paragraph about the image.
+    MoreDetailedCaption,
+    /// `<OCR>`: all text in the image.
+    Ocr,
+    /// `<OCR_WITH_REGION>`: all text in the image, with where it stands.
+    OcrWithRegion,
+    /// `<OD>`: objects, each with category and box.
+    ObjectDetection,
+    /// `<DENSE_REGION_CAPTION>`: objects, each with description and box.
+    DenseRegionCaption,
+    /// `<REGION_PROPOSAL>`: boxes of whatever stands out.
+    RegionProposal,
+    /// `<CAPTION_TO_PHRASE_GROUNDING>`: where the things are that this caption names.
+    CaptionToPhraseGrounding(String),
+    /// `<REFERRING_EXPRESSION_SEGMENTATION>`: the outline of what this expression refers to.
+    ReferringExpressionSegmentation(String),
+    /// `<REGION_TO_SEGMENTATION>`: the outline of what is in this region.
+    RegionToSegmentation(Region),
+    /// `<OPEN_VOCABULARY_DETECTION>`: where everything is that this phrase names.
+    OpenVocabularyDetection(String),
+    /// `<REGION_TO_CATEGORY>`: the category of what is in this region.
+    RegionToCategory(Region),
+    /// `<REGION_TO_DESCRIPTION>`: a description of what is in this region.
+    RegionToDescription(Region),
+    /// `<REGION_TO_OCR>`: the text in this region.
+    RegionToOcr(Region),
+    /// A prompt passed to the model as it is, for what fine-tunes were taught; answered as text.
+    Prompt(String),
+}
+
+impl Task {
+    /// The task of a kind, with its input if it takes one.
+    ///
+    /// # Errors
+    /// If the input is missing, empty, or not what the task takes.
+    pub fn new(kind: TaskKind, text: Option<&str>, region: Option<Region>) -> Result<Task> {
+        let input = kind.spec().input;
+        if text.is_some() && input != TaskInput::Text {
+            return Err(Error::TaskTakesNo {
+                task: kind,
+                input: "text",
+            });
+        }
+        if region.is_some() && input != TaskInput::Region {
+            return Err(Error::TaskTakesNo {
+                task: kind,
+                input: "region",
+            });
+        }
+        let text = || {
+            text.map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+                .ok_or(Error::TaskNeedsText { task: kind })
+        };
+        let region = || region.ok_or(Error::TaskNeedsRegion { task: kind });
+        Ok(match kind {
+            TaskKind::Caption => Task::Caption,
+            TaskKind::DetailedCaption => Task::DetailedCaption,
+            TaskKind::MoreDetailedCaption => Task::MoreDetailedCaption,
+            TaskKind::Ocr => Task::Ocr,
+            TaskKind::OcrWithRegion => Task::OcrWithRegion,
+            TaskKind::ObjectDetection => Task::ObjectDetection,
+            TaskKind::DenseRegionCaption => Task::DenseRegionCaption,
+            TaskKind::RegionProposal => Task::RegionProposal,
+            TaskKind::CaptionToPhraseGrounding => Task::CaptionToPhraseGrounding(text()?),
+            TaskKind::ReferringExpressionSegmentation => Task::ReferringExpressionSegmentation(text()?),
+            TaskKind::RegionToSegmentation => Task::RegionToSegmentation(region()?),
+            TaskKind::OpenVocabularyDetection => Task::OpenVocabularyDetection(text()?),
+            TaskKind::RegionToCategory => Task::RegionToCategory(region()?),
+            TaskKind::RegionToDescription => Task::RegionToDescription(region()?),
+            TaskKind::RegionToOcr => Task::RegionToOcr(region()?),
+        })
+    }
+
+    /// Which of the fifteen tasks this is; `None` for a free prompt.
+    pub fn kind(&self) -> Option<TaskKind> {
+        Some(match self {
+            Task::Caption => TaskKind::Caption,
+            Task::DetailedCaption => TaskKind::DetailedCaption,
+            Task::MoreDetailedCaption => TaskKind::MoreDetailedCaption,
+            Task::Ocr => TaskKind::Ocr,
+            Task::OcrWithRegion => TaskKind::OcrWithRegion,
+            Task::ObjectDetection => TaskKind::ObjectDetection,
+            Task::DenseRegionCaption => TaskKind::DenseRegionCaption,
+            Task::RegionProposal => TaskKind::RegionProposal,
+            Task::CaptionToPhraseGrounding(_) => TaskKind::CaptionToPhraseGrounding,
+            Task::ReferringExpressionSegmentation(_) => TaskKind::ReferringExpressionSegmentation,
+            Task::RegionToSegmentation(_) => TaskKind::RegionToSegmentation,
+            Task::OpenVocabularyDetection(_) => TaskKind::OpenVocabularyDetection,
+            Task::RegionToCategory(_) => TaskKind::RegionToCategory,
+            Task::RegionToDescription(_) => TaskKind::RegionToDescription,
+            Task::RegionToOcr(_) => TaskKind::RegionToOcr,
+            Task::Prompt(_) => return None,
+        })
+    }
+
+    /// How the answer is read.
+    pub fn output_kind(&self) -> OutputKind {
+        self.kind()
+            .map_or(OutputKind::PureText, |kind| kind.spec().output)
+    }
+
+    /// The task's tag (`<OD>`), or the free prompt itself: the key of a result in transformers' shape.
+    pub fn tag(&self) -> &str {
+        match self {
+            Task::Prompt(prompt) => prompt,
+            _ => self.kind().map_or("", |kind| kind.spec().tag),
+        }
+    }
+
+    /// The task's input as it stands in the prompt; empty if it takes none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRegion`] if the region is not inside the image.
+    pub fn input(&self, size: ImageSize) -> Result<String> {
+        Ok(match self {
+            Task::CaptionToPhraseGrounding(text)
+            | Task::ReferringExpressionSegmentation(text)
+            | Task::OpenVocabularyDetection(text) => text.trim().to_owned(),
+            Task::RegionToSegmentation(region)
+            | Task::RegionToCategory(region)
+            | Task::RegionToDescription(region)
+            | Task::RegionToOcr(region) => match region {
+                Region::Pixels(pixels) => pixels.to_locations(size)?.to_string(),
+                Region::Locations(locations) => locations.to_string(),
+            },
+            _ => String::new(),
+        })
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.tag())
+    }
+}
