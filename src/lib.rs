@@ -1,12 +1,15 @@
 //! Florence-2 on ONNX Runtime.
 #![warn(missing_docs)]
 
+mod cache;
 mod error;
 pub mod generation;
 mod geometry;
 mod output;
+pub mod runtime;
 mod task;
 
+pub use cache::cache_dir;
 pub use error::{Cause, Error, Result};
 pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
 pub use output::{Detection, OcrRegion, Parsed, Segmentation};

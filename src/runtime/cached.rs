@@ -1,0 +1,79 @@
+//! How fetched libraries lie in the cache: `onnxruntime/<version>-<os>-<arch>/<library>`, each beside a record of its
+//! size and SHA-256 that is written only when both were right.
+
+use std::env::consts::{ARCH, OS};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::library::{entries, libraries_in};
+
+/// The record beside a library.
+const RECORD: &str = "verified.json";
+
+/// What a library was when it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Record {
+    /// In bytes.
+    pub(super) size: u64,
+    /// In hexadecimal, lower case.
+    pub(super) sha256: String,
+}
+
+impl Record {
+    /// The record in a folder; `None` if there is none, or none that can be read.
+    pub(super) fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()
+    }
+
+    #[cfg(feature = "fetch-runtime")]
+    pub(super) fn write(&self, dir: &Path) -> std::io::Result<()> {
+        fs::write(dir.join(RECORD), serde_json::to_vec(self)?)
+    }
+}
+
+/// The folder of all fetched versions.
+pub(super) fn root(cache: &Path) -> PathBuf {
+    cache.join("onnxruntime")
+}
+
+/// The folder of one version, for the machine that this program is built for.
+#[cfg(feature = "fetch-runtime")]
+pub(super) fn version_dir(cache: &Path, version: &str) -> PathBuf {
+    root(cache).join(format!("{version}-{OS}-{ARCH}"))
+}
+
+/// The fetched libraries that are as long as they were when fetched, the highest version first; or why there are
+/// none.
+pub(super) fn libraries(cache: &Path) -> Result<Vec<PathBuf>, String> {
+    let root = root(cache);
+    let suffix = format!("-{OS}-{ARCH}");
+    let mut versions: Vec<(Vec<u32>, PathBuf)> = entries(&root)
+        .into_iter()
+        .filter_map(|dir| {
+            let version = dir.file_name()?.to_str()?.strip_suffix(&suffix)?;
+            let numbers = version
+                .split('.')
+                .map(|part| part.parse().ok())
+                .collect::<Option<_>>()?;
+            Some((numbers, dir))
+        })
+        .collect();
+    versions.sort_by(|a, b| b.0.cmp(&a.0));
+    if versions.is_empty() {
+        return Err(format!("no library in {}", root.display()));
+    }
+    let (mut whole, mut damaged) = (Vec::new(), Vec::new());
+    for (_, dir) in versions {
+        let size = Record::read(&dir).map(|record| record.size);
+        for library in libraries_in(&dir).unwrap_or_default() {
+            match fs::metadata(&library).ok().map(|file| file.len()) == size {
+                true => whole.push(library),
+                false => damaged.push(format!("{} is damaged; fetch it again", library.display())),
+            }
+        }
+    }
+    match whole.is_empty() {
+        true => Err(damaged.join("; ")),
+        false => Ok(whole),
+    }
+}

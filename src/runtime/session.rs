@@ -1,0 +1,152 @@
+//! Building a session from a graph.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+
+use super::device::Device;
+use super::environment::environment;
+use crate::error::{Error, Result};
+
+/// How a graph is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Threads within an operator; `None`: one per physical core.
+    pub intra_threads: Option<usize>,
+    /// Threads between operators; `None`: ONNX Runtime's choice. Only graphs with parallel branches that are run in
+    /// parallel use them.
+    pub inter_threads: Option<usize>,
+    /// Whether idle threads spin, for a shorter wait in exchange for a busy processor. It hurts where the processor
+    /// is shared.
+    pub spinning: bool,
+    /// How far the graph is rewritten at loading.
+    pub optimization_level: OptimizationLevel,
+    /// Optimizers to leave out, by ONNX Runtime's names for them (`SimplifiedLayerNormFusion`).
+    pub disabled_optimizers: Vec<String>,
+    /// Whether memory is laid out by the first run's sizes: faster where every run has the same shapes.
+    pub memory_pattern: bool,
+    /// The devices to use, the preferred one first; what none of them can do runs on the processor.
+    pub devices: Vec<Device>,
+    /// Write a profile of each operator, to a file with this prefix, when the session ends.
+    pub profiling: Option<PathBuf>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            intra_threads: None,
+            inter_threads: None,
+            spinning: true,
+            optimization_level: OptimizationLevel::All,
+            disabled_optimizers: Vec::new(),
+            memory_pattern: true,
+            devices: vec![Device::Cpu],
+            profiling: None,
+        }
+    }
+}
+
+/// How far ONNX Runtime rewrites a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OptimizationLevel {
+    /// Not at all.
+    Disabled,
+    /// Constants folded, what does nothing removed.
+    Basic,
+    /// Operators fused as well.
+    Extended,
+    /// Everything, memory layouts included.
+    #[default]
+    All,
+}
+
+/// Where a graph comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum GraphSource<'a> {
+    /// A file; weights in files beside it are found.
+    File(&'a Path),
+    /// The bytes of a graph that carries its weights, and what to call it in messages.
+    Bytes {
+        /// What to call it.
+        name: &'a str,
+        /// The ONNX model.
+        bytes: &'a [u8],
+    },
+}
+
+impl GraphSource<'_> {
+    /// What the graph is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            GraphSource::File(path) => path.display().to_string(),
+            GraphSource::Bytes { name, .. } => (*name).to_owned(),
+        }
+    }
+}
+
+/// Loads a graph, ready to run. ONNX Runtime is started with the default options if it is not running yet.
+///
+/// # Errors
+/// What [`init`](super::init) returns; [`Error::Io`] if the file cannot be read; [`Error::Ort`] if ONNX Runtime
+/// refuses the graph (damaged, cut short, of an unknown kind) or an option.
+pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<Session> {
+    if options.intra_threads == Some(0) || options.inter_threads == Some(0) {
+        return Err(Error::InvalidOption {
+            name: "threads",
+            reason: "must be 1 or more; leave it out for ONNX Runtime's choice".into(),
+        });
+    }
+    if let GraphSource::File(path) = graph {
+        // ONNX Runtime's own message for this depends on the platform.
+        std::fs::File::open(path).map_err(Error::io(path))?;
+    }
+    let context = || format!("loading graph {}", graph.name());
+    let mut builder = configured(environment()?, options).map_err(Error::ort(context()))?;
+    let session = match graph {
+        GraphSource::File(path) => builder.commit_from_file(path),
+        GraphSource::Bytes { bytes, .. } => builder.commit_from_memory(bytes),
+    };
+    session.map_err(Error::ort(context()))
+}
+
+fn configured(environment: &Environment, options: &SessionOptions) -> ort::Result<SessionBuilder> {
+    let providers: Vec<_> = options.devices.iter().map(|device| device.provider()).collect();
+    let mut builder = Session::builder(environment)?
+        // By itself ONNX Runtime would choose an accelerator where it knows one (CoreML on macOS).
+        .with_auto_device(AutoDevicePolicy::PreferCPU)?
+        // The devices are what the options say, not what an application's environment adds.
+        .with_no_environment_execution_providers()?
+        .with_execution_providers(providers)?
+        .with_optimization_level(options.optimization_level.into())?
+        .with_memory_pattern(options.memory_pattern)?
+        .with_intra_op_spinning(options.spinning)?
+        .with_inter_op_spinning(options.spinning)?;
+    if let Some(threads) = options.intra_threads {
+        builder = builder.with_intra_threads(threads)?;
+    }
+    if let Some(threads) = options.inter_threads {
+        builder = builder.with_inter_threads(threads)?;
+    }
+    if !options.disabled_optimizers.is_empty() {
+        builder = builder.with_disabled_optimizers(options.disabled_optimizers.join(";"))?;
+    }
+    if let Some(prefix) = &options.profiling {
+        builder = builder.with_profiling(prefix)?;
+    }
+    Ok(builder)
+}
+
+impl From<OptimizationLevel> for GraphOptimizationLevel {
+    fn from(level: OptimizationLevel) -> Self {
+        match level {
+            OptimizationLevel::Disabled => GraphOptimizationLevel::Disable,
+            OptimizationLevel::Basic => GraphOptimizationLevel::Level1,
+            OptimizationLevel::Extended => GraphOptimizationLevel::Level2,
+            OptimizationLevel::All => GraphOptimizationLevel::All,
+        }
+    }
+}
