@@ -1,0 +1,131 @@
+//! What a model folder holds: configuration files, tokenizer and graphs.
+
+mod layout;
+mod source;
+
+pub use layout::{DecoderGraphs, GraphLayout};
+pub(crate) use source::GraphBytes;
+pub use source::{BundleSource, Bytes};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
+const PROCESSOR_CONFIG: &str = "processor_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// A model's files, read but for the graphs' weights.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Where they come from.
+    pub source: BundleSource,
+    /// The graphs found.
+    pub layout: GraphLayout,
+    /// `config.json`.
+    pub config: Option<Value>,
+    /// `generation_config.json`.
+    pub generation_config: Option<Value>,
+    /// `preprocessor_config.json`, or the image processor's part of `processor_config.json`.
+    pub preprocessor_config: Option<Value>,
+    /// `processor_config.json`.
+    pub processor_config: Option<Value>,
+}
+
+impl Bundle {
+    /// Reads the configuration files and looks for the graphs.
+    ///
+    /// # Errors
+    /// If there is no such folder, a file cannot be read, or one is not the JSON it should be. What a model
+    /// needs and is not there is reported by [`Bundle::check`].
+    pub fn open(source: BundleSource) -> Result<Self> {
+        if let BundleSource::Folder(folder) = &source {
+            std::fs::read_dir(folder).map_err(Error::io(folder))?;
+        }
+        let processor_config = source.read_json(PROCESSOR_CONFIG)?;
+        let preprocessor_config = match source.read_json(PREPROCESSOR_CONFIG)? {
+            Some(config) => Some(config),
+            None => processor_config.as_ref().and_then(|config| config.get("image_processor")).cloned(),
+        };
+        Ok(Self {
+            layout: GraphLayout::find(&source),
+            config: source.read_json(CONFIG)?,
+            generation_config: source.read_json(GENERATION_CONFIG)?,
+            preprocessor_config,
+            processor_config,
+            source,
+        })
+    }
+
+    /// What is missing for a whole model, in words; empty if nothing is.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = self.layout.missing();
+        if self.config.is_none() {
+            missing.push(CONFIG.into());
+        }
+        let has = |file: &str| matches!(self.source.read(file), Ok(Some(_)));
+        if !has(TOKENIZER) && !(has(VOCABULARY) && has(MERGES)) {
+            missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));
+        }
+        missing
+    }
+
+    /// Checks that a whole model is there.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBundle`] naming all that is missing.
+    pub fn check(&self) -> Result<()> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let advice = if self.has_checkpoint() && self.layout.files.is_empty() {
+            "It holds a checkpoint, not graphs: export it first (`florence2 export CHECKPOINT --out DIR`)."
+        } else {
+            "Fetch or export the model again."
+        };
+        Err(Error::InvalidBundle {
+            path: self.source.path(""),
+            reason: format!("missing: {}. {advice}", missing.join(", ")),
+        })
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if it cannot be read, [`Error::InvalidBundle`] if there is none.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        if let Some(json) = self.source.read(TOKENIZER)? {
+            return Tokenizer::from_bytes(&json);
+        }
+        let (vocabulary, merges) = (self.source.path(VOCABULARY), self.source.path(MERGES));
+        if vocabulary.is_file() && merges.is_file() {
+            return Tokenizer::from_vocab_and_merges(&vocabulary, &merges);
+        }
+        Err(Error::InvalidBundle {
+            path: self.source.path(""),
+            reason: format!("{TOKENIZER} is missing. Fetch or export the model again."),
+        })
+    }
+
+    /// A setting of the language model: in `text_config`, or at the top level of `config.json`.
+    pub(crate) fn text_config(&self, key: &str) -> Option<&Value> {
+        let config = self.config.as_ref()?;
+        config.get("text_config").and_then(|text| text.get(key)).or_else(|| config.get(key))
+    }
+
+    /// Whether safetensors weights are here.
+    fn has_checkpoint(&self) -> bool {
+        match &self.source {
+            BundleSource::Folder(folder) => {
+                ["model.safetensors", "model.safetensors.index.json"].iter().any(|file| folder.join(file).is_file())
+            }
+            BundleSource::Memory { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a bundle's files come from.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A file's bytes, borrowed from the program or owned.
+pub type Bytes = Cow<'static, [u8]>;
+
+/// Where a bundle's files come from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum BundleSource {
+    /// A folder.
+    Folder(PathBuf),
+    /// Files in memory.
+    Memory {
+        /// What the model is called in messages.
+        name: String,
+        /// File contents by path inside the bundle, `/` between folders.
+        files: BTreeMap<String, Bytes>,
+    },
+}
+
+/// One graph, as ONNX Runtime is to load it.
+#[derive(Debug, Clone)]
+pub(crate) enum GraphBytes {
+    /// From a file, with external data beside it.
+    File(PathBuf),
+    /// From memory.
+    Memory(Bytes),
+}
+
+impl BundleSource {
+    /// What the model is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            BundleSource::Folder(folder) => folder.display().to_string(),
+            BundleSource::Memory { name, .. } => name.clone(),
+        }
+    }
+
+    /// The path of a file, for messages.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        match self {
+            BundleSource::Folder(folder) => folder.join(file),
+            BundleSource::Memory { name, .. } => Path::new(name).join(file),
+        }
+    }
+
+    /// A file's bytes; `None` if there is no such file.
+    pub(crate) fn read(&self, file: &str) -> Result<Option<Bytes>> {
+        match self {
+            BundleSource::Folder(folder) => {
+                let path = folder.join(file);
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(bytes.into())),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Io { path, source }),
+                }
+            }
+            BundleSource::Memory { files, .. } => Ok(files.get(file).cloned()),
+        }
+    }
+
+    /// A JSON file's value; `None` if there is no such file.
+    pub(crate) fn read_json(&self, file: &str) -> Result<Option<serde_json::Value>> {
+        let Some(bytes) = self.read(file)? else { return Ok(None) };
+        let value = serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: self.path(file), source })?;
+        Ok(Some(value))
+    }
+
+    /// A graph, if it is there.
+    pub(crate) fn graph(&self, file: &str) -> Option<GraphBytes> {
+        match self {
+            BundleSource::Folder(folder) => {
+                let path = folder.join(file);
+                path.is_file().then_some(GraphBytes::File(path))
+            }
+            BundleSource::Memory { files, .. } => files.get(file).cloned().map(GraphBytes::Memory),
+        }
+    }
+}

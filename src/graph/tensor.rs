@@ -1,0 +1,117 @@
+//! Between arrays and ONNX Runtime's tensors, whatever float type a graph asks for.
+
+use half::f16;
+use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension};
+use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+
+use crate::error::{Error, Result};
+
+/// The float types that graphs take and give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloatType {
+    F32,
+    F16,
+}
+
+impl FloatType {
+    pub(crate) fn of(element: TensorElementType) -> Option<Self> {
+        match element {
+            TensorElementType::Float32 => Some(FloatType::F32),
+            TensorElementType::Float16 => Some(FloatType::F16),
+            _ => None,
+        }
+    }
+}
+
+/// A tensor of `shape` with these values, in the float type asked for.
+pub(crate) fn floats(shape: &[usize], values: Vec<f32>, float: FloatType) -> Result<DynValue> {
+    let context = "making an input tensor";
+    Ok(match float {
+        FloatType::F32 => Tensor::from_array((shape, values)).map_err(Error::ort(context))?.into_dyn(),
+        FloatType::F16 => {
+            let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+            Tensor::from_array((shape, values)).map_err(Error::ort(context))?.into_dyn()
+        }
+    })
+}
+
+/// A tensor with the values of an array.
+pub(crate) fn float_array<D: Dimension>(array: ArrayView<'_, f32, D>, float: FloatType) -> Result<DynValue> {
+    floats(array.shape(), array.iter().copied().collect(), float)
+}
+
+/// An int64 tensor.
+pub(crate) fn integers(shape: &[usize], values: Vec<i64>) -> Result<DynValue> {
+    Ok(Tensor::from_array((shape, values)).map_err(Error::ort("making an input tensor"))?.into_dyn())
+}
+
+/// A one-element bool tensor.
+pub(crate) fn flag(value: bool) -> Result<DynValue> {
+    Ok(Tensor::from_array(([1usize], vec![value])).map_err(Error::ort("making an input tensor"))?.into_dyn())
+}
+
+/// An output's values as f32, with `D`'s number of dimensions.
+pub(crate) fn to_f32<D: Dimension>(value: &DynValue, graph: &str, name: &str) -> Result<Array<f32, D>> {
+    let context = || format!("reading {name} of {graph}");
+    let array: ArrayD<f32> = match element_type(value) {
+        Some(TensorElementType::Float16) => {
+            let view: ArrayViewD<'_, f16> = value.try_extract_array().map_err(Error::ort(context()))?;
+            view.mapv(f16::to_f32)
+        }
+        _ => {
+            let view: ArrayViewD<'_, f32> = value.try_extract_array().map_err(Error::ort(context()))?;
+            view.to_owned()
+        }
+    };
+    let found = array.shape().to_vec();
+    array.into_dimensionality().map_err(|_| Error::InvalidGraph {
+        graph: graph.into(),
+        reason: format!("{name} has shape {found:?}"),
+    })
+}
+
+/// A tensor's shape; empty for what is no tensor.
+pub(crate) fn shape(value: &DynValue) -> Vec<usize> {
+    match value.dtype() {
+        ValueType::Tensor { shape, .. } => shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn element_type(value: &DynValue) -> Option<TensorElementType> {
+    match value.dtype() {
+        ValueType::Tensor { ty, .. } => Some(*ty),
+        _ => None,
+    }
+}
+
+/// The tensor whose row `i` (along the first axis) is row `rows[i]` of `value`.
+pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> {
+    match element_type(value) {
+        Some(TensorElementType::Float32) => gather::<f32>(value, rows),
+        Some(TensorElementType::Float16) => gather::<f16>(value, rows),
+        Some(TensorElementType::Int64) => gather::<i64>(value, rows),
+        other => Err(Error::InvalidGraph { graph: "decoder".into(), reason: format!("a cache has type {other:?}") }),
+    }
+}
+
+fn gather<T>(value: &DynValue, rows: &[usize]) -> Result<DynValue>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
+{
+    let (dims, data) = value.try_extract_tensor::<T>().map_err(Error::ort("reordering a cache"))?;
+    let mut shape: Vec<i64> = dims.to_vec();
+    let row_size: usize = shape.iter().skip(1).map(|&dim| usize::try_from(dim).unwrap_or(0)).product();
+    let mut gathered = Vec::with_capacity(rows.len() * row_size);
+    for &row in rows {
+        let source = data.get(row * row_size..(row + 1) * row_size).ok_or_else(|| Error::InvalidGraph {
+            graph: "decoder".into(),
+            reason: format!("a cache of shape {dims:?} has no row {row}"),
+        })?;
+        gathered.extend_from_slice(source);
+    }
+    if let Some(first) = shape.first_mut() {
+        *first = rows.len() as i64;
+    }
+    Ok(Tensor::from_array((shape, gathered)).map_err(Error::ort("reordering a cache"))?.into_dyn())
+}

@@ -1,0 +1,97 @@
+//! Image features and prompt ids to the encoder's hidden states.
+
+use florence2_layout::graphs::{ATTENTION_MASK, GraphFile, INPUT_IDS, INPUTS_EMBEDS, LAST_HIDDEN_STATE};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+
+use super::session::Graph;
+use super::tensor;
+use crate::bundle::Bundle;
+use crate::error::{Error, Result};
+use crate::runtime::SessionOptions;
+
+/// The embedding table.
+pub(crate) struct TokenEmbedding {
+    graph: Graph,
+}
+
+impl TokenEmbedding {
+    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+        let file = GraphFile::EmbedTokens;
+        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        graph.input(INPUT_IDS)?;
+        graph.output(INPUTS_EMBEDS)?;
+        Ok(Self { graph })
+    }
+
+    /// `[batch, sequence]` to `[batch, sequence, d_model]`.
+    pub(crate) fn run(&self, ids: ArrayView2<'_, u32>) -> Result<Array3<f32>> {
+        let ids = tensor::integers(ids.shape(), ids.iter().map(|&id| i64::from(id)).collect())?;
+        let mut outputs = self.graph.run(vec![(INPUT_IDS, ids.into())])?;
+        tensor::to_f32(&outputs.take(INPUTS_EMBEDS)?, self.graph.name(), INPUTS_EMBEDS)
+    }
+}
+
+/// BART's encoder.
+pub(crate) struct TextEncoder {
+    graph: Graph,
+}
+
+/// What the decoder attends to.
+#[derive(Debug, Clone)]
+pub(crate) struct EncoderOutput {
+    /// `[inputs, sequence, d_model]`: image tokens, then the prompt, then padding.
+    pub(crate) hidden_states: Array3<f32>,
+    /// `[inputs, sequence]`: 1 for what is to be attended to.
+    pub(crate) attention_mask: Array2<i64>,
+}
+
+impl TextEncoder {
+    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+        let file = GraphFile::EncoderModel;
+        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        graph.float_input(INPUTS_EMBEDS)?;
+        graph.input(ATTENTION_MASK)?;
+        graph.output(LAST_HIDDEN_STATE)?;
+        Ok(Self { graph })
+    }
+
+    /// Encodes each image's features (`[image tokens, d_model]`) with its prompt; shorter prompts are padded
+    /// with `pad` on the right and masked.
+    pub(crate) fn run(
+        &self,
+        embedding: &TokenEmbedding,
+        inputs: &[(ndarray::ArrayView2<'_, f32>, &[u32])],
+        pad: u32,
+    ) -> Result<EncoderOutput> {
+        let longest = inputs.iter().map(|(_, prompt)| prompt.len()).max().unwrap_or(0);
+        let mut ids = Array2::from_elem((inputs.len(), longest), pad);
+        for (mut row, (_, prompt)) in ids.rows_mut().into_iter().zip(inputs) {
+            row.iter_mut().zip(*prompt).for_each(|(id, &token)| *id = token);
+        }
+        let prompts = embedding.run(ids.view())?;
+        let (_, _, d_model) = prompts.dim();
+        let image_tokens = inputs.iter().map(|(features, _)| features.nrows()).max().unwrap_or(0);
+        let mut embeds = Array3::zeros((inputs.len(), image_tokens + longest, d_model));
+        let mut attention_mask = Array2::zeros((inputs.len(), image_tokens + longest));
+        for (row, (features, prompt)) in inputs.iter().enumerate() {
+            if features.dim() != (image_tokens, d_model) {
+                return Err(Error::InvalidGraph {
+                    graph: self.graph.name().into(),
+                    reason: format!("image features are {:?}, not {:?}", features.dim(), (image_tokens, d_model)),
+                });
+            }
+            embeds.slice_mut(s![row, ..image_tokens, ..]).assign(features);
+            embeds.slice_mut(s![row, image_tokens.., ..]).assign(&prompts.index_axis(Axis(0), row));
+            attention_mask.slice_mut(s![row, ..image_tokens + prompt.len()]).fill(1);
+        }
+        let hidden_states = self.encode(embeds.view(), attention_mask.view())?;
+        Ok(EncoderOutput { hidden_states, attention_mask })
+    }
+
+    fn encode(&self, embeds: ArrayView3<'_, f32>, mask: ArrayView2<'_, i64>) -> Result<Array3<f32>> {
+        let embeds = tensor::float_array(embeds, self.graph.float_input(INPUTS_EMBEDS)?)?;
+        let mask = tensor::integers(mask.shape(), mask.iter().copied().collect())?;
+        let mut outputs = self.graph.run(vec![(INPUTS_EMBEDS, embeds.into()), (ATTENTION_MASK, mask.into())])?;
+        tensor::to_f32(&outputs.take(LAST_HIDDEN_STATE)?, self.graph.name(), LAST_HIDDEN_STATE)
+    }
+}

@@ -1,0 +1,40 @@
+//! Pixels to image features.
+
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
+use ndarray::{Array3, ArrayView4};
+
+use super::session::Graph;
+use super::tensor;
+use crate::bundle::Bundle;
+use crate::error::Result;
+use crate::geometry::ImageSize;
+use crate::runtime::SessionOptions;
+
+/// DaViT and the projector.
+pub(crate) struct VisionEncoder {
+    graph: Graph,
+}
+
+impl VisionEncoder {
+    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+        let file = GraphFile::VisionEncoder;
+        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        graph.float_input(PIXEL_VALUES)?;
+        graph.output(IMAGE_FEATURES)?;
+        Ok(Self { graph })
+    }
+
+    /// The only input size that the graph takes, if it is fixed.
+    pub(crate) fn image_size(&self) -> Option<ImageSize> {
+        let spec = self.graph.input(PIXEL_VALUES).ok()?;
+        let side = |axis| spec.fixed(axis).and_then(|side| u32::try_from(side).ok());
+        Some(ImageSize::new(side(3)?, side(2)?))
+    }
+
+    /// `[batch, 3, height, width]` to `[batch, image tokens, d_model]`.
+    pub(crate) fn run(&self, pixel_values: ArrayView4<'_, f32>) -> Result<Array3<f32>> {
+        let pixels = tensor::float_array(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
+        let mut outputs = self.graph.run(vec![(PIXEL_VALUES, pixels.into())])?;
+        tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
+    }
+}

@@ -1,0 +1,84 @@
+//! From a model's files to a [`Florence2`].
+
+use std::path::Path;
+
+use super::Florence2;
+use crate::bundle::{Bundle, BundleSource};
+use crate::error::{Error, Result};
+use crate::generation::GenerationConfig;
+use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
+use crate::options::LoadOptions;
+use crate::preprocess::ImageProcessor;
+use crate::prompt::Prompts;
+use crate::runtime;
+
+/// That the image processor makes what the vision encoder takes.
+fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &VisionEncoder) -> Result<()> {
+    match (processor.crop_size.or(processor.size), vision.image_size()) {
+        (Some(made), Some(taken)) if made != taken => Err(Error::InvalidBundle {
+            path: bundle.source.path(""),
+            reason: format!(
+                "the vision encoder takes {}x{} pixels, but preprocessor_config.json makes {}x{}. Export the model again.",
+                taken.width, taken.height, made.width, made.height
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Florence2 {
+    /// Loads a model from a folder in the layout of the onnx-community deployments: `config.json`,
+    /// `tokenizer.json`, ... and the graphs in `onnx/` (or beside them).
+    ///
+    /// # Errors
+    /// If ONNX Runtime cannot be started, the folder is not there, or what it holds is not a whole model.
+    pub fn from_pretrained(folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        Self::load(BundleSource::Folder(folder.as_ref().to_owned()), options)
+    }
+
+    /// The demo model that this crate carries: small, and trained on drawn shapes and signs.
+    ///
+    /// # Errors
+    /// If ONNX Runtime cannot be started.
+    #[cfg(feature = "demo")]
+    pub fn demo(options: LoadOptions) -> Result<Self> {
+        Self::load(crate::demo::bundle()?, options)
+    }
+
+    /// Loads a model from wherever its files are.
+    ///
+    /// # Errors
+    /// If ONNX Runtime cannot be started, or the files are not a whole model.
+    pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
+        let bundle = Bundle::open(source)?;
+        bundle.check()?;
+        let tokenizer = bundle.tokenizer()?;
+        let mut generation =
+            GenerationConfig::from_json(bundle.generation_config.as_ref(), bundle.config.as_ref())?;
+        // Many fine-tunes name the wrong token; the tokenizer knows the right one.
+        if !generation.eos_token_ids.contains(&tokenizer.eos()) {
+            generation.eos_token_ids.push(tokenizer.eos());
+        }
+        let image_processor = match &bundle.preprocessor_config {
+            Some(config) => ImageProcessor::from_config(config)?,
+            None => ImageProcessor::default(),
+        };
+        let prompts = Prompts::new(bundle.processor_config.iter().chain(&bundle.preprocessor_config));
+
+        runtime::init(&options.runtime)?;
+        let session = &options.session;
+        let vision = VisionEncoder::load(&bundle, session)?;
+        check_image_size(&bundle, &image_processor, &vision)?;
+        Ok(Self {
+            embedding: TokenEmbedding::load(&bundle, session)?,
+            encoder: TextEncoder::load(&bundle, session)?,
+            decoder: DecoderModel::load(&bundle, session)?,
+            bundle,
+            image_processor,
+            tokenizer,
+            prompts,
+            generation,
+            vision,
+        })
+    }
+}

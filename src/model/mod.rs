@@ -1,0 +1,52 @@
+//! The engine: a loaded model, and the way from an image and a task to a typed answer.
+
+mod features;
+mod load;
+mod run;
+
+pub use features::ImageFeatures;
+
+use crate::bundle::Bundle;
+use crate::generation::GenerationConfig;
+use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
+use crate::preprocess::ImageProcessor;
+use crate::prompt::Prompts;
+use crate::tokenizer::Tokenizer;
+
+/// A loaded Florence-2 model.
+///
+/// It is `Send + Sync` and works through `&self`: share it between threads. Each graph is locked only while it
+/// runs, so that one thread's vision encoder runs beside another's decoder.
+pub struct Florence2 {
+    bundle: Bundle,
+    image_processor: ImageProcessor,
+    tokenizer: Tokenizer,
+    prompts: Prompts,
+    generation: GenerationConfig,
+    vision: VisionEncoder,
+    embedding: TokenEmbedding,
+    encoder: TextEncoder,
+    decoder: DecoderModel,
+}
+
+impl Florence2 {
+    /// The model's files.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// How images become pixel values.
+    pub fn image_processor(&self) -> &ImageProcessor {
+        &self.image_processor
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The checkpoint's settings of the search, to which [`RunOptions`](crate::RunOptions) are applied.
+    pub fn generation_config(&self) -> &GenerationConfig {
+        &self.generation
+    }
+}

@@ -1,0 +1,177 @@
+//! From features and a task to an answer.
+
+use std::ops::ControlFlow;
+
+use image::DynamicImage;
+
+use super::{Florence2, ImageFeatures};
+use crate::error::{Error, Result};
+use crate::generation::{GenerationConfig, Hooks, Sequence, generate};
+use crate::graph::GraphDecoder;
+use crate::metrics::{Timings, timed};
+use crate::options::RunOptions;
+use crate::output::Output;
+use crate::postprocess::{self, RawAnswer, TokenSpan};
+use crate::task::Task;
+
+impl Florence2 {
+    /// Answers a task about an image, with the checkpoint's own settings.
+    ///
+    /// For several tasks on one image, call [`encode_image`](Self::encode_image) once and [`answer`](Self::answer)
+    /// for each.
+    ///
+    /// # Errors
+    /// If the image is empty, the task's region is not inside it, or ONNX Runtime fails.
+    pub fn run(&self, image: &DynamicImage, task: &Task) -> Result<Output> {
+        self.run_with(image, task, &RunOptions::default())
+    }
+
+    /// [`run`](Self::run) with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if a setting makes no sense.
+    pub fn run_with(&self, image: &DynamicImage, task: &Task, options: &RunOptions) -> Result<Output> {
+        self.answer(&self.encode_image(image)?, task, options)
+    }
+
+    /// Answers a task about an image whose features are at hand: the best sequence.
+    ///
+    /// # Errors
+    /// As [`run_with`](Self::run_with).
+    pub fn answer(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Output> {
+        let best = self.answers(image, task, options)?.into_iter().next();
+        best.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1 or more".into() })
+    }
+
+    /// Answers a task with all sequences asked for (`num_return_sequences`), the best first.
+    ///
+    /// # Errors
+    /// As [`run_with`](Self::run_with).
+    pub fn answers(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Vec<Output>> {
+        Ok(self.generate(&[(image, task)], options, None)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
+    ///
+    /// # Errors
+    /// As [`run_with`](Self::run_with), for the batch as a whole.
+    pub fn answer_batch(
+        &self,
+        requests: &[(&ImageFeatures, &Task)],
+        options: &RunOptions,
+    ) -> Result<Vec<Vec<Output>>> {
+        self.generate(requests, options, None)
+    }
+
+    /// Answers a task by greedy search or sampling (`num_beams` 1) and hands the text to `on_text` as it grows,
+    /// special tokens included. [`Break`](ControlFlow::Break) ends the answer there.
+    ///
+    /// # Errors
+    /// As [`run_with`](Self::run_with); [`Error::InvalidOption`] with several beams or sequences.
+    pub fn stream(
+        &self,
+        image: &ImageFeatures,
+        task: &Task,
+        options: &RunOptions,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Output> {
+        let mut text = self.tokenizer.stream();
+        let mut on_token = |token| match text.push(token) {
+            whole if whole.is_empty() => ControlFlow::Continue(()),
+            whole => on_text(&whole),
+        };
+        let outputs = self.generate(&[(image, task)], options, Some(&mut on_token))?;
+        let rest = text.finish();
+        if !rest.is_empty() {
+            let _ = on_text(&rest);
+        }
+        let output = outputs.into_iter().flatten().next();
+        output.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1".into() })
+    }
+
+    fn generate(
+        &self,
+        requests: &[(&ImageFeatures, &Task)],
+        options: &RunOptions,
+        on_token: Option<&mut dyn FnMut(u32) -> ControlFlow<()>>,
+    ) -> Result<Vec<Vec<Output>>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let config = self.generation.with_options(&options.generation)?;
+        let is_cancelled = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
+        if is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let prompts: Vec<Vec<u32>> = requests
+            .iter()
+            .map(|(image, task)| self.encode_prompt(image, task, &config))
+            .collect::<Result<_>>()?;
+
+        let mut timings = Timings::default();
+        let inputs: Vec<_> =
+            requests.iter().zip(&prompts).map(|((image, _), prompt)| (image.view(), prompt.as_slice())).collect();
+        let encoder = timed(&mut timings.text_encoder, || {
+            self.encoder.run(&self.embedding, &inputs, self.tokenizer.pad())
+        })?;
+        let sequences = timed(&mut timings.generation, || {
+            let mut decoder = GraphDecoder::start(&self.decoder, &self.embedding, &encoder)?;
+            let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
+            hooks.on_token = on_token;
+            generate(&mut decoder, &config, &mut hooks)
+        })?;
+        timings.generated_tokens = sequences.iter().flatten().map(|sequence| sequence.token_ids.len()).sum();
+
+        let outputs = requests.iter().zip(sequences).map(|((image, task), sequences)| {
+            sequences.into_iter().map(|sequence| self.output(image, task, sequence, timings, options)).collect()
+        });
+        Ok(outputs.collect())
+    }
+
+    fn encode_prompt(&self, image: &ImageFeatures, task: &Task, config: &GenerationConfig) -> Result<Vec<u32>> {
+        let prompt = self.prompts.prompt(task, image.size)?;
+        let ids = self.tokenizer.encode_prompt(&prompt)?;
+        let tokens = image.features.nrows() + ids.len();
+        if tokens > config.max_positions {
+            return Err(Error::PromptTooLong { tokens, limit: config.max_positions });
+        }
+        Ok(ids)
+    }
+
+    fn output(
+        &self,
+        image: &ImageFeatures,
+        task: &Task,
+        sequence: Sequence,
+        mut timings: Timings,
+        options: &RunOptions,
+    ) -> Output {
+        let mut seconds = 0.0;
+        let (raw_text, parsed) = timed(&mut seconds, || {
+            let decoded = self.tokenizer.decode(&sequence.token_ids);
+            let tokens: Vec<TokenSpan> = decoded
+                .spans
+                .into_iter()
+                .zip(&sequence.token_log_probs)
+                .map(|(span, &log_prob)| TokenSpan::new(span, log_prob))
+                .collect();
+            let answer = RawAnswer::new(&decoded.text).with_tokens(&tokens);
+            let parsed = postprocess::parse(task.output_kind(), &answer, image.size, &options.parse);
+            (decoded.text, parsed)
+        });
+        timings.preprocess = image.preprocess_seconds;
+        timings.vision_encoder = image.vision_seconds;
+        timings.postprocess = seconds;
+        Output {
+            task: task.clone(),
+            image_size: image.size,
+            parsed,
+            raw_text,
+            token_ids: sequence.token_ids,
+            token_log_probs: sequence.token_log_probs,
+            score: sequence.score,
+            truncated: !sequence.finished,
+            timings,
+        }
+    }
+}

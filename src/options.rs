@@ -1,0 +1,91 @@
+//! How a model is loaded and run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::generation::GenerationOptions;
+use crate::postprocess::ParseOptions;
+use crate::runtime::{RuntimeOptions, SessionOptions};
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// How ONNX Runtime is started, if it is not running yet.
+    pub runtime: RuntimeOptions,
+    /// How the graphs are run.
+    pub session: SessionOptions,
+}
+
+impl LoadOptions {
+    /// How ONNX Runtime is started, if it is not running yet.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: RuntimeOptions) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// How the graphs are run.
+    #[must_use]
+    pub fn with_session(mut self, session: SessionOptions) -> Self {
+        self.session = session;
+        self
+    }
+}
+
+/// How one request is answered.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// Settings of the search that are to differ from the checkpoint's.
+    pub generation: GenerationOptions,
+    /// How the answer is read.
+    pub parse: ParseOptions,
+    /// Calls the work off when it is set, from any thread.
+    pub cancel: Option<CancelToken>,
+}
+
+impl RunOptions {
+    /// Settings of the search that are to differ from the checkpoint's.
+    #[must_use]
+    pub fn with_generation(mut self, generation: GenerationOptions) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// How the answer is read.
+    #[must_use]
+    pub fn with_parse(mut self, parse: ParseOptions) -> Self {
+        self.parse = parse;
+        self
+    }
+
+    /// What calls the work off.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+}
+
+/// Calls work off from another thread. Clones share their state.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that has not been used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls off all work that holds this token; it ends with [`Error::Cancelled`](crate::Error::Cancelled) before
+    /// its next step.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the work has been called off.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
