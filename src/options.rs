@@ -39,8 +39,9 @@ impl LoadOptions {
 pub struct RunOptions {
     /// Settings of the search that are to differ from the checkpoint's.
     pub generation: GenerationOptions,
-    /// How the answer is read.
-    pub parse: ParseOptions,
+    /// How the answer is read; `None`: as the checkpoint's processor configuration says
+    /// ([`Florence2::parse_options`](crate::Florence2::parse_options)).
+    pub parse: Option<ParseOptions>,
     /// Calls the work off when it is set, from any thread.
     pub cancel: Option<CancelToken>,
 }
@@ -56,7 +57,7 @@ impl RunOptions {
     /// How the answer is read.
     #[must_use]
     pub fn with_parse(mut self, parse: ParseOptions) -> Self {
-        self.parse = parse;
+        self.parse = Some(parse);
         self
     }
 

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::geometry::{BoundingBox, ImageSize, LocationBox};
 pub use florence2_layout::tasks::{OutputKind, TASKS, TaskInput, TaskKind, TaskSpec};
 
 /// A region of an image, for the tasks that ask about one.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Region {
     /// In pixels of the image.
     Pixels(BoundingBox),
@@ -16,7 +18,7 @@ pub enum Region {
 }
 
 /// A task with its input.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Task {
     /// `<CAPTION>`: a sentence about the image.

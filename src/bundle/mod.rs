@@ -113,12 +113,6 @@ impl Bundle {
         })
     }
 
-    /// A setting of the language model: in `text_config`, or at the top level of `config.json`.
-    pub(crate) fn text_config(&self, key: &str) -> Option<&Value> {
-        let config = self.config.as_ref()?;
-        config.get("text_config").and_then(|text| text.get(key)).or_else(|| config.get(key))
-    }
-
     /// Whether safetensors weights are here.
     fn has_checkpoint(&self) -> bool {
         match &self.source {

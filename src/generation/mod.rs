@@ -1,6 +1,20 @@
 //! From logits to token sequences: the loop, beam search, greedy search and sampling, logits processors,
 //! stopping. It knows the [`Decoder`] trait, not ONNX Runtime.
+//!
+//! Tokens and scores are those of transformers' `generate`.
 
+mod config;
 mod decoder;
+mod generate;
+mod hooks;
+mod math;
+mod processors;
+mod random;
+mod search;
+mod sequence;
 
+pub use config::{EarlyStopping, GenerationConfig, GenerationOptions};
 pub use decoder::Decoder;
+pub use generate::generate;
+pub use hooks::Hooks;
+pub use sequence::Sequence;

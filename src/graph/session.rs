@@ -33,10 +33,6 @@ impl Graph {
         &self.signature.graph
     }
 
-    pub(crate) fn signature(&self) -> &GraphSignature {
-        &self.signature
-    }
-
     pub(crate) fn has_input(&self, name: &str) -> bool {
         self.signature.has_input(name)
     }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
 use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
 use crate::options::LoadOptions;
+use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
 use crate::runtime;
@@ -65,6 +66,8 @@ impl Florence2 {
         };
         let prompts = Prompts::new(bundle.processor_config.iter().chain(&bundle.preprocessor_config));
 
+        let parse_options = bundle.processor_config.as_ref().map_or_else(ParseOptions::default, ParseOptions::from_config);
+
         runtime::init(&options.runtime)?;
         let session = &options.session;
         let vision = VisionEncoder::load(&bundle, session)?;
@@ -78,6 +81,7 @@ impl Florence2 {
             tokenizer,
             prompts,
             generation,
+            parse_options,
             vision,
         })
     }

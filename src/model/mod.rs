@@ -9,6 +9,7 @@ pub use features::ImageFeatures;
 use crate::bundle::Bundle;
 use crate::generation::GenerationConfig;
 use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
+use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
 use crate::tokenizer::Tokenizer;
@@ -23,6 +24,7 @@ pub struct Florence2 {
     tokenizer: Tokenizer,
     prompts: Prompts,
     generation: GenerationConfig,
+    parse_options: ParseOptions,
     vision: VisionEncoder,
     embedding: TokenEmbedding,
     encoder: TextEncoder,
@@ -48,5 +50,10 @@ impl Florence2 {
     /// The checkpoint's settings of the search, to which [`RunOptions`](crate::RunOptions) are applied.
     pub fn generation_config(&self) -> &GenerationConfig {
         &self.generation
+    }
+
+    /// How the checkpoint's processor configuration wants answers to be read.
+    pub fn parse_options(&self) -> &ParseOptions {
+        &self.parse_options
     }
 }

@@ -117,8 +117,10 @@ impl Florence2 {
         let sequences = timed(&mut timings.generation, || {
             let mut decoder = GraphDecoder::start(&self.decoder, &self.embedding, &encoder)?;
             let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
-            hooks.on_token = on_token;
-            generate(&mut decoder, &config, &mut hooks)
+            if let Some(on_token) = on_token {
+                hooks = hooks.with_on_token(on_token);
+            }
+            generate(&mut decoder, &config, hooks)
         })?;
         timings.generated_tokens = sequences.iter().flatten().map(|sequence| sequence.token_ids.len()).sum();
 
@@ -153,10 +155,11 @@ impl Florence2 {
                 .spans
                 .into_iter()
                 .zip(&sequence.token_log_probs)
-                .map(|(span, &log_prob)| TokenSpan::new(span, log_prob))
+                .map(|(range, &log_probability)| TokenSpan { range, log_probability })
                 .collect();
-            let answer = RawAnswer::new(&decoded.text).with_tokens(&tokens);
-            let parsed = postprocess::parse(task.output_kind(), &answer, image.size, &options.parse);
+            let answer = RawAnswer { text: &decoded.text, tokens: Some(&tokens) };
+            let parse_options = options.parse.as_ref().unwrap_or(&self.parse_options);
+            let parsed = postprocess::parse(task.output_kind(), &answer, image.size, parse_options);
             (decoded.text, parsed)
         });
         timings.preprocess = image.preprocess_seconds;

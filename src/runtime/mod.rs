@@ -7,11 +7,15 @@
 mod cached;
 mod device;
 mod environment;
+#[cfg(feature = "fetch-runtime")]
+pub mod fetch;
 mod library;
 mod session;
 mod signature;
 
 pub use device::Device;
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
+#[cfg(feature = "fetch-runtime")]
+pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, build_session};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

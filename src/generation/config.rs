@@ -1,0 +1,205 @@
+//! Settings of a search: what the checkpoint asks for, and what a caller overrides.
+
+mod checkpoint;
+mod options;
+
+use crate::error::{Error, Result};
+
+pub use options::GenerationOptions;
+
+/// When beam search stops looking for better sequences (`early_stopping` of transformers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyStopping {
+    /// `false`: when the best running beam, if it ended now, would be no better than the worst finished
+    /// sequence.
+    #[default]
+    Heuristic,
+    /// `true`: as soon as there are as many finished sequences as beams.
+    WhenFull,
+    /// `"never"`: only when no running beam can become better than the worst finished sequence, whatever length
+    /// it reaches.
+    Never,
+}
+
+/// The settings in force for a search. [`Default`] gives those of transformers, but for the limit of new tokens
+/// (see [`max_new_tokens`](Self::max_new_tokens)).
+///
+/// Lengths count the tokens after the decoder's start token.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GenerationConfig {
+    /// Beams; 1 is greedy search, or plain sampling with [`do_sample`](Self::do_sample).
+    pub num_beams: usize,
+    /// Sequences returned for each input: at most [`num_beams`](Self::num_beams) of beam search, one of greedy
+    /// search, any number of sampling.
+    pub num_return_sequences: usize,
+    /// The most tokens to generate, at most [`max_positions`](Self::max_positions). Where neither checkpoint nor
+    /// caller sets it, it is that limit (transformers stops after 20 there).
+    pub max_new_tokens: usize,
+    /// No end of sequence before this many tokens.
+    pub min_new_tokens: usize,
+    /// A finished sequence's score is its log-probability divided by its length to this power: above 0 favours
+    /// long sequences, below 0 short ones.
+    pub length_penalty: f64,
+    /// When beam search stops.
+    pub early_stopping: EarlyStopping,
+    /// No n-gram of this size appears twice in a sequence, the start token included; 0 is off.
+    pub no_repeat_ngram_size: usize,
+    /// Scores of tokens that the sequence already holds are made worse by this factor; 1 is off.
+    pub repetition_penalty: f64,
+    /// Token sequences that are never completed.
+    pub bad_words_ids: Vec<Vec<u32>>,
+    /// Tokens that are never generated.
+    pub suppress_tokens: Vec<u32>,
+    /// Tokens that are not generated first (after the forced first token, if there is one).
+    pub begin_suppress_tokens: Vec<u32>,
+    /// The first generated token, whatever the model says.
+    pub forced_bos_token_id: Option<u32>,
+    /// The last token (any of these) of a sequence that reaches [`max_new_tokens`](Self::max_new_tokens);
+    /// empty: none is forced.
+    pub forced_eos_token_ids: Vec<u32>,
+    /// Tokens that end a sequence.
+    pub eos_token_ids: Vec<u32>,
+    /// The token that a decoder's sequence starts with.
+    pub decoder_start_token_id: u32,
+    /// Normalises the scores again after all processors.
+    pub renormalize_logits: bool,
+    /// Draws tokens at random, by their probabilities, instead of taking the best.
+    pub do_sample: bool,
+    /// Sampling: scores are divided by it. Below 1 sharpens the distribution, above 1 flattens it.
+    pub temperature: f64,
+    /// Sampling: only the so many best tokens; 0 is off.
+    pub top_k: usize,
+    /// Sampling: only the best tokens that together reach this probability; 1 is off.
+    pub top_p: f64,
+    /// Sampling: only tokens with at least this share of the best token's probability.
+    pub min_p: Option<f64>,
+    /// Sampling: only the most typical tokens that together reach this probability; 1 is off.
+    pub typical_p: f64,
+    /// Sampling: the seed of the random numbers. The same seed gives the same sequences.
+    pub seed: u64,
+    /// The decoder's positions (`max_position_embeddings`): how many tokens it can be fed, the start token
+    /// included. The last generated token is never fed, so that this is also the most that can be generated.
+    pub max_positions: usize,
+}
+
+impl Default for GenerationConfig {
+    fn default() -> Self {
+        Self {
+            num_beams: 1,
+            num_return_sequences: 1,
+            max_new_tokens: DEFAULT_MAX_POSITIONS,
+            min_new_tokens: 0,
+            length_penalty: 1.0,
+            early_stopping: EarlyStopping::Heuristic,
+            no_repeat_ngram_size: 0,
+            repetition_penalty: 1.0,
+            bad_words_ids: Vec::new(),
+            suppress_tokens: Vec::new(),
+            begin_suppress_tokens: Vec::new(),
+            forced_bos_token_id: None,
+            forced_eos_token_ids: Vec::new(),
+            eos_token_ids: vec![DEFAULT_EOS_TOKEN_ID],
+            decoder_start_token_id: DEFAULT_EOS_TOKEN_ID,
+            renormalize_logits: false,
+            do_sample: false,
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            min_p: None,
+            typical_p: 1.0,
+            seed: 0,
+            max_positions: DEFAULT_MAX_POSITIONS,
+        }
+    }
+}
+
+/// `max_position_embeddings` of transformers' `BartConfig`.
+const DEFAULT_MAX_POSITIONS: usize = 1024;
+/// `</s>`: end and, in BART, also start of a decoder's sequence (`BartConfig`).
+const DEFAULT_EOS_TOKEN_ID: u32 = 2;
+
+impl GenerationConfig {
+    /// Whether the search is a beam search.
+    pub fn uses_beams(&self) -> bool {
+        self.num_beams > 1
+    }
+
+    /// Checks each setting, and those that depend on each other.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for the first that makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        let at_least_one =
+            |name, value| require(name, value >= 1, || format!("is {value}; it must be at least 1"));
+        at_least_one("num_beams", self.num_beams)?;
+        at_least_one("num_return_sequences", self.num_return_sequences)?;
+        at_least_one("max_new_tokens", self.max_new_tokens)?;
+        let positive = |name, value: f64| {
+            require(name, value > 0.0 && value.is_finite(), || {
+                format!("is {value}; it must be a number above 0")
+            })
+        };
+        positive("repetition_penalty", self.repetition_penalty)?;
+        positive("temperature", self.temperature)?;
+        let probability = |name, value: f64| {
+            require(name, value > 0.0 && value <= 1.0, || {
+                format!("is {value}; it must be above 0 and at most 1 (1 is off)")
+            })
+        };
+        probability("top_p", self.top_p)?;
+        probability("typical_p", self.typical_p)?;
+        if let Some(min_p) = self.min_p {
+            require("min_p", (0.0..=1.0).contains(&min_p), || {
+                format!("is {min_p}; it must be from 0 to 1")
+            })?;
+        }
+        require("length_penalty", self.length_penalty.is_finite(), || {
+            format!("is {}; it must be a finite number", self.length_penalty)
+        })?;
+        self.validate_returned()?;
+        self.validate_forced()
+    }
+
+    fn validate_returned(&self) -> Result<()> {
+        let (returned, beams) = (self.num_return_sequences, self.num_beams);
+        if self.uses_beams() {
+            require("num_return_sequences", returned <= beams, || {
+                format!("is {returned}, but there are only {beams} beams; ask for fewer, or raise num_beams")
+            })
+        } else {
+            require("num_return_sequences", self.do_sample || returned == 1, || {
+                format!(
+                    "is {returned}, but greedy search finds one sequence; raise num_beams or set do_sample"
+                )
+            })
+        }
+    }
+
+    /// Forcing a token that is suppressed would leave nothing to choose from.
+    fn validate_forced(&self) -> Result<()> {
+        let suppressed = |id: &u32| self.suppress_tokens.contains(id);
+        require(
+            "forced_bos_token_id",
+            !self.forced_bos_token_id.as_ref().is_some_and(suppressed),
+            || "is also in suppress_tokens; remove it from one of them".to_owned(),
+        )?;
+        let forced_eos = &self.forced_eos_token_ids;
+        require(
+            "forced_eos_token_id",
+            forced_eos.is_empty() || !forced_eos.iter().all(suppressed),
+            || "is also in suppress_tokens; remove it from one of them".to_owned(),
+        )
+    }
+}
+
+fn require(name: &'static str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::InvalidOption {
+            name,
+            reason: reason(),
+        })
+    }
+}

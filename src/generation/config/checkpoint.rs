@@ -1,0 +1,233 @@
+//! The settings that a checkpoint carries: `generation_config.json`, and what older ones keep in `config.json`.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{EarlyStopping, GenerationConfig};
+use crate::error::{Error, Result};
+
+/// Settings of transformers that change what is generated and that this crate does not have, each with the number
+/// that switches it off (besides its absence, null and false).
+const UNSUPPORTED: [(&str, Option<f64>); 20] = [
+    ("constraints", None),
+    ("diversity_penalty", Some(0.0)),
+    ("dola_layers", None),
+    ("encoder_no_repeat_ngram_size", Some(0.0)),
+    ("encoder_repetition_penalty", Some(1.0)),
+    ("epsilon_cutoff", Some(0.0)),
+    ("eta_cutoff", Some(0.0)),
+    ("exponential_decay_length_penalty", None),
+    ("force_words_ids", None),
+    ("guidance_scale", Some(1.0)),
+    ("max_time", None),
+    ("num_beam_groups", Some(1.0)),
+    ("penalty_alpha", Some(0.0)),
+    ("prompt_lookup_num_tokens", None),
+    ("remove_invalid_values", None),
+    ("sequence_bias", None),
+    ("stop_strings", None),
+    ("token_healing", None),
+    ("top_h", None),
+    ("watermarking_config", None),
+];
+
+/// `max_length` that transformers 4 wrote into every `config.json`, whether meant or not.
+const UNSET_MAX_LENGTH: usize = 20;
+
+impl GenerationConfig {
+    /// The settings of a checkpoint: each from `generation_config.json`, else from `config.json`'s `text_config`,
+    /// else from its top level, else the default.
+    ///
+    /// The tokens that end a sequence are those of all three places together: many fine-tunes ship a wrong one in
+    /// one of them. Settings in `generation_config.json` that this crate does not have are warned of.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if a setting is not of its type or makes no sense.
+    pub fn from_json(generation: Option<&Value>, config: Option<&Value>) -> Result<Self> {
+        let text_config = config.and_then(|config| config.get("text_config"));
+        let places = Places {
+            generation,
+            config: [text_config, config],
+        };
+        generation.into_iter().for_each(warn_of_unsupported);
+        let default = Self::default();
+        let max_positions = places
+            .get("max_position_embeddings")?
+            .unwrap_or(default.max_positions);
+        let eos_token_ids = places.eos_token_ids()?;
+        let mut settings = Self {
+            num_beams: places.get("num_beams")?.unwrap_or(default.num_beams),
+            num_return_sequences: places
+                .get("num_return_sequences")?
+                .unwrap_or(default.num_return_sequences),
+            max_new_tokens: places.max_new_tokens()?.unwrap_or(max_positions),
+            min_new_tokens: places.min_new_tokens()?.unwrap_or(default.min_new_tokens),
+            length_penalty: places.get("length_penalty")?.unwrap_or(default.length_penalty),
+            early_stopping: places.early_stopping()?.unwrap_or(default.early_stopping),
+            no_repeat_ngram_size: places
+                .get("no_repeat_ngram_size")?
+                .unwrap_or(default.no_repeat_ngram_size),
+            repetition_penalty: places
+                .get("repetition_penalty")?
+                .unwrap_or(default.repetition_penalty),
+            bad_words_ids: places.get("bad_words_ids")?.unwrap_or_default(),
+            suppress_tokens: places.get("suppress_tokens")?.unwrap_or_default(),
+            begin_suppress_tokens: places.get("begin_suppress_tokens")?.unwrap_or_default(),
+            forced_bos_token_id: places.token_ids("forced_bos_token_id")?.first().copied(),
+            forced_eos_token_ids: places.token_ids("forced_eos_token_id")?,
+            decoder_start_token_id: places
+                .first_token_id(&["decoder_start_token_id", "bos_token_id"])?
+                .unwrap_or(default.decoder_start_token_id),
+            eos_token_ids: if eos_token_ids.is_empty() {
+                default.eos_token_ids
+            } else {
+                eos_token_ids
+            },
+            renormalize_logits: places
+                .get("renormalize_logits")?
+                .unwrap_or(default.renormalize_logits),
+            do_sample: places.get("do_sample")?.unwrap_or(default.do_sample),
+            temperature: places.get("temperature")?.unwrap_or(default.temperature),
+            top_k: places.get("top_k")?.unwrap_or(default.top_k),
+            top_p: places.get("top_p")?.unwrap_or(default.top_p),
+            min_p: places.get("min_p")?,
+            typical_p: places.get("typical_p")?.unwrap_or(default.typical_p),
+            seed: default.seed,
+            max_positions,
+        };
+        settings.limit_to_positions();
+        settings.validate()?;
+        Ok(settings)
+    }
+}
+
+/// Where settings are looked for.
+struct Places<'a> {
+    generation: Option<&'a Value>,
+    /// `text_config`, then the top level.
+    config: [Option<&'a Value>; 2],
+}
+
+impl<'a> Places<'a> {
+    /// Every value that is not null, the one in force first.
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a Value> {
+        let places = [self.generation, self.config[0], self.config[1]];
+        places
+            .into_iter()
+            .flatten()
+            .filter_map(move |place| place.get(name))
+            .filter(|value| !value.is_null())
+    }
+
+    fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>> {
+        self.values(name)
+            .next()
+            .map(|value| read(name, value))
+            .transpose()
+    }
+
+    fn token_ids(&self, name: &'static str) -> Result<Vec<u32>> {
+        self.values(name)
+            .next()
+            .map_or(Ok(Vec::new()), |value| read_token_ids(name, value))
+    }
+
+    fn first_token_id(&self, names: &[&'static str]) -> Result<Option<u32>> {
+        for name in names {
+            if let Some(&id) = self.token_ids(name)?.first() {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Those of all places, each once.
+    fn eos_token_ids(&self) -> Result<Vec<u32>> {
+        let mut union = Vec::new();
+        for value in self.values("eos_token_id") {
+            for id in read_token_ids("eos_token_id", value)? {
+                if !union.contains(&id) {
+                    union.push(id);
+                }
+            }
+        }
+        Ok(union)
+    }
+
+    fn max_new_tokens(&self) -> Result<Option<usize>> {
+        if let Some(new) = self.get("max_new_tokens")? {
+            return Ok(Some(new));
+        }
+        let in_generation = Self {
+            config: [None; 2],
+            ..*self
+        }
+        .get("max_length")?;
+        let in_config = Self {
+            generation: None,
+            ..*self
+        }
+        .get("max_length")?;
+        let length: Option<usize> = in_generation.or(in_config.filter(|&length| length != UNSET_MAX_LENGTH));
+        Ok(length.map(without_start_token))
+    }
+
+    fn min_new_tokens(&self) -> Result<Option<usize>> {
+        let new = self.get("min_new_tokens")?;
+        let length = self.get("min_length")?.map(without_start_token);
+        Ok(new.or(length))
+    }
+
+    fn early_stopping(&self) -> Result<Option<EarlyStopping>> {
+        let read = |value: &Value| match value {
+            Value::Bool(true) => Ok(EarlyStopping::WhenFull),
+            Value::Bool(false) => Ok(EarlyStopping::Heuristic),
+            Value::String(text) if text == "never" => Ok(EarlyStopping::Never),
+            _ => Err(Error::InvalidOption {
+                name: "early_stopping",
+                reason: format!("is {value}; it must be true, false or \"never\""),
+            }),
+        };
+        self.values("early_stopping").next().map(read).transpose()
+    }
+}
+
+fn read<T: DeserializeOwned>(name: &'static str, value: &Value) -> Result<T> {
+    T::deserialize(value).map_err(|error| Error::InvalidOption {
+        name,
+        reason: format!("is {value} in the checkpoint: {error}"),
+    })
+}
+
+/// One id or several; negative ones, which stand for none in some checkpoints, are left out.
+fn read_token_ids(name: &'static str, value: &Value) -> Result<Vec<u32>> {
+    let ids: Vec<i64> = if value.is_array() {
+        read(name, value)?
+    } else {
+        vec![read(name, value)?]
+    };
+    Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+}
+
+/// The lengths of transformers count the start token.
+fn without_start_token(length: usize) -> usize {
+    length.saturating_sub(1)
+}
+
+fn warn_of_unsupported(generation: &Value) {
+    for (name, off) in UNSUPPORTED {
+        let Some(value) = generation.get(name) else {
+            continue;
+        };
+        let is_off = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Number(number) => off.is_some() && number.as_f64() == off,
+            _ => false,
+        };
+        if !is_off {
+            tracing::warn!(
+                "generation_config.json sets {name} to {value}, which is not supported and is ignored"
+            );
+        }
+    }
+}

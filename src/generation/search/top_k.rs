@@ -1,0 +1,148 @@
+//! The best continuations of a step.
+
+use wide::f32x8;
+
+/// A token that may continue a beam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    /// The beam it continues.
+    pub beam: usize,
+    /// The token.
+    pub token: u32,
+    /// The token's log-probability after the processors.
+    pub log_prob: f32,
+    /// The sum of the whole sequence's.
+    pub score: f32,
+    /// What candidates are ranked by: the score, or, sampling, the score with noise.
+    pub rank: f32,
+}
+
+/// The `limit` candidates that rank highest, best first. Of equal ones, those that came first stay: the lower
+/// beam, then the lower token. Impossible ones (rank -∞ or NaN) are left out.
+#[derive(Debug)]
+pub(super) struct TopK {
+    limit: usize,
+    candidates: Vec<Candidate>,
+}
+
+impl TopK {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            candidates: Vec::with_capacity(limit + 1),
+        }
+    }
+
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    pub fn clear(&mut self) {
+        self.candidates.clear();
+    }
+
+    /// What a candidate must rank above to get in.
+    fn threshold(&self) -> f32 {
+        match self.candidates.last() {
+            Some(last) if self.candidates.len() == self.limit => last.rank,
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
+    pub fn push(&mut self, candidate: Candidate) {
+        if candidate.rank > self.threshold() {
+            let position = self
+                .candidates
+                .partition_point(|better| better.rank >= candidate.rank);
+            self.candidates.insert(position, candidate);
+            self.candidates.truncate(self.limit);
+        }
+    }
+
+    /// Offers every token as a continuation of `beam`, whose score so far is `beam_score`.
+    ///
+    /// Few tokens of a large vocabulary pass the threshold, so that eight are compared at a time.
+    pub fn scan(&mut self, beam: usize, beam_score: f32, log_probs: &[f32]) {
+        const LANES: usize = 8;
+        let (blocks, rest) = log_probs.as_chunks::<LANES>();
+        for (index, block) in blocks.iter().enumerate() {
+            let scores = f32x8::from(*block) + f32x8::splat(beam_score);
+            if scores.simd_gt(f32x8::splat(self.threshold())).any() {
+                self.push_all(beam, beam_score, index * LANES, block);
+            }
+        }
+        self.push_all(beam, beam_score, blocks.len() * LANES, rest);
+    }
+
+    fn push_all(&mut self, beam: usize, beam_score: f32, first_token: usize, log_probs: &[f32]) {
+        for (token, &log_prob) in (first_token as u32..).zip(log_probs) {
+            let score = log_prob + beam_score;
+            self.push(Candidate {
+                beam,
+                token,
+                log_prob,
+                score,
+                rank: score,
+            });
+        }
+    }
+
+    /// Offers every token with noise from `noise` (Gumbel-distributed): the best ranks are then a draw without
+    /// replacement by the probabilities (the Gumbel-max trick), as `torch.multinomial` makes.
+    pub fn scan_sampling(
+        &mut self,
+        beam: usize,
+        beam_score: f32,
+        log_probs: &[f32],
+        mut noise: impl FnMut() -> f32,
+    ) {
+        for (token, &log_prob) in (0u32..).zip(log_probs) {
+            if log_prob > f32::NEG_INFINITY {
+                let score = log_prob + beam_score;
+                self.push(Candidate {
+                    beam,
+                    token,
+                    log_prob,
+                    score,
+                    rank: score + noise(),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_a_stable_sort() {
+        let values: Vec<f32> = (0..1003u32)
+            .map(|i| -((i.wrapping_mul(2_654_435_761) >> 24) as f32))
+            .collect();
+        let mut top = TopK::new(9);
+        let mut all: Vec<(usize, u32, f32)> = Vec::new();
+        for (beam, beam_score) in [(0, -1.0f32), (1, -0.5), (2, -1e9)] {
+            top.scan(beam, beam_score, &values);
+            all.extend(
+                (0u32..)
+                    .zip(&values)
+                    .map(|(token, value)| (beam, token, value + beam_score)),
+            );
+        }
+        all.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let found: Vec<_> = top
+            .candidates()
+            .iter()
+            .map(|c| (c.beam, c.token, c.score))
+            .collect();
+        assert_eq!(found, all[..9]);
+    }
+
+    #[test]
+    fn impossible_tokens_are_left_out() {
+        let mut top = TopK::new(4);
+        top.scan(0, 0.0, &[f32::NEG_INFINITY, -1.0, f32::NAN, f32::NEG_INFINITY]);
+        assert_eq!(top.candidates().iter().map(|c| c.token).collect::<Vec<_>>(), [1]);
+    }
+}

@@ -1,0 +1,198 @@
+//! Resampling filters and their fixed-point weights, after Pillow's `Resample.c`.
+
+use std::f64::consts::PI;
+
+/// How a picture is resized; the numbers are those of `PIL.Image.Resampling` and of `preprocessor_config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Resample {
+    /// 0: the pixel under the centre.
+    Nearest,
+    /// 1: sinc windowed by sinc, over three pixels each side.
+    Lanczos,
+    /// 2: a triangle.
+    Bilinear,
+    /// 3: Keys' cubic with a = −0.5. Florence-2's.
+    #[default]
+    Bicubic,
+    /// 4: equal weights.
+    Box,
+    /// 5: sinc in a Hamming window, over one pixel each side.
+    Hamming,
+}
+
+impl Resample {
+    /// The filter with this number in Pillow, if there is one.
+    pub const fn from_pillow(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::Nearest,
+            1 => Self::Lanczos,
+            2 => Self::Bilinear,
+            3 => Self::Bicubic,
+            4 => Self::Box,
+            5 => Self::Hamming,
+            _ => return None,
+        })
+    }
+
+    /// The filter's half-width in pixels and its curve; `None` for [`Nearest`](Self::Nearest), which weighs nothing.
+    pub(super) fn kernel(self) -> Option<Kernel> {
+        let (support, curve): (f64, fn(f64) -> f64) = match self {
+            Self::Nearest => return None,
+            Self::Lanczos => (3.0, lanczos),
+            Self::Bilinear => (1.0, triangle),
+            Self::Bicubic => (2.0, cubic),
+            Self::Box => (0.5, rectangle),
+            Self::Hamming => (1.0, hamming),
+        };
+        Some(Kernel { support, curve })
+    }
+}
+
+/// A filter's half-width at scale 1, and its curve.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    support: f64,
+    curve: fn(f64) -> f64,
+}
+
+fn rectangle(x: f64) -> f64 {
+    if x > -0.5 && x <= 0.5 { 1.0 } else { 0.0 }
+}
+
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
+fn hamming(x: f64) -> f64 {
+    let x = x.abs();
+    if x == 0.0 {
+        1.0
+    } else if x >= 1.0 {
+        0.0
+    } else {
+        let x = x * PI;
+        x.sin() / x * (0.54 + 0.46 * x.cos())
+    }
+}
+
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        1.0
+    } else {
+        let x = x * PI;
+        x.sin() / x
+    }
+}
+
+fn lanczos(x: f64) -> f64 {
+    if (-3.0..3.0).contains(&x) {
+        sinc(x) * sinc(x / 3.0)
+    } else {
+        0.0
+    }
+}
+
+/// Bits after the binary point of a weight: 32, less 8 for the pixel and 2 for overshoot.
+pub(super) const PRECISION_BITS: u32 = 32 - 8 - 2;
+
+/// For each output pixel along one axis, the first input pixel it takes from and the weights from there on.
+pub(super) struct Weights {
+    first: Vec<usize>,
+    /// Where each output pixel's weights begin in `weights`, and where the last one's end.
+    offsets: Vec<usize>,
+    weights: Vec<i32>,
+}
+
+impl Weights {
+    /// `precompute_coeffs` and `normalize_coeffs_8bpc` over the whole of an axis. Both lengths are at least 1.
+    pub(super) fn new(kernel: Kernel, input: usize, output: usize) -> Self {
+        let scale = input as f64 / output as f64;
+        let filter_scale = scale.max(1.0);
+        let support = kernel.support * filter_scale;
+        let inverse = 1.0 / filter_scale;
+
+        let mut table = Self {
+            first: Vec::with_capacity(output),
+            offsets: vec![0],
+            weights: Vec::new(),
+        };
+        let mut curve = Vec::new();
+        for position in 0..output {
+            let centre = (position as f64 + 0.5) * scale;
+            // Truncation towards zero, as in C; a cast from negative to unsigned gives 0.
+            let first = (centre - support + 0.5) as usize;
+            let end = ((centre + support + 0.5) as usize).min(input);
+            curve.clear();
+            curve.extend((first..end).map(|x| (kernel.curve)((x as f64 - centre + 0.5) * inverse)));
+            let sum: f64 = curve.iter().sum();
+            table.first.push(first);
+            table.weights.extend(
+                curve
+                    .iter()
+                    .map(|&weight| fixed_point(if sum == 0.0 { weight } else { weight / sum })),
+            );
+            table.offsets.push(table.weights.len());
+        }
+        table
+    }
+
+    /// The number of output pixels.
+    pub(super) fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// The first input pixel of an output pixel, and its weights; nothing past the end.
+    pub(super) fn get(&self, position: usize) -> (usize, &[i32]) {
+        let range = self.offsets.get(position).zip(self.offsets.get(position + 1));
+        let weights = range.and_then(|(&start, &end)| self.weights.get(start..end));
+        match (self.first.get(position), weights) {
+            (Some(&first), Some(weights)) => (first, weights),
+            _ => (0, &[]),
+        }
+    }
+}
+
+/// Half away from zero, as Pillow rounds weights.
+fn fixed_point(weight: f64) -> i32 {
+    let scaled = weight * f64::from(1_u32 << PRECISION_BITS);
+    (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pixel_keeps_its_brightness() {
+        for number in 1..=5 {
+            let kernel = Resample::from_pillow(number).and_then(Resample::kernel).unwrap();
+            for (input, output) in [(1, 1), (1, 768), (768, 1), (13, 7), (640, 768), (4000, 768)] {
+                let weights = Weights::new(kernel, input, output);
+                assert_eq!(weights.len(), output);
+                for position in 0..output {
+                    let (first, row) = weights.get(position);
+                    assert!(first + row.len() <= input);
+                    let sum: i32 = row.iter().sum();
+                    let rounding = row.len() as i32;
+                    assert!(
+                        (sum - (1 << PRECISION_BITS)).abs() <= rounding,
+                        "{number} {input} {output} {sum}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Whether a JPEG file is whole.
+//!
+//! The decoder fills what is missing of a truncated file with grey; Pillow refuses such a file, and so do we.
+
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const TEM: u8 = 0x01;
+
+/// Whether the end-of-image marker is reached, walking from segment to segment (ITU-T T.81, annex B), so that the
+/// marker of a thumbnail inside a segment does not count.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((marker, after)) = next_marker(rest) {
+        rest = match marker {
+            EOI => return true,
+            SOI | TEM | 0xD0..=0xD7 => after,
+            _ => match segment_end(after) {
+                Some(after_segment) => after_segment,
+                None => return false,
+            },
+        };
+    }
+    false
+}
+
+/// The next marker and what follows it. Stuffed (`FF 00`) and fill (`FF FF`) bytes are not markers, so that this
+/// also skips the entropy-coded data after a start of scan.
+fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let at = bytes
+        .windows(2)
+        .position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF))?;
+    Some((*bytes.get(at + 1)?, bytes.get(at + 2..)?))
+}
+
+/// What follows a segment whose two-byte length comes first.
+fn segment_end(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, _) = bytes.split_first_chunk::<2>()?;
+    bytes.get(usize::from(u16::from_be_bytes(*length))..)
+}

@@ -1,0 +1,147 @@
+//! Reading pictures from files and bytes.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
+use regex::bytes::Regex;
+
+use super::{jpeg, rgb};
+use crate::error::{Error, Result};
+
+/// How big a picture may be before it is refused.
+///
+/// Both limits are checked before memory is set aside for the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageLimits {
+    /// Width times height. The default is 178,956,970: where Pillow, too, refuses a picture
+    /// (`2 * Image.MAX_IMAGE_PIXELS`).
+    pub max_pixels: u64,
+    /// The encoded picture, in bytes. The default is 1 GiB, so that a device or a disk image named by mistake is
+    /// not read to its end.
+    pub max_file_bytes: u64,
+}
+
+impl Default for ImageLimits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 178_956_970,
+            max_file_bytes: 1 << 30,
+        }
+    }
+}
+
+impl ImageLimits {
+    /// Sets [`max_pixels`](Self::max_pixels).
+    #[must_use]
+    pub const fn with_max_pixels(mut self, max_pixels: u64) -> Self {
+        self.max_pixels = max_pixels;
+        self
+    }
+
+    /// Sets [`max_file_bytes`](Self::max_file_bytes).
+    #[must_use]
+    pub const fn with_max_file_bytes(mut self, max_file_bytes: u64) -> Self {
+        self.max_file_bytes = max_file_bytes;
+        self
+    }
+
+    /// What a decoder may allocate: the widest pixels (four 32-bit channels), once decoded and once on the way.
+    fn max_alloc(&self) -> u64 {
+        self.max_pixels.saturating_mul(2 * 16)
+    }
+}
+
+/// Reads the picture in a file, upright and in RGB; see [`decode_image`].
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, and those of [`decode_image`].
+pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbImage> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(limits.max_file_bytes.saturating_add(1))
+                .read_to_end(&mut bytes)
+        })
+        .map_err(Error::io(path))?;
+    decode_image(&path.display().to_string(), &bytes, limits)
+}
+
+/// Decodes a picture: the first frame of an animated one, turned as its EXIF (or XMP) orientation says, in RGB as
+/// [`to_rgb8`](super::to_rgb8) makes it.
+///
+/// The format is told by the content. Where the content has no signature (TGA), the ending of `name` decides;
+/// otherwise `name` only serves in errors.
+///
+/// # Errors
+/// - [`Error::ImageDecode`] if `bytes` are no picture, or a damaged or incomplete one
+/// - [`Error::ImageTooLarge`] if it has more pixels than `limits` allow
+/// - [`Error::ImageEmpty`] if it has none
+pub fn decode_image(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
+    let decode_error = |source| Error::ImageDecode {
+        name: name.to_owned(),
+        source,
+    };
+    if bytes.len() as u64 > limits.max_file_bytes {
+        return Err(decode_error(ImageError::Limits(LimitError::from_kind(
+            LimitErrorKind::InsufficientMemory,
+        ))));
+    }
+    let format = image::guess_format(bytes)
+        .or_else(|unknown| ImageFormat::from_path(name).map_err(|_| unknown))
+        .map_err(decode_error)?;
+    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
+        return Err(decode_error(ImageError::Decoding(DecodingError::new(
+            ImageFormatHint::Exact(format),
+            "the file is truncated",
+        ))));
+    }
+
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut allowed = image::Limits::default();
+    allowed.max_alloc = Some(limits.max_alloc());
+    reader.limits(allowed);
+    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(Error::ImageEmpty { width, height });
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(Error::ImageTooLarge {
+            name: name.to_owned(),
+            width,
+            height,
+            limit: limits.max_pixels,
+        });
+    }
+    // Metadata that cannot be read is no reason to refuse the picture.
+    let orientation = orientation(&mut decoder).unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
+    let mut image = DynamicImage::ImageRgb8(rgb::into_rgb8(image));
+    image.apply_orientation(orientation);
+    Ok(image.into_rgb8())
+}
+
+/// The orientation as Pillow's `getexif` finds it: in EXIF, else in XMP.
+fn orientation(decoder: &mut impl ImageDecoder) -> Option<Orientation> {
+    let exif = decoder
+        .orientation()
+        .ok()
+        .filter(|found| *found != Orientation::NoTransforms);
+    exif.or_else(|| {
+        let exif = decoder.exif_metadata().ok().flatten();
+        exif.and_then(|chunk| Orientation::from_exif_chunk(&chunk))
+    })
+    .or_else(|| {
+        let xmp = decoder.xmp_metadata().ok().flatten()?;
+        let found = Regex::new(r#"tiff:Orientation(?:="|>)([0-9])"#)
+            .ok()?
+            .captures(&xmp)?;
+        Orientation::from_exif(found.get(1)?.as_bytes().first()?.wrapping_sub(b'0'))
+    })
+}

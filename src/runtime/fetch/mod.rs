@@ -1,0 +1,310 @@
+//! Fetching a pinned ONNX Runtime into the cache, once, through a package registry's own client.
+
+mod archive;
+mod client;
+mod pins;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::cached::{self, Record};
+use super::environment::{RuntimeInfo, RuntimeOptions, init};
+use super::library::entries;
+use crate::error::{Error, Result};
+
+pub use client::{Client, ClientKind};
+pub use pins::{PINS, Pin, Registry};
+
+/// The names of unfinished downloads begin so.
+const UNFINISHED: &str = "unfinished-";
+
+/// What to fetch, with what, and where to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FetchOptions {
+    /// The cache; `None`: [`cache_dir`](crate::cache_dir).
+    pub cache_dir: Option<PathBuf>,
+    /// The libraries to choose from: the first for this machine from a registry that a client here can reach.
+    pub pins: Vec<Pin>,
+    /// The clients to use, the preferred one first; `None`: those that are found on this machine.
+    pub clients: Option<Vec<Client>>,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            pins: PINS.to_vec(),
+            clients: None,
+        }
+    }
+}
+
+impl FetchOptions {
+    /// Fetch into this cache.
+    pub fn with_cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(dir.into());
+        self
+    }
+
+    /// Choose from these libraries.
+    pub fn with_pins(mut self, pins: impl Into<Vec<Pin>>) -> Self {
+        self.pins = pins.into();
+        self
+    }
+
+    /// Use these clients.
+    pub fn with_clients(mut self, clients: impl Into<Vec<Client>>) -> Self {
+        self.clients = Some(clients.into());
+        self
+    }
+}
+
+/// What a fetch is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// Another process is fetching; this one waits for it.
+    Waiting,
+    /// A client is downloading a package: tens of megabytes.
+    Downloading {
+        /// The client.
+        client: &'a str,
+        /// The package.
+        package: &'a str,
+        /// Its version.
+        version: &'a str,
+    },
+    /// The library is being unpacked and checked.
+    Unpacking,
+    /// The library is in the cache.
+    Done {
+        /// The library.
+        path: &'a Path,
+    },
+}
+
+/// Starts ONNX Runtime as [`init`] does; if none is found, fetches one and starts that.
+///
+/// # Errors
+/// As [`init`] and [`fetch`].
+pub fn init_or_fetch(
+    options: &RuntimeOptions,
+    progress: &dyn Fn(Progress<'_>),
+) -> Result<&'static RuntimeInfo> {
+    match init(options) {
+        Err(Error::RuntimeNotFound { .. }) => {
+            let library = fetch(&FetchOptions::default(), progress)?;
+            init(&options.clone().with_library(library))
+        }
+        done => done,
+    }
+}
+
+/// The pinned ONNX Runtime library in the cache, fetched if it is not there or is damaged.
+///
+/// The download is checked against the pinned SHA-256 before it takes its place, in one step. Processes that fetch
+/// at the same time wait for the first of them.
+///
+/// # Errors
+/// [`Error::RuntimeFetch`] if there is no library for this machine, no client, no connection, or the library is not
+/// the pinned one; [`Error::Io`] if the cache cannot be written.
+pub fn fetch(options: &FetchOptions, progress: &dyn Fn(Progress<'_>)) -> Result<PathBuf> {
+    let cache = options
+        .cache_dir
+        .clone()
+        .or_else(crate::cache_dir)
+        .ok_or_else(|| failed("there is no home folder to keep it in; set FLORENCE2_CACHE to a folder"))?;
+    let pins: Vec<&Pin> = options
+        .pins
+        .iter()
+        .filter(|pin| pin.fits_this_machine())
+        .collect();
+    if pins.is_empty() {
+        return Err(failed(format!(
+            "no library is known for {} on {}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )));
+    }
+    let root = cached::root(&cache);
+    fs::create_dir_all(&root).map_err(Error::io(&root))?;
+    let _lock = lock(&root, progress)?;
+    remove_unfinished(&root);
+
+    let fetched = match pins.iter().find_map(|pin| intact(&cache, pin)) {
+        Some(path) => path,
+        None => fetch_first(&cache, &pins, options, progress)?,
+    };
+    progress(Progress::Done { path: &fetched });
+    Ok(fetched)
+}
+
+/// The library of this pin in the cache, if it is what the pin says, to the last bit.
+fn intact(cache: &Path, pin: &Pin) -> Option<PathBuf> {
+    let dir = cached::version_dir(cache, pin.version);
+    let path = dir.join(pin.file_name());
+    let mut hash = Hashing::to(io::sink());
+    io::copy(&mut File::open(&path).ok()?, &mut hash).ok()?;
+    let found = hash.finish();
+    (found.sha256 == pin.sha256 && Record::read(&dir)? == found).then_some(path)
+}
+
+/// Fetches with the first client that can.
+fn fetch_first(
+    cache: &Path,
+    pins: &[&Pin],
+    options: &FetchOptions,
+    progress: &dyn Fn(Progress<'_>),
+) -> Result<PathBuf> {
+    let clients = options.clients.clone().unwrap_or_else(Client::detect);
+    let mut failures = Vec::new();
+    for client in &clients {
+        let Some(pin) = pins.iter().find(|pin| pin.registry == client.registry()) else {
+            continue;
+        };
+        let name = client.name();
+        progress(Progress::Downloading {
+            client: &name,
+            package: pin.package,
+            version: pin.version,
+        });
+        let unfinished = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(cached::root(cache))
+            .map_err(Error::io(cached::root(cache)))?;
+        let download = subfolder(unfinished.path(), "download")?;
+        if let Err(reason) = client.download(pin, &download) {
+            tracing::debug!(client = name, reason, "cannot fetch ONNX Runtime");
+            failures.push(format!("{name}: {reason}"));
+            continue;
+        }
+        progress(Progress::Unpacking);
+        return install(cache, pin, unfinished.path(), &download);
+    }
+    match failures.is_empty() {
+        true => Err(failed(
+            "neither pip, uv nor npm is installed here; one of them is needed",
+        )),
+        false => Err(failed(failures.join("; "))),
+    }
+}
+
+/// Checks the library in `download` and moves it to its place; `unfinished` is a folder for the work.
+fn install(cache: &Path, pin: &Pin, unfinished: &Path, download: &Path) -> Result<PathBuf> {
+    let dir = subfolder(unfinished, "library")?;
+    let path = dir.join(pin.file_name());
+    let mut file = Hashing::to(File::create(&path).map_err(Error::io(&path))?);
+    archive::extract(download, pin.member, &mut file)
+        .map_err(|error| failed(format!("{} {}: {error}", pin.package, pin.version)))?;
+    file.inner.sync_all().map_err(Error::io(&path))?;
+    let found = file.finish();
+    if found.sha256 != pin.sha256 {
+        return Err(failed(format!(
+            "the library in {} {} is not the one that is known: its SHA-256 is {}, not {}",
+            pin.package, pin.version, found.sha256, pin.sha256
+        )));
+    }
+    found.write(&dir).map_err(Error::io(&dir))?;
+
+    let target = cached::version_dir(cache, pin.version);
+    if target.exists() {
+        // Damaged, or from another registry: it was not intact.
+        fs::remove_dir_all(&target).map_err(Error::io(&target))?;
+    }
+    fs::rename(&dir, &target).map_err(Error::io(&target))?;
+    Ok(target.join(pin.file_name()))
+}
+
+/// Waits until no other process is fetching. The lock is released when the file is closed.
+fn lock(root: &Path, progress: &dyn Fn(Progress<'_>)) -> Result<File> {
+    let path = root.join(".lock");
+    let file = File::create(&path).map_err(Error::io(&path))?;
+    let locked = match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            progress(Progress::Waiting);
+            file.lock()
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(()),
+    };
+    match locked {
+        // Some network file systems have no locks; the worst is a second download, since the last step is one rename.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(path = %path.display(), "no file locks here: two processes may fetch the same library");
+            Ok(file)
+        }
+        Err(error) => Err(Error::io(path)(error)),
+        Ok(()) => Ok(file),
+    }
+}
+
+/// Removes what a killed process left behind: under the lock nobody is at work there.
+fn remove_unfinished(root: &Path) {
+    let is_unfinished = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(UNFINISHED)
+    };
+    for path in entries(root).into_iter().filter(is_unfinished) {
+        if let Err(error) = fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished download");
+        }
+    }
+}
+
+fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
+    let path = dir.join(name);
+    fs::create_dir(&path).map_err(Error::io(&path))?;
+    Ok(path)
+}
+
+fn failed(reason: impl Into<String>) -> Error {
+    Error::RuntimeFetch {
+        reason: reason.into(),
+    }
+}
+
+/// Counts and hashes what is written through it.
+struct Hashing<W> {
+    inner: W,
+    size: u64,
+    hasher: Sha256,
+}
+
+impl<W: Write> Hashing<W> {
+    fn to(inner: W) -> Self {
+        Self {
+            inner,
+            size: 0,
+            hasher: Sha256::new(),
+        }
+    }
+
+    fn finish(self) -> Record {
+        Record {
+            size: self.size,
+            sha256: self
+                .hasher
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,130 @@
+//! The tokenizer against the real Florence-2 vocabulary (where it is at hand) and against `tokenizers` itself.
+
+use std::path::{Path, PathBuf};
+
+use florence2::Tokenizer;
+
+/// The folder of the real vocabulary, which is not part of the repository.
+fn real_vocabulary() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tokenizer");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: the real Florence-2 vocabulary is not at {}", folder.display());
+    None
+}
+
+fn demo() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint/tokenizer.json");
+    std::fs::read(path).expect("the demo model's tokenizer")
+}
+
+fn read(folder: &Path, file: &str) -> Vec<u8> {
+    std::fs::read(folder.join(file)).expect(file)
+}
+
+#[test]
+fn real_prompts_have_the_published_ids() {
+    let Some(folder) = real_vocabulary() else { return };
+    let tokenizer = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
+    for (prompt, ids) in [
+        ("What does the image describe?", vec![0, 2264, 473, 5, 2274, 6190, 116, 2]),
+        (
+            "Locate the objects with category name in the image.",
+            vec![0, 574, 22486, 5, 8720, 19, 4120, 766, 11, 5, 2274, 4, 2],
+        ),
+        ("What is the region <loc_0><loc_999>?", vec![0, 2264, 16, 5, 976, 1437, 50269, 51268, 116, 2]),
+    ] {
+        assert_eq!(tokenizer.encode_prompt(prompt).unwrap(), ids, "{prompt}");
+    }
+    assert_eq!((tokenizer.bos(), tokenizer.pad(), tokenizer.eos()), (0, 1, 2));
+    assert_eq!(tokenizer.vocabulary_size(), 51289);
+}
+
+#[test]
+fn all_forms_of_the_real_tokenizer_are_one() {
+    let Some(folder) = real_vocabulary() else { return };
+    let complete = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
+    let completed = [
+        Tokenizer::from_bytes(&read(&folder, "tokenizer.microsoft.json")).unwrap(),
+        Tokenizer::from_vocab_and_merges(&folder.join("vocab.json"), &folder.join("merges.txt")).unwrap(),
+    ];
+    let prompts = [
+        "Locate the phrases in the caption: A green car, parked in front of a yellow building.",
+        "What does the region <loc_1><loc_20><loc_300><loc_999> describe?",
+        "Größe 你好 🙂 <od><poly><sep></poly><and>  two  spaces\nand a line <mask> end",
+        "",
+    ];
+    for (at, tokenizer) in completed.iter().enumerate() {
+        assert_eq!(tokenizer.vocabulary_size(), complete.vocabulary_size(), "form {at}");
+        for token in ["<od>", "<loc_0>", "<loc_999>", "<sep>", "<poly>", "<and>"] {
+            assert_eq!(tokenizer.token_to_id(token), complete.token_to_id(token), "form {at}: {token}");
+        }
+        for prompt in prompts {
+            assert_eq!(
+                tokenizer.encode_prompt(prompt).unwrap(),
+                complete.encode_prompt(prompt).unwrap(),
+                "form {at}: {prompt}"
+            );
+        }
+    }
+}
+
+#[test]
+fn decoding_gives_the_text_and_each_tokens_place() {
+    let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
+    let reference = tokenizers::Tokenizer::from_bytes(demo()).unwrap();
+    for prompt in ["a red circle<loc_5><loc_999> and é 你 🙂", "<poly><loc_1></poly>", ""] {
+        let ids = tokenizer.encode_prompt(prompt).unwrap();
+        let decoded = tokenizer.decode(&ids);
+        assert_eq!(decoded.text, format!("<s>{prompt}</s>"));
+        assert_eq!(decoded.text, reference.decode(&ids, false).unwrap());
+        assert_eq!(decoded.spans.len(), ids.len());
+        let joined: String = decoded.spans.iter().map(|span| &decoded.text[span.clone()]).collect();
+        assert_eq!(joined, decoded.text, "the spans cover the text without gap or overlap");
+        let first = decoded.spans.first().unwrap().clone();
+        assert_eq!(&decoded.text[first], "<s>");
+    }
+}
+
+#[test]
+fn every_cut_of_a_text_decodes_as_tokenizers_does() {
+    let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
+    let reference = tokenizers::Tokenizer::from_bytes(demo()).unwrap();
+    let ids = tokenizer.encode_prompt("x 你好 🙂🙂 é<loc_7>ü\u{301}z").unwrap();
+    for start in 0..ids.len() {
+        for end in start..=ids.len() {
+            let decoded = tokenizer.decode(&ids[start..end]);
+            assert_eq!(decoded.text, reference.decode(&ids[start..end], false).unwrap(), "{start}..{end}");
+            assert!(decoded.spans.iter().all(|span| decoded.text.get(span.clone()).is_some()));
+        }
+    }
+}
+
+#[test]
+fn ids_outside_the_vocabulary_have_no_text() {
+    let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
+    let decoded = tokenizer.decode(&[0, 9_999_999, 2]);
+    assert_eq!(decoded.text, "<s></s>");
+    assert_eq!(decoded.spans, [0..3, 3..3, 3..7]);
+}
+
+#[test]
+fn a_stream_gives_the_same_text_piece_by_piece() {
+    let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
+    let ids = tokenizer.encode_prompt("a 你好 🙂<loc_1> é").unwrap();
+    for end in 0..=ids.len() {
+        let mut stream = tokenizer.stream();
+        let mut text: String = ids[..end].iter().map(|&id| stream.push(id)).collect();
+        text.push_str(&stream.finish());
+        assert_eq!(text, tokenizer.decode(&ids[..end]).text);
+    }
+}
+
+#[test]
+fn what_is_no_tokenizer_is_an_error_that_says_so() {
+    for bytes in [&b""[..], b"{}", b"not json", br#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#] {
+        let Err(error) = Tokenizer::from_bytes(bytes) else { panic!("{bytes:?} was taken for a tokenizer") };
+        assert!(error.to_string().contains("tokenizer"), "{error}");
+    }
+}
