@@ -1,5 +1,6 @@
 //! The command line: what all commands share.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -78,11 +79,11 @@ pub enum ModelArg {
     Folder(PathBuf),
 }
 
-impl From<&str> for ModelArg {
-    fn from(name: &str) -> Self {
-        match name {
-            "demo" => ModelArg::Demo,
-            folder => ModelArg::Folder(folder.into()),
+impl From<OsString> for ModelArg {
+    fn from(name: OsString) -> Self {
+        match name.to_str() {
+            Some("demo") => ModelArg::Demo,
+            _ => ModelArg::Folder(name.into()),
         }
     }
 }
@@ -112,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_folder_called_demo_can_be_named() {
-        assert_eq!(ModelArg::from("demo"), ModelArg::Demo);
-        assert_eq!(ModelArg::from("./demo"), ModelArg::Folder("./demo".into()));
+        assert_eq!(ModelArg::from(OsString::from("demo")), ModelArg::Demo);
+        assert_eq!(ModelArg::from(OsString::from("./demo")), ModelArg::Folder("./demo".into()));
     }
 
     #[test]

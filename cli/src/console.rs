@@ -71,9 +71,14 @@ impl Console {
         }
     }
 
-    /// What went wrong.
+    /// What ends the command.
     pub fn error(&self, error: &dyn std::error::Error) {
-        self.print(AnsiColor::Red, "error", &describe(error));
+        self.failure(&describe(error));
+    }
+
+    /// What went wrong.
+    pub fn failure(&self, message: &str) {
+        self.print(AnsiColor::Red, "error", message);
     }
 
     fn print(&self, color: AnsiColor, kind: &str, message: &str) {

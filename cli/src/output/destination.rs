@@ -1,5 +1,6 @@
 //! Where results go: standard output, or a file that is replaced whole or not at all.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ pub enum Target {
     File(PathBuf),
 }
 
-impl From<&str> for Target {
-    fn from(name: &str) -> Self {
-        match name {
-            "-" => Target::Stdout,
-            path => Target::File(path.into()),
+impl From<OsString> for Target {
+    fn from(name: OsString) -> Self {
+        match name.to_str() {
+            Some("-") => Target::Stdout,
+            _ => Target::File(name.into()),
         }
     }
 }

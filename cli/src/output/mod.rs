@@ -1,16 +1,16 @@
 //! Results, on their way to stdout or a file.
 
-mod answer;
 mod destination;
+mod picture;
 mod record;
 mod table;
 mod text;
 
-pub use answer::Answer;
-pub use destination::{Destination, Target};
-pub use record::{FailureRecord, OutputRecord, SequenceRecord};
-pub use table::Table;
-pub use text::{heading, write_parsed};
+pub use destination::{Destination, Target, write_file};
+pub use picture::write_picture;
+pub use record::{FailureRecord, OutputRecord};
+pub use table::{Column, Table};
+pub use text::{answer_text, heading, printable};
 
 use serde::Serialize;
 

@@ -1,11 +1,8 @@
 //! One JSON object for each image and task.
 
-use std::collections::BTreeMap;
-
-use florence2::{ImageSize, Output, Task, Timings};
+use florence2::{CoordinateFormat, ImageSize, Output, Task, Timings};
 use serde::Serialize;
-
-use super::Answer;
+use serde_json::Value;
 
 /// What `run` says about one image and one task.
 #[derive(Debug, Serialize)]
@@ -26,9 +23,9 @@ pub struct OutputRecord<'a> {
 
 /// One sequence, as generated and as read.
 #[derive(Debug, Serialize)]
-pub struct SequenceRecord<'a> {
-    result: BTreeMap<&'a str, Answer<'a>>,
-    scores: Option<Vec<Option<f32>>>,
+struct SequenceRecord<'a> {
+    result: Value,
+    scores: Vec<Option<f32>>,
     raw_text: &'a str,
     token_ids: &'a [u32],
     score: f32,
@@ -44,16 +41,16 @@ pub struct FailureRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<&'a str>,
     /// What went wrong.
-    pub error: String,
+    pub error: &'a str,
 }
 
 impl<'a> OutputRecord<'a> {
     /// The record of an image's and a task's answers, the best first; `None` if there is none.
-    pub fn new(path: &'a str, answers: &'a [Output]) -> Option<Self> {
+    pub fn new(path: &'a str, answers: &'a [Output], coordinates: CoordinateFormat) -> Option<Self> {
         let best = answers.first()?;
         let sequences = match answers {
             [_] => Vec::new(),
-            all => all.iter().map(SequenceRecord::from).collect(),
+            all => all.iter().map(|output| SequenceRecord::new(output, coordinates)).collect(),
         };
         Some(Self {
             path,
@@ -61,18 +58,18 @@ impl<'a> OutputRecord<'a> {
             height: best.image_size.height,
             task: best.task.tag(),
             input: input(&best.task, best.image_size),
-            best: best.into(),
+            best: SequenceRecord::new(best, coordinates),
             sequences,
             timings: best.timings,
         })
     }
 }
 
-impl<'a> From<&'a Output> for SequenceRecord<'a> {
-    fn from(output: &'a Output) -> Self {
+impl<'a> SequenceRecord<'a> {
+    fn new(output: &'a Output, coordinates: CoordinateFormat) -> Self {
         Self {
-            result: BTreeMap::from([(output.task.tag(), Answer::from(&output.parsed))]),
-            scores: super::answer::scores(&output.parsed),
+            result: output.parsed.to_transformers(output.task.tag(), coordinates),
+            scores: output.parsed.scores(),
             raw_text: &output.raw_text,
             token_ids: &output.token_ids,
             score: output.score,
