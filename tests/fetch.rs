@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use florence2::Error;
 use florence2::runtime::fetch::{Client, ClientKind, Pin, Registry};
-use florence2::runtime::{FetchOptions, Progress, fetch};
+use florence2::runtime::{FetchOptions, fetch};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 
@@ -77,23 +77,23 @@ impl Machine {
         let program = self.bin().join("pip");
         fs::write(&program, script.replace("{dir}", &dir)).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        self.client()
+    }
+
+    fn client(&self) -> Client {
         Client {
             kind: ClientKind::Pip,
-            program,
-            leading_args: &[],
+            // Not the script itself: it cannot be started while a process that another test forks has it open.
+            program: "/bin/sh".into(),
+            leading_args: vec![self.bin().join("pip").display().to_string()],
         }
     }
 
     fn options(&self, sha256: &'static str) -> FetchOptions {
-        let client = Client {
-            kind: ClientKind::Pip,
-            program: self.bin().join("pip"),
-            leading_args: &[],
-        };
         FetchOptions::default()
             .with_cache_dir(self.cache())
             .with_pins([pin(sha256)])
-            .with_clients([client])
+            .with_clients([self.client()])
     }
 
     fn fetch(&self) -> florence2::Result<PathBuf> {
@@ -233,7 +233,7 @@ fn failed_downloads_leave_nothing_and_say_why() {
 #[test]
 fn the_next_client_is_tried_when_one_fails() {
     let machine = Machine::new();
-    let working = machine.options(SHA256).clients.unwrap().remove(0);
+    let working = machine.client();
     let absent = Client {
         program: machine.path("no-such-pip"),
         ..working.clone()
