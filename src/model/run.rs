@@ -6,7 +6,7 @@ use image::DynamicImage;
 
 use super::{Florence2, ImageFeatures};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationConfig, Hooks, Sequence, generate};
+use crate::generation::{Hooks, Sequence, generate};
 use crate::graph::GraphDecoder;
 use crate::metrics::{Timings, timed};
 use crate::options::RunOptions;
@@ -105,7 +105,7 @@ impl Florence2 {
         }
         let prompts: Vec<Vec<u32>> = requests
             .iter()
-            .map(|(image, task)| self.encode_prompt(image, task, &config))
+            .map(|(image, task)| self.prompt_ids(image, task))
             .collect::<Result<_>>()?;
 
         let mut timings = Timings::default();
@@ -128,16 +128,6 @@ impl Florence2 {
             sequences.into_iter().map(|sequence| self.output(image, task, sequence, timings, options)).collect()
         });
         Ok(outputs.collect())
-    }
-
-    fn encode_prompt(&self, image: &ImageFeatures, task: &Task, config: &GenerationConfig) -> Result<Vec<u32>> {
-        let prompt = self.prompts.prompt(task, image.size)?;
-        let ids = self.tokenizer.encode_prompt(&prompt)?;
-        let tokens = image.features.nrows() + ids.len();
-        if tokens > config.max_positions {
-            return Err(Error::PromptTooLong { tokens, limit: config.max_positions });
-        }
-        Ok(ids)
     }
 
     fn output(

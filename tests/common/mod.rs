@@ -1,6 +1,8 @@
 //! What integration tests share.
 #![allow(dead_code)] // not every test file uses all of it
 
+pub mod golden;
+
 use std::path::{Path, PathBuf};
 
 use florence2::runtime::{self, RuntimeInfo, RuntimeOptions};
