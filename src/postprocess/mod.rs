@@ -6,7 +6,7 @@
 //!
 //! # Deviations
 //!
-//! With [`ParseOptions::strict`] the first four fall away.
+//! With [`ParseOptions::strict`] the first five fall away.
 //!
 //! 1. *Coordinates keep their fraction.* A bin's centre is `(k + 0.5) · size / 1000` pixels; native then cuts
 //!    it to an integer, which loses up to a pixel for nothing. Truncated, both are equal: the arithmetic is the
@@ -17,8 +17,8 @@
 //!    only becomes such a token once another is taken out of it (`<<s>s>`).
 //! 4. *OCR text may contain newlines.* Native drops all but the last line before a region.
 //! 5. *[`ParseOptions::ocr_area_threshold`] compares the quadrilateral's area.* Native's formula leaves out the
-//!    edge from the last corner to the first, so that it depends on where the quadrilateral stands;
-//!    `strict` uses native's formula. No published checkpoint sets a threshold.
+//!    edge from the last corner to the first, so that its outcome depends on where the quadrilateral stands. By
+//!    default there is no threshold, here and there.
 //! 6. *Numbers too large are held to the range of the type* (in `strict` mode too): native raises an exception
 //!    if a `<loc_…>` does not fit 64 bits or has more than 4300 digits, and its cast of a coordinate to 32 bits
 //!    is undefined where it does not fit. No location token has more than three digits; only text that spells
@@ -99,9 +99,6 @@ struct Answer<'a> {
 /// assert_eq!(detections[0].bbox.to_array(), [100.5, 100.25, 500.5, 375.25]);
 /// ```
 pub fn parse(kind: OutputKind, answer: &RawAnswer<'_>, size: ImageSize, options: &ParseOptions) -> Parsed {
-    if kind == OutputKind::PureText {
-        return Parsed::Text(text::plain(answer.text, options.strict));
-    }
     let cleaned = if options.strict {
         Cleaned::one_after_another(answer.text)
     } else {
@@ -114,7 +111,7 @@ pub fn parse(kind: OutputKind, answer: &RawAnswer<'_>, size: ImageSize, options:
         options,
     };
     match kind {
-        OutputKind::PureText => Parsed::Text(cleaned.text),
+        OutputKind::PureText => Parsed::Text(text::plain(answer.text, options.strict)),
         OutputKind::Ocr => Parsed::OcrRegions(ocr::regions(&cleaned_answer)),
         OutputKind::DescriptionWithBboxes => Parsed::Detections(boxes::labelled(&cleaned_answer)),
         OutputKind::PhraseGrounding => Parsed::Detections(boxes::grounded(&cleaned_answer)),

@@ -46,7 +46,7 @@ fn quad(answer: &Answer<'_>, locations: &str) -> Option<Quad> {
 fn large_enough(answer: &Answer<'_>, quad: &Quad) -> bool {
     let threshold = answer.options.ocr_area_threshold;
     let image = f64::from(answer.size.width) * f64::from(answer.size.height);
-    threshold <= 0.0 || area(quad, answer.options.strict) >= image * f64::from(threshold)
+    threshold <= 0.0 || area(quad, answer.options.strict) >= image * threshold
 }
 
 /// The shoelace formula, in square pixels; native leaves out the edge that closes the outline.

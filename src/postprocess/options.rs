@@ -32,7 +32,7 @@ pub struct ParseOptions {
     ///
     /// Native reads it from `AREA_THRESHOLD`, which its own conversion script spells `area_threshold`, so that
     /// there, too, every region is kept.
-    pub ocr_area_threshold: f32,
+    pub ocr_area_threshold: f64,
 }
 
 impl Default for ParseOptions {
@@ -62,7 +62,7 @@ impl ParseOptions {
     }
 
     /// Replaces [`ocr_area_threshold`](Self::ocr_area_threshold).
-    pub fn with_ocr_area_threshold(mut self, threshold: f32) -> Self {
+    pub fn with_ocr_area_threshold(mut self, threshold: f64) -> Self {
         self.ocr_area_threshold = threshold;
         self
     }

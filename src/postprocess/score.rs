@@ -32,8 +32,8 @@ impl Scores {
         Self { tokens }
     }
 
-    /// `exp(mean(log p))` over the tokens that overlap any of `ranges`; `None` if none does, or if the outcome is
-    /// no probability.
+    /// `exp(mean(log p))` over the tokens that overlap any of `ranges`; `None` if none does, or if a
+    /// log-probability is not a number.
     fn of(&self, ranges: &[Range<usize>]) -> Option<f32> {
         let overlaps = |token: &TokenSpan| {
             ranges
@@ -48,7 +48,7 @@ impl Scores {
                 (sum + f64::from(token.log_probability), count + 1)
             });
         let score = (sum / f64::from(count)).exp() as f32;
-        (0.0..=1.0).contains(&score).then_some(score)
+        (!score.is_nan()).then(|| score.min(1.0))
     }
 }
 

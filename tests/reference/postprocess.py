@@ -206,6 +206,7 @@ def cases():
             texts += HOSTILE
         for text in texts:
             yield task, text, rng.choice(SIZES), options(task)
+    yield GROUNDING, "".join(f"{phrase}<loc_1><loc_2><loc_3><loc_4>" for phrase in BANNED), (640, 480), {}
     # Every bin once on each axis: one that rounds otherwise shows.
     for size in SIZES:
         yield "<REGION_PROPOSAL>", "".join(f"<loc_{bin}><loc_{bin}>" for bin in range(1000)), size, {}
