@@ -36,11 +36,18 @@ struct Subject {
 impl Subject {
     fn new(checkpoint: &'static str, graphs: &[GraphFile], max_new_tokens: usize) -> Self {
         let model = load(&exported(checkpoint, graphs));
-        Self { checkpoint, max_new_tokens, answers: Answers::read(checkpoint), model }
+        Self {
+            checkpoint,
+            max_new_tokens,
+            answers: Answers::read(checkpoint),
+            model,
+        }
     }
 
     fn greedy(&self) -> RunOptions {
-        let generation = GenerationOptions::default().with_num_beams(1).with_max_new_tokens(self.max_new_tokens);
+        let generation = GenerationOptions::default()
+            .with_num_beams(1)
+            .with_max_new_tokens(self.max_new_tokens);
         RunOptions::default().with_generation(generation)
     }
 
@@ -60,10 +67,18 @@ impl Subject {
             let (picture, stem) = (picture(answers), answers.stem());
             self.check_pixels(answers, &picture, &stages[&format!("{stem}.pixel_values")]);
             let features = self.model.encode_image(&picture).unwrap();
-            assert_close(&stages[&format!("{stem}.image_features")], features.view().iter(), "image features");
+            assert_close(
+                &stages[&format!("{stem}.image_features")],
+                features.view().iter(),
+                "image features",
+            );
             for prompt in &answers.prompts {
                 let task = prompt.task();
-                assert_eq!(self.model.prompt_ids(&features, &task).unwrap(), prompt.input_ids, "{task}");
+                assert_eq!(
+                    self.model.prompt_ids(&features, &task).unwrap(),
+                    prompt.input_ids,
+                    "{task}"
+                );
                 let Some(stage) = prompt.stage() else { continue };
                 let Some(hidden) = stages.get(&format!("{stem}.{stage}.encoder_last_hidden_state")) else {
                     continue;
@@ -71,9 +86,16 @@ impl Subject {
                 let states = self.model.encoder_hidden_states(&features, &task).unwrap();
                 assert_close(hidden, states.iter(), "encoder states");
                 let logits = [&[2][..], &[2, 0]].map(|start| {
-                    self.model.next_token_logits(&features, &task, start).unwrap().to_vec()
+                    self.model
+                        .next_token_logits(&features, &task, start)
+                        .unwrap()
+                        .to_vec()
                 });
-                assert_close(&stages[&format!("{stem}.{stage}.logits")], logits.concat().iter(), "logits");
+                assert_close(
+                    &stages[&format!("{stem}.{stage}.logits")],
+                    logits.concat().iter(),
+                    "logits",
+                );
             }
         }
     }
@@ -81,9 +103,17 @@ impl Subject {
     fn check_pixels(&self, answers: &ImageAnswers, picture: &DynamicImage, reference: &Sampled) {
         let processor = self.model.image_processor();
         let resized = resize(&picture.to_rgb8(), processor.size.unwrap(), processor.resample).unwrap();
-        let path = common::fixture(&format!("golden/{}/{}.resized.png", self.checkpoint, answers.stem()));
+        let path = common::fixture(&format!(
+            "golden/{}/{}.resized.png",
+            self.checkpoint,
+            answers.stem()
+        ));
         let expected = image::open(path).unwrap().to_rgb8();
-        assert!(resized == expected, "{}: the resized image is Pillow's to the last bit", answers.stem());
+        assert!(
+            resized == expected,
+            "{}: the resized image is Pillow's to the last bit",
+            answers.stem()
+        );
         let values = processor.process(&picture.to_rgb8()).unwrap();
         let error = reference.relative_error(values.view().iter());
         assert!(error < 1e-6, "{}: pixel values differ by {error}", answers.stem());
@@ -100,23 +130,37 @@ impl Subject {
                 let three = self.model.answer(&features, &task, &beams).unwrap();
                 check_answer(&three, &prompt.beams, &format!("{} {task} beams", answers.stem()));
                 let score = prompt.beams.sequences_scores[0];
-                assert!((three.score - score).abs() < TOLERANCE, "{task}: score {} is not {score}", three.score);
+                assert!(
+                    (three.score - score).abs() < TOLERANCE,
+                    "{task}: score {} is not {score}",
+                    three.score
+                );
             }
         }
     }
 
     /// Prompts of different lengths and different images in one batch.
     fn check_batches(&self) {
-        let images: Vec<(ImageFeatures, &ImageAnswers)> =
-            self.answers.images.iter().map(|answers| (self.features(answers), answers)).collect();
+        let images: Vec<(ImageFeatures, &ImageAnswers)> = self
+            .answers
+            .images
+            .iter()
+            .map(|answers| (self.features(answers), answers))
+            .collect();
         let requests: Vec<(&ImageFeatures, Task, &PromptAnswers)> = images
             .iter()
             .flat_map(|(features, answers)| {
-                answers.prompts.iter().map(move |prompt| (features, prompt.task(), prompt))
+                answers
+                    .prompts
+                    .iter()
+                    .map(move |prompt| (features, prompt.task(), prompt))
             })
             .collect();
         for batch in requests.chunks(5) {
-            let asked: Vec<_> = batch.iter().map(|(features, task, _)| (*features, task)).collect();
+            let asked: Vec<_> = batch
+                .iter()
+                .map(|(features, task, _)| (*features, task))
+                .collect();
             let given = self.model.answer_batch(&asked, &self.beams()).unwrap();
             assert_eq!(given.len(), batch.len());
             for (outputs, (_, task, prompt)) in given.iter().zip(batch) {
@@ -142,8 +186,16 @@ fn check_answer(output: &Output, reference: &Answer, what: &str) {
     assert_eq!(output.token_ids, reference.sequences[0][1..], "{what}");
     assert_eq!(format!("</s>{}", output.raw_text), reference.raw, "{what}");
     assert_eq!(output.token_log_probs.len(), output.token_ids.len(), "{what}");
-    for (at, (score, wanted)) in output.token_log_probs.iter().zip(&reference.transition_scores[0]).enumerate() {
-        assert!((score - wanted).abs() < TOLERANCE, "{what}: token {at} scores {score}, not {wanted}");
+    for (at, (score, wanted)) in output
+        .token_log_probs
+        .iter()
+        .zip(&reference.transition_scores[0])
+        .enumerate()
+    {
+        assert!(
+            (score - wanted).abs() < TOLERANCE,
+            "{what}: token {at} scores {score}, not {wanted}"
+        );
     }
     // Where native's own deviations do not matter, the results are its own, cut off to whole pixels.
     if output.raw_text.is_ascii() {

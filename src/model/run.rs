@@ -40,7 +40,10 @@ impl Florence2 {
     /// As [`run_with`](Self::run_with).
     pub fn answer(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Output> {
         let best = self.answers(image, task, options)?.into_iter().next();
-        best.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1 or more".into() })
+        best.ok_or(Error::InvalidOption {
+            name: "num_return_sequences",
+            reason: "must be 1 or more".into(),
+        })
     }
 
     /// Answers a task with all sequences asked for (`num_return_sequences`), the best first.
@@ -48,7 +51,11 @@ impl Florence2 {
     /// # Errors
     /// As [`run_with`](Self::run_with).
     pub fn answers(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Vec<Output>> {
-        Ok(self.generate(&[(image, task)], options, None)?.into_iter().next().unwrap_or_default())
+        Ok(self
+            .generate(&[(image, task)], options, None)?
+            .into_iter()
+            .next()
+            .unwrap_or_default())
     }
 
     /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
@@ -86,7 +93,10 @@ impl Florence2 {
             let _ = on_text(&rest);
         }
         let output = outputs.into_iter().flatten().next();
-        output.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1".into() })
+        output.ok_or(Error::InvalidOption {
+            name: "num_return_sequences",
+            reason: "must be 1".into(),
+        })
     }
 
     fn generate(
@@ -99,7 +109,12 @@ impl Florence2 {
             return Ok(Vec::new());
         }
         let config = self.generation.with_options(&options.generation)?;
-        let is_cancelled = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
+        let is_cancelled = || {
+            options
+                .cancel
+                .as_ref()
+                .is_some_and(|cancel| cancel.is_cancelled())
+        };
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -109,8 +124,11 @@ impl Florence2 {
             .collect::<Result<_>>()?;
 
         let mut timings = Timings::default();
-        let inputs: Vec<_> =
-            requests.iter().zip(&prompts).map(|((image, _), prompt)| (image.view(), prompt.as_slice())).collect();
+        let inputs: Vec<_> = requests
+            .iter()
+            .zip(&prompts)
+            .map(|((image, _), prompt)| (image.view(), prompt.as_slice()))
+            .collect();
         let encoder = timed(&mut timings.text_encoder, || {
             self.encoder.run(&self.embedding, &inputs, self.tokenizer.pad())
         })?;
@@ -122,10 +140,17 @@ impl Florence2 {
             }
             generate(&mut decoder, &config, hooks)
         })?;
-        timings.generated_tokens = sequences.iter().flatten().map(|sequence| sequence.token_ids.len()).sum();
+        timings.generated_tokens = sequences
+            .iter()
+            .flatten()
+            .map(|sequence| sequence.token_ids.len())
+            .sum();
 
         let outputs = requests.iter().zip(sequences).map(|((image, task), sequences)| {
-            sequences.into_iter().map(|sequence| self.output(image, task, sequence, timings, options)).collect()
+            sequences
+                .into_iter()
+                .map(|sequence| self.output(image, task, sequence, timings, options))
+                .collect()
         });
         Ok(outputs.collect())
     }
@@ -145,9 +170,15 @@ impl Florence2 {
                 .spans
                 .into_iter()
                 .zip(&sequence.token_log_probs)
-                .map(|(range, &log_probability)| TokenSpan { range, log_probability })
+                .map(|(range, &log_probability)| TokenSpan {
+                    range,
+                    log_probability,
+                })
                 .collect();
-            let answer = RawAnswer { text: &decoded.text, tokens: Some(&tokens) };
+            let answer = RawAnswer {
+                text: &decoded.text,
+                tokens: Some(&tokens),
+            };
             let parse_options = options.parse.as_ref().unwrap_or(&self.parse_options);
             let parsed = postprocess::parse(task.output_kind(), &answer, image.size, parse_options);
             (decoded.text, parsed)

@@ -28,7 +28,10 @@ impl Florence2 {
     /// # Errors
     /// As [`prompt_ids`](Self::prompt_ids), and what ONNX Runtime reports.
     pub fn encoder_hidden_states(&self, image: &ImageFeatures, task: &Task) -> Result<Array2<f32>> {
-        Ok(self.encode(image, task)?.hidden_states.index_axis_move(Axis(0), 0))
+        Ok(self
+            .encode(image, task)?
+            .hidden_states
+            .index_axis_move(Axis(0), 0))
     }
 
     /// The logits that follow `decoder_input_ids` (which begin with the decoder's start token), `[vocabulary]`.
@@ -55,6 +58,7 @@ impl Florence2 {
 
     fn encode(&self, image: &ImageFeatures, task: &Task) -> Result<EncoderOutput> {
         let prompt = self.prompt_ids(image, task)?;
-        self.encoder.run(&self.embedding, &[(image.view(), &prompt)], self.tokenizer.pad())
+        self.encoder
+            .run(&self.embedding, &[(image.view(), &prompt)], self.tokenizer.pad())
     }
 }

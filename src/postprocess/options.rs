@@ -50,16 +50,24 @@ impl Default for ParseOptions {
 impl ParseOptions {
     /// The options of a checkpoint's `processor_config.json`: its `post_processor_config`, where it has one.
     pub fn from_config(processor_config: &Value) -> Self {
-        let section = |name: &str| processor_config.get("post_processor_config").and_then(|config| config.get(name));
+        let section = |name: &str| {
+            processor_config
+                .get("post_processor_config")
+                .and_then(|config| config.get(name))
+        };
         let banned = section("phrase_grounding").and_then(|section| section.get("banned_grounding_tokens"));
-        let banned = banned.and_then(Value::as_array).map(|tokens| tokens.iter().filter_map(Value::as_str));
-        let threshold = section("ocr").and_then(|section| section.get("AREA_THRESHOLD")).and_then(Value::as_f64);
+        let banned = banned
+            .and_then(Value::as_array)
+            .map(|tokens| tokens.iter().filter_map(Value::as_str));
+        let threshold = section("ocr")
+            .and_then(|section| section.get("AREA_THRESHOLD"))
+            .and_then(Value::as_f64);
         let mut options = Self::default();
         if let Some(banned) = banned {
             options = options.with_banned_grounding_tokens(banned);
         }
         if let Some(threshold) = threshold {
-            options = options.with_ocr_area_threshold(threshold as f32);
+            options = options.with_ocr_area_threshold(threshold);
         }
         options
     }

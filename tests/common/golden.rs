@@ -71,22 +71,32 @@ impl ImageAnswers {
 
     /// The image's name in the other fixtures.
     pub fn stem(&self) -> String {
-        self.path().file_stem().expect("a file name").to_string_lossy().into_owned()
+        self.path()
+            .file_stem()
+            .expect("a file name")
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
 impl PromptAnswers {
     pub fn task(&self) -> Task {
-        let Some(tag) = &self.task else { return Task::Prompt(self.input.clone()) };
+        let Some(tag) = &self.task else {
+            return Task::Prompt(self.input.clone());
+        };
         let kind = TaskKind::from_name(tag).expect(tag);
         let text = (kind.spec().input == TaskInput::Text).then_some(self.input.as_str());
-        let region = self.region.map(|[x1, y1, x2, y2]| Region::Pixels(BoundingBox::new(x1, y1, x2, y2)));
+        let region = self
+            .region
+            .map(|[x1, y1, x2, y2]| Region::Pixels(BoundingBox::new(x1, y1, x2, y2)));
         Task::new(kind, text, region).expect(tag)
     }
 
     /// The tag without brackets, in small letters, as in the names of the stages.
     pub fn stage(&self) -> Option<String> {
-        self.task.as_ref().map(|tag| tag.trim_matches(['<', '>']).to_lowercase())
+        self.task
+            .as_ref()
+            .map(|tag| tag.trim_matches(['<', '>']).to_lowercase())
     }
 }
 
@@ -105,9 +115,20 @@ pub fn stages(checkpoint: &str) -> BTreeMap<String, Sampled> {
     let bytes = std::fs::read(fixture(&format!("golden/{checkpoint}/stages.safetensors"))).expect("stages");
     let tensors = SafeTensors::deserialize(&bytes).expect("stages");
     let read = |(name, Index { shape, stride }): (String, Index)| {
-        let (floats, _) = tensors.tensor(&name).expect("a sampled tensor").data().as_chunks::<4>();
+        let (floats, _) = tensors
+            .tensor(&name)
+            .expect("a sampled tensor")
+            .data()
+            .as_chunks::<4>();
         let values = floats.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        (name, Sampled { shape, stride, values })
+        (
+            name,
+            Sampled {
+                shape,
+                stride,
+                values,
+            },
+        )
     };
     stages.tensors.into_iter().map(read).collect()
 }
@@ -115,10 +136,20 @@ pub fn stages(checkpoint: &str) -> BTreeMap<String, Sampled> {
 impl Sampled {
     /// The greatest difference from `values`, relative to the greatest value of the reference.
     pub fn relative_error<'v>(&self, values: impl ExactSizeIterator<Item = &'v f32>) -> f32 {
-        assert_eq!(values.len(), self.shape.iter().product::<usize>(), "as many values as the reference has");
+        assert_eq!(
+            values.len(),
+            self.shape.iter().product::<usize>(),
+            "as many values as the reference has"
+        );
         let sampled = values.step_by(self.stride).zip(&self.values);
-        let worst = sampled.map(|(value, reference)| (value - reference).abs()).fold(0.0, f32::max);
-        worst / self.values.iter().fold(0.0, |greatest, value| value.abs().max(greatest))
+        let worst = sampled
+            .map(|(value, reference)| (value - reference).abs())
+            .fold(0.0, f32::max);
+        worst
+            / self
+                .values
+                .iter()
+                .fold(0.0, |greatest, value| value.abs().max(greatest))
     }
 }
 
@@ -134,7 +165,12 @@ pub fn checkpoint(name: &str) -> PathBuf {
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
-    export(&checkpoint, folder.path(), &ExportOptions::default().with_graphs(graphs)).expect(name);
+    export(
+        &checkpoint,
+        folder.path(),
+        &ExportOptions::default().with_graphs(graphs),
+    )
+    .expect(name);
     folder
 }
 
