@@ -82,12 +82,12 @@ fn versions_are_read_from_file_names() {
 fn places_are_tried_in_order() {
     let dir = TempDir::new().unwrap();
     let (places, paths) = everywhere(dir.path());
-    for expected in 0..paths.len() {
-        let found = find(&places, |path| match path == paths[expected] {
+    for expected in &paths {
+        let found = find(&places, |path| match path == expected {
             true => Ok(()),
             false => Err("refused".into()),
         });
-        assert_eq!(found.unwrap(), paths[expected]);
+        assert_eq!(found.unwrap(), *expected);
     }
     assert_eq!(tried(&places).0, paths);
 }
@@ -138,13 +138,11 @@ fn the_error_names_every_place_and_what_was_wrong_there() {
     assert!(error.to_string().contains("pip install onnxruntime"), "{error}");
 }
 
+#[cfg(not(windows))] // whose library has no version in its name
 #[test]
 fn the_highest_version_comes_first() {
     let dir = TempDir::new().unwrap();
     // By number: as text 1.9 would be the highest. A name without a version is the packager's own choice.
-    if FILE_NAME.stem == WINDOWS.stem {
-        return;
-    }
     let (old, new) = (fake(dir.path(), "1.9.0"), fake(dir.path(), "1.32.0"));
     assert_eq!(libraries_in(dir.path()).unwrap(), [new, old]);
 }
