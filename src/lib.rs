@@ -3,6 +3,8 @@
 
 pub mod bundle;
 mod cache;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod error;
 pub mod generation;
 mod geometry;

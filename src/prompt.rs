@@ -18,12 +18,16 @@ pub(crate) struct Prompts {
 impl Prompts {
     /// The built-in sentences, overridden by the `task_prompts_*` maps of `configs`, the later ones winning.
     pub(crate) fn new<'v>(configs: impl IntoIterator<Item = &'v Value>) -> Self {
-        let mut by_tag: BTreeMap<String, String> =
-            TASKS.iter().map(|row| (row.tag.to_owned(), row.prompt.to_owned())).collect();
+        let mut by_tag: BTreeMap<String, String> = TASKS
+            .iter()
+            .map(|row| (row.tag.to_owned(), row.prompt.to_owned()))
+            .collect();
         for config in configs {
             for map in ["task_prompts_without_inputs", "task_prompts_with_input"] {
                 let entries = config.get(map).and_then(Value::as_object).into_iter().flatten();
-                by_tag.extend(entries.filter_map(|(tag, prompt)| Some((tag.clone(), prompt.as_str()?.to_owned()))));
+                by_tag.extend(
+                    entries.filter_map(|(tag, prompt)| Some((tag.clone(), prompt.as_str()?.to_owned()))),
+                );
             }
         }
         Self { by_tag }
@@ -34,7 +38,9 @@ impl Prompts {
     /// # Errors
     /// [`Error::InvalidRegion`](crate::Error::InvalidRegion) if the task's region is not inside the image.
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
-        let Some(kind) = task.kind() else { return Ok(task.tag().to_owned()) };
+        let Some(kind) = task.kind() else {
+            return Ok(task.tag().to_owned());
+        };
         let spec = kind.spec();
         let template = self.by_tag.get(spec.tag).map_or(spec.prompt, String::as_str);
         Ok(template.replace("{input}", &task.input(size)?))
@@ -53,7 +59,10 @@ mod tests {
     fn sentences_carry_their_input() {
         let prompts = Prompts::new([]);
         let sentence = |task: Task| prompts.prompt(&task, SIZE).unwrap();
-        assert_eq!(sentence(Task::ObjectDetection), "Locate the objects with category name in the image.");
+        assert_eq!(
+            sentence(Task::ObjectDetection),
+            "Locate the objects with category name in the image."
+        );
         assert_eq!(
             sentence(Task::CaptionToPhraseGrounding(" a red {input} ".into())),
             "Locate the phrases in the caption: a red {input}"
@@ -63,7 +72,10 @@ mod tests {
             sentence(Task::RegionToOcr(region)),
             "What text is in the region <loc_100><loc_200><loc_300><loc_400>?"
         );
-        assert_eq!(sentence(Task::Prompt("<DocVQA>What year?".into())), "<DocVQA>What year?");
+        assert_eq!(
+            sentence(Task::Prompt("<DocVQA>What year?".into())),
+            "<DocVQA>What year?"
+        );
     }
 
     #[test]
@@ -71,6 +83,9 @@ mod tests {
         let config = serde_json::json!({"task_prompts_without_inputs": {"<OD>": "Find all."}});
         let prompts = Prompts::new([&config]);
         assert_eq!(prompts.prompt(&Task::ObjectDetection, SIZE).unwrap(), "Find all.");
-        assert_eq!(prompts.prompt(&Task::Caption, SIZE).unwrap(), "What does the image describe?");
+        assert_eq!(
+            prompts.prompt(&Task::Caption, SIZE).unwrap(),
+            "What does the image describe?"
+        );
     }
 }

@@ -48,12 +48,17 @@ impl Tokenizer {
     pub fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Self> {
         use tokenizers::models::bpe::BPE;
         use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-        let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy()).build().map_err(|source| {
-            Error::Tokenizer { reason: "vocab.json and merges.txt cannot be read".into(), source: Some(source) }
-        })?;
+        let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
+            .build()
+            .map_err(|source| Error::Tokenizer {
+                reason: "vocab.json and merges.txt cannot be read".into(),
+                source: Some(source),
+            })?;
         let mut inner = tokenizers::Tokenizer::new(bpe);
         let byte_level = ByteLevel::default().add_prefix_space(false);
-        inner.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
+        inner
+            .with_pre_tokenizer(Some(byte_level))
+            .with_decoder(Some(byte_level));
         let special = [tokens::BOS, tokens::PAD, tokens::EOS, "<unk>"];
         let special = special.map(|token| AddedToken::from(token, true));
         let mask = AddedToken::from("<mask>", true).lstrip(true);
@@ -63,9 +68,14 @@ impl Tokenizer {
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
         let missing = tokens::added().filter(|token| inner.token_to_id(token).is_none());
-        let missing: Vec<_> = missing.map(|token| AddedToken::from(token, true).normalized(false)).collect();
+        let missing: Vec<_> = missing
+            .map(|token| AddedToken::from(token, true).normalized(false))
+            .collect();
         if !missing.is_empty() {
-            tracing::debug!(count = missing.len(), "completing the tokenizer's task and location tokens");
+            tracing::debug!(
+                count = missing.len(),
+                "completing the tokenizer's task and location tokens"
+            );
             add(&mut inner, missing)?;
         }
         let id = |token: &str| {
@@ -75,7 +85,13 @@ impl Tokenizer {
             })
         };
         let (bos, eos, pad) = (id(tokens::BOS)?, id(tokens::EOS)?, id(tokens::PAD)?);
-        Ok(Self { inner, bos, eos, pad, byte_of_char: ByteOfChar::new() })
+        Ok(Self {
+            inner,
+            bos,
+            eos,
+            pad,
+            byte_of_char: ByteOfChar::new(),
+        })
     }
 
     /// Id of `<s>`.
@@ -110,10 +126,13 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] if the tokenizer refuses the text.
     pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
         let text = format!("{}{prompt}{}", tokens::BOS, tokens::EOS);
-        let encoding = self.inner.encode(text, false).map_err(|source| Error::Tokenizer {
-            reason: "the prompt cannot be encoded".into(),
-            source: Some(source),
-        })?;
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|source| Error::Tokenizer {
+                reason: "the prompt cannot be encoded".into(),
+                source: Some(source),
+            })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -139,18 +158,26 @@ impl Tokenizer {
                 span
             })
             .collect();
-        DecodedText { text: lossy.text, spans }
+        DecodedText {
+            text: lossy.text,
+            spans,
+        }
     }
 
     /// A decoder that gives text as soon as it is whole.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream { tokenizer: self, pending: Vec::new() }
+        TextStream {
+            tokenizer: self,
+            pending: Vec::new(),
+        }
     }
 
     /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; what is outside
     /// that alphabet (in added tokens) stands for itself.
     fn push_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
-        let Some(token) = self.inner.id_to_token(id) else { return };
+        let Some(token) = self.inner.id_to_token(id) else {
+            return;
+        };
         let mut utf8 = [0; 4];
         for c in token.chars() {
             match self.byte_of_char.get(c) {
@@ -162,10 +189,13 @@ impl Tokenizer {
 }
 
 fn add(inner: &mut tokenizers::Tokenizer, tokens: impl IntoIterator<Item = AddedToken>) -> Result<()> {
-    inner.add_special_tokens(tokens).map(drop).map_err(|source| Error::Tokenizer {
-        reason: "the task and location tokens cannot be added".into(),
-        source: Some(source),
-    })
+    inner
+        .add_special_tokens(tokens)
+        .map(drop)
+        .map_err(|source| Error::Tokenizer {
+            reason: "the task and location tokens cannot be added".into(),
+            source: Some(source),
+        })
 }
 
 /// Text of a generation in progress.
@@ -225,7 +255,8 @@ impl LossyText {
     /// Where in the text byte position `at` falls, moved back to the start of its character.
     fn position(&self, at: usize) -> usize {
         let index = self.chunks.partition_point(|&(start, ..)| start < at);
-        let Some(&(start, text_start, len, valid)) = index.checked_sub(1).and_then(|i| self.chunks.get(i)) else {
+        let Some(&(start, text_start, len, valid)) = index.checked_sub(1).and_then(|i| self.chunks.get(i))
+        else {
             return 0;
         };
         let inside = at - start;

@@ -10,7 +10,10 @@ fn real_vocabulary() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: the real Florence-2 vocabulary is not at {}", folder.display());
+    eprintln!(
+        "skipped: the real Florence-2 vocabulary is not at {}",
+        folder.display()
+    );
     None
 }
 
@@ -28,12 +31,18 @@ fn real_prompts_have_the_published_ids() {
     let Some(folder) = real_vocabulary() else { return };
     let tokenizer = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
     for (prompt, ids) in [
-        ("What does the image describe?", vec![0, 2264, 473, 5, 2274, 6190, 116, 2]),
+        (
+            "What does the image describe?",
+            vec![0, 2264, 473, 5, 2274, 6190, 116, 2],
+        ),
         (
             "Locate the objects with category name in the image.",
             vec![0, 574, 22486, 5, 8720, 19, 4120, 766, 11, 5, 2274, 4, 2],
         ),
-        ("What is the region <loc_0><loc_999>?", vec![0, 2264, 16, 5, 976, 1437, 50269, 51268, 116, 2]),
+        (
+            "What is the region <loc_0><loc_999>?",
+            vec![0, 2264, 16, 5, 976, 1437, 50269, 51268, 116, 2],
+        ),
     ] {
         assert_eq!(tokenizer.encode_prompt(prompt).unwrap(), ids, "{prompt}");
     }
@@ -56,9 +65,17 @@ fn all_forms_of_the_real_tokenizer_are_one() {
         "",
     ];
     for (at, tokenizer) in completed.iter().enumerate() {
-        assert_eq!(tokenizer.vocabulary_size(), complete.vocabulary_size(), "form {at}");
+        assert_eq!(
+            tokenizer.vocabulary_size(),
+            complete.vocabulary_size(),
+            "form {at}"
+        );
         for token in ["<od>", "<loc_0>", "<loc_999>", "<sep>", "<poly>", "<and>"] {
-            assert_eq!(tokenizer.token_to_id(token), complete.token_to_id(token), "form {at}: {token}");
+            assert_eq!(
+                tokenizer.token_to_id(token),
+                complete.token_to_id(token),
+                "form {at}: {token}"
+            );
         }
         for prompt in prompts {
             assert_eq!(
@@ -74,14 +91,25 @@ fn all_forms_of_the_real_tokenizer_are_one() {
 fn decoding_gives_the_text_and_each_tokens_place() {
     let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
     let reference = tokenizers::Tokenizer::from_bytes(demo()).unwrap();
-    for prompt in ["a red circle<loc_5><loc_999> and é 你 🙂", "<poly><loc_1></poly>", ""] {
+    for prompt in [
+        "a red circle<loc_5><loc_999> and é 你 🙂",
+        "<poly><loc_1></poly>",
+        "",
+    ] {
         let ids = tokenizer.encode_prompt(prompt).unwrap();
         let decoded = tokenizer.decode(&ids);
         assert_eq!(decoded.text, format!("<s>{prompt}</s>"));
         assert_eq!(decoded.text, reference.decode(&ids, false).unwrap());
         assert_eq!(decoded.spans.len(), ids.len());
-        let joined: String = decoded.spans.iter().map(|span| &decoded.text[span.clone()]).collect();
-        assert_eq!(joined, decoded.text, "the spans cover the text without gap or overlap");
+        let joined: String = decoded
+            .spans
+            .iter()
+            .map(|span| &decoded.text[span.clone()])
+            .collect();
+        assert_eq!(
+            joined, decoded.text,
+            "the spans cover the text without gap or overlap"
+        );
         let first = decoded.spans.first().unwrap().clone();
         assert_eq!(&decoded.text[first], "<s>");
     }
@@ -95,8 +123,17 @@ fn every_cut_of_a_text_decodes_as_tokenizers_does() {
     for start in 0..ids.len() {
         for end in start..=ids.len() {
             let decoded = tokenizer.decode(&ids[start..end]);
-            assert_eq!(decoded.text, reference.decode(&ids[start..end], false).unwrap(), "{start}..{end}");
-            assert!(decoded.spans.iter().all(|span| decoded.text.get(span.clone()).is_some()));
+            assert_eq!(
+                decoded.text,
+                reference.decode(&ids[start..end], false).unwrap(),
+                "{start}..{end}"
+            );
+            assert!(
+                decoded
+                    .spans
+                    .iter()
+                    .all(|span| decoded.text.get(span.clone()).is_some())
+            );
         }
     }
 }
@@ -123,8 +160,15 @@ fn a_stream_gives_the_same_text_piece_by_piece() {
 
 #[test]
 fn what_is_no_tokenizer_is_an_error_that_says_so() {
-    for bytes in [&b""[..], b"{}", b"not json", br#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#] {
-        let Err(error) = Tokenizer::from_bytes(bytes) else { panic!("{bytes:?} was taken for a tokenizer") };
+    for bytes in [
+        &b""[..],
+        b"{}",
+        b"not json",
+        br#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#,
+    ] {
+        let Err(error) = Tokenizer::from_bytes(bytes) else {
+            panic!("{bytes:?} was taken for a tokenizer")
+        };
         assert!(error.to_string().contains("tokenizer"), "{error}");
     }
 }

@@ -20,7 +20,11 @@ pub enum DecoderGraphs {
 
 impl DecoderGraphs {
     /// All combinations in use, best first: a single graph holds the decoder's weights once.
-    const ALL: [DecoderGraphs; 3] = [DecoderGraphs::Merged, DecoderGraphs::Split, DecoderGraphs::FirstThenMerged];
+    const ALL: [DecoderGraphs; 3] = [
+        DecoderGraphs::Merged,
+        DecoderGraphs::Split,
+        DecoderGraphs::FirstThenMerged,
+    ];
 
     /// The graphs of the first step and of the further ones.
     pub const fn graphs(self) -> (GraphFile, GraphFile) {
@@ -44,10 +48,14 @@ impl GraphLayout {
     pub fn find(source: &BundleSource) -> Self {
         let file = |graph: GraphFile| {
             let name = format!("{}{EXTENSION}", graph.name());
-            let found = [format!("{FOLDER}/{name}"), name].into_iter().find(|path| source.graph(path).is_some())?;
+            let found = [format!("{FOLDER}/{name}"), name]
+                .into_iter()
+                .find(|path| source.graph(path).is_some())?;
             Some((graph, found))
         };
-        Self { files: GraphFile::ALL.into_iter().filter_map(file).collect() }
+        Self {
+            files: GraphFile::ALL.into_iter().filter_map(file).collect(),
+        }
     }
 
     /// The decoder graphs to use.
@@ -60,7 +68,11 @@ impl GraphLayout {
 
     /// What is missing for a whole model, in words; empty if nothing is.
     pub fn missing(&self) -> Vec<String> {
-        let single = [GraphFile::VisionEncoder, GraphFile::EmbedTokens, GraphFile::EncoderModel];
+        let single = [
+            GraphFile::VisionEncoder,
+            GraphFile::EmbedTokens,
+            GraphFile::EncoderModel,
+        ];
         let mut missing: Vec<String> = single
             .into_iter()
             .filter(|graph| !self.files.contains_key(graph))
@@ -78,10 +90,13 @@ impl GraphLayout {
     }
 
     pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphBytes> {
-        self.files.get(&graph).and_then(|file| source.graph(file)).ok_or_else(|| Error::InvalidBundle {
-            path: source.path(""),
-            reason: format!("{FOLDER}/{}{EXTENSION} is missing", graph.name()),
-        })
+        self.files
+            .get(&graph)
+            .and_then(|file| source.graph(file))
+            .ok_or_else(|| Error::InvalidBundle {
+                path: source.path(""),
+                reason: format!("{FOLDER}/{}{EXTENSION} is missing", graph.name()),
+            })
     }
 }
 
@@ -90,24 +105,43 @@ mod tests {
     use super::*;
 
     fn layout(graphs: &[GraphFile]) -> GraphLayout {
-        let files = graphs.iter().map(|graph| (format!("onnx/{}.onnx", graph.name()), vec![].into())).collect();
-        GraphLayout::find(&BundleSource::Memory { name: "test".into(), files })
+        let files = graphs
+            .iter()
+            .map(|graph| (format!("onnx/{}.onnx", graph.name()), vec![].into()))
+            .collect();
+        GraphLayout::find(&BundleSource::Memory {
+            name: "test".into(),
+            files,
+        })
     }
 
     #[test]
     fn decoder_combinations() {
         use GraphFile::{DecoderModel, DecoderModelMerged, DecoderWithPastModel};
         assert_eq!(layout(&GraphFile::ALL).decoder(), Some(DecoderGraphs::Merged));
-        assert_eq!(layout(&[DecoderModelMerged]).decoder(), Some(DecoderGraphs::Merged));
-        assert_eq!(layout(&[DecoderModel, DecoderWithPastModel]).decoder(), Some(DecoderGraphs::Split));
+        assert_eq!(
+            layout(&[DecoderModelMerged]).decoder(),
+            Some(DecoderGraphs::Merged)
+        );
+        assert_eq!(
+            layout(&[DecoderModel, DecoderWithPastModel]).decoder(),
+            Some(DecoderGraphs::Split)
+        );
         assert_eq!(layout(&[DecoderModel]).decoder(), None);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         assert!(layout(&GraphFile::ALL).missing().is_empty());
-        let missing = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderModel]).missing().join("\n");
-        for name in ["embed_tokens.onnx", "encoder_model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx"] {
+        let missing = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderModel])
+            .missing()
+            .join("\n");
+        for name in [
+            "embed_tokens.onnx",
+            "encoder_model.onnx",
+            "decoder_model_merged.onnx",
+            "decoder_with_past_model.onnx",
+        ] {
             assert!(missing.contains(name), "{missing}");
         }
         assert!(!missing.contains("vision_encoder"), "{missing}");

@@ -50,7 +50,10 @@ impl Bundle {
         let processor_config = source.read_json(PROCESSOR_CONFIG)?;
         let preprocessor_config = match source.read_json(PREPROCESSOR_CONFIG)? {
             Some(config) => Some(config),
-            None => processor_config.as_ref().and_then(|config| config.get("image_processor")).cloned(),
+            None => processor_config
+                .as_ref()
+                .and_then(|config| config.get("image_processor"))
+                .cloned(),
         };
         Ok(Self {
             layout: GraphLayout::find(&source),
@@ -116,9 +119,9 @@ impl Bundle {
     /// Whether safetensors weights are here.
     fn has_checkpoint(&self) -> bool {
         match &self.source {
-            BundleSource::Folder(folder) => {
-                ["model.safetensors", "model.safetensors.index.json"].iter().any(|file| folder.join(file).is_file())
-            }
+            BundleSource::Folder(folder) => ["model.safetensors", "model.safetensors.index.json"]
+                .iter()
+                .any(|file| folder.join(file).is_file()),
             BundleSource::Memory { .. } => false,
         }
     }

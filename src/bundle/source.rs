@@ -68,8 +68,13 @@ impl BundleSource {
 
     /// A JSON file's value; `None` if there is no such file.
     pub(crate) fn read_json(&self, file: &str) -> Result<Option<serde_json::Value>> {
-        let Some(bytes) = self.read(file)? else { return Ok(None) };
-        let value = serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: self.path(file), source })?;
+        let Some(bytes) = self.read(file)? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+            path: self.path(file),
+            source,
+        })?;
         Ok(Some(value))
     }
 

@@ -13,6 +13,9 @@ mod random;
 mod search;
 mod sequence;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{EarlyStopping, GenerationConfig, GenerationOptions};
 pub use decoder::Decoder;
 pub use generate::generate;

@@ -38,27 +38,43 @@ impl CacheNames {
     fn of(layers: usize, attention: Attention) -> Vec<Self> {
         (0..layers)
             .flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)])
-            .map(|(layer, kv)| Self { past: past(layer, attention, kv), present: present(layer, attention, kv) })
+            .map(|(layer, kv)| Self {
+                past: past(layer, attention, kv),
+                present: present(layer, attention, kv),
+            })
             .collect()
     }
 }
 
 impl DecoderModel {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let (first, next) = bundle.layout.decoder().map(|decoder| decoder.graphs()).ok_or_else(|| {
-            Error::InvalidBundle {
+        let (first, next) = bundle
+            .layout
+            .decoder()
+            .map(|decoder| decoder.graphs())
+            .ok_or_else(|| Error::InvalidBundle {
                 path: bundle.source.path(""),
                 reason: format!("missing: {}", bundle.layout.missing().join(", ")),
-            }
-        })?;
-        let load =
-            |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
+            })?;
+        let load = |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
         let next = if next == first { None } else { Some(load(next)?) };
         let first = load(first)?;
-        let has_layer = |&layer: &usize| first.output(&present(layer, Attention::Decoder, KeyValue::Key)).is_ok();
+        let has_layer = |&layer: &usize| {
+            first
+                .output(&present(layer, Attention::Decoder, KeyValue::Key))
+                .is_ok()
+        };
         let layers = (0..).take_while(has_layer).count();
-        let (own, cross) = (CacheNames::of(layers, Attention::Decoder), CacheNames::of(layers, Attention::Encoder));
-        let model = Self { first, next, own, cross };
+        let (own, cross) = (
+            CacheNames::of(layers, Attention::Decoder),
+            CacheNames::of(layers, Attention::Encoder),
+        );
+        let model = Self {
+            first,
+            next,
+            own,
+            cross,
+        };
         model.check()?;
         Ok(model)
     }
@@ -70,7 +86,9 @@ impl DecoderModel {
     /// That both graphs have the tensors which a step binds.
     fn check(&self) -> Result<()> {
         if self.own.is_empty() {
-            return Err(self.first.invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
+            return Err(self
+                .first
+                .invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
         }
         self.first.float_input(ENCODER_HIDDEN_STATES)?;
         for graph in [&self.first, self.next()] {
@@ -119,7 +137,11 @@ impl EncoderSide {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
             attention_mask: tensor::gather_rows(&self.attention_mask, rows)?,
-            cross: self.cross.iter().map(|value| tensor::gather_rows(value, rows)).collect::<Result<_>>()?,
+            cross: self
+                .cross
+                .iter()
+                .map(|value| tensor::gather_rows(value, rows))
+                .collect::<Result<_>>()?,
         })
     }
 }
@@ -146,7 +168,15 @@ impl<'m> GraphDecoder<'m> {
             cross: Vec::new(),
         };
         let row_inputs = (0..mask.nrows()).collect();
-        Ok(Self { model, embedding, inputs, expanded: None, row_inputs, own: Vec::new(), logits: Logits::None })
+        Ok(Self {
+            model,
+            embedding,
+            inputs,
+            expanded: None,
+            row_inputs,
+            own: Vec::new(),
+            logits: Logits::None,
+        })
     }
 
     /// The inputs of a step that takes `embeds`.
@@ -157,8 +187,10 @@ impl<'m> GraphDecoder<'m> {
     ) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {
         let encoder = self.expanded.as_ref().unwrap_or(&self.inputs);
         let embeds = tensor::float_array(embeds.view(), graph.float_input(INPUTS_EMBEDS)?)?;
-        let mut bound: Vec<(&str, SessionInputValue<'_>)> =
-            vec![(INPUTS_EMBEDS, embeds.into()), (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into())];
+        let mut bound: Vec<(&str, SessionInputValue<'_>)> = vec![
+            (INPUTS_EMBEDS, embeds.into()),
+            (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()),
+        ];
         if graph.has_input(ENCODER_HIDDEN_STATES) {
             bound.push((ENCODER_HIDDEN_STATES, (&encoder.hidden_states).into()));
         }
@@ -169,13 +201,19 @@ impl<'m> GraphDecoder<'m> {
         if first {
             for names in self.model.own.iter().chain(&self.model.cross) {
                 if graph.has_input(&names.past) {
-                    bound.push((&names.past, empty_cache(graph, &names.past, self.row_inputs.len())?.into()));
+                    bound.push((
+                        &names.past,
+                        empty_cache(graph, &names.past, self.row_inputs.len())?.into(),
+                    ));
                 }
             }
         } else {
             let own = self.model.own.iter().zip(&self.own);
             let cross = self.model.cross.iter().zip(&encoder.cross);
-            bound.extend(own.chain(cross).map(|(names, value)| (names.past.as_str(), value.into())));
+            bound.extend(
+                own.chain(cross)
+                    .map(|(names, value)| (names.past.as_str(), value.into())),
+            );
         }
         Ok(bound)
     }
@@ -191,7 +229,10 @@ impl<'m> GraphDecoder<'m> {
 
     /// The logits after the last token of each row.
     fn last_logits(&self) -> Result<ArrayView2<'_, f32>> {
-        let invalid = |reason: String| Error::InvalidGraph { graph: self.model.first.name().into(), reason };
+        let invalid = |reason: String| Error::InvalidGraph {
+            graph: self.model.first.name().into(),
+            reason,
+        };
         let logits: ArrayView3<'_, f32> = match &self.logits {
             Logits::None => return Err(invalid("no step was taken".into())),
             Logits::Converted(logits) => logits.view(),
@@ -201,7 +242,10 @@ impl<'m> GraphDecoder<'m> {
                 .into_dimensionality()
                 .map_err(|_| invalid(format!("{LOGITS} has shape {:?}", tensor::shape(value))))?,
         };
-        let last = logits.len_of(Axis(1)).checked_sub(1).ok_or_else(|| invalid(format!("{LOGITS} is empty")))?;
+        let last = logits
+            .len_of(Axis(1))
+            .checked_sub(1)
+            .ok_or_else(|| invalid(format!("{LOGITS} is empty")))?;
         Ok(logits.index_axis_move(Axis(1), last))
     }
 }
@@ -229,10 +273,18 @@ impl Decoder for GraphDecoder<'_> {
         let embeds = self.embedding.run(tokens)?;
         let mut outputs = graph.run(self.bind(graph, embeds)?)?;
         self.keep_logits(graph, &mut outputs)?;
-        self.own = model.own.iter().map(|names| outputs.take(&names.present)).collect::<Result<_>>()?;
+        self.own = model
+            .own
+            .iter()
+            .map(|names| outputs.take(&names.present))
+            .collect::<Result<_>>()?;
         if first {
             // Later steps give dummies for these, or nothing: the first step's are the ones to keep.
-            self.inputs.cross = model.cross.iter().map(|names| outputs.take(&names.present)).collect::<Result<_>>()?;
+            self.inputs.cross = model
+                .cross
+                .iter()
+                .map(|names| outputs.take(&names.present))
+                .collect::<Result<_>>()?;
         }
         self.last_logits()
     }
@@ -243,9 +295,15 @@ impl Decoder for GraphDecoder<'_> {
         }
         let row_inputs = parents.iter().map(|&parent| self.row_inputs.get(parent).copied());
         let row_inputs: Vec<usize> = row_inputs.collect::<Option<_>>().ok_or_else(|| {
-            self.model.first.invalid(format!("there are {} rows, not {parents:?}", self.rows()))
+            self.model
+                .first
+                .invalid(format!("there are {} rows, not {parents:?}", self.rows()))
         })?;
-        self.own = self.own.iter().map(|value| tensor::gather_rows(value, parents)).collect::<Result<_>>()?;
+        self.own = self
+            .own
+            .iter()
+            .map(|value| tensor::gather_rows(value, parents))
+            .collect::<Result<_>>()?;
         if row_inputs != self.row_inputs {
             // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
             self.expanded = Some(self.inputs.gather(&row_inputs)?);

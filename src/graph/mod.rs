@@ -7,5 +7,5 @@ mod text_encoder;
 mod vision;
 
 pub(crate) use decoder::{DecoderModel, GraphDecoder};
-pub(crate) use text_encoder::{TextEncoder, TokenEmbedding};
+pub(crate) use text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
 pub(crate) use vision::VisionEncoder;

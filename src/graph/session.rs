@@ -22,11 +22,17 @@ impl Graph {
     pub(crate) fn load(file: GraphFile, bytes: &GraphBytes, options: &SessionOptions) -> Result<Self> {
         let source = match bytes {
             GraphBytes::File(path) => GraphSource::File(path),
-            GraphBytes::Memory(bytes) => GraphSource::Bytes { name: file.name(), bytes },
+            GraphBytes::Memory(bytes) => GraphSource::Bytes {
+                name: file.name(),
+                bytes,
+            },
         };
         let session = build_session(source, options)?;
         let signature = GraphSignature::of(&session, file.name())?;
-        Ok(Self { session: Mutex::new(session), signature })
+        Ok(Self {
+            session: Mutex::new(session),
+            signature,
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -55,13 +61,21 @@ impl Graph {
     /// Runs the graph; `inputs` are bound by name.
     pub(crate) fn run(&self, inputs: Vec<(&str, SessionInputValue<'_>)>) -> Result<Outputs<'_>> {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run(inputs).map_err(Error::ort(format!("running {}", self.name())))?;
-        let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let outputs = session
+            .run(inputs)
+            .map_err(Error::ort(format!("running {}", self.name())))?;
+        let values = outputs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         Ok(Outputs { graph: self, values })
     }
 
     pub(crate) fn invalid(&self, reason: impl Into<String>) -> Error {
-        Error::InvalidGraph { graph: self.name().into(), reason: reason.into() }
+        Error::InvalidGraph {
+            graph: self.name().into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -73,6 +87,8 @@ pub(crate) struct Outputs<'g> {
 
 impl Outputs<'_> {
     pub(crate) fn take(&mut self, name: &str) -> Result<DynValue> {
-        self.values.remove(name).ok_or_else(|| self.graph.invalid(format!("it gave no {name}")))
+        self.values
+            .remove(name)
+            .ok_or_else(|| self.graph.invalid(format!("it gave no {name}")))
     }
 }

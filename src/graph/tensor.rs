@@ -27,10 +27,14 @@ impl FloatType {
 pub(crate) fn floats(shape: &[usize], values: Vec<f32>, float: FloatType) -> Result<DynValue> {
     let context = "making an input tensor";
     Ok(match float {
-        FloatType::F32 => Tensor::from_array((shape, values)).map_err(Error::ort(context))?.into_dyn(),
+        FloatType::F32 => Tensor::from_array((shape, values))
+            .map_err(Error::ort(context))?
+            .into_dyn(),
         FloatType::F16 => {
             let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-            Tensor::from_array((shape, values)).map_err(Error::ort(context))?.into_dyn()
+            Tensor::from_array((shape, values))
+                .map_err(Error::ort(context))?
+                .into_dyn()
         }
     })
 }
@@ -42,12 +46,16 @@ pub(crate) fn float_array<D: Dimension>(array: ArrayView<'_, f32, D>, float: Flo
 
 /// An int64 tensor.
 pub(crate) fn integers(shape: &[usize], values: Vec<i64>) -> Result<DynValue> {
-    Ok(Tensor::from_array((shape, values)).map_err(Error::ort("making an input tensor"))?.into_dyn())
+    Ok(Tensor::from_array((shape, values))
+        .map_err(Error::ort("making an input tensor"))?
+        .into_dyn())
 }
 
 /// A one-element bool tensor.
 pub(crate) fn flag(value: bool) -> Result<DynValue> {
-    Ok(Tensor::from_array(([1usize], vec![value])).map_err(Error::ort("making an input tensor"))?.into_dyn())
+    Ok(Tensor::from_array(([1usize], vec![value]))
+        .map_err(Error::ort("making an input tensor"))?
+        .into_dyn())
 }
 
 /// An output's values as f32, with `D`'s number of dimensions.
@@ -73,7 +81,10 @@ pub(crate) fn to_f32<D: Dimension>(value: &DynValue, graph: &str, name: &str) ->
 /// A tensor's shape; empty for what is no tensor.
 pub(crate) fn shape(value: &DynValue) -> Vec<usize> {
     match value.dtype() {
-        ValueType::Tensor { shape, .. } => shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(),
+        ValueType::Tensor { shape, .. } => shape
+            .iter()
+            .map(|&dim| usize::try_from(dim).unwrap_or(0))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -91,7 +102,10 @@ pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> 
         Some(TensorElementType::Float32) => gather::<f32>(value, rows),
         Some(TensorElementType::Float16) => gather::<f16>(value, rows),
         Some(TensorElementType::Int64) => gather::<i64>(value, rows),
-        other => Err(Error::InvalidGraph { graph: "decoder".into(), reason: format!("a cache has type {other:?}") }),
+        other => Err(Error::InvalidGraph {
+            graph: "decoder".into(),
+            reason: format!("a cache has type {other:?}"),
+        }),
     }
 }
 
@@ -99,19 +113,29 @@ fn gather<T>(value: &DynValue, rows: &[usize]) -> Result<DynValue>
 where
     T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
 {
-    let (dims, data) = value.try_extract_tensor::<T>().map_err(Error::ort("reordering a cache"))?;
+    let (dims, data) = value
+        .try_extract_tensor::<T>()
+        .map_err(Error::ort("reordering a cache"))?;
     let mut shape: Vec<i64> = dims.to_vec();
-    let row_size: usize = shape.iter().skip(1).map(|&dim| usize::try_from(dim).unwrap_or(0)).product();
+    let row_size: usize = shape
+        .iter()
+        .skip(1)
+        .map(|&dim| usize::try_from(dim).unwrap_or(0))
+        .product();
     let mut gathered = Vec::with_capacity(rows.len() * row_size);
     for &row in rows {
-        let source = data.get(row * row_size..(row + 1) * row_size).ok_or_else(|| Error::InvalidGraph {
-            graph: "decoder".into(),
-            reason: format!("a cache of shape {dims:?} has no row {row}"),
-        })?;
+        let source = data
+            .get(row * row_size..(row + 1) * row_size)
+            .ok_or_else(|| Error::InvalidGraph {
+                graph: "decoder".into(),
+                reason: format!("a cache of shape {dims:?} has no row {row}"),
+            })?;
         gathered.extend_from_slice(source);
     }
     if let Some(first) = shape.first_mut() {
         *first = rows.len() as i64;
     }
-    Ok(Tensor::from_array((shape, gathered)).map_err(Error::ort("reordering a cache"))?.into_dyn())
+    Ok(Tensor::from_array((shape, gathered))
+        .map_err(Error::ort("reordering a cache"))?
+        .into_dyn())
 }

@@ -70,28 +70,50 @@ impl TextEncoder {
         }
         let prompts = embedding.run(ids.view())?;
         let (_, _, d_model) = prompts.dim();
-        let image_tokens = inputs.iter().map(|(features, _)| features.nrows()).max().unwrap_or(0);
+        let image_tokens = inputs
+            .iter()
+            .map(|(features, _)| features.nrows())
+            .max()
+            .unwrap_or(0);
         let mut embeds = Array3::zeros((inputs.len(), image_tokens + longest, d_model));
         let mut attention_mask = Array2::zeros((inputs.len(), image_tokens + longest));
         for (row, (features, prompt)) in inputs.iter().enumerate() {
             if features.dim() != (image_tokens, d_model) {
                 return Err(Error::InvalidGraph {
                     graph: self.graph.name().into(),
-                    reason: format!("image features are {:?}, not {:?}", features.dim(), (image_tokens, d_model)),
+                    reason: format!(
+                        "image features are {:?}, not {:?}",
+                        features.dim(),
+                        (image_tokens, d_model)
+                    ),
                 });
             }
             embeds.slice_mut(s![row, ..image_tokens, ..]).assign(features);
-            embeds.slice_mut(s![row, image_tokens.., ..]).assign(&prompts.index_axis(Axis(0), row));
-            attention_mask.slice_mut(s![row, ..image_tokens + prompt.len()]).fill(1);
+            embeds
+                .slice_mut(s![row, image_tokens.., ..])
+                .assign(&prompts.index_axis(Axis(0), row));
+            attention_mask
+                .slice_mut(s![row, ..image_tokens + prompt.len()])
+                .fill(1);
         }
         let hidden_states = self.encode(embeds.view(), attention_mask.view())?;
-        Ok(EncoderOutput { hidden_states, attention_mask })
+        Ok(EncoderOutput {
+            hidden_states,
+            attention_mask,
+        })
     }
 
     fn encode(&self, embeds: ArrayView3<'_, f32>, mask: ArrayView2<'_, i64>) -> Result<Array3<f32>> {
         let embeds = tensor::float_array(embeds, self.graph.float_input(INPUTS_EMBEDS)?)?;
         let mask = tensor::integers(mask.shape(), mask.iter().copied().collect())?;
-        let mut outputs = self.graph.run(vec![(INPUTS_EMBEDS, embeds.into()), (ATTENTION_MASK, mask.into())])?;
-        tensor::to_f32(&outputs.take(LAST_HIDDEN_STATE)?, self.graph.name(), LAST_HIDDEN_STATE)
+        let mut outputs = self.graph.run(vec![
+            (INPUTS_EMBEDS, embeds.into()),
+            (ATTENTION_MASK, mask.into()),
+        ])?;
+        tensor::to_f32(
+            &outputs.take(LAST_HIDDEN_STATE)?,
+            self.graph.name(),
+            LAST_HIDDEN_STATE,
+        )
     }
 }

@@ -40,7 +40,10 @@ impl Florence2 {
         let mut seconds = 0.0;
         let pixels = timed(&mut seconds, || self.image_processor.process(&to_rgb8(image)))?;
         let features = self.encode_pixels(&pixels)?;
-        Ok(ImageFeatures { preprocess_seconds: seconds, ..features })
+        Ok(ImageFeatures {
+            preprocess_seconds: seconds,
+            ..features
+        })
     }
 
     /// Runs the vision encoder on pixel values that [`image_processor`](Self::image_processor) has made (in another
@@ -58,6 +61,11 @@ impl Florence2 {
                 reason: format!("it gave image features of shape {shape:?} for one image"),
             });
         }
-        Ok(ImageFeatures { features: features.index_axis_move(Axis(0), 0), size: pixels.original_size(), preprocess_seconds: 0.0, vision_seconds: seconds })
+        Ok(ImageFeatures {
+            features: features.index_axis_move(Axis(0), 0),
+            size: pixels.original_size(),
+            preprocess_seconds: 0.0,
+            vision_seconds: seconds,
+        })
     }
 }

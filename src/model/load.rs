@@ -66,7 +66,10 @@ impl Florence2 {
         };
         let prompts = Prompts::new(bundle.processor_config.iter().chain(&bundle.preprocessor_config));
 
-        let parse_options = bundle.processor_config.as_ref().map_or_else(ParseOptions::default, ParseOptions::from_config);
+        let parse_options = bundle
+            .processor_config
+            .as_ref()
+            .map_or_else(ParseOptions::default, ParseOptions::from_config);
 
         runtime::init(&options.runtime)?;
         let session = &options.session;

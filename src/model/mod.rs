@@ -3,6 +3,7 @@
 mod features;
 mod load;
 mod run;
+mod stages;
 
 pub use features::ImageFeatures;
 

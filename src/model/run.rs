@@ -6,7 +6,7 @@ use image::DynamicImage;
 
 use super::{Florence2, ImageFeatures};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationConfig, Hooks, Sequence, generate};
+use crate::generation::{Hooks, Sequence, generate};
 use crate::graph::GraphDecoder;
 use crate::metrics::{Timings, timed};
 use crate::options::RunOptions;
@@ -40,7 +40,10 @@ impl Florence2 {
     /// As [`run_with`](Self::run_with).
     pub fn answer(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Output> {
         let best = self.answers(image, task, options)?.into_iter().next();
-        best.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1 or more".into() })
+        best.ok_or(Error::InvalidOption {
+            name: "num_return_sequences",
+            reason: "must be 1 or more".into(),
+        })
     }
 
     /// Answers a task with all sequences asked for (`num_return_sequences`), the best first.
@@ -48,7 +51,11 @@ impl Florence2 {
     /// # Errors
     /// As [`run_with`](Self::run_with).
     pub fn answers(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Vec<Output>> {
-        Ok(self.generate(&[(image, task)], options, None)?.into_iter().next().unwrap_or_default())
+        Ok(self
+            .generate(&[(image, task)], options, None)?
+            .into_iter()
+            .next()
+            .unwrap_or_default())
     }
 
     /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
@@ -86,7 +93,10 @@ impl Florence2 {
             let _ = on_text(&rest);
         }
         let output = outputs.into_iter().flatten().next();
-        output.ok_or(Error::InvalidOption { name: "num_return_sequences", reason: "must be 1".into() })
+        output.ok_or(Error::InvalidOption {
+            name: "num_return_sequences",
+            reason: "must be 1".into(),
+        })
     }
 
     fn generate(
@@ -99,18 +109,26 @@ impl Florence2 {
             return Ok(Vec::new());
         }
         let config = self.generation.with_options(&options.generation)?;
-        let is_cancelled = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
+        let is_cancelled = || {
+            options
+                .cancel
+                .as_ref()
+                .is_some_and(|cancel| cancel.is_cancelled())
+        };
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
         let prompts: Vec<Vec<u32>> = requests
             .iter()
-            .map(|(image, task)| self.encode_prompt(image, task, &config))
+            .map(|(image, task)| self.prompt_ids(image, task))
             .collect::<Result<_>>()?;
 
         let mut timings = Timings::default();
-        let inputs: Vec<_> =
-            requests.iter().zip(&prompts).map(|((image, _), prompt)| (image.view(), prompt.as_slice())).collect();
+        let inputs: Vec<_> = requests
+            .iter()
+            .zip(&prompts)
+            .map(|((image, _), prompt)| (image.view(), prompt.as_slice()))
+            .collect();
         let encoder = timed(&mut timings.text_encoder, || {
             self.encoder.run(&self.embedding, &inputs, self.tokenizer.pad())
         })?;
@@ -122,22 +140,19 @@ impl Florence2 {
             }
             generate(&mut decoder, &config, hooks)
         })?;
-        timings.generated_tokens = sequences.iter().flatten().map(|sequence| sequence.token_ids.len()).sum();
+        timings.generated_tokens = sequences
+            .iter()
+            .flatten()
+            .map(|sequence| sequence.token_ids.len())
+            .sum();
 
         let outputs = requests.iter().zip(sequences).map(|((image, task), sequences)| {
-            sequences.into_iter().map(|sequence| self.output(image, task, sequence, timings, options)).collect()
+            sequences
+                .into_iter()
+                .map(|sequence| self.output(image, task, sequence, timings, options))
+                .collect()
         });
         Ok(outputs.collect())
-    }
-
-    fn encode_prompt(&self, image: &ImageFeatures, task: &Task, config: &GenerationConfig) -> Result<Vec<u32>> {
-        let prompt = self.prompts.prompt(task, image.size)?;
-        let ids = self.tokenizer.encode_prompt(&prompt)?;
-        let tokens = image.features.nrows() + ids.len();
-        if tokens > config.max_positions {
-            return Err(Error::PromptTooLong { tokens, limit: config.max_positions });
-        }
-        Ok(ids)
     }
 
     fn output(
@@ -155,9 +170,15 @@ impl Florence2 {
                 .spans
                 .into_iter()
                 .zip(&sequence.token_log_probs)
-                .map(|(range, &log_probability)| TokenSpan { range, log_probability })
+                .map(|(range, &log_probability)| TokenSpan {
+                    range,
+                    log_probability,
+                })
                 .collect();
-            let answer = RawAnswer { text: &decoded.text, tokens: Some(&tokens) };
+            let answer = RawAnswer {
+                text: &decoded.text,
+                tokens: Some(&tokens),
+            };
             let parse_options = options.parse.as_ref().unwrap_or(&self.parse_options);
             let parsed = postprocess::parse(task.output_kind(), &answer, image.size, parse_options);
             (decoded.text, parsed)

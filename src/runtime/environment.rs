@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::elf;
 use super::library::{self, Places};
 use crate::error::{Error, Result};
 
@@ -94,6 +95,14 @@ fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
                 true => None,
                 false => Some(find_and_load(options)?),
             };
+            if path.is_none()
+                && let Some(asked) = &options.library
+            {
+                tracing::warn!(
+                    ?asked,
+                    "the application has loaded ONNX Runtime; a process can load only one"
+                );
+            }
             let environment = make_environment()?;
             Runtime {
                 info: info(path),
@@ -140,9 +149,12 @@ fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
 /// Loads the library for good, or says what is wrong with it.
 fn load(path: &Path) -> Result<(), String> {
     use ort::LoadDynamicError as Load;
+    if let Some(reason) = elf::cut_short(path) {
+        return Err(reason);
+    }
     match ort::init_from(path) {
         Ok(_) => Ok(()),
-        Err(Load::Dlopen { error, .. }) => Err(error.to_string()),
+        Err(Load::Dlopen { error, .. }) => Err(innermost(&error)),
         Err(Load::MissingApi { .. }) => Err("not an ONNX Runtime library".into()),
         Err(Load::InvalidVersionString) => Err("its version is not text".into()),
         Err(Load::BadVersion { version_str, .. }) => Err(format!(
@@ -152,13 +164,19 @@ fn load(path: &Path) -> Result<(), String> {
     }
 }
 
+/// What the system's loader said: the outer message is only that it failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
 fn make_environment() -> Result<Environment> {
     let environment = ort::init()
         .with_name("florence2")
         .with_telemetry(false)
         .build()
         .map_err(Error::ort(
-            "making its environment; if the application has made one, hand it over: RuntimeOptions::with_environment",
+            "making its environment: a process can have only one, ever. If the application has made one, hand it over \
+             (RuntimeOptions::with_environment)",
         ))?;
     // ONNX Runtime formats every message of its level, whether or not someone reads it.
     if !tracing::enabled!(target: "ort::logging", tracing::Level::INFO) {

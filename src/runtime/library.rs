@@ -1,6 +1,5 @@
 //! Finding the ONNX Runtime library.
 
-use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -260,7 +259,7 @@ pub(super) fn libraries_in(dir: &Path) -> Result<Vec<PathBuf>, String> {
         .into_iter()
         .filter_map(|path| Some((FILE_NAME.version_in(path.file_name()?.to_str()?)?, path)))
         .collect();
-    found.sort_by(|a, b| Reverse(&a.0).cmp(&Reverse(&b.0)));
+    found.sort_by(|a, b| b.0.cmp(&a.0));
     match found.is_empty() {
         true => Err(format!("no library in {}", dir.display())),
         false => Ok(found.into_iter().map(|(_, path)| path).collect()),
@@ -292,3 +291,6 @@ fn display(paths: &[PathBuf]) -> String {
         .to_string_lossy()
         .into_owned()
 }
+
+#[cfg(test)]
+mod tests;

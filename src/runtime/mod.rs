@@ -6,6 +6,7 @@
 
 mod cached;
 mod device;
+mod elf;
 mod environment;
 #[cfg(feature = "fetch-runtime")]
 pub mod fetch;

@@ -37,12 +37,11 @@ pub(super) fn extract(dir: &Path, member: &str, out: &mut impl Write) -> io::Res
 /// Whether the archive has the member, and it was copied.
 fn from_zip(archive: File, member: &str, out: &mut impl Write) -> io::Result<bool> {
     let mut archive = zip::ZipArchive::new(archive)?;
-    let found = match archive.by_name(member) {
+    match archive.by_name(member) {
         Ok(file) => copy(file, out).map(|()| true),
         Err(zip::result::ZipError::FileNotFound) => Ok(false),
         Err(error) => Err(error.into()),
-    };
-    found
+    }
 }
 
 fn from_tar(archive: impl Read, member: &str, out: &mut impl Write) -> io::Result<bool> {

@@ -26,7 +26,7 @@ pub struct Client {
     /// The program.
     pub program: PathBuf,
     /// Arguments before all others (`-m pip` for a Python interpreter).
-    pub leading_args: &'static [&'static str],
+    pub leading_args: Vec<String>,
 }
 
 /// The programs that are looked for, the preferred ones first.
@@ -56,7 +56,7 @@ impl Client {
                 .map(|program| Client {
                     kind,
                     program,
-                    leading_args,
+                    leading_args: leading_args.iter().map(|arg| arg.to_string()).collect(),
                 })
                 .filter(Client::works);
             found.extend(working);
@@ -74,7 +74,7 @@ impl Client {
     /// What to call it in messages.
     pub(super) fn name(&self) -> String {
         let mut words = vec![self.program.display().to_string()];
-        words.extend(self.leading_args.iter().map(|arg| arg.to_string()));
+        words.extend(self.leading_args.iter().cloned());
         words.join(" ")
     }
 
@@ -143,7 +143,7 @@ impl Client {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(self.leading_args).stdin(Stdio::null());
+        command.args(&self.leading_args).stdin(Stdio::null());
         command
     }
 }

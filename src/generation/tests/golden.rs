@@ -1,0 +1,131 @@
+//! Against transformers.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::*;
+use crate::generation::processors::LogitsProcessors;
+
+const SEARCHES: &str = include_str!("../../../tests/fixtures/generation/searches.json");
+const PROCESSORS: &str = include_str!("../../../tests/fixtures/generation/processors.json");
+
+#[derive(Deserialize)]
+struct Expected {
+    token_ids: Vec<u32>,
+    token_log_probs: Vec<f32>,
+    score: Option<f32>,
+}
+
+/// Tokens exactly, scores to 2e-6 of their size.
+fn check(found: &[Sequence], expected: &[Expected]) -> Result<(), String> {
+    if found.len() < expected.len() {
+        return Err(format!("{} sequences, expected {}", found.len(), expected.len()));
+    }
+    // Where there are no more sequences, transformers gives an empty one with a losing score.
+    if let Some(more) = found[expected.len()..]
+        .iter()
+        .find(|sequence| sequence.score >= -1e8)
+    {
+        return Err(format!("one sequence more: {more:?}"));
+    }
+    for (found, expected) in found.iter().zip(expected) {
+        if found.token_ids != expected.token_ids {
+            return Err(format!(
+                "tokens {:?}, expected {:?}",
+                found.token_ids, expected.token_ids
+            ));
+        }
+        if found.token_log_probs.len() != expected.token_log_probs.len() {
+            return Err(format!("{} log-probabilities", found.token_log_probs.len()));
+        }
+        let pairs = found
+            .token_log_probs
+            .iter()
+            .zip(&expected.token_log_probs)
+            .chain(expected.score.iter().map(|expected| (&found.score, expected)));
+        for (found, expected) in pairs {
+            if (found - expected).abs() > 2e-6 * expected.abs().max(1.0) {
+                return Err(format!("score {found}, expected {expected}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn searches_equal_transformers() {
+    let (models, cases) = fixture(SEARCHES);
+    assert!(cases.len() >= 600);
+    let mut failures = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let model = &models[case["model"].as_u64().unwrap() as usize];
+        let expected: Vec<Expected> = serde_json::from_value(case["sequences"].clone()).unwrap();
+        let found = run(std::slice::from_ref(model), &config(case["settings"].clone()));
+        if let Err(reason) = check(&found[0], &expected) {
+            failures.push(format!(
+                "case {index}: {reason}\n  {} {}",
+                case["model"], case["settings"]
+            ));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn processors_equal_transformers() {
+    let (models, cases) = fixture(PROCESSORS);
+    for case in &cases {
+        let model = &models[case["model"].as_u64().unwrap() as usize];
+        let tokens: Vec<u32> = serde_json::from_value(case["tokens"].clone()).unwrap();
+        let mut scores = model.logits(&tokens);
+        LogitsProcessors::new(&config(case["settings"].clone())).process(&tokens, &mut scores);
+        let kept: Vec<(usize, f32)> = scores
+            .into_iter()
+            .enumerate()
+            .filter(|&(_, score)| score > f32::NEG_INFINITY)
+            .collect();
+        assert_eq!(kept.len() as u64, case["kept"].as_u64().unwrap(), "{case}");
+        let expected: Vec<(usize, f32)> = serde_json::from_value(case["scores"].clone()).unwrap();
+        for (&(token, score), (expected_token, expected_score)) in kept.iter().zip(expected) {
+            assert_eq!(token, expected_token, "{case}");
+            assert!(
+                (score - expected_score).abs() <= 1e-6 * expected_score.abs().max(1.0),
+                "{token} {score} {case}"
+            );
+        }
+    }
+}
+
+/// Every golden case of one vocabulary, in batches of three different models, gives what each gives alone.
+#[test]
+fn a_batch_equals_single_runs() {
+    let (models, cases) = fixture(SEARCHES);
+    let mut compared = 0;
+    for case in cases.iter().step_by(3) {
+        let first = &models[case["model"].as_u64().unwrap() as usize];
+        let settings = config(case["settings"].clone());
+        let batch: Vec<FakeModel> = [0, 100, 200, 0]
+            .map(|seed| FakeModel {
+                seed: first.seed + seed,
+                ..first.clone()
+            })
+            .to_vec();
+        let together = run(&batch, &settings);
+        for (model, found) in batch.iter().zip(&together) {
+            assert_eq!(
+                found,
+                &run(std::slice::from_ref(model), &settings)[0],
+                "{}",
+                Value::to_string(case)
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 800, "{compared}");
+}

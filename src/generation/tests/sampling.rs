@@ -1,0 +1,129 @@
+//! Random choices: repeatable, and by the right probabilities.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::*;
+
+fn seeded(settings: serde_json::Value, seed: u64) -> GenerationConfig {
+    let mut config = config(settings);
+    config.seed = seed;
+    config
+}
+
+#[test]
+fn a_seed_gives_the_same_sequences_again() {
+    let model = FakeModel {
+        bias: Vec::new(),
+        ..FakeModel::new(4, 300)
+    };
+    for beams in [1, 3] {
+        let settings =
+            json!({"do_sample": true, "num_beams": beams, "num_return_sequences": 3, "max_new_tokens": 12});
+        let first = run(std::slice::from_ref(&model), &seeded(settings.clone(), 5));
+        assert_eq!(
+            first,
+            run(std::slice::from_ref(&model), &seeded(settings.clone(), 5))
+        );
+        assert_ne!(
+            first,
+            run(std::slice::from_ref(&model), &seeded(settings.clone(), 6))
+        );
+        assert_eq!(first[0].len(), 3);
+        assert_ne!(first[0][0].token_ids, first[0][1].token_ids);
+        let batch = run(&[FakeModel::new(9, 300), model.clone()], &seeded(settings, 5));
+        assert_eq!(batch[1], first[0]);
+    }
+}
+
+/// The stream of random numbers is part of what a seed promises.
+#[test]
+fn the_random_numbers_stay_the_same() {
+    let model = FakeModel {
+        bias: Vec::new(),
+        ..FakeModel::new(4, 300)
+    };
+    let found = run(
+        &[model],
+        &seeded(json!({"do_sample": true, "max_new_tokens": 6}), 42),
+    );
+    assert_eq!(found[0][0].token_ids, [0; 6]);
+}
+
+/// Frequencies of first tokens over many sequences against the probabilities, for plain sampling and for the best
+/// beam's first token.
+#[test]
+fn tokens_are_drawn_by_their_probabilities() {
+    const DRAWS: usize = 4000;
+    let model = FakeModel {
+        bias: Vec::new(),
+        ..FakeModel::new(11, 12)
+    };
+    let settings = json!({
+        "do_sample": true, "num_return_sequences": DRAWS, "max_new_tokens": 1, "temperature": 1.5, "top_k": 6
+    });
+    let found = run(std::slice::from_ref(&model), &config(settings));
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for sequence in &found[0] {
+        *counts.entry(sequence.token_ids[0]).or_default() += 1;
+    }
+    let mut logits: Vec<(f64, u32)> = model
+        .logits(&[2])
+        .into_iter()
+        .zip(0..)
+        .map(|(logit, id)| (f64::from(logit) / 1.5, id))
+        .collect();
+    logits.sort_by(|a, b| b.0.total_cmp(&a.0));
+    logits.truncate(6);
+    let sum: f64 = logits.iter().map(|(logit, _)| logit.exp()).sum();
+    assert_eq!(counts.len(), 6);
+    for (logit, id) in logits {
+        let probability = logit.exp() / sum;
+        let frequency = counts[&id] as f64 / DRAWS as f64;
+        let deviation = (probability * (1.0 - probability) / DRAWS as f64).sqrt();
+        assert!(
+            (frequency - probability).abs() < 4.0 * deviation,
+            "{id}: {frequency} for {probability}"
+        );
+    }
+}
+
+/// Without replacement: the first of the candidates is drawn by the probabilities.
+#[test]
+fn beams_are_drawn_by_their_probabilities() {
+    const DRAWS: usize = 3000;
+    let model = FakeModel {
+        bias: Vec::new(),
+        scale: 0.5,
+        ..FakeModel::new(12, 10)
+    };
+    let logits = model.logits(&[2]);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+    let pair = |a: usize, b: usize| {
+        let (a, b) = (f64::from(logits[a]).exp() / sum, f64::from(logits[b]).exp() / sum);
+        a * b / (1.0 - a) + a * b / (1.0 - b)
+    };
+    // Two candidates finish at the limit: those drawn first.
+    let settings = json!({
+        "do_sample": true, "num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "top_k": 0
+    });
+    let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
+    for seed in 0..DRAWS {
+        let found = run(
+            std::slice::from_ref(&model),
+            &seeded(settings.clone(), seed as u64),
+        );
+        let (a, b) = (found[0][0].token_ids[0], found[0][1].token_ids[0]);
+        *counts.entry((a.min(b), a.max(b))).or_default() += 1;
+    }
+    for ((a, b), count) in counts {
+        let probability = pair(a as usize, b as usize);
+        let deviation = (probability * (1.0 - probability) / DRAWS as f64).sqrt();
+        let frequency = count as f64 / DRAWS as f64;
+        assert!(
+            (frequency - probability).abs() < 4.5 * deviation,
+            "{a},{b}: {frequency} for {probability}"
+        );
+    }
+}

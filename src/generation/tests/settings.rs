@@ -1,0 +1,148 @@
+//! Reading, overriding and checking settings.
+
+use serde_json::json;
+
+use super::*;
+use crate::error::Error;
+use crate::generation::{EarlyStopping, GenerationOptions};
+
+#[test]
+fn the_checkpoints_of_florence_2_are_read() {
+    // generation_config.json of base, and of large, which leaves the rest to config.json.
+    let base = json!({
+        "_from_model_config": true, "bos_token_id": 0, "decoder_start_token_id": 2, "early_stopping": true,
+        "eos_token_id": 2, "forced_bos_token_id": 0, "forced_eos_token_id": 2, "no_repeat_ngram_size": 3,
+        "num_beams": 3, "pad_token_id": 1, "transformers_version": "4.38.2"
+    });
+    let text_config = json!({
+        "early_stopping": true, "forced_bos_token_id": 0, "forced_eos_token_id": 2, "eos_token_id": 2,
+        "no_repeat_ngram_size": 3, "max_position_embeddings": 4096, "max_length": 20, "decoder_start_token_id": 2
+    });
+    let from_generation = GenerationConfig::from_json(Some(&base), None).unwrap();
+    let config = json!({"text_config": text_config, "vocab_size": 51289});
+    let from_config = GenerationConfig::from_json(Some(&json!({"num_beams": 3})), Some(&config)).unwrap();
+    for (settings, positions) in [(&from_generation, 1024), (&from_config, 4096)] {
+        assert_eq!(settings.num_beams, 3);
+        assert_eq!(settings.early_stopping, EarlyStopping::WhenFull);
+        assert_eq!(settings.no_repeat_ngram_size, 3);
+        assert_eq!(settings.forced_bos_token_id, Some(0));
+        assert_eq!(settings.forced_eos_token_ids, [2]);
+        assert_eq!(settings.eos_token_ids, [2]);
+        assert_eq!(settings.decoder_start_token_id, 2);
+        assert_eq!(settings.max_new_tokens, positions);
+    }
+}
+
+#[test]
+fn end_tokens_are_those_of_all_places() {
+    let config = json!({"eos_token_id": -1, "text_config": {"eos_token_id": [2, 1]}});
+    let settings = GenerationConfig::from_json(Some(&json!({"eos_token_id": 1})), Some(&config)).unwrap();
+    assert_eq!(settings.eos_token_ids, [1, 2]);
+    assert_eq!(
+        GenerationConfig::from_json(None, None).unwrap(),
+        GenerationConfig::default()
+    );
+}
+
+#[test]
+fn lengths_leave_out_the_start_token() {
+    assert_eq!(
+        config(json!({"max_length": 20, "min_length": 5})).max_new_tokens,
+        19
+    );
+    assert_eq!(
+        config(json!({"max_length": 20, "min_length": 5})).min_new_tokens,
+        4
+    );
+    assert_eq!(
+        config(json!({"max_length": 20, "max_new_tokens": 7})).max_new_tokens,
+        7
+    );
+    assert_eq!(
+        config(json!({"min_length": 5, "min_new_tokens": 2})).min_new_tokens,
+        2
+    );
+    assert_eq!(config(json!({"max_new_tokens": 5000})).max_new_tokens, 1024);
+    assert_eq!(
+        config(json!({"early_stopping": "never"})).early_stopping,
+        EarlyStopping::Never
+    );
+}
+
+#[test]
+fn odd_settings_of_a_checkpoint_are_refused_by_name() {
+    let cases = [
+        (json!({"num_beams": "three"}), "num_beams"),
+        (json!({"num_beams": -1}), "num_beams"),
+        (json!({"eos_token_id": "</s>"}), "eos_token_id"),
+        (json!({"early_stopping": "soon"}), "early_stopping"),
+        (json!({"max_length": 1}), "max_new_tokens"),
+        (json!({"temperature": 0.0}), "temperature"),
+        (json!({"bad_words_ids": [1]}), "bad_words_ids"),
+    ];
+    for (settings, expected) in cases {
+        let error = GenerationConfig::from_json(Some(&settings), None).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidOption { name, .. } if name == expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn options_override_and_are_checked() {
+    let config = config(json!({"num_beams": 3, "no_repeat_ngram_size": 3}));
+    let unchanged = config.with_options(&GenerationOptions::default()).unwrap();
+    assert_eq!(unchanged, config);
+    let options = GenerationOptions::default()
+        .with_num_beams(1)
+        .with_max_new_tokens(9999)
+        .with_min_p(0.5);
+    let changed = config.with_options(&options).unwrap();
+    assert_eq!(
+        (changed.num_beams, changed.max_new_tokens, changed.min_p),
+        (1, 1024, Some(0.5))
+    );
+    assert_eq!(changed.no_repeat_ngram_size, 3);
+
+    let none = GenerationOptions::default;
+    let refused = [
+        (none().with_num_beams(0), "num_beams"),
+        (none().with_num_return_sequences(0), "num_return_sequences"),
+        (none().with_num_return_sequences(4), "num_return_sequences"),
+        (
+            none().with_num_beams(1).with_num_return_sequences(2),
+            "num_return_sequences",
+        ),
+        (none().with_max_new_tokens(0), "max_new_tokens"),
+        (none().with_length_penalty(f64::NAN), "length_penalty"),
+        (none().with_length_penalty(f64::INFINITY), "length_penalty"),
+        (none().with_repetition_penalty(0.0), "repetition_penalty"),
+        (none().with_repetition_penalty(f64::NAN), "repetition_penalty"),
+        (none().with_temperature(0.0), "temperature"),
+        (none().with_temperature(-1.0), "temperature"),
+        (none().with_top_p(0.0), "top_p"),
+        (none().with_top_p(1.01), "top_p"),
+        (none().with_min_p(2.0), "min_p"),
+        (none().with_typical_p(f64::NAN), "typical_p"),
+    ];
+    for (options, expected) in refused {
+        let error = config.with_options(&options).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidOption { name, .. } if name == expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn forcing_what_is_suppressed_is_refused() {
+    for name in ["forced_bos_token_id", "forced_eos_token_id"] {
+        let settings = json!({name: 7, "suppress_tokens": [3, 7]});
+        let error = GenerationConfig::from_json(Some(&settings), None).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidOption { name: refused, .. } if refused == name),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! What integration tests share.
+#![allow(dead_code)] // not every test file uses all of it
+
+pub mod golden;
+
+use std::path::{Path, PathBuf};
+
+use florence2::runtime::{self, RuntimeInfo, RuntimeOptions};
+
+/// ONNX Runtime, running: from this machine, or fetched into the cache by the first test that asks.
+pub fn runtime() -> &'static RuntimeInfo {
+    runtime::init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A committed fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}

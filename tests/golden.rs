@@ -1,0 +1,236 @@
+//! Exported checkpoints, run by the engine, against transformers: every stage, and every answer token by token.
+
+mod common;
+
+use common::golden::{Answer, Answers, ImageAnswers, PromptAnswers, Sampled, exported, load, stages};
+use florence2::generation::GenerationOptions;
+use florence2::preprocess::{load_image, resize};
+use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
+use florence2_export::GraphFile;
+use image::DynamicImage;
+
+const MERGED: [GraphFile; 4] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+    GraphFile::DecoderModelMerged,
+];
+const SPLIT: [GraphFile; 5] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+    GraphFile::DecoderModel,
+    GraphFile::DecoderWithPastModel,
+];
+
+/// Of tensors, relative to the greatest value; of scores, absolute.
+const TOLERANCE: f32 = 1e-4;
+
+struct Subject {
+    checkpoint: &'static str,
+    max_new_tokens: usize,
+    answers: Answers,
+    model: Florence2,
+}
+
+impl Subject {
+    fn new(checkpoint: &'static str, graphs: &[GraphFile], max_new_tokens: usize) -> Self {
+        let model = load(&exported(checkpoint, graphs));
+        Self {
+            checkpoint,
+            max_new_tokens,
+            answers: Answers::read(checkpoint),
+            model,
+        }
+    }
+
+    fn greedy(&self) -> RunOptions {
+        let generation = GenerationOptions::default()
+            .with_num_beams(1)
+            .with_max_new_tokens(self.max_new_tokens);
+        RunOptions::default().with_generation(generation)
+    }
+
+    /// Beams are what the checkpoint's own configuration asks for.
+    fn beams(&self) -> RunOptions {
+        RunOptions::default()
+            .with_generation(GenerationOptions::default().with_max_new_tokens(self.max_new_tokens))
+    }
+
+    fn features(&self, answers: &ImageAnswers) -> ImageFeatures {
+        self.model.encode_image(&picture(answers)).unwrap()
+    }
+
+    fn check_stages(&self) {
+        let stages = stages(self.checkpoint);
+        for answers in &self.answers.images {
+            let (picture, stem) = (picture(answers), answers.stem());
+            self.check_pixels(answers, &picture, &stages[&format!("{stem}.pixel_values")]);
+            let features = self.model.encode_image(&picture).unwrap();
+            assert_close(
+                &stages[&format!("{stem}.image_features")],
+                features.view().iter(),
+                "image features",
+            );
+            for prompt in &answers.prompts {
+                let task = prompt.task();
+                assert_eq!(
+                    self.model.prompt_ids(&features, &task).unwrap(),
+                    prompt.input_ids,
+                    "{task}"
+                );
+                let Some(stage) = prompt.stage() else { continue };
+                let Some(hidden) = stages.get(&format!("{stem}.{stage}.encoder_last_hidden_state")) else {
+                    continue;
+                };
+                let states = self.model.encoder_hidden_states(&features, &task).unwrap();
+                assert_close(hidden, states.iter(), "encoder states");
+                let logits = [&[2][..], &[2, 0]].map(|start| {
+                    self.model
+                        .next_token_logits(&features, &task, start)
+                        .unwrap()
+                        .to_vec()
+                });
+                assert_close(
+                    &stages[&format!("{stem}.{stage}.logits")],
+                    logits.concat().iter(),
+                    "logits",
+                );
+            }
+        }
+    }
+
+    fn check_pixels(&self, answers: &ImageAnswers, picture: &DynamicImage, reference: &Sampled) {
+        let processor = self.model.image_processor();
+        let resized = resize(&picture.to_rgb8(), processor.size.unwrap(), processor.resample).unwrap();
+        let path = common::fixture(&format!(
+            "golden/{}/{}.resized.png",
+            self.checkpoint,
+            answers.stem()
+        ));
+        let expected = image::open(path).unwrap().to_rgb8();
+        assert!(
+            resized == expected,
+            "{}: the resized image is Pillow's to the last bit",
+            answers.stem()
+        );
+        let values = processor.process(&picture.to_rgb8()).unwrap();
+        let error = reference.relative_error(values.view().iter());
+        assert!(error < 1e-6, "{}: pixel values differ by {error}", answers.stem());
+    }
+
+    fn check_answers(&self) {
+        let (greedy, beams) = (self.greedy(), self.beams());
+        for answers in &self.answers.images {
+            let features = self.features(answers);
+            for prompt in &answers.prompts {
+                let task = prompt.task();
+                let one = self.model.answer(&features, &task, &greedy).unwrap();
+                check_answer(&one, &prompt.greedy, &format!("{} {task} greedy", answers.stem()));
+                let three = self.model.answer(&features, &task, &beams).unwrap();
+                check_answer(&three, &prompt.beams, &format!("{} {task} beams", answers.stem()));
+                let score = prompt.beams.sequences_scores[0];
+                assert!(
+                    (three.score - score).abs() < TOLERANCE,
+                    "{task}: score {} is not {score}",
+                    three.score
+                );
+            }
+        }
+    }
+
+    /// Prompts of different lengths and different images in one batch.
+    fn check_batches(&self) {
+        let images: Vec<(ImageFeatures, &ImageAnswers)> = self
+            .answers
+            .images
+            .iter()
+            .map(|answers| (self.features(answers), answers))
+            .collect();
+        let requests: Vec<(&ImageFeatures, Task, &PromptAnswers)> = images
+            .iter()
+            .flat_map(|(features, answers)| {
+                answers
+                    .prompts
+                    .iter()
+                    .map(move |prompt| (features, prompt.task(), prompt))
+            })
+            .collect();
+        for batch in requests.chunks(5) {
+            let asked: Vec<_> = batch
+                .iter()
+                .map(|(features, task, _)| (*features, task))
+                .collect();
+            let given = self.model.answer_batch(&asked, &self.beams()).unwrap();
+            assert_eq!(given.len(), batch.len());
+            for (outputs, (_, task, prompt)) in given.iter().zip(batch) {
+                check_answer(&outputs[0], &prompt.beams, &format!("{task} in a batch"));
+            }
+        }
+    }
+}
+
+fn picture(answers: &ImageAnswers) -> DynamicImage {
+    let picture = load_image(answers.path(), &ImageLimits::default()).unwrap();
+    assert_eq!(<[u32; 2]>::from(picture.dimensions()), answers.size);
+    picture.into()
+}
+
+fn assert_close<'v>(reference: &Sampled, values: impl ExactSizeIterator<Item = &'v f32>, what: &str) {
+    let error = reference.relative_error(values);
+    assert!(error <= TOLERANCE, "{what} differ by {error:e}");
+}
+
+fn check_answer(output: &Output, reference: &Answer, what: &str) {
+    // The reference's sequences begin with the decoder's start token.
+    assert_eq!(output.token_ids, reference.sequences[0][1..], "{what}");
+    assert_eq!(format!("</s>{}", output.raw_text), reference.raw, "{what}");
+    assert_eq!(output.token_log_probs.len(), output.token_ids.len(), "{what}");
+    for (at, (score, wanted)) in output
+        .token_log_probs
+        .iter()
+        .zip(&reference.transition_scores[0])
+        .enumerate()
+    {
+        assert!(
+            (score - wanted).abs() < TOLERANCE,
+            "{what}: token {at} scores {score}, not {wanted}"
+        );
+    }
+    // Where native's own deviations do not matter, the results are its own, cut off to whole pixels.
+    if output.raw_text.is_ascii() {
+        let result = output.parsed.to_transformers("result", CoordinateFormat::Integer);
+        assert_eq!(result["result"], reference.result, "{what}: {}", output.raw_text);
+    }
+}
+
+#[test]
+fn base_like() {
+    let subject = Subject::new("base-like", &MERGED, 24);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
+#[test]
+fn large_like() {
+    let subject = Subject::new("large-like", &MERGED, 24);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
+#[test]
+fn base_like_with_split_decoder() {
+    let subject = Subject::new("base-like", &SPLIT, 24);
+    subject.check_stages();
+    subject.check_answers();
+}
+
+#[test]
+fn demo() {
+    let subject = Subject::new("demo", &MERGED, 120);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}

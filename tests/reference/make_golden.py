@@ -1,0 +1,123 @@
+"""Golden values of each checkpoint: stage by stage (`stages.*`) and whole answers (`answers.json`)."""
+
+import shutil
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from common import DEMO, GOLDEN, IMAGES, ROOT, floats, load, versions, write_json
+from generation import BEAMS, GREEDY, generate
+from prompts import all_prompts
+
+SUBJECTS = {
+    "base-like": dict(images=["shapes-320x200.png", "noise-61x97.png"], max_new_tokens=24),
+    "large-like": dict(images=["shapes-320x200.png", "waves-131x87.png"], max_new_tokens=24),
+    "demo": dict(images=["street.png"], max_new_tokens=120),
+}
+# Of the prompts, those whose stages are recorded.
+STAGED = ["<OD>", "<CAPTION_TO_PHRASE_GROUNDING>"]
+# A tensor with more elements than this is sampled: every STRIDE-th in row-major order, from the first.
+WHOLE, STRIDE = 2000, 17
+
+
+def make(name, images, max_new_tokens):
+    """Writes the golden folder of one checkpoint."""
+    folder = GOLDEN / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model, processor = load(name)
+    sources = DEMO / "scenes" if name == "demo" else IMAGES
+    tensors, shapes, answers = {}, {}, []
+    settings = {
+        "greedy": dict(GREEDY, max_new_tokens=max_new_tokens),
+        "beams": dict(BEAMS, max_new_tokens=max_new_tokens),
+    }
+    for file in images:
+        image = Image.open(sources / file).convert("RGB")
+        stem = file.rsplit(".", 1)[0]
+        resized(processor, image).save(folder / f"{stem}.resized.png", optimize=True)
+        prompts = all_prompts(processor, image.size)
+        for prompt in prompts:
+            if prompt.task in STAGED:
+                for stage, tensor in stages(model, processor, image, prompt).items():
+                    # What doesn't depend on the prompt is written once.
+                    key = ".".join([stem, stage] if stage in ("pixel_values", "image_features") else
+                                   [stem, prompt.task.strip("<>").lower(), stage])
+                    shapes[key], tensors[key] = sample(tensor)
+        answers.append({
+            "image": str((sources / file).relative_to(ROOT)),
+            "size": list(image.size),
+            "prompts": [answer(model, processor, image, prompt, settings) for prompt in prompts],
+        })
+    save_file(tensors, folder / "stages.safetensors")
+    write_json(folder / "stages.json", {"versions": versions(), "tensors": shapes})
+    write_json(folder / "answers.json", {"versions": versions(), "settings": settings, "images": answers})
+    check_variety(name, answers)
+
+
+def resized(processor, image):
+    """The 8-bit image that the model sees, before rescaling and normalising."""
+    pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values
+    assert pixels.min() >= 0 and pixels.max() <= 255 and (pixels == pixels.round()).all()
+    return Image.fromarray(pixels[0].permute(1, 2, 0).to(torch.uint8).numpy())
+
+
+@torch.no_grad()
+def stages(model, processor, image, prompt):
+    """Every tensor on the way from image and prompt to the first logits, without its batch dimension."""
+    inputs = processor(text=prompt.text, images=image, return_tensors="pt")
+    start = torch.tensor([[2, 0]])
+    output = model(**inputs, decoder_input_ids=start)
+    return {
+        "pixel_values": inputs.pixel_values[0],
+        "image_features": model.get_image_features(inputs.pixel_values).pooler_output[0],
+        "encoder_last_hidden_state": output.encoder_last_hidden_state[0],
+        # After `</s>`, and after `</s><s>`.
+        "logits": output.logits[0],
+    }
+
+
+def sample(tensor):
+    """Shape and stride for the index, and the values."""
+    flat = tensor.detach().contiguous().flatten()
+    stride = 1 if flat.numel() <= WHOLE else STRIDE
+    return {"shape": list(tensor.shape), "stride": stride}, flat[::stride].clone()
+
+
+def answer(model, processor, image, prompt, settings):
+    """A prompt's ids, and what the model answers under each of the settings."""
+    inputs = processor(text=prompt.text, images=image, return_tensors="pt")
+    image_tokens = processor.num_image_tokens
+    ids = inputs.input_ids[0].tolist()
+    assert ids[:image_tokens] == [processor.image_token_id] * image_tokens
+    entry = {
+        "task": prompt.task,
+        "input": prompt.input,
+        "region": prompt.region,
+        "prompt": processor._construct_prompts(prompt.text)[0],
+        "input_ids": ids[image_tokens:],
+    }
+    for name, arguments in settings.items():
+        result = generate(model, inputs, arguments)
+        raw = processor.batch_decode(result["sequences"], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        task = prompt.task or prompt.text
+        result["raw"] = raw[0]
+        result["result"] = processor.post_process_generation(raw[0], task=task, image_size=image.size)[task]
+        entry[name] = result
+    return entry
+
+
+def check_variety(name, answers):
+    """Fixtures that don't depend on image, prompt and search would prove little."""
+    for search in ("greedy", "beams"):
+        sequences = [tuple(prompt[search]["sequences"][0]) for image in answers for prompt in image["prompts"]]
+        different = len(set(sequences)) / len(sequences)
+        assert different > 0.8, f"{name}: only {different:.0%} of the {search} answers differ"
+    longest = max(len(sequence) for sequence in sequences)
+    assert any(len(sequence) < longest for sequence in sequences), f"{name}: no answer ends by itself"
+
+
+if __name__ == "__main__":
+    for each, arguments in SUBJECTS.items():
+        make(each, **arguments)
