@@ -41,13 +41,16 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
     }
     start(globals, console)?;
     let _spinner = console.spinner("loading the model");
-    let options = LoadOptions::default()
-        .with_runtime(runtime_options(globals))
-        .with_session(session_options(globals));
+    let options = load_options(globals);
     Ok(match model {
         Some(ModelArg::Folder(folder)) => Florence2::from_pretrained(folder, options)?,
         Some(ModelArg::Demo) | None => Florence2::demo(options)?,
     })
+}
+
+/// How models are loaded, by the global options.
+pub fn load_options(globals: &GlobalArgs) -> LoadOptions {
+    LoadOptions::default().with_runtime(runtime_options(globals)).with_session(session_options(globals))
 }
 
 fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {

@@ -3,16 +3,16 @@
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 
-use florence2::{Parsed, draw};
+use florence2::Parsed;
+use florence2::draw::{self, DrawOptions};
 use image::{DynamicImage, ImageFormat};
 
 use super::{Target, write_file};
-use crate::console::Console;
 use crate::error::{Error, Result};
 
 /// Draws an answer on its image and writes the picture, in the format of its name's ending; PNG to stdout.
-pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed, console: &Console) -> Result<()> {
-    let picture = DynamicImage::ImageRgb8(draw::annotate(image, answer));
+pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed) -> Result<()> {
+    let picture = DynamicImage::ImageRgb8(draw::annotate(&image.to_rgb8(), answer, &DrawOptions::default())?);
     match target {
         Target::Stdout => {
             let bytes = encoded(&picture, ImageFormat::Png, Path::new("-"))?;
@@ -21,9 +21,7 @@ pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed, con
         }
         Target::File(path) => {
             let format = ImageFormat::from_path(path).unwrap_or(ImageFormat::Png);
-            write_file(path, &encoded(&picture, format, path)?)?;
-            console.note(&format!("drew {}", path.display()));
-            Ok(())
+            write_file(path, &encoded(&picture, format, path)?)
         }
     }
 }

@@ -37,6 +37,13 @@ impl Table {
         Self { table, indent }
     }
 
+    /// An empty table of `columns` text columns, without a header.
+    pub fn rows_only(columns: usize, indent: usize) -> Self {
+        let mut table = Self::new(&vec![Column::Text(""); columns], indent);
+        table.table.set_header(comfy_table::Row::new());
+        table
+    }
+
     /// Adds a row; control characters are made visible.
     pub fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.table.add_row(cells.into_iter().map(|cell| printable(cell.as_ref()).replace('\n', "⏎")));

@@ -74,12 +74,15 @@ impl Pictures {
         console: &Console,
     ) -> Result<()> {
         let Some(target) = self.targets.get(&(image, task)) else { return Ok(()) };
-        if let Target::File(path) = target
-            && let Some(folder) = path.parent()
-        {
+        if let Target::File(path) = target {
+            let folder = path.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        write_picture(target, pixels, &output.parsed, console)
+        console.suspend(|| write_picture(target, pixels, &output.parsed))?;
+        if let Target::File(path) = target {
+            console.note(&format!("drew {}", path.display()));
+        }
+        Ok(())
     }
 }
 
