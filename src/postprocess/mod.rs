@@ -60,8 +60,8 @@ use text::Cleaned;
 pub struct RawAnswer<'a> {
     /// The text, special tokens kept.
     pub text: &'a str,
-    /// Where each generated token stands in the text, and its log-probability; `None` if not known, and then
-    /// no instance has a score.
+    /// Where each generated token stands in the text, and its log-probability, in the order of generation;
+    /// `None` if not known, and then no instance has a score.
     pub tokens: Option<&'a [TokenSpan]>,
 }
 
