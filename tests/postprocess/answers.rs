@@ -3,7 +3,16 @@
 use florence2::postprocess::{BANNED_GROUNDING_TOKENS, ParseOptions, RawAnswer, parse};
 use florence2::{OutputKind, Parsed};
 
-use crate::{SIZE, read};
+use crate::SIZE;
+
+fn read(kind: OutputKind, text: &str, strict: bool) -> Parsed {
+    parse(
+        kind,
+        &RawAnswer::from_text(text),
+        SIZE,
+        &ParseOptions::default().with_strict(strict),
+    )
+}
 
 fn detections(parsed: Parsed) -> Vec<(String, [f32; 4])> {
     let Parsed::Detections(detections) = parsed else {

@@ -5,16 +5,6 @@ mod hostile;
 mod native;
 mod scores;
 
-use florence2::postprocess::{ParseOptions, RawAnswer, parse};
-use florence2::{ImageSize, OutputKind, Parsed};
+use florence2::ImageSize;
 
 const SIZE: ImageSize = ImageSize::new(640, 480);
-
-fn read(kind: OutputKind, text: &str, strict: bool) -> Parsed {
-    parse(
-        kind,
-        &RawAnswer::from_text(text),
-        SIZE,
-        &ParseOptions::default().with_strict(strict),
-    )
-}
