@@ -20,8 +20,12 @@ macro_rules! embedded {
 
 const CONFIG: &[u8] = include_bytes!("../models/demo/checkpoint/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../models/demo/checkpoint/model.safetensors");
-const SIDE_FILES: [(&str, &[u8]); 4] =
-    embedded!["generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json"];
+const SIDE_FILES: [(&str, &[u8]); 4] = embedded![
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json"
+];
 
 /// The graphs with which the engine runs; the weights of each stage are in one of them only.
 const GRAPHS: [GraphFile; 4] = [
@@ -36,16 +40,22 @@ const GRAPHS: [GraphFile; 4] = [
 /// # Errors
 /// None that input could bring about: the checkpoint is fixed when the program is built.
 pub fn bundle() -> Result<BundleSource> {
-    let checkpoint = SIDE_FILES
-        .into_iter()
-        .fold(Checkpoint::from_bytes(CONFIG, WEIGHTS)?, |checkpoint, (name, bytes)| checkpoint.with_file(name, bytes));
+    let checkpoint = SIDE_FILES.into_iter().fold(
+        Checkpoint::from_bytes(CONFIG, WEIGHTS)?,
+        |checkpoint, (name, bytes)| checkpoint.with_file(name, bytes),
+    );
     let options = ExportOptions::default().with_model_name(NAME);
     let config_files = export_config_files(&checkpoint, &options)?;
-    let mut files: BTreeMap<String, Bytes> =
-        config_files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+    let mut files: BTreeMap<String, Bytes> = config_files
+        .into_iter()
+        .map(|(name, bytes)| (name, bytes.into()))
+        .collect();
     for graph in GRAPHS {
         let bytes = export_graph_bytes(&checkpoint, graph, &options)?;
         files.insert(format!("{FOLDER}/{}{EXTENSION}", graph.name()), bytes.into());
     }
-    Ok(BundleSource::Memory { name: NAME.into(), files })
+    Ok(BundleSource::Memory {
+        name: NAME.into(),
+        files,
+    })
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::golden::{Answer, Answers, ImageAnswers, PromptAnswers, Sampled, exported, load, stages};
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
@@ -23,8 +25,11 @@ const SPLIT: [GraphFile; 5] = [
     GraphFile::DecoderWithPastModel,
 ];
 
-/// Of tensors, relative to the greatest value; of scores, absolute.
+/// Of tensors, relative to the greatest value; of sequence scores, absolute.
 const TOLERANCE: f32 = 1e-4;
+/// Of single tokens' log-probabilities: 5e-5 of the random models' logits, which reach ±12. (transformers' own f32
+/// logits are 4e-6 of that from its f64 ones.)
+const TOKEN_TOLERANCE: f32 = 6e-4;
 
 struct Subject {
     checkpoint: &'static str,
@@ -121,22 +126,34 @@ impl Subject {
 
     fn check_answers(&self) {
         let (greedy, beams) = (self.greedy(), self.beams());
+        let (mut asked, mut answered) = (HashSet::new(), HashSet::new());
         for answers in &self.answers.images {
             let features = self.features(answers);
             for prompt in &answers.prompts {
                 let task = prompt.task();
-                let one = self.model.answer(&features, &task, &greedy).unwrap();
-                check_answer(&one, &prompt.greedy, &format!("{} {task} greedy", answers.stem()));
-                let three = self.model.answer(&features, &task, &beams).unwrap();
-                check_answer(&three, &prompt.beams, &format!("{} {task} beams", answers.stem()));
-                let score = prompt.beams.sequences_scores[0];
-                assert!(
-                    (three.score - score).abs() < TOLERANCE,
-                    "{task}: score {} is not {score}",
-                    three.score
-                );
+                asked.insert(task.tag().to_owned());
+                if let Some(reference) = &prompt.greedy {
+                    let output = self.model.answer(&features, &task, &greedy).unwrap();
+                    check_answer(&output, reference, &format!("{} {task} greedy", answers.stem()));
+                }
+                if let Some(reference) = &prompt.beams {
+                    let output = self.model.answer(&features, &task, &beams).unwrap();
+                    check_answer(&output, reference, &format!("{} {task} beams", answers.stem()));
+                    let (score, wanted) = (output.score, reference.sequences_scores[0]);
+                    assert!(
+                        (score - wanted).abs() < TOLERANCE,
+                        "{task}: score {score} is not {wanted}"
+                    );
+                }
+                if prompt.greedy.is_some() && prompt.beams.is_some() {
+                    answered.insert(task.tag().to_owned());
+                }
             }
         }
+        assert!(
+            asked.len() >= 15 && asked == answered,
+            "every task is compared: {answered:?}"
+        );
     }
 
     /// Prompts of different lengths and different images in one batch.
@@ -164,7 +181,9 @@ impl Subject {
             let given = self.model.answer_batch(&asked, &self.beams()).unwrap();
             assert_eq!(given.len(), batch.len());
             for (outputs, (_, task, prompt)) in given.iter().zip(batch) {
-                check_answer(&outputs[0], &prompt.beams, &format!("{task} in a batch"));
+                if let Some(reference) = &prompt.beams {
+                    check_answer(&outputs[0], reference, &format!("{task} in a batch"));
+                }
             }
         }
     }
@@ -193,7 +212,7 @@ fn check_answer(output: &Output, reference: &Answer, what: &str) {
         .enumerate()
     {
         assert!(
-            (score - wanted).abs() < TOLERANCE,
+            (score - wanted).abs() < TOKEN_TOLERANCE,
             "{what}: token {at} scores {score}, not {wanted}"
         );
     }

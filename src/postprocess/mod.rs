@@ -33,10 +33,10 @@
 //! # Scores
 //!
 //! An instance's score is the geometric mean of its location tokens' probabilities, `exp(mean(log p))`, between
-//! 0 and 1. For boxes this is the default score (`SCORE_MODE: avg_loc_scores`) of Microsoft's original
-//! `processing_florence2.py`, which takes `transition_beam_score`: the mean over every token that overlaps the
-//! box's four locations. It has none for other kinds; here they get the same over *their* locations: a
-//! grounding's four, an OCR region's eight, all of an outline's.
+//! 0 and 1. For boxes this is `avg_loc_scores` of Microsoft's original `processing_florence2.py`, which takes
+//! `transition_beam_score`: the mean over every token that overlaps the box's four locations. The original
+//! scores nothing else; here the other kinds get the same over *their* locations: a grounding's four, an OCR
+//! region's eight, all of an outline's.
 
 mod boxes;
 mod location;
@@ -60,8 +60,8 @@ use text::Cleaned;
 pub struct RawAnswer<'a> {
     /// The text, special tokens kept.
     pub text: &'a str,
-    /// Where each generated token stands in the text, and its log-probability; `None` if not known, and then
-    /// no instance has a score.
+    /// Where each generated token stands in the text, and its log-probability, in the order of generation;
+    /// `None` if not known, and then no instance has a score.
     pub tokens: Option<&'a [TokenSpan]>,
 }
 

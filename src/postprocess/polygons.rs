@@ -85,12 +85,9 @@ fn segmentation(answer: &Answer<'_>, label: &str, place: Range<usize>) -> Option
 
 /// A point for each two locations; an odd one is dropped.
 fn polygon(answer: &Answer<'_>, locations: &str) -> Polygon {
-    let points = bins(locations)
-        .chunks_exact(2)
-        .filter_map(|pair| match *pair {
-            [x, y] => Some(answer.point(x, y)),
-            _ => None,
-        })
-        .collect();
-    Polygon { points }
+    let bins = bins(locations);
+    let (pairs, _) = bins.as_chunks();
+    Polygon {
+        points: pairs.iter().map(|&[x, y]| answer.point(x, y)).collect(),
+    }
 }

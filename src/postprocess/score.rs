@@ -14,7 +14,7 @@ pub struct TokenSpan {
     pub log_probability: f32,
 }
 
-/// The tokens of an answer, by their place in the cleaned text.
+/// The tokens of an answer, in order, by their place in the cleaned text.
 pub(super) struct Scores {
     tokens: Vec<TokenSpan>,
 }
@@ -35,20 +35,25 @@ impl Scores {
     /// `exp(mean(log p))` over the tokens that overlap any of `ranges`; `None` if none does, or if a
     /// log-probability is not a number.
     fn of(&self, ranges: &[Range<usize>]) -> Option<f32> {
-        let overlaps = |token: &TokenSpan| {
-            ranges
-                .iter()
-                .any(|range| token.range.start < range.end && range.start < token.range.end)
-        };
-        let (sum, count) = self
-            .tokens
+        let (sum, count) = ranges
             .iter()
-            .filter(|token| overlaps(token))
+            .flat_map(|range| self.overlapping(range))
             .fold((0.0, 0_u32), |(sum, count), token| {
                 (sum + f64::from(token.log_probability), count + 1)
             });
         let score = (sum / f64::from(count)).exp() as f32;
         (!score.is_nan()).then(|| score.min(1.0))
+    }
+
+    fn overlapping(&self, range: &Range<usize>) -> impl Iterator<Item = &TokenSpan> {
+        let first = self
+            .tokens
+            .partition_point(|token| token.range.end <= range.start);
+        let end = range.end;
+        self.tokens
+            .iter()
+            .skip(first)
+            .take_while(move |token| token.range.start < end)
     }
 }
 

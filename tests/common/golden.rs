@@ -32,8 +32,10 @@ pub struct PromptAnswers {
     input: String,
     region: Option<[f32; 4]>,
     pub input_ids: Vec<u32>,
-    pub greedy: Answer,
-    pub beams: Answer,
+    /// `None` where two candidates are too close for f32 to tell apart.
+    pub greedy: Option<Answer>,
+    /// `None` as above.
+    pub beams: Option<Answer>,
 }
 
 /// One answer.
@@ -164,13 +166,22 @@ pub fn checkpoint(name: &str) -> PathBuf {
 /// Exports a checkpoint, with these of its graphs, into a folder of its own.
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
+    let dir = checkpoint(name);
+    let pre: serde_json::Value = read_json(&dir.join("preprocessor_config.json"));
+    let side = pre["size"]["height"].as_u64().unwrap() as u32;
+    let checkpoint = Checkpoint::open(&dir).expect(name);
     export(
         &checkpoint,
         folder.path(),
-        &ExportOptions::default().with_graphs(graphs),
+        &ExportOptions::default().with_graphs(graphs).with_image_size(side),
     )
     .expect(name);
+    for e in std::fs::read_dir(&dir).unwrap() {
+        let e = e.unwrap();
+        if e.file_name().to_string_lossy().ends_with("json") {
+            std::fs::copy(e.path(), folder.path().join(e.file_name())).unwrap();
+        }
+    }
     folder
 }
 

@@ -2,18 +2,18 @@
 
 mod archive;
 mod client;
+mod hashing;
 mod pins;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::cached::{self, Record};
 use super::environment::{RuntimeInfo, RuntimeOptions, init};
 use super::library::entries;
 use crate::error::{Error, Result};
+use hashing::Hashing;
 
 pub use client::{Client, ClientKind};
 pub use pins::{PINS, Pin, Registry};
@@ -264,47 +264,5 @@ fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
 fn failed(reason: impl Into<String>) -> Error {
     Error::RuntimeFetch {
         reason: reason.into(),
-    }
-}
-
-/// Counts and hashes what is written through it.
-struct Hashing<W> {
-    inner: W,
-    size: u64,
-    hasher: Sha256,
-}
-
-impl<W: Write> Hashing<W> {
-    fn to(inner: W) -> Self {
-        Self {
-            inner,
-            size: 0,
-            hasher: Sha256::new(),
-        }
-    }
-
-    fn finish(self) -> Record {
-        Record {
-            size: self.size,
-            sha256: self
-                .hasher
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
