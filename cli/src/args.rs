@@ -7,13 +7,18 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use florence2::runtime::Device;
-use florence2::{TaskKind, TASKS};
+use florence2::{TASKS, TaskKind};
 
 use crate::commands;
 
 /// Florence-2 on the command line: captions, detection, OCR, grounding, segmentation.
 #[derive(Debug, Parser)]
-#[command(name = "florence2", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(
+    name = "florence2",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
 #[command(after_help = "\
 Examples:
   florence2 demo                                     see every task at work, with the embedded demo model
@@ -96,7 +101,10 @@ pub fn task_kind(name: &str) -> Result<TaskKind, String> {
             true => format!(" To send a fine-tune's own tag to the model as it is: --prompt '{name}'"),
             false => String::new(),
         };
-        format!("there is no such task; the tasks are {}.{advice}", names.join(", "))
+        format!(
+            "there is no such task; the tasks are {}.{advice}",
+            names.join(", ")
+        )
     })
 }
 
@@ -114,7 +122,10 @@ mod tests {
     #[test]
     fn a_folder_called_demo_can_be_named() {
         assert_eq!(ModelArg::from(OsString::from("demo")), ModelArg::Demo);
-        assert_eq!(ModelArg::from(OsString::from("./demo")), ModelArg::Folder("./demo".into()));
+        assert_eq!(
+            ModelArg::from(OsString::from("./demo")),
+            ModelArg::Folder("./demo".into())
+        );
     }
 
     #[test]

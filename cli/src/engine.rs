@@ -16,8 +16,14 @@ pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
         let spinner = console.spinner("looking for ONNX Runtime");
         runtime::init_or_fetch(&options, &|progress| match progress {
             Progress::Waiting => spinner.message("another process is fetching ONNX Runtime; waiting for it"),
-            Progress::Downloading { client, package, version, .. } => {
-                let message = format!("fetching ONNX Runtime ({package} {version}, through {client}), just this once");
+            Progress::Downloading {
+                client,
+                package,
+                version,
+                ..
+            } => {
+                let message =
+                    format!("fetching ONNX Runtime ({package} {version}, through {client}), just this once");
                 console.note(&message);
                 spinner.message(message);
             }
@@ -27,7 +33,11 @@ pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
         })?
     };
     let version = info.version.as_deref().unwrap_or("of unknown version");
-    let path = info.path.as_ref().map(|path| format!(" from {}", path.display())).unwrap_or_default();
+    let path = info
+        .path
+        .as_ref()
+        .map(|path| format!(" from {}", path.display()))
+        .unwrap_or_default();
     console.detail(&format!("ONNX Runtime {version}{path}"));
     Ok(())
 }
@@ -50,7 +60,9 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
 
 /// How models are loaded, by the global options.
 pub fn load_options(globals: &GlobalArgs) -> LoadOptions {
-    LoadOptions::default().with_runtime(runtime_options(globals)).with_session(session_options(globals))
+    LoadOptions::default()
+        .with_runtime(runtime_options(globals))
+        .with_session(session_options(globals))
 }
 
 fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {

@@ -66,7 +66,10 @@ impl Error {
 
     /// For `map_err`.
     pub fn stdout(source: io::Error) -> Error {
-        Error::Stream { stream: "standard output", source }
+        Error::Stream {
+            stream: "standard output",
+            source,
+        }
     }
 
     /// Whether standard output was closed by its reader.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use florence2::{Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskKind, decode_image};
+use florence2::{
+    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskKind, decode_image,
+};
 use image::DynamicImage;
 
 use self::findings::Findings;
@@ -36,7 +38,10 @@ pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<
     let mut out = Destination::open(&Target::Stdout)?;
     let start = Instant::now();
     let model = engine::load(Some(&ModelArg::Demo), globals, console)?;
-    console.detail(&format!("the model was ready after {:.2} s", start.elapsed().as_secs_f64()));
+    console.detail(&format!(
+        "the model was ready after {:.2} s",
+        start.elapsed().as_secs_f64()
+    ));
 
     let start = Instant::now();
     let scenes = args.scene.scenes();
@@ -52,17 +57,27 @@ pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<
         start.elapsed().as_secs_f64(),
         args.out.display(),
     ));
-    console.note("this model is tiny and knows drawn shapes and signs; for your own: florence2 export --help");
+    console
+        .note("this model is tiny and knows drawn shapes and signs; for your own: florence2 export --help");
     Ok(Outcome::AllGood)
 }
 
-fn show(scene: &Scene, model: &Florence2, folder: &Path, out: &mut Destination, console: &Console) -> Result<()> {
+fn show(
+    scene: &Scene,
+    model: &Florence2,
+    folder: &Path,
+    out: &mut Destination,
+    console: &Console,
+) -> Result<()> {
     let copy = folder.join(scene.file);
     write_file(&copy, scene.bytes)?;
     let image = DynamicImage::ImageRgb8(decode_image(scene.file, scene.bytes, &ImageLimits::default())?);
     let features = model.encode_image(&image)?;
     let size = features.image_size();
-    out.write(&heading(&copy.display().to_string(), &format!("{} x {} pixels", size.width, size.height)))?;
+    out.write(&heading(
+        &copy.display().to_string(),
+        &format!("{} x {} pixels", size.width, size.height),
+    ))?;
 
     let mut findings = Findings::default();
     let progress = console.bar(TASKS.len());
@@ -88,8 +103,16 @@ fn ask(
     let (task, about) = findings.task(kind, features.image_size())?;
     let output = model.answer(features, &task, &RunOptions::default())?;
     let spec = kind.spec();
-    let asked = if about.is_empty() { spec.summary.to_owned() } else { format!("{}: {about}", spec.summary) };
-    let mut section = format!("\n{}{}", heading(spec.name, &asked), answer_text(&output.parsed, 2));
+    let asked = if about.is_empty() {
+        spec.summary.to_owned()
+    } else {
+        format!("{}: {about}", spec.summary)
+    };
+    let mut section = format!(
+        "\n{}{}",
+        heading(spec.name, &asked),
+        answer_text(&output.parsed, 2)
+    );
     if spec.output != OutputKind::PureText {
         let path = folder.join(format!("{}-{}.png", scene.name(), spec.name));
         write_picture(&Target::File(path.clone()), image, &output.parsed)?;

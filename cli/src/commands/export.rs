@@ -53,14 +53,20 @@ pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     let mut out = Destination::open(&Target::Stdout)?;
     out.write(&summary(&args.out, &report))?;
     out.commit()?;
-    console.note(&format!("try it: florence2 run --model {} --task od IMAGE", args.out.display()));
+    console.note(&format!(
+        "try it: florence2 run --model {} --task od IMAGE",
+        args.out.display()
+    ));
     Ok(Outcome::AllGood)
 }
 
 /// Refuses to mix an export with what is there already.
 fn check_out(out: &Path, force: bool) -> Result<()> {
     if out.is_file() {
-        return Err(Error::Usage(format!("{} is a file; name a folder", out.display())));
+        return Err(Error::Usage(format!(
+            "{} is a file; name a folder",
+            out.display()
+        )));
     }
     let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     match occupied && !force {

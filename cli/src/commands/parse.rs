@@ -76,21 +76,32 @@ pub fn parse(args: &ParseArgs) -> Result<Outcome> {
 
 /// Whole numbers where transformers is followed to the letter.
 pub fn coordinate_format(strict: bool) -> CoordinateFormat {
-    if strict { CoordinateFormat::Integer } else { CoordinateFormat::Float }
+    if strict {
+        CoordinateFormat::Integer
+    } else {
+        CoordinateFormat::Float
+    }
 }
 
 /// Standard input as text, without the newline that `echo` adds.
 fn from_stdin() -> Result<String> {
     let mut bytes = Vec::new();
-    let stdin = |source| Error::Stream { stream: "standard input", source };
+    let stdin = |source| Error::Stream {
+        stream: "standard input",
+        source,
+    };
     io::stdin().lock().read_to_end(&mut bytes).map_err(stdin)?;
     let text = String::from_utf8_lossy(&bytes);
-    let text = text.strip_suffix('\n').map_or(text.as_ref(), |line| line.strip_suffix('\r').unwrap_or(line));
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text.as_ref(), |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(text.to_owned())
 }
 
 fn image_size(text: &str) -> Result<ImageSize, String> {
-    let (width, height) = text.split_once(['x', 'X']).ok_or("it is width x height, as 640x480")?;
+    let (width, height) = text
+        .split_once(['x', 'X'])
+        .ok_or("it is width x height, as 640x480")?;
     let side = |text: &str| match text.trim().parse::<u32>() {
         Ok(0) => Err("an image has at least one pixel each way".to_owned()),
         side => side.map_err(|error| format!("{text:?}: {error}")),

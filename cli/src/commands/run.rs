@@ -79,7 +79,9 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
     let inputs = args.images.inputs()?;
     let generation = args.generation.options(args.output.stream)?;
     if args.output.stream && args.output.format != Format::Text {
-        return Err(Error::Usage("--stream shows text as it grows; it is only for --format text".into()));
+        return Err(Error::Usage(
+            "--stream shows text as it grows; it is only for --format text".into(),
+        ));
     }
     let pictures = args
         .output
@@ -91,7 +93,12 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         images::refuse_overwriting(path, &inputs)?;
     }
     let headings = inputs.len() * tasks.len() > 1;
-    let mut writer = ResultWriter::open(&args.output.output, args.output.format, headings, args.output.strict)?;
+    let mut writer = ResultWriter::open(
+        &args.output.output,
+        args.output.format,
+        headings,
+        args.output.strict,
+    )?;
 
     let model = engine::load(args.model.as_ref(), globals, console)?;
     let search = model.generation_config().with_options(&generation)?;
@@ -180,7 +187,11 @@ impl Job<'_> {
             if written.is_ok() {
                 written = writer.stream(text, self.console);
             }
-            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if written.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
         written?;
         Ok(vec![output])
@@ -196,7 +207,11 @@ impl Job<'_> {
         let message = describe(error);
         // Errors of files name them already.
         let name = input.to_string();
-        let place = if message.starts_with(&name) { String::new() } else { format!("{name}: ") };
+        let place = if message.starts_with(&name) {
+            String::new()
+        } else {
+            format!("{name}: ")
+        };
         self.console.failure(&format!("{place}{message}"));
         writer.failure(input, task, &message)
     }

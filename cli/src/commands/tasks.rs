@@ -63,7 +63,13 @@ fn table() -> String {
     let columns = ["name", "tag", "takes", "answers", "prompt"].map(Column::Text);
     let mut table = Table::new(&columns, 0);
     for row in &TASKS {
-        table.row([row.name, row.tag, input_name(row.input).unwrap_or("-"), row.output.name(), row.prompt]);
+        table.row([
+            row.name,
+            row.tag,
+            input_name(row.input).unwrap_or("-"),
+            row.output.name(),
+            row.prompt,
+        ]);
     }
     table.render()
 }

@@ -52,17 +52,29 @@ impl Destination {
         let writer = match target {
             Target::Stdout => Writer::Stdout(BufWriter::new(anstream::stdout())),
             Target::File(path) if is_special(path) => {
-                let file = OpenOptions::new().write(true).open(path).map_err(Error::io(path))?;
-                Writer::Direct { path: path.clone(), file: BufWriter::new(file) }
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .map_err(Error::io(path))?;
+                Writer::Direct {
+                    path: path.clone(),
+                    file: BufWriter::new(file),
+                }
             }
             Target::File(path) => {
                 if path.is_dir() {
-                    return Err(Error::Usage(format!("{}: is a folder; name a file in it", path.display())));
+                    return Err(Error::Usage(format!(
+                        "{}: is a folder; name a file in it",
+                        path.display()
+                    )));
                 }
                 // The file that a link leads to is replaced, not the link.
                 let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
                 let file = unfinished(&path).map_err(Error::io(&path))?;
-                Writer::Replacement { path, file: BufWriter::new(file) }
+                Writer::Replacement {
+                    path,
+                    file: BufWriter::new(file),
+                }
             }
         };
         Ok(Self { writer })
@@ -89,9 +101,14 @@ impl Destination {
     /// Puts the file in its place. Without this call it stays as it was.
     pub fn commit(mut self) -> Result<()> {
         self.flush()?;
-        let Writer::Replacement { path, file } = self.writer else { return Ok(()) };
-        let file = file.into_inner().map_err(|error| Error::io(&path)(error.into_error()))?;
-        file.persist(&path).map_err(|error| Error::io(&path)(error.error))?;
+        let Writer::Replacement { path, file } = self.writer else {
+            return Ok(());
+        };
+        let file = file
+            .into_inner()
+            .map_err(|error| Error::io(&path)(error.into_error()))?;
+        file.persist(&path)
+            .map_err(|error| Error::io(&path)(error.error))?;
         Ok(())
     }
 }

@@ -78,5 +78,7 @@ pub fn json(value: &impl Serialize) -> Result<String> {
 
 /// A value as indented JSON.
 pub fn json_pretty(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map(|json| json + "\n").map_err(|error| Error::stdout(error.into()))
+    serde_json::to_string_pretty(value)
+        .map(|json| json + "\n")
+        .map_err(|error| Error::stdout(error.into()))
 }

@@ -17,7 +17,10 @@ pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed) -> 
         Target::Stdout => {
             let bytes = encoded(&picture, ImageFormat::Png, Path::new("-"))?;
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(Error::stdout)
+            stdout
+                .write_all(&bytes)
+                .and_then(|()| stdout.flush())
+                .map_err(Error::stdout)
         }
         Target::File(path) => {
             let format = ImageFormat::from_path(path).unwrap_or(ImageFormat::Png);
@@ -28,7 +31,10 @@ pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed) -> 
 
 fn encoded(picture: &DynamicImage, format: ImageFormat, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    let failed = |source| Error::Picture { path: path.to_owned(), source };
+    let failed = |source| Error::Picture {
+        path: path.to_owned(),
+        source,
+    };
     picture.write_to(&mut bytes, format).map_err(failed)?;
     Ok(bytes.into_inner())
 }

@@ -50,7 +50,10 @@ impl<'a> OutputRecord<'a> {
         let best = answers.first()?;
         let sequences = match answers {
             [_] => Vec::new(),
-            all => all.iter().map(|output| SequenceRecord::new(output, coordinates)).collect(),
+            all => all
+                .iter()
+                .map(|output| SequenceRecord::new(output, coordinates))
+                .collect(),
         };
         Some(Self {
             path,

@@ -23,13 +23,17 @@ impl Table {
     /// An empty table, `indent` columns from the left.
     pub fn new(columns: &[Column], indent: usize) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(columns.iter().map(|column| match column {
             Column::Text(name) => Cell::new(name),
             Column::Number(name) => Cell::new(name).set_alignment(CellAlignment::Right),
         }));
         for (column, kind) in table.column_iter_mut().zip(columns) {
-            column.set_padding((0, 2)).set_constraint(ColumnConstraint::ContentWidth);
+            column
+                .set_padding((0, 2))
+                .set_constraint(ColumnConstraint::ContentWidth);
             if let Column::Number(_) = kind {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -46,13 +50,20 @@ impl Table {
 
     /// Adds a row; control characters are made visible.
     pub fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.table.add_row(cells.into_iter().map(|cell| printable(cell.as_ref()).replace('\n', "⏎")));
+        self.table.add_row(
+            cells
+                .into_iter()
+                .map(|cell| printable(cell.as_ref()).replace('\n', "⏎")),
+        );
     }
 
     /// The table's lines.
     pub fn render(&self) -> String {
         let indent = " ".repeat(self.indent);
-        self.table.lines().map(|line| format!("{indent}{}\n", line.trim_end())).collect()
+        self.table
+            .lines()
+            .map(|line| format!("{indent}{}\n", line.trim_end()))
+            .collect()
     }
 }
 
@@ -62,7 +73,10 @@ mod tests {
 
     #[test]
     fn columns_align_whatever_the_script() {
-        let mut table = Table::new(&[Column::Text("label"), Column::Number("x1"), Column::Text("end")], 2);
+        let mut table = Table::new(
+            &[Column::Text("label"), Column::Number("x1"), Column::Text("end")],
+            2,
+        );
         table.row(["猫", "1.5", "a"]);
         table.row(["wheel\nnut", "100.0", "b"]);
         assert_eq!(

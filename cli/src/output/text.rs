@@ -19,21 +19,27 @@ pub fn answer_text(parsed: &Parsed, indent: usize) -> String {
             let indent = " ".repeat(indent);
             match text.is_empty() {
                 true => nothing(&indent),
-                false => printable(text).lines().map(|line| format!("{indent}{line}\n")).collect(),
+                false => printable(text)
+                    .lines()
+                    .map(|line| format!("{indent}{line}\n"))
+                    .collect(),
             }
         }
         Parsed::Detections(found) => boxes(found, indent),
         Parsed::OcrRegions(found) => lines(found, indent),
         Parsed::Segmentations(found) => outlines(found, indent),
-        Parsed::OpenVocabulary { detections, segmentations } if segmentations.is_empty() => {
-            boxes(detections, indent)
-        }
-        Parsed::OpenVocabulary { detections, segmentations } if detections.is_empty() => {
-            outlines(segmentations, indent)
-        }
-        Parsed::OpenVocabulary { detections, segmentations } => {
-            boxes(detections, indent) + &outlines(segmentations, indent)
-        }
+        Parsed::OpenVocabulary {
+            detections,
+            segmentations,
+        } if segmentations.is_empty() => boxes(detections, indent),
+        Parsed::OpenVocabulary {
+            detections,
+            segmentations,
+        } if detections.is_empty() => outlines(segmentations, indent),
+        Parsed::OpenVocabulary {
+            detections,
+            segmentations,
+        } => boxes(detections, indent) + &outlines(segmentations, indent),
         // A kind that this program does not know yet still has its generic shape.
         other => format!("{other:?}\n"),
     }
@@ -41,7 +47,13 @@ pub fn answer_text(parsed: &Parsed, indent: usize) -> String {
 
 /// Text for a terminal: what model and files say must not steer it.
 pub fn printable(text: &str) -> String {
-    let visible = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    let visible = |c: char| {
+        if c.is_control() && c != '\n' {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
     text.chars().map(visible).collect()
 }
 
@@ -51,16 +63,32 @@ fn nothing(indent: &str) -> String {
 
 fn boxes(found: &[Detection], indent: usize) -> String {
     let labelled = found.iter().any(|detection| !detection.label.is_empty());
-    instances(found, indent, labelled.then_some("label"), &["x1", "y1", "x2", "y2"], |detection| {
-        (&detection.label, detection.score, coordinates(detection.bbox).into())
-    })
+    instances(
+        found,
+        indent,
+        labelled.then_some("label"),
+        &["x1", "y1", "x2", "y2"],
+        |detection| {
+            (
+                &detection.label,
+                detection.score,
+                coordinates(detection.bbox).into(),
+            )
+        },
+    )
 }
 
 fn lines(found: &[OcrRegion], indent: usize) -> String {
     let corners = ["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"];
     instances(found, indent, Some("text"), &corners, |region| {
         let points = region.quad.points.iter();
-        (&region.text, region.score, points.flat_map(|point| [pixels(point.x), pixels(point.y)]).collect())
+        (
+            &region.text,
+            region.score,
+            points
+                .flat_map(|point| [pixels(point.x), pixels(point.y)])
+                .collect(),
+        )
     })
 }
 
@@ -142,7 +170,9 @@ mod tests {
 
     #[test]
     fn outlines_show_their_extent() {
-        let points = [(5.0, 1.0), (2.0, 8.0), (9.0, 4.0)].map(|(x, y)| Point { x, y }).into();
+        let points = [(5.0, 1.0), (2.0, 8.0), (9.0, 4.0)]
+            .map(|(x, y)| Point { x, y })
+            .into();
         let found = Parsed::Segmentations(vec![Segmentation {
             polygons: vec![Polygon { points }],
             label: String::new(),
@@ -156,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_model_cannot_steer_the_terminal() {
-        assert_eq!(answer_text(&Parsed::Text("a\u{1b}[2Jb\nc".into()), 0), "a\u{fffd}[2Jb\nc\n");
+        assert_eq!(
+            answer_text(&Parsed::Text("a\u{1b}[2Jb\nc".into()), 0),
+            "a\u{fffd}[2Jb\nc\n"
+        );
         assert_eq!(answer_text(&Parsed::Text(String::new()), 2), "  (nothing)\n");
     }
 }

@@ -26,7 +26,11 @@ impl Findings {
                 Ok((Task::new(kind, Some(&text), None)?, format!("{text:?}")))
             }
             TaskInput::Region => {
-                let place = if kind == TaskKind::RegionToOcr { self.text.or(self.object) } else { self.object };
+                let place = if kind == TaskKind::RegionToOcr {
+                    self.text.or(self.object)
+                } else {
+                    self.object
+                };
                 let region = place.and_then(|bbox| inside(bbox, size)).unwrap_or(middle(size));
                 let [x1, y1, x2, y2] = region.to_array();
                 let words = format!("{x1:.0},{y1:.0},{x2:.0},{y2:.0}");
@@ -38,7 +42,9 @@ impl Findings {
     fn question(&self, kind: TaskKind) -> String {
         let phrase = self.phrase.as_deref().unwrap_or("circle");
         match kind {
-            TaskKind::CaptionToPhraseGrounding => self.caption.clone().unwrap_or_else(|| format!("A {phrase}.")),
+            TaskKind::CaptionToPhraseGrounding => {
+                self.caption.clone().unwrap_or_else(|| format!("A {phrase}."))
+            }
             TaskKind::ReferringExpressionSegmentation => format!("the {phrase}"),
             _ => phrase.to_owned(),
         }
@@ -52,7 +58,10 @@ impl Findings {
                 self.object = found.first().map(|object| object.bbox);
             }
             (TaskKind::DenseRegionCaption, Parsed::Detections(found)) => {
-                self.phrase = found.first().map(|object| object.label.clone()).filter(|label| !label.is_empty());
+                self.phrase = found
+                    .first()
+                    .map(|object| object.label.clone())
+                    .filter(|label| !label.is_empty());
             }
             (TaskKind::OcrWithRegion, Parsed::OcrRegions(found)) => self.text = found.first().map(extent),
             _ => {}
@@ -63,14 +72,17 @@ impl Findings {
 /// The box around a line of text.
 fn extent(region: &OcrRegion) -> BoundingBox {
     let [first, rest @ ..] = region.quad.points;
-    rest.iter().fold(BoundingBox::new(first.x, first.y, first.x, first.y), |seen, point| {
-        BoundingBox::new(
-            seen.x1.min(point.x),
-            seen.y1.min(point.y),
-            seen.x2.max(point.x),
-            seen.y2.max(point.y),
-        )
-    })
+    rest.iter().fold(
+        BoundingBox::new(first.x, first.y, first.x, first.y),
+        |seen, point| {
+            BoundingBox::new(
+                seen.x1.min(point.x),
+                seen.y1.min(point.y),
+                seen.x2.max(point.x),
+                seen.y2.max(point.y),
+            )
+        },
+    )
 }
 
 /// The part of a box that lies inside the image, if any does: a model may put it anywhere.
@@ -101,14 +113,31 @@ mod tests {
     #[test]
     fn answers_become_questions() {
         let mut findings = Findings::default();
-        let found = |label: &str, bbox| Parsed::Detections(vec![Detection { bbox, label: label.into(), score: None }]);
-        findings.learn(TaskKind::DenseRegionCaption, &found("red star", BoundingBox::new(1.0, 2.0, 3.0, 4.0)));
-        findings.learn(TaskKind::ObjectDetection, &found("star", BoundingBox::new(-5.0, 10.0, 30.0, 90.0)));
-        let (task, words) = findings.task(TaskKind::ReferringExpressionSegmentation, SIZE).unwrap();
+        let found = |label: &str, bbox| {
+            Parsed::Detections(vec![Detection {
+                bbox,
+                label: label.into(),
+                score: None,
+            }])
+        };
+        findings.learn(
+            TaskKind::DenseRegionCaption,
+            &found("red star", BoundingBox::new(1.0, 2.0, 3.0, 4.0)),
+        );
+        findings.learn(
+            TaskKind::ObjectDetection,
+            &found("star", BoundingBox::new(-5.0, 10.0, 30.0, 90.0)),
+        );
+        let (task, words) = findings
+            .task(TaskKind::ReferringExpressionSegmentation, SIZE)
+            .unwrap();
         assert_eq!(task, Task::ReferringExpressionSegmentation("the red star".into()));
         assert_eq!(words, "\"the red star\"");
         let (task, words) = findings.task(TaskKind::RegionToOcr, SIZE).unwrap();
-        assert_eq!(task, Task::RegionToOcr(Region::Pixels(BoundingBox::new(0.0, 10.0, 30.0, 80.0))));
+        assert_eq!(
+            task,
+            Task::RegionToOcr(Region::Pixels(BoundingBox::new(0.0, 10.0, 30.0, 80.0)))
+        );
         assert_eq!(words, "0,10,30,80");
     }
 
@@ -116,7 +145,11 @@ mod tests {
     fn every_task_has_a_question_whatever_is_known() {
         let mut findings = Findings::default();
         let reversed = BoundingBox::new(50.0, 10.0, 30.0, 90.0);
-        let found = vec![Detection { bbox: reversed, label: String::new(), score: None }];
+        let found = vec![Detection {
+            bbox: reversed,
+            label: String::new(),
+            score: None,
+        }];
         findings.learn(TaskKind::ObjectDetection, &Parsed::Detections(found.clone()));
         findings.learn(TaskKind::DenseRegionCaption, &Parsed::Detections(found));
         for spec in &florence2::TASKS {

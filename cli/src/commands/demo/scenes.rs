@@ -25,7 +25,10 @@ static ALL: &[Scene] = &SCENES;
 impl Scene {
     /// The file's name without its extension.
     pub fn name(&self) -> &'static str {
-        Path::new(self.file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(self.file)
+        Path::new(self.file)
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or(self.file)
     }
 }
 

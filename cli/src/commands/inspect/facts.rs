@@ -30,8 +30,16 @@ const TEXT: [&str; 9] = [
     "max_position_embeddings",
 ];
 /// In transformers' and in Microsoft's words.
-const VISION: [&str; 8] =
-    ["embed_dim", "dim_embed", "depths", "num_heads", "num_groups", "window_size", "projection_dim", "image_feature_source"];
+const VISION: [&str; 8] = [
+    "embed_dim",
+    "dim_embed",
+    "depths",
+    "num_heads",
+    "num_groups",
+    "window_size",
+    "projection_dim",
+    "image_feature_source",
+];
 const IMAGE: [&str; 5] = ["size", "crop_size", "resample", "image_mean", "image_std"];
 
 impl Facts {
@@ -40,7 +48,9 @@ impl Facts {
             text: settings(bundle.config.as_ref(), "text_config", &TEXT),
             vision: settings(bundle.config.as_ref(), "vision_config", &VISION),
             image: settings(bundle.preprocessor_config.as_ref(), "", &IMAGE),
-            generation: model.map(|model| generation(model.generation_config())).unwrap_or_default(),
+            generation: model
+                .map(|model| generation(model.generation_config()))
+                .unwrap_or_default(),
         }
     }
 }
@@ -48,7 +58,9 @@ impl Facts {
 /// The settings of a group that are there, in the order of `keys`.
 fn settings(config: Option<&Value>, group: &str, keys: &[&str]) -> Map<String, Value> {
     let config = config.map(|config| config.get(group).unwrap_or(config));
-    let found = keys.iter().filter_map(|key| Some(((*key).to_owned(), config?.get(key)?.clone())));
+    let found = keys
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), config?.get(key)?.clone())));
     found.filter(|(_, value)| !value.is_null()).collect()
 }
 

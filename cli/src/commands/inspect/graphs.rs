@@ -91,9 +91,10 @@ fn signature(file: &str, source: &BundleSource, globals: &GlobalArgs) -> florenc
             path = folder.join(file);
             GraphSource::File(&path)
         }
-        BundleSource::Memory { files, .. } => {
-            GraphSource::Bytes { name: file, bytes: files.get(file).map_or(&[], |bytes| bytes) }
-        }
+        BundleSource::Memory { files, .. } => GraphSource::Bytes {
+            name: file,
+            bytes: files.get(file).map_or(&[], |bytes| bytes),
+        },
         _ => GraphSource::File(Path::new(file)),
     };
     GraphSignature::of(&build_session(graph, &options)?, file)
@@ -104,7 +105,12 @@ fn bytes(file: &str, source: &BundleSource) -> u64 {
         BundleSource::Folder(folder) => {
             let path = folder.join(file);
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let siblings = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+            let siblings = path
+                .parent()
+                .and_then(|folder| fs::read_dir(folder).ok())
+                .into_iter()
+                .flatten()
+                .flatten();
             // `x.onnx` and its weights: `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
             let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
             own.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
@@ -120,6 +126,10 @@ impl From<&TensorSpec> for TensorRecord {
             Dimension::Fixed(size) => Size::Fixed(*size),
             any => Size::Any(any.to_string()),
         };
-        Self { name: spec.name.clone(), dtype: spec.dtype.to_string(), shape: spec.dims.iter().map(size).collect() }
+        Self {
+            name: spec.name.clone(),
+            dtype: spec.dtype.to_string(),
+            shape: spec.dims.iter().map(size).collect(),
+        }
     }
 }

@@ -41,7 +41,10 @@ pub fn render(report: &Report) -> String {
 }
 
 fn list(kind: &str, entries: &[String]) -> String {
-    entries.iter().map(|entry| format!("  {kind}: {}\n", printable(entry).replace('\n', " "))).collect()
+    entries
+        .iter()
+        .map(|entry| format!("  {kind}: {}\n", printable(entry).replace('\n', " ")))
+        .collect()
 }
 
 fn group(name: &str, settings: &Map<String, Value>) -> String {
@@ -58,7 +61,10 @@ fn group(name: &str, settings: &Map<String, Value>) -> String {
 fn graph(graph: &GraphRecord) -> String {
     let precision = graph.precision.as_deref().unwrap_or("precision not stated");
     let size = indicatif::HumanBytes(graph.bytes);
-    let mut text = format!("\n{}", heading(graph.graph, &format!("{}, {size}, {precision}", graph.file)));
+    let mut text = format!(
+        "\n{}",
+        heading(graph.graph, &format!("{}, {size}, {precision}", graph.file))
+    );
     if let Some(error) = &graph.error {
         return text + &list("problem", std::slice::from_ref(error));
     }
@@ -66,7 +72,12 @@ fn graph(graph: &GraphRecord) -> String {
     let mut rows = |kind: &str, tensors: &[TensorRecord]| {
         for tensor in tensors {
             let shape: Vec<String> = tensor.shape.iter().map(size_text).collect();
-            table.row([kind, &tensor.name, &tensor.dtype, &format!("[{}]", shape.join(", "))]);
+            table.row([
+                kind,
+                &tensor.name,
+                &tensor.dtype,
+                &format!("[{}]", shape.join(", ")),
+            ]);
         }
     };
     rows("in", &graph.inputs);
@@ -75,7 +86,9 @@ fn graph(graph: &GraphRecord) -> String {
     let mut metadata = Table::rows_only(2, 2);
     let producer = graph.producer.iter().map(|producer| ("producer", producer));
     let entries = graph.metadata.iter().map(|(key, value)| (key.as_str(), value));
-    producer.chain(entries).for_each(|(key, value)| metadata.row([key, value.as_str()]));
+    producer
+        .chain(entries)
+        .for_each(|(key, value)| metadata.row([key, value.as_str()]));
     text + &metadata.render()
 }
 

@@ -92,11 +92,14 @@ impl GenerationArgs {
         options.min_p = self.min_p;
         options.seed = self.seed;
         if stream {
-            for (name, value) in
-                [("--num-beams", &mut options.num_beams), ("--num-return-sequences", &mut options.num_return_sequences)]
-            {
+            for (name, value) in [
+                ("--num-beams", &mut options.num_beams),
+                ("--num-return-sequences", &mut options.num_return_sequences),
+            ] {
                 if *value.get_or_insert(1) != 1 {
-                    return Err(Error::Usage(format!("--stream follows one sequence: leave out {name}")));
+                    return Err(Error::Usage(format!(
+                        "--stream follows one sequence: leave out {name}"
+                    )));
                 }
             }
         }
@@ -106,9 +109,16 @@ impl GenerationArgs {
     /// Says which of the settings given change nothing in this search.
     pub fn warn_of_idle_settings(&self, search: &GenerationConfig, console: &Console) {
         let idle = |given: &[(&str, bool)], unless: &str| {
-            let names: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+            let names: Vec<&str> = given
+                .iter()
+                .filter(|(_, given)| *given)
+                .map(|(name, _)| *name)
+                .collect();
             if !names.is_empty() {
-                console.warn(&format!("without {unless}, this changes nothing: {}", names.join(", ")));
+                console.warn(&format!(
+                    "without {unless}, this changes nothing: {}",
+                    names.join(", ")
+                ));
             }
         };
         if !search.do_sample {

@@ -37,7 +37,11 @@ impl Input {
     pub fn stem(&self) -> String {
         match self {
             Input::Stdin => "stdin".into(),
-            Input::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Input::File(path) => path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
         }
     }
 }
@@ -58,7 +62,13 @@ impl ImageArgs {
         let inputs: Vec<Input> = self
             .images
             .iter()
-            .map(|name| if name == "-" { Input::Stdin } else { Input::File(name.into()) })
+            .map(|name| {
+                if name == "-" {
+                    Input::Stdin
+                } else {
+                    Input::File(name.into())
+                }
+            })
             .collect();
         if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
             return Err(Error::Usage("stdin holds one image: give - only once".into()));
@@ -74,16 +84,20 @@ impl ImageArgs {
                 path: path.clone(),
                 source: io::Error::new(
                     io::ErrorKind::IsADirectory,
-                    format!("is a folder; name the images in it ({})", path.join("*.jpg").display()),
+                    format!(
+                        "is a folder; name the images in it ({})",
+                        path.join("*.jpg").display()
+                    ),
                 ),
             }),
             Input::File(path) => Ok(load_image(path, &limits)?),
             Input::Stdin => {
                 let mut bytes = Vec::new();
                 let mut stdin = io::stdin().lock().take(limits.max_file_bytes.saturating_add(1));
-                stdin
-                    .read_to_end(&mut bytes)
-                    .map_err(|source| Error::Stream { stream: "standard input", source })?;
+                stdin.read_to_end(&mut bytes).map_err(|source| Error::Stream {
+                    stream: "standard input",
+                    source,
+                })?;
                 Ok(decode_image("-", &bytes, &limits)?)
             }
         }
@@ -92,13 +106,17 @@ impl ImageArgs {
 
 /// Refuses to write where an image is read.
 pub fn refuse_overwriting(path: &Path, inputs: &[Input]) -> Result<()> {
-    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    let Ok(target) = fs::canonicalize(path) else {
+        return Ok(());
+    };
     let is_target = |input: &&Input| match input {
         Input::File(path) => fs::canonicalize(path).is_ok_and(|path| path == target),
         Input::Stdin => false,
     };
     match inputs.iter().find(is_target) {
-        Some(input) => Err(Error::Usage(format!("{input} is an input; writing to it would destroy it"))),
+        Some(input) => Err(Error::Usage(format!(
+            "{input} is an input; writing to it would destroy it"
+        ))),
         None => Ok(()),
     }
 }

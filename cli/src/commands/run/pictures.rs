@@ -1,8 +1,8 @@
 //! `--draw`: where each annotated picture goes, settled before any work is done.
 
 use std::collections::BTreeMap;
-use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::fs;
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use florence2::{Output, OutputKind, Task};
 use image::{DynamicImage, ImageFormat};
@@ -25,8 +25,9 @@ impl Pictures {
     ///
     /// `results` is where the results go.
     pub fn plan(target: &Target, results: &Target, inputs: &[Input], tasks: &[Task]) -> Result<Self> {
-        let drawable: Vec<usize> =
-            (0..tasks.len()).filter(|&task| tasks.get(task).is_some_and(is_drawable)).collect();
+        let drawable: Vec<usize> = (0..tasks.len())
+            .filter(|&task| tasks.get(task).is_some_and(is_drawable))
+            .collect();
         if drawable.is_empty() {
             return Err(Error::Usage(
                 "--draw: none of the tasks answers with boxes or outlines; see `florence2 tasks`".into(),
@@ -59,7 +60,10 @@ impl Pictures {
         if let Target::File(results) = results
             && taken.contains_key(results)
         {
-            return Err(Error::Usage(format!("--draw and --output both name {}", results.display())));
+            return Err(Error::Usage(format!(
+                "--draw and --output both name {}",
+                results.display()
+            )));
         }
         Ok(Self { targets })
     }
@@ -73,7 +77,9 @@ impl Pictures {
         output: &Output,
         console: &Console,
     ) -> Result<()> {
-        let Some(target) = self.targets.get(&(image, task)) else { return Ok(()) };
+        let Some(target) = self.targets.get(&(image, task)) else {
+            return Ok(());
+        };
         if let Target::File(path) = target {
             let folder = path.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -97,7 +103,10 @@ fn name(pattern: &Path, input: &Input, task: &Task) -> PathBuf {
         return pattern.join(format!("{}-{task}.png", input.stem()));
     }
     match text.contains("{name}") || text.contains("{task}") {
-        true => text.replace("{task}", task).replace("{name}", &input.stem()).into(),
+        true => text
+            .replace("{task}", task)
+            .replace("{name}", &input.stem())
+            .into(),
         false => pattern.to_owned(),
     }
 }
@@ -116,13 +125,18 @@ fn check_format(path: &Path) -> Result<()> {
 
 /// That stdout gets one picture and nothing else.
 fn check_stdout(targets: &BTreeMap<(usize, usize), Target>, results: &Target) -> Result<()> {
-    let count = targets.values().filter(|target| **target == Target::Stdout).count();
+    let count = targets
+        .values()
+        .filter(|target| **target == Target::Stdout)
+        .count();
     match (count, results) {
         (0, _) | (1, Target::File(_)) => Ok(()),
-        (1, Target::Stdout) => {
-            Err(Error::Usage("--draw - writes the picture to stdout: send the results elsewhere with -o FILE".into()))
-        }
-        _ => Err(Error::Usage(format!("--draw -: stdout holds one picture, not {count}"))),
+        (1, Target::Stdout) => Err(Error::Usage(
+            "--draw - writes the picture to stdout: send the results elsewhere with -o FILE".into(),
+        )),
+        _ => Err(Error::Usage(format!(
+            "--draw -: stdout holds one picture, not {count}"
+        ))),
     }
 }
 
@@ -133,7 +147,10 @@ mod tests {
     fn plan(target: &str, inputs: &[&str], tasks: &[Task]) -> Result<Vec<Target>> {
         let inputs: Vec<Input> = inputs.iter().map(|path| Input::File(path.into())).collect();
         let target = Target::from(std::ffi::OsString::from(target));
-        Ok(Pictures::plan(&target, &Target::Stdout, &inputs, tasks)?.targets.into_values().collect())
+        Ok(Pictures::plan(&target, &Target::Stdout, &inputs, tasks)?
+            .targets
+            .into_values()
+            .collect())
     }
 
     const OD: Task = Task::ObjectDetection;
@@ -150,7 +167,10 @@ mod tests {
             plan("{task}/{name}.jpg", &["a.b.png", "c.png"], &[OD]).unwrap(),
             [file("od/a.b.jpg"), file("od/c.jpg")]
         );
-        assert_eq!(plan("one.webp", &["a.png"], &[OD, Task::Ocr]).unwrap(), [file("one.webp")]);
+        assert_eq!(
+            plan("one.webp", &["a.png"], &[OD, Task::Ocr]).unwrap(),
+            [file("one.webp")]
+        );
     }
 
     #[test]

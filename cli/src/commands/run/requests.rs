@@ -1,7 +1,7 @@
 //! `--task`, `--text`, `--region` and `--prompt`: what is asked of each image.
 
 use clap::Args;
-use florence2::{BoundingBox, Region, Task, TaskInput, TaskKind, TASKS};
+use florence2::{BoundingBox, Region, TASKS, Task, TaskInput, TaskKind};
 
 use crate::args::task_kind;
 use crate::console::Console;
@@ -34,14 +34,19 @@ impl RequestArgs {
         let tasks = self.tasks.iter().map(|&kind| {
             let spec = kind.spec();
             let text = self.text.as_deref().filter(|_| spec.input == TaskInput::Text);
-            let region = self.region.map(Region::Pixels).filter(|_| spec.input == TaskInput::Region);
+            let region = self
+                .region
+                .map(Region::Pixels)
+                .filter(|_| spec.input == TaskInput::Region);
             match spec.input {
-                TaskInput::Text if text.is_none() => {
-                    Err(Error::Usage(format!("task {} needs --text: {}", spec.name, spec.summary)))
-                }
-                TaskInput::Region if region.is_none() => {
-                    Err(Error::Usage(format!("task {} needs --region x1,y1,x2,y2: {}", spec.name, spec.summary)))
-                }
+                TaskInput::Text if text.is_none() => Err(Error::Usage(format!(
+                    "task {} needs --text: {}",
+                    spec.name, spec.summary
+                ))),
+                TaskInput::Region if region.is_none() => Err(Error::Usage(format!(
+                    "task {} needs --region x1,y1,x2,y2: {}",
+                    spec.name, spec.summary
+                ))),
                 _ => Ok(Task::new(kind, text, region)?),
             }
         });
@@ -63,8 +68,15 @@ impl RequestArgs {
         if !given || self.tasks.iter().any(takes) {
             return Ok(());
         }
-        let takers: Vec<&str> = TASKS.iter().filter(|row| row.input == input).map(|row| row.name).collect();
-        let none = format!("{option} is for {}; none of these was asked for", takers.join(", "));
+        let takers: Vec<&str> = TASKS
+            .iter()
+            .filter(|row| row.input == input)
+            .map(|row| row.name)
+            .collect();
+        let none = format!(
+            "{option} is for {}; none of these was asked for",
+            takers.join(", ")
+        );
         Err(Error::Usage(none))
     }
 }
@@ -73,7 +85,12 @@ impl RequestArgs {
 fn region(text: &str) -> Result<BoundingBox, String> {
     let numbers: Vec<f32> = text
         .split(',')
-        .map(|number| number.trim().parse().map_err(|_| format!("{number:?} is no number")))
+        .map(|number| {
+            number
+                .trim()
+                .parse()
+                .map_err(|_| format!("{number:?} is no number"))
+        })
         .collect::<Result<_, String>>()?;
     let &[x1, y1, x2, y2] = numbers.as_slice() else {
         return Err("it is four numbers: x1,y1,x2,y2".into());
@@ -94,7 +111,17 @@ mod tests {
     #[test]
     fn regions() {
         assert_eq!(region("1, 2.5,30,40"), Ok(BoundingBox::new(1.0, 2.5, 30.0, 40.0)));
-        for wrong in ["1,2,3", "1,2,3,4,5", "a,2,3,4", "3,2,1,4", "1,2,1,4", "-1,2,3,4", "NaN,2,3,4", "inf,2,3,4", ""] {
+        for wrong in [
+            "1,2,3",
+            "1,2,3,4,5",
+            "a,2,3,4",
+            "3,2,1,4",
+            "1,2,1,4",
+            "-1,2,3,4",
+            "NaN,2,3,4",
+            "inf,2,3,4",
+            "",
+        ] {
             assert!(region(wrong).is_err(), "{wrong}");
         }
     }

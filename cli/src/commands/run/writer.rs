@@ -53,7 +53,11 @@ impl ResultWriter {
         match self.format {
             Format::Text => Ok(()),
             Format::Json | Format::Jsonl => {
-                let record = FailureRecord { path: &input.to_string(), task: task.map(Task::tag), error };
+                let record = FailureRecord {
+                    path: &input.to_string(),
+                    task: task.map(Task::tag),
+                    error,
+                };
                 self.records.write(&mut self.out, &record)
             }
         }
@@ -65,7 +69,11 @@ impl ResultWriter {
             let text = answer_text(&output.parsed, indent);
             if self.streamed {
                 // Of a plain text there is nothing more to say.
-                let more = if output.task.output_kind() == OutputKind::PureText { "" } else { &text };
+                let more = if output.task.output_kind() == OutputKind::PureText {
+                    ""
+                } else {
+                    &text
+                };
                 self.out.write(&format!("\n{more}"))?;
             } else {
                 if self.headings {
@@ -73,7 +81,8 @@ impl ResultWriter {
                 }
                 if answers.len() > 1 {
                     let place = format!("sequence {} of {}", rank + 1, answers.len());
-                    self.out.write(&heading(&place, &format!("score {:.4}", output.score)))?;
+                    self.out
+                        .write(&heading(&place, &format!("score {:.4}", output.score)))?;
                 }
                 self.out.write(&text)?;
             }
@@ -93,7 +102,9 @@ impl ResultWriter {
 
     /// A piece of text; start and end tokens are left out.
     pub fn stream(&mut self, text: &str, console: &Console) -> Result<()> {
-        let text = ["<s>", "</s>"].iter().fold(text.to_owned(), |text, token| text.replace(token, ""));
+        let text = ["<s>", "</s>"]
+            .iter()
+            .fold(text.to_owned(), |text, token| text.replace(token, ""));
         console.suspend(|| {
             self.out.write(&printable(&text))?;
             self.out.flush()
