@@ -1,6 +1,8 @@
 //! Florence-2 on ONNX Runtime.
 #![warn(missing_docs)]
 
+#[cfg(feature = "draw")]
+pub mod draw;
 mod error;
 pub mod generation;
 mod geometry;
