@@ -64,7 +64,7 @@ fn boxes_are_outlined_and_nothing_else_changes() {
 
 #[test]
 fn objects_have_colours_of_their_own() {
-    let parsed = Parsed::Grounding(vec![
+    let parsed = Parsed::Detections(vec![
         detection([50.0, 50.0, 150.0, 150.0], "a"),
         detection([250.0, 50.0, 350.0, 150.0], "a"),
     ]);
