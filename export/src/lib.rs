@@ -1,7 +1,39 @@
-//! Florence-2 checkpoints to ONNX graphs.
+//! Florence-2 checkpoints (safetensors) to ONNX graphs and the files of a deployment, without Python.
+//!
+//! ```no_run
+//! use florence2_export::{Checkpoint, ExportOptions, export};
+//!
+//! let checkpoint = Checkpoint::open("Florence-2-base-ft")?;
+//! let report = export(&checkpoint, "out", &ExportOptions::default())?;
+//! for (file, bytes) in &report.files {
+//!     println!("{bytes:>12} {}", file.display());
+//! }
+//! # Ok::<(), florence2_export::Error>(())
+//! ```
+//!
+//! A checkpoint may be in transformers' naming or in Microsoft's, in f32, f16 or bf16, in one file or in shards.
+//! [`Target::Plain`] gives the six graphs of the onnx-community layout, of standard operators only, so that
+//! they run wherever that layout does.
 #![warn(missing_docs)]
 
-/// What can go wrong while exporting.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {}
+mod atomic_file;
+mod bundle;
+mod checkpoint;
+mod config;
+mod error;
+mod export;
+mod graph;
+mod image_size;
+mod metadata;
+mod model;
+mod onnx;
+mod target;
+mod tensor;
+
+pub use checkpoint::Checkpoint;
+pub use config::{ImageFeatureSource, ModelConfig, TextConfig, VisionConfig};
+pub use error::{Error, Result};
+pub use export::{ExportOptions, Report, export, export_config_files, export_graph_bytes};
+pub use florence2_layout::graphs::GraphFile;
+pub use image_size::ImageSize;
+pub use target::{Precision, Target};

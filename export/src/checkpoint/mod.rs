@@ -1,0 +1,141 @@
+//! A Florence-2 checkpoint: configuration, weights, and the small files beside them.
+
+pub(crate) mod naming;
+mod storage;
+mod weights;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+pub(crate) use weights::Weights;
+
+use storage::{Entry, Shard};
+
+/// The file of a model's dimensions.
+pub(crate) const CONFIG: &str = "config.json";
+
+/// The small files that a deployment has besides `config.json`, where the checkpoint has them.
+const SIDE_FILES: [&str; 9] = [
+    "preprocessor_config.json",
+    "processor_config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// A checkpoint, opened: weights are mapped, and read only when a graph is written.
+pub struct Checkpoint {
+    config: ModelConfig,
+    files: BTreeMap<String, Vec<u8>>,
+    shards: Vec<Shard>,
+    /// By native name.
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// A tensor as it is stored.
+struct Stored {
+    /// Its name in the checkpoint.
+    name: String,
+    entry: Entry,
+}
+
+impl Checkpoint {
+    /// Opens a folder that holds `config.json` and `model.safetensors`, or the shards that
+    /// `model.safetensors.index.json` lists.
+    ///
+    /// # Errors
+    /// Names the file that is absent, unreadable or damaged.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        if !folder.join(CONFIG).is_file() {
+            return Err(Error::NotACheckpoint {
+                folder: folder.into(),
+                file: CONFIG,
+            });
+        }
+        let mut files = BTreeMap::new();
+        for name in std::iter::once(CONFIG).chain(SIDE_FILES) {
+            let path = folder.join(name);
+            if path.is_file() {
+                let bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+                files.insert(name.to_owned(), bytes);
+            }
+        }
+        let (shards, entries) = storage::open(folder)?;
+        Self::new(files, shards, entries)
+    }
+
+    /// A checkpoint from the bytes of its `config.json` and its `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(config: impl Into<Vec<u8>>, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        let shard = Shard::given("model.safetensors", weights.into());
+        let entries = shard.entries(0)?;
+        Self::new(
+            BTreeMap::from([(CONFIG.to_owned(), config.into())]),
+            vec![shard],
+            entries,
+        )
+    }
+
+    /// Adds a small file that lies elsewhere, such as `tokenizer.json`; it replaces one of the same name.
+    pub fn with_file(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(name.into(), bytes.into());
+        self
+    }
+
+    fn new(
+        files: BTreeMap<String, Vec<u8>>,
+        shards: Vec<Shard>,
+        entries: BTreeMap<String, Entry>,
+    ) -> Result<Self> {
+        let config = ModelConfig::from_json(files.get(CONFIG).map_or(&[], Vec::as_slice))?;
+        let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
+        for (name, entry) in entries {
+            let native = naming::native(&name).unwrap_or_else(|| name.clone());
+            if let Some(other) = tensors.get(&native) {
+                return Err(Error::AmbiguousTensor {
+                    first: other.name.clone(),
+                    second: name,
+                });
+            }
+            tensors.insert(native, Stored { name, entry });
+        }
+        Ok(Checkpoint {
+            config,
+            files,
+            shards,
+            tensors,
+        })
+    }
+
+    /// The model's dimensions.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// One of the small files beside the weights, by name.
+    pub(crate) fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// The weights, to be asked for by native name.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        Weights::new(self)
+    }
+
+    /// Whether the names are Microsoft's.
+    fn is_microsoft(&self) -> bool {
+        self.tensors
+            .values()
+            .any(|stored| stored.name.starts_with("vision_tower."))
+    }
+}

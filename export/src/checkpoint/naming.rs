@@ -1,0 +1,144 @@
+//! The two namings of Florence-2's weights, and the way between them.
+//!
+//! Inside this crate a weight is known by its transformers-native name, as
+//! `Florence2ForConditionalGeneration.state_dict()` prints it. Microsoft's original names are translated by two
+//! tables: how a name begins, and what stands inside a name of the vision tower.
+
+/// The projection of the image features: Microsoft keeps it as `[in, out]` and native as `[out, in]`.
+pub(crate) const IMAGE_PROJECTION: &str = "model.multi_modal_projector.image_projection.weight";
+
+/// Beginnings: (Microsoft's, native).
+const PREFIXES: [(&str, &str); 8] = [
+    ("vision_tower.", "model.vision_tower."),
+    ("image_projection", IMAGE_PROJECTION),
+    ("image_proj_norm.", "model.multi_modal_projector.image_proj_norm."),
+    (
+        "image_pos_embed.",
+        "model.multi_modal_projector.image_position_embed.",
+    ),
+    (
+        "visual_temporal_embed.",
+        "model.multi_modal_projector.visual_temporal_embed.",
+    ),
+    ("language_model.model.", "model.language_model."),
+    ("language_model.lm_head.", "lm_head."),
+    ("language_model.final_logits_bias", "final_logits_bias"),
+];
+
+/// Parts of names in the vision tower: (Microsoft's, native). A native part may stand inside another one's
+/// translation only if it comes earlier.
+const VISION_PARTS: [(&str, &str); 8] = [
+    (".window_attn.fn.", ".window_attn."),
+    (".channel_attn.fn.", ".channel_attn."),
+    (".ffn.fn.net.", ".ffn."),
+    (".conv1.fn.dw.", ".conv1."),
+    (".conv2.fn.dw.", ".conv2."),
+    (".spatial_block.window_attn.norm.", ".spatial_block.norm1."),
+    (".channel_block.channel_attn.norm.", ".channel_block.norm1."),
+    (".ffn.norm.", ".norm2."),
+];
+
+/// Where a stage's patch embedding keeps its convolution: (Microsoft's, native), within `.convs.`.
+const PATCH_CONVOLUTION: (&str, &str) = (".proj.", ".conv.");
+
+/// The native name for one of Microsoft's; `None` where it is not one of them.
+pub(crate) fn native(microsoft: &str) -> Option<String> {
+    let (from, to) = PREFIXES.iter().find(|(from, _)| microsoft.starts_with(from))?;
+    let mut name = microsoft.replacen(from, to, 1);
+    if *from == "vision_tower." {
+        for (from, to) in VISION_PARTS {
+            name = name.replace(from, to);
+        }
+        if name.contains(".convs.") {
+            name = name.replace(PATCH_CONVOLUTION.0, PATCH_CONVOLUTION.1);
+        }
+    }
+    Some(name)
+}
+
+/// Microsoft's name for a native one; `None` where it is not one of ours.
+pub(crate) fn microsoft(native: &str) -> Option<String> {
+    let (to, from) = PREFIXES.iter().find(|(_, from)| native.starts_with(from))?;
+    let mut name = native.replacen(from, to, 1);
+    if *to == "vision_tower." {
+        if name.contains(".convs.") {
+            name = name.replace(PATCH_CONVOLUTION.1, PATCH_CONVOLUTION.0);
+        }
+        for (to, from) in VISION_PARTS {
+            name = name.replace(from, to);
+        }
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs as transformers' conversion of the original checkpoints lists them.
+    const PAIRS: [(&str, &str); 15] = [
+        (
+            "vision_tower.convs.0.proj.weight",
+            "model.vision_tower.convs.0.conv.weight",
+        ),
+        (
+            "vision_tower.convs.3.norm.bias",
+            "model.vision_tower.convs.3.norm.bias",
+        ),
+        (
+            "vision_tower.blocks.2.8.spatial_block.conv1.fn.dw.weight",
+            "model.vision_tower.blocks.2.8.spatial_block.conv1.weight",
+        ),
+        (
+            "vision_tower.blocks.0.0.spatial_block.window_attn.norm.weight",
+            "model.vision_tower.blocks.0.0.spatial_block.norm1.weight",
+        ),
+        (
+            "vision_tower.blocks.0.0.spatial_block.window_attn.fn.qkv.bias",
+            "model.vision_tower.blocks.0.0.spatial_block.window_attn.qkv.bias",
+        ),
+        (
+            "vision_tower.blocks.0.0.spatial_block.window_attn.fn.proj.weight",
+            "model.vision_tower.blocks.0.0.spatial_block.window_attn.proj.weight",
+        ),
+        (
+            "vision_tower.blocks.1.0.channel_block.channel_attn.norm.bias",
+            "model.vision_tower.blocks.1.0.channel_block.norm1.bias",
+        ),
+        (
+            "vision_tower.blocks.1.0.channel_block.channel_attn.fn.proj.bias",
+            "model.vision_tower.blocks.1.0.channel_block.channel_attn.proj.bias",
+        ),
+        (
+            "vision_tower.blocks.1.0.channel_block.ffn.norm.weight",
+            "model.vision_tower.blocks.1.0.channel_block.norm2.weight",
+        ),
+        (
+            "vision_tower.blocks.1.0.channel_block.ffn.fn.net.fc2.weight",
+            "model.vision_tower.blocks.1.0.channel_block.ffn.fc2.weight",
+        ),
+        ("image_projection", IMAGE_PROJECTION),
+        (
+            "image_pos_embed.row_embeddings.weight",
+            "model.multi_modal_projector.image_position_embed.row_embeddings.weight",
+        ),
+        (
+            "visual_temporal_embed.pos_idx_to_embed",
+            "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed",
+        ),
+        (
+            "language_model.model.decoder.layers.0.fc1.weight",
+            "model.language_model.decoder.layers.0.fc1.weight",
+        ),
+        ("language_model.lm_head.weight", "lm_head.weight"),
+    ];
+
+    #[test]
+    fn names_translate_both_ways() {
+        for (theirs, ours) in PAIRS {
+            assert_eq!(native(theirs).as_deref(), Some(ours));
+            assert_eq!(microsoft(ours).as_deref(), Some(theirs));
+        }
+        assert_eq!(native("optimizer.state"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Safetensors files, mapped into memory or given as bytes.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// A file's name and its bytes.
+pub(super) struct Shard {
+    name: String,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    Given(Cow<'static, [u8]>),
+}
+
+/// Where a tensor lies.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) shard: usize,
+    pub(super) range: Range<usize>,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+impl Shard {
+    pub(super) fn given(name: &str, bytes: Cow<'static, [u8]>) -> Self {
+        Shard {
+            name: name.into(),
+            bytes: Bytes::Given(bytes),
+        }
+    }
+
+    fn map(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
+        let failed = |source| Error::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = File::open(&path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() == 0 {
+            // A file of no bytes cannot be mapped on every system; parsing then says what is wrong.
+            return Ok(Shard::given(name, Cow::Borrowed(&[])));
+        }
+        // SAFETY: the mapping is read-only and private to this process. Should another process shrink the file
+        // meanwhile, the system ends this one; that is the accepted cost of not reading gigabytes into memory.
+        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+        Ok(Shard {
+            name: name.into(),
+            bytes: Bytes::Mapped(mapped),
+        })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Given(bytes) => bytes,
+        }
+    }
+
+    /// The tensors in it, by the names that they have there.
+    pub(super) fn entries(&self, shard: usize) -> Result<BTreeMap<String, Entry>> {
+        let bytes = self.bytes();
+        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors {
+            file: self.name.clone(),
+            source,
+        })?;
+        let data = size_of::<u64>() + header;
+        let entry = |name: String, info: &safetensors::tensor::TensorInfo| {
+            let (start, end) = info.data_offsets;
+            let entry = Entry {
+                shard,
+                range: data + start..data + end,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+            };
+            (name, entry)
+        };
+        Ok(metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| entry(name, info))
+            .collect())
+    }
+}
+
+/// Maps the safetensors files of a folder: the single one, or those that the index lists.
+pub(super) fn open(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<String, Entry>)> {
+    if folder.join(SINGLE).is_file() {
+        let shard = Shard::map(folder, SINGLE)?;
+        let entries = shard.entries(0)?;
+        return Ok((vec![shard], entries));
+    }
+    let path = folder.join(INDEX);
+    if !path.is_file() {
+        return Err(Error::NotACheckpoint {
+            folder: folder.into(),
+            file: SINGLE,
+        });
+    }
+    let json = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+    let index: ShardIndex = serde_json::from_slice(&json).map_err(|source| Error::Json {
+        file: INDEX.into(),
+        source,
+    })?;
+    let names: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut shards = Vec::new();
+    let mut entries = BTreeMap::new();
+    for name in names {
+        let shard = Shard::map(folder, name)?;
+        entries.extend(shard.entries(shards.len())?);
+        shards.push(shard);
+    }
+    for (tensor, shard) in &index.weight_map {
+        let found = entries.get(tensor).and_then(|entry| shards.get(entry.shard));
+        if found.is_none_or(|found| found.name != *shard) {
+            return Err(Error::ShardIndex {
+                tensor: tensor.clone(),
+                shard: shard.clone(),
+            });
+        }
+    }
+    Ok((shards, entries))
+}
+
+/// Whether [`to_f32`] reads this type.
+pub(super) fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Little-endian floats to f32; exact for all three types.
+pub(super) fn to_f32(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter();
+    match dtype {
+        Dtype::F16 => halves().map(|&half| f16::from_le_bytes(half).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|&half| bf16::from_le_bytes(half).to_f32()).collect(),
+        _ => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&word| f32::from_le_bytes(word))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_of_all_three_types_are_read_exactly() {
+        let values = [1.5f32, -0.015625, 0.0, 240.0];
+        let f32s: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let f16s: Vec<u8> = values
+            .iter()
+            .flat_map(|&value| f16::from_f32(value).to_le_bytes())
+            .collect();
+        let bf16s: Vec<u8> = values
+            .iter()
+            .flat_map(|&value| bf16::from_f32(value).to_le_bytes())
+            .collect();
+        assert_eq!(to_f32(&f32s, Dtype::F32), values);
+        assert_eq!(to_f32(&f16s, Dtype::F16), values);
+        assert_eq!(to_f32(&bf16s, Dtype::BF16), values);
+    }
+}

@@ -1,0 +1,348 @@
+//! The dimensions of a model, from `config.json` in either of its two forms: transformers' own, and that of
+//! Microsoft's repositories.
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// No dimension, depth or size of a model comes near this; products of a few stay far from overflow.
+const LARGEST: usize = 1 << 20;
+
+/// A model's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct ModelConfig {
+    /// DaViT and the projection of its output.
+    pub vision_config: VisionConfig,
+    /// BART.
+    pub text_config: TextConfig,
+    /// Whether the output projection is the embedding matrix.
+    #[serde(default = "yes")]
+    pub tie_word_embeddings: bool,
+}
+
+/// The image side: DaViT, then positions, pooling and the projection to the text side's width.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct VisionConfig {
+    /// Colour channels.
+    #[serde(default = "defaults::in_channels", alias = "in_chans")]
+    pub in_channels: usize,
+    /// Channels of each stage.
+    #[serde(alias = "dim_embed")]
+    pub embed_dim: Vec<usize>,
+    /// Blocks of each stage.
+    pub depths: Vec<usize>,
+    /// Heads of each stage's window attention.
+    pub num_heads: Vec<usize>,
+    /// Groups of each stage's channel attention.
+    pub num_groups: Vec<usize>,
+    /// Kernel of each stage's convolution.
+    #[serde(default = "defaults::patch_size")]
+    pub patch_size: Vec<usize>,
+    /// Stride of each stage's convolution.
+    #[serde(default = "defaults::patch_stride")]
+    pub patch_stride: Vec<usize>,
+    /// Padding of each stage's convolution.
+    #[serde(default = "defaults::patch_padding")]
+    pub patch_padding: Vec<usize>,
+    /// Whether a stage normalises before its convolution (else after it).
+    #[serde(default = "defaults::patch_prenorm")]
+    pub patch_prenorm: Vec<bool>,
+    /// Side of the attention windows, in tokens.
+    #[serde(default = "defaults::window_size")]
+    pub window_size: usize,
+    /// Hidden width of the MLPs over their input's.
+    #[serde(default = "defaults::mlp_ratio")]
+    pub mlp_ratio: f64,
+    /// Whether the query, key and value projections have a bias.
+    #[serde(default = "yes")]
+    pub qkv_bias: bool,
+    /// Activation of the MLPs.
+    #[serde(default = "defaults::activation_function")]
+    pub activation_function: String,
+    /// Width of the image features.
+    pub projection_dim: usize,
+    /// What the image features are made of, in order (Microsoft's form).
+    #[serde(default = "defaults::image_feature_source")]
+    pub image_feature_source: Vec<ImageFeatureSource>,
+    /// transformers' form of `image_pos_embed.max_pos_embeddings`.
+    max_position_embeddings: Option<usize>,
+    /// Microsoft's form.
+    image_pos_embed: Option<ImagePosEmbed>,
+    /// transformers' form of `visual_temporal_embedding.max_temporal_embeddings`.
+    max_temporal_embeddings: Option<usize>,
+    /// Microsoft's form.
+    visual_temporal_embedding: Option<VisualTemporalEmbedding>,
+}
+
+/// A part of the image features. With one frame, averaging over time and taking the last frame are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ImageFeatureSource {
+    /// The mean token.
+    SpatialAvgPool,
+    /// Every token.
+    TemporalAvgPool,
+    /// Every token.
+    LastFrame,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ImagePosEmbed {
+    max_pos_embeddings: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct VisualTemporalEmbedding {
+    max_temporal_embeddings: usize,
+}
+
+/// The text side: BART.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct TextConfig {
+    /// Tokens of the embedding matrix.
+    pub vocab_size: usize,
+    /// Width.
+    pub d_model: usize,
+    /// Layers of the encoder.
+    pub encoder_layers: usize,
+    /// Layers of the decoder.
+    pub decoder_layers: usize,
+    /// Heads of the encoder's attention.
+    pub encoder_attention_heads: usize,
+    /// Heads of the decoder's attention.
+    pub decoder_attention_heads: usize,
+    /// Hidden width of the encoder's MLPs.
+    pub encoder_ffn_dim: usize,
+    /// Hidden width of the decoder's MLPs.
+    pub decoder_ffn_dim: usize,
+    /// Longest sequence, in tokens.
+    #[serde(default = "defaults::max_position_embeddings")]
+    pub max_position_embeddings: usize,
+    /// Activation of the MLPs.
+    #[serde(default = "defaults::activation_function")]
+    pub activation_function: String,
+    /// Whether embeddings are multiplied by √d_model.
+    #[serde(default)]
+    pub scale_embedding: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What transformers' configuration classes take for a setting that is not there.
+mod defaults {
+    use super::ImageFeatureSource;
+
+    pub(super) fn in_channels() -> usize {
+        3
+    }
+    pub(super) fn patch_size() -> Vec<usize> {
+        vec![7, 3, 3, 3]
+    }
+    pub(super) fn patch_stride() -> Vec<usize> {
+        vec![4, 2, 2, 2]
+    }
+    pub(super) fn patch_padding() -> Vec<usize> {
+        vec![3, 1, 1, 1]
+    }
+    pub(super) fn patch_prenorm() -> Vec<bool> {
+        vec![false, true, true, true]
+    }
+    pub(super) fn window_size() -> usize {
+        12
+    }
+    pub(super) fn mlp_ratio() -> f64 {
+        4.0
+    }
+    pub(super) fn activation_function() -> String {
+        "gelu".into()
+    }
+    pub(super) fn max_position_embeddings() -> usize {
+        1024
+    }
+    pub(super) fn image_feature_source() -> Vec<ImageFeatureSource> {
+        vec![
+            ImageFeatureSource::SpatialAvgPool,
+            ImageFeatureSource::TemporalAvgPool,
+        ]
+    }
+}
+
+impl ModelConfig {
+    /// Reads a `config.json` and checks that it is consistent.
+    ///
+    /// # Errors
+    /// [`Error::Json`] where a setting is missing or has the wrong type, [`Error::Config`] where settings
+    /// contradict each other.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let config: ModelConfig = serde_json::from_slice(json).map_err(|source| Error::Json {
+            file: "config.json".into(),
+            source,
+        })?;
+        config.vision_config.check()?;
+        config.text_config.check()?;
+        if config.vision_config.projection_dim != config.text_config.d_model {
+            return Err(Error::Config {
+                key: "vision_config.projection_dim",
+                reason: format!(
+                    "{} differs from text_config.d_model, {}: image features and token embeddings share one sequence",
+                    config.vision_config.projection_dim, config.text_config.d_model
+                ),
+            });
+        }
+        Ok(config)
+    }
+}
+
+impl VisionConfig {
+    /// Rows of the two tables of learned positions: the largest grid the model can take, in tokens.
+    pub fn max_positions(&self) -> usize {
+        let microsoft = self
+            .image_pos_embed
+            .as_ref()
+            .map(|embed| embed.max_pos_embeddings);
+        self.max_position_embeddings.or(microsoft).unwrap_or(50)
+    }
+
+    /// Rows of the table of temporal positions, of which one image uses the first.
+    pub fn max_frames(&self) -> usize {
+        let microsoft = self
+            .visual_temporal_embedding
+            .as_ref()
+            .map(|embed| embed.max_temporal_embeddings);
+        self.max_temporal_embeddings.or(microsoft).unwrap_or(100)
+    }
+
+    /// Hidden width of a stage's MLPs.
+    pub fn mlp_dim(&self, embed_dim: usize) -> usize {
+        (embed_dim as f64 * self.mlp_ratio) as usize
+    }
+
+    /// Pixels per token, along each axis: the product of the strides.
+    pub fn total_stride(&self) -> usize {
+        self.patch_stride.iter().product()
+    }
+
+    fn check(&self) -> Result<()> {
+        let stages = self.embed_dim.len();
+        let lists = [
+            ("vision_config.embed_dim", &self.embed_dim),
+            ("vision_config.depths", &self.depths),
+            ("vision_config.num_heads", &self.num_heads),
+            ("vision_config.num_groups", &self.num_groups),
+            ("vision_config.patch_size", &self.patch_size),
+            ("vision_config.patch_stride", &self.patch_stride),
+        ];
+        for (key, list) in lists {
+            same_length(key, list.len(), stages)?;
+            list.iter().try_for_each(|&size| in_range(key, size))?;
+        }
+        same_length("vision_config.patch_padding", self.patch_padding.len(), stages)?;
+        same_length("vision_config.patch_prenorm", self.patch_prenorm.len(), stages)?;
+        for (padding, kernel) in self.patch_padding.iter().zip(&self.patch_size) {
+            if padding >= kernel {
+                return Err(Error::Config {
+                    key: "vision_config.patch_padding",
+                    reason: format!("{padding} is not less than the kernel, {kernel}"),
+                });
+            }
+        }
+        if stages == 0 || stages > 16 {
+            return Err(Error::Config {
+                key: "vision_config.embed_dim",
+                reason: format!("{stages} stages; DaViT has one to sixteen"),
+            });
+        }
+        for ((&dim, &heads), &groups) in self.embed_dim.iter().zip(&self.num_heads).zip(&self.num_groups) {
+            divides("vision_config.num_heads", heads, dim)?;
+            divides("vision_config.num_groups", groups, dim)?;
+        }
+        in_range("vision_config.in_channels", self.in_channels)?;
+        in_range("vision_config.window_size", self.window_size)?;
+        in_range("vision_config.projection_dim", self.projection_dim)?;
+        in_range("vision_config.max_position_embeddings", self.max_positions())?;
+        in_range("vision_config.max_temporal_embeddings", self.max_frames())?;
+        for &dim in &self.embed_dim {
+            in_range("vision_config.mlp_ratio", self.mlp_dim(dim))?;
+        }
+        if self.image_feature_source.is_empty() {
+            return Err(Error::Config {
+                key: "vision_config.image_feature_source",
+                reason: "is empty; usual is [\"spatial_avg_pool\", \"temporal_avg_pool\"]".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl TextConfig {
+    fn check(&self) -> Result<()> {
+        for (key, size) in [
+            ("text_config.vocab_size", self.vocab_size),
+            ("text_config.d_model", self.d_model),
+            ("text_config.encoder_layers", self.encoder_layers),
+            ("text_config.decoder_layers", self.decoder_layers),
+            (
+                "text_config.encoder_attention_heads",
+                self.encoder_attention_heads,
+            ),
+            (
+                "text_config.decoder_attention_heads",
+                self.decoder_attention_heads,
+            ),
+            ("text_config.encoder_ffn_dim", self.encoder_ffn_dim),
+            ("text_config.decoder_ffn_dim", self.decoder_ffn_dim),
+            (
+                "text_config.max_position_embeddings",
+                self.max_position_embeddings,
+            ),
+        ] {
+            in_range(key, size)?;
+        }
+        divides(
+            "text_config.encoder_attention_heads",
+            self.encoder_attention_heads,
+            self.d_model,
+        )?;
+        divides(
+            "text_config.decoder_attention_heads",
+            self.decoder_attention_heads,
+            self.d_model,
+        )
+    }
+}
+
+fn in_range(key: &'static str, size: usize) -> Result<()> {
+    if (1..=LARGEST).contains(&size) {
+        return Ok(());
+    }
+    Err(Error::Config {
+        key,
+        reason: format!("{size} is not within 1 to {LARGEST}"),
+    })
+}
+
+fn same_length(key: &'static str, length: usize, stages: usize) -> Result<()> {
+    if length == stages {
+        return Ok(());
+    }
+    Err(Error::Config {
+        key,
+        reason: format!("has {length} entries for {stages} stages (vision_config.embed_dim)"),
+    })
+}
+
+fn divides(key: &'static str, parts: usize, dim: usize) -> Result<()> {
+    if dim.is_multiple_of(parts) {
+        return Ok(());
+    }
+    Err(Error::Config {
+        key,
+        reason: format!("{parts} does not divide the width, {dim}"),
+    })
+}

@@ -1,0 +1,208 @@
+//! From a checkpoint to a deployment's folder, or to graphs in memory.
+
+use std::path::{Path, PathBuf};
+
+use florence2_layout::graphs::{EXTENSION, FOLDER, GraphFile};
+
+use crate::atomic_file::AtomicFile;
+use crate::bundle;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::graph::{self, Graph, ModelHeader};
+use crate::image_size::ImageSize;
+use crate::metadata;
+use crate::model;
+use crate::target::{Precision, Target};
+
+/// What to export, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// The kind of runtime the graphs are for.
+    pub target: Target,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
+    /// `preprocessor_config.json` says, else 768.
+    pub image_size: Option<u32>,
+    /// The graphs to write; `None` for all of the target's.
+    pub graphs: Option<Vec<GraphFile>>,
+    /// A graph with more bytes of weights than this keeps the big ones in a file beside it (`.onnx_data`).
+    pub external_data_threshold: u64,
+    /// The name in the graphs' metadata; `None` for that of the published model of the same dimensions.
+    pub model_name: Option<String>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        ExportOptions {
+            target: Target::default(),
+            precision: Precision::default(),
+            image_size: None,
+            graphs: None,
+            external_data_threshold: 100 << 20,
+            model_name: None,
+        }
+    }
+}
+
+impl ExportOptions {
+    /// Sets [`target`](Self::target).
+    pub fn with_target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Sets [`precision`](Self::precision).
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets [`image_size`](Self::image_size).
+    pub fn with_image_size(mut self, side: u32) -> Self {
+        self.image_size = Some(side);
+        self
+    }
+
+    /// Sets [`graphs`](Self::graphs).
+    pub fn with_graphs(mut self, graphs: impl Into<Vec<GraphFile>>) -> Self {
+        self.graphs = Some(graphs.into());
+        self
+    }
+
+    /// Sets [`external_data_threshold`](Self::external_data_threshold).
+    pub fn with_external_data_threshold(mut self, bytes: u64) -> Self {
+        self.external_data_threshold = bytes;
+        self
+    }
+
+    /// Sets [`model_name`](Self::model_name).
+    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
+        self.model_name = Some(name.into());
+        self
+    }
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Each file, relative to the folder, and its size in bytes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Tensors of the checkpoint that no graph uses.
+    pub unused_tensors: Vec<String>,
+    /// The size of the images that the vision encoder takes.
+    pub image_size: ImageSize,
+}
+
+/// Writes graphs and configuration files into `folder`, which is made if need be: the graphs into `onnx/`, the
+/// others beside it. All weights are checked before anything is written, and each file appears under its name
+/// only when it is whole.
+///
+/// # Errors
+/// Names the tensor, setting or file that is missing or wrong.
+pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &ExportOptions) -> Result<Report> {
+    let folder = folder.as_ref();
+    let image_size = image_size(checkpoint, options)?;
+    let unused_tensors = check(checkpoint, options, image_size)?;
+    let side_files = bundle::files(checkpoint, image_size)?;
+    let onnx = folder.join(FOLDER);
+    std::fs::create_dir_all(&onnx).map_err(|source| Error::Write {
+        path: onnx.clone(),
+        source,
+    })?;
+
+    let mut files = Vec::new();
+    let target = options.target.spec();
+    for &file in options.graphs.as_deref().unwrap_or(target.graphs) {
+        let graph = build(checkpoint, file, image_size)?;
+        let header = header(checkpoint, file, options, image_size);
+        let path = onnx.join(format!(
+            "{}{}{EXTENSION}",
+            file.name(),
+            options.precision.suffix()
+        ));
+        let written = graph::write(graph, header, &path, options.external_data_threshold)?;
+        tracing::info!(graph = file.name(), "written");
+        files.extend(
+            written
+                .into_iter()
+                .map(|(name, bytes)| (Path::new(FOLDER).join(name), bytes)),
+        );
+    }
+    for (name, bytes) in side_files {
+        AtomicFile::write(&folder.join(&name), &bytes)?;
+        files.push((name.into(), bytes.len() as u64));
+    }
+    Ok(Report {
+        files,
+        unused_tensors,
+        image_size,
+    })
+}
+
+/// One graph as the bytes of an ONNX file, with all its weights inside.
+///
+/// # Errors
+/// As [`export`]; also [`Error::GraphTooLarge`] over protobuf's limit of 2 GiB.
+pub fn export_graph_bytes(
+    checkpoint: &Checkpoint,
+    file: GraphFile,
+    options: &ExportOptions,
+) -> Result<Vec<u8>> {
+    let image_size = image_size(checkpoint, options)?;
+    let graph = build(checkpoint, file, image_size)?;
+    graph::serialize_inline(graph, header(checkpoint, file, options, image_size))
+}
+
+/// The configuration and tokenizer files of a deployment, completed, by name: what [`export`] writes beside the
+/// graphs.
+///
+/// # Errors
+/// Names the file that is damaged.
+pub fn export_config_files(
+    checkpoint: &Checkpoint,
+    options: &ExportOptions,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    bundle::files(checkpoint, image_size(checkpoint, options)?)
+}
+
+/// Asks for every weight of every graph; gives the names of those that none asked for.
+fn check(checkpoint: &Checkpoint, options: &ExportOptions, image_size: ImageSize) -> Result<Vec<String>> {
+    let weights = checkpoint.weights();
+    for &file in options.target.spec().graphs {
+        model::build(file, checkpoint.config(), &weights, image_size)?;
+    }
+    let unused = weights.unused();
+    for name in &unused {
+        tracing::warn!(tensor = %name, "no graph has a use for this tensor");
+    }
+    Ok(unused)
+}
+
+fn build(checkpoint: &Checkpoint, file: GraphFile, image_size: ImageSize) -> Result<Graph<'_>> {
+    model::build(file, checkpoint.config(), &checkpoint.weights(), image_size)
+}
+
+fn header(
+    checkpoint: &Checkpoint,
+    file: GraphFile,
+    options: &ExportOptions,
+    image_size: ImageSize,
+) -> ModelHeader {
+    let target = options.target.spec();
+    ModelHeader {
+        name: file.name(),
+        ir_version: target.ir_version,
+        opset: target.opset,
+        metadata: metadata::metadata(checkpoint.config(), file, options, image_size),
+    }
+}
+
+fn image_size(checkpoint: &Checkpoint, options: &ExportOptions) -> Result<ImageSize> {
+    match options.image_size {
+        Some(side) => Ok(ImageSize::square(side as usize)),
+        None => bundle::image_size(checkpoint),
+    }
+}

@@ -1,0 +1,272 @@
+//! Building ONNX graphs: values, nodes, weights.
+
+mod ops;
+mod serialize;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+
+use crate::onnx::{
+    AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+use crate::tensor::Tensor;
+pub(crate) use ops::Conv2d;
+pub(crate) use serialize::{ModelHeader, serialize_inline, write};
+
+/// A tensor in a graph: an input, a weight, or what a node gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value(Rc<str>);
+
+impl Value {
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A size along an axis of an input or output: known, or named and free.
+#[derive(Debug, Clone)]
+pub(crate) enum Dim {
+    Size(usize),
+    Name(&'static str),
+}
+
+impl From<usize> for Dim {
+    fn from(size: usize) -> Self {
+        Dim::Size(size)
+    }
+}
+
+impl From<&'static str> for Dim {
+    fn from(name: &'static str) -> Self {
+        Dim::Name(name)
+    }
+}
+
+/// A constant of a graph.
+pub(crate) struct Initializer<'a> {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// The values of a constant.
+pub(crate) enum Payload<'a> {
+    Float(Tensor<'a>),
+    Int64(Vec<i64>),
+}
+
+/// An attribute of a node.
+pub(crate) enum Attribute<'s> {
+    Int(i64),
+    Float(f32),
+    Ints(&'s [i64]),
+    Graph(GraphProto),
+}
+
+/// A graph being built. Weights are shared by name; a subgraph's weights belong to the graph around it.
+#[derive(Default)]
+pub(crate) struct Graph<'a> {
+    nodes: Vec<NodeProto>,
+    initializers: Vec<Initializer<'a>>,
+    initializer_names: BTreeSet<String>,
+    inputs: Vec<ValueInfoProto>,
+    outputs: Vec<ValueInfoProto>,
+    /// Automatic names of values that are outputs, and what the outputs are called.
+    output_names: BTreeMap<String, String>,
+    nodes_made: usize,
+}
+
+impl<'a> Graph<'a> {
+    /// Declares an input.
+    pub(crate) fn input(&mut self, name: &str, data_type: DataType, dims: &[Dim]) -> Value {
+        self.inputs.push(value_info(name, data_type, dims));
+        Value(name.into())
+    }
+
+    /// Makes `value`, which a node of this graph gives, the output `name`.
+    pub(crate) fn output(&mut self, name: &str, value: &Value, data_type: DataType, dims: &[Dim]) {
+        self.outputs.push(value_info(name, data_type, dims));
+        self.output_names.insert(value.name().to_owned(), name.to_owned());
+    }
+
+    /// A weight.
+    pub(crate) fn weight(&mut self, tensor: &Tensor<'a>) -> Value {
+        let shape = tensor.shape().to_vec();
+        self.initializer(tensor.name().to_owned(), shape, || Payload::Float(tensor.clone()))
+    }
+
+    /// A float without dimensions.
+    pub(crate) fn scalar(&mut self, value: f32) -> Value {
+        let name = format!("float_{value:e}");
+        self.initializer(name.clone(), vec![], || {
+            Payload::Float(Tensor::new(name, [], move || vec![value]))
+        })
+    }
+
+    /// A vector of integers, such as a shape.
+    pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
+        let digits: Vec<String> = values.iter().map(i64::to_string).collect();
+        let name = format!("ints_{}", digits.join("_"));
+        self.initializer(name, vec![values.len()], || Payload::Int64(values.to_vec()))
+    }
+
+    /// An integer without dimensions.
+    pub(crate) fn int(&mut self, value: i64) -> Value {
+        self.initializer(format!("int_{value}"), vec![], || Payload::Int64(vec![value]))
+    }
+
+    fn initializer(
+        &mut self,
+        name: String,
+        shape: Vec<usize>,
+        payload: impl FnOnce() -> Payload<'a>,
+    ) -> Value {
+        if self.initializer_names.insert(name.clone()) {
+            self.initializers.push(Initializer {
+                name: name.clone(),
+                shape,
+                payload: payload(),
+            });
+        }
+        Value(name.into())
+    }
+
+    /// Adds a node with one output.
+    pub(crate) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
+    ) -> Value {
+        let attributes = attributes
+            .iter()
+            .map(|(name, value)| attribute(name, value))
+            .collect();
+        let inputs = inputs.iter().map(|value| value.to_string()).collect();
+        let [output] = self.push(op, inputs, attributes);
+        output
+    }
+
+    fn push<const OUTPUTS: usize>(
+        &mut self,
+        op: &str,
+        input: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) -> [Value; OUTPUTS] {
+        self.nodes_made += 1;
+        let name = format!("{op}_{}", self.nodes_made);
+        let outputs: [Value; OUTPUTS] = std::array::from_fn(|index| match index {
+            0 => Value(name.as_str().into()),
+            _ => Value(format!("{name}_{index}").into()),
+        });
+        self.nodes.push(NodeProto {
+            input,
+            output: outputs.iter().map(Value::to_string).collect(),
+            name,
+            op_type: op.to_owned(),
+            attribute,
+            domain: String::new(),
+        });
+        outputs
+    }
+
+    /// `If`: the values of `then` where `condition` (one bool) holds, else those of `otherwise`. Both must give
+    /// what their own nodes made: a subgraph may not hand out a value from outside.
+    pub(crate) fn if_else<const OUTPUTS: usize>(
+        &mut self,
+        condition: &Value,
+        then: impl FnOnce(&mut Self) -> [Value; OUTPUTS],
+        otherwise: impl FnOnce(&mut Self) -> [Value; OUTPUTS],
+    ) -> [Value; OUTPUTS] {
+        let then = self.branch("then", then);
+        let otherwise = self.branch("else", otherwise);
+        let attributes = [
+            attribute("then_branch", &Attribute::Graph(then)),
+            attribute("else_branch", &Attribute::Graph(otherwise)),
+        ];
+        self.push("If", vec![condition.to_string()], attributes.into())
+    }
+
+    fn branch<const OUTPUTS: usize>(
+        &mut self,
+        name: &str,
+        build: impl FnOnce(&mut Self) -> [Value; OUTPUTS],
+    ) -> GraphProto {
+        let outer = std::mem::take(&mut self.nodes);
+        let outputs = build(self);
+        let node = std::mem::replace(&mut self.nodes, outer);
+        let tensor_type = TensorTypeProto {
+            elem_type: DataType::Float as i32,
+            shape: None,
+        };
+        let output = |value: &Value| ValueInfoProto {
+            name: value.to_string(),
+            r#type: Some(TypeProto {
+                tensor_type: Some(tensor_type.clone()),
+            }),
+        };
+        GraphProto {
+            node,
+            name: name.to_owned(),
+            output: outputs.iter().map(output).collect(),
+            ..GraphProto::default()
+        }
+    }
+}
+
+fn attribute(name: &str, value: &Attribute<'_>) -> AttributeProto {
+    let mut attribute = AttributeProto {
+        name: name.to_owned(),
+        ..AttributeProto::default()
+    };
+    let kind = match value {
+        Attribute::Int(value) => {
+            attribute.i = Some(*value);
+            AttributeType::Int
+        }
+        Attribute::Float(value) => {
+            attribute.f = Some(*value);
+            AttributeType::Float
+        }
+        Attribute::Ints(values) => {
+            attribute.ints = values.to_vec();
+            AttributeType::Ints
+        }
+        Attribute::Graph(graph) => {
+            attribute.g = Some(graph.clone());
+            AttributeType::Graph
+        }
+    };
+    attribute.r#type = kind as i32;
+    attribute
+}
+
+fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
+    let dim = |dim: &Dim| DimensionProto {
+        value: Some(match dim {
+            Dim::Size(size) => DimensionValue::Size(*size as i64),
+            Dim::Name(name) => DimensionValue::Name((*name).to_owned()),
+        }),
+    };
+    let shape = TensorShapeProto {
+        dim: dims.iter().map(dim).collect(),
+    };
+    let tensor_type = TensorTypeProto {
+        elem_type: data_type as i32,
+        shape: Some(shape),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    }
+}

@@ -1,0 +1,161 @@
+//! ONNX operators (opset 17) as methods.
+
+use super::{Attribute, Graph, Value};
+use crate::onnx::DataType;
+use crate::tensor::Tensor;
+
+/// PyTorch's `LayerNorm` default, which every norm of the model uses.
+const LAYER_NORM_EPSILON: f32 = 1e-5;
+
+/// The geometry of a 2-D convolution, the same along both axes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conv2d {
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) groups: usize,
+}
+
+impl<'a> Graph<'a> {
+    pub(crate) fn add(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Add", &[a, b], &[])
+    }
+
+    pub(crate) fn sub(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Sub", &[a, b], &[])
+    }
+
+    pub(crate) fn mul(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Mul", &[a, b], &[])
+    }
+
+    pub(crate) fn div(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Div", &[a, b], &[])
+    }
+
+    pub(crate) fn matmul(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("MatMul", &[a, b], &[])
+    }
+
+    /// An operator of one argument and no attributes.
+    pub(crate) fn unary(&mut self, op: &str, x: &Value) -> Value {
+        self.node(op, &[x], &[])
+    }
+
+    /// Over the last axis.
+    pub(crate) fn softmax(&mut self, x: &Value) -> Value {
+        self.node("Softmax", &[x], &[("axis", Attribute::Int(-1))])
+    }
+
+    /// Over the last axis.
+    pub(crate) fn layer_norm(&mut self, x: &Value, weight: &Tensor<'a>, bias: &Tensor<'a>) -> Value {
+        let (weight, bias) = (self.weight(weight), self.weight(bias));
+        let attributes = [
+            ("axis", Attribute::Int(-1)),
+            ("epsilon", Attribute::Float(LAYER_NORM_EPSILON)),
+        ];
+        self.node("LayerNormalization", &[x, &weight, &bias], &attributes)
+    }
+
+    /// `x` is `[batch, channels, height, width]`.
+    pub(crate) fn conv2d(
+        &mut self,
+        x: &Value,
+        weight: &Tensor<'a>,
+        bias: &Tensor<'a>,
+        conv: Conv2d,
+    ) -> Value {
+        let Conv2d {
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = conv;
+        let (kernel, stride, padding) = (kernel as i64, stride as i64, padding as i64);
+        let (weight, bias) = (self.weight(weight), self.weight(bias));
+        let attributes = [
+            ("group", Attribute::Int(groups as i64)),
+            ("kernel_shape", Attribute::Ints(&[kernel; 2])),
+            ("pads", Attribute::Ints(&[padding; 4])),
+            ("strides", Attribute::Ints(&[stride; 2])),
+        ];
+        self.node("Conv", &[x, &weight, &bias], &attributes)
+    }
+
+    /// In `shape`, 0 keeps an axis and -1 is what is left.
+    pub(crate) fn reshape(&mut self, x: &Value, shape: &[i64]) -> Value {
+        let shape = self.ints(shape);
+        self.node("Reshape", &[x, &shape], &[])
+    }
+
+    pub(crate) fn transpose(&mut self, x: &Value, axes: &[i64]) -> Value {
+        self.node("Transpose", &[x], &[("perm", Attribute::Ints(axes))])
+    }
+
+    pub(crate) fn concat(&mut self, parts: &[&Value], axis: i64) -> Value {
+        self.node("Concat", parts, &[("axis", Attribute::Int(axis))])
+    }
+
+    /// `x[starts..ends]` along `axes`; the three vectors are of one length.
+    pub(crate) fn slice(&mut self, x: &Value, starts: &Value, ends: &Value, axes: &[i64]) -> Value {
+        let axes = self.ints(axes);
+        self.node("Slice", &[x, starts, ends, &axes], &[])
+    }
+
+    /// Zeros behind the end: `after` counts them for each axis.
+    pub(crate) fn pad_end(&mut self, x: &Value, after: &[i64]) -> Value {
+        let pads: Vec<i64> = std::iter::repeat_n(0, after.len())
+            .chain(after.iter().copied())
+            .collect();
+        let pads = self.ints(&pads);
+        self.node("Pad", &[x, &pads], &[])
+    }
+
+    pub(crate) fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Value {
+        let axes = self.ints(axes);
+        self.node("Unsqueeze", &[x, &axes], &[])
+    }
+
+    pub(crate) fn squeeze(&mut self, x: &Value) -> Value {
+        self.node("Squeeze", &[x], &[])
+    }
+
+    /// Rows of `table`, by the integers of any shape in `indices`.
+    pub(crate) fn gather(&mut self, table: &Value, indices: &Value) -> Value {
+        self.node("Gather", &[table, indices], &[("axis", Attribute::Int(0))])
+    }
+
+    /// Keeps the axis, with size 1.
+    pub(crate) fn reduce_mean(&mut self, x: &Value, axis: i64) -> Value {
+        let attributes = [
+            ("axes", Attribute::Ints(&[axis])),
+            ("keepdims", Attribute::Int(1)),
+        ];
+        self.node("ReduceMean", &[x], &attributes)
+    }
+
+    pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {
+        self.node("Cast", &[x], &[("to", Attribute::Int(DataType::Float as i64))])
+    }
+
+    /// The size along `axis`, as a vector of one integer.
+    pub(crate) fn dim(&mut self, x: &Value, axis: i64) -> Value {
+        self.node(
+            "Shape",
+            &[x],
+            &[("start", Attribute::Int(axis)), ("end", Attribute::Int(axis + 1))],
+        )
+    }
+
+    /// `start, start + 1, ..` up to, not including, `end`; both without dimensions.
+    pub(crate) fn range(&mut self, start: &Value, end: &Value) -> Value {
+        let step = self.int(1);
+        self.node("Range", &[start, end, &step], &[])
+    }
+
+    /// Float zeros of a shape that is known now.
+    pub(crate) fn zeros(&mut self, shape: &[i64]) -> Value {
+        let shape = self.ints(shape);
+        self.node("ConstantOfShape", &[&shape], &[])
+    }
+}

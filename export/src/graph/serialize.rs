@@ -1,0 +1,217 @@
+//! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use prost::Message;
+
+use super::{Graph, Initializer, Payload};
+use crate::atomic_file::AtomicFile;
+use crate::error::{Error, Result};
+use crate::onnx::{
+    DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, entry,
+};
+use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
+
+/// Weights smaller than this stay in the graph's own file even if others do not.
+const SMALLEST_EXTERNAL: u64 = 1024;
+/// External weights begin at multiples of this, so that they can be mapped.
+const ALIGNMENT: u64 = 4096;
+/// Protobuf's limit for one message, less a margin for the nodes.
+const LARGEST_MESSAGE: u64 = (2 << 30) - (64 << 20);
+
+/// What a model file says of itself.
+pub(crate) struct ModelHeader {
+    pub(crate) name: &'static str,
+    pub(crate) ir_version: i64,
+    pub(crate) opset: i64,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// The files that were written, by name, and their sizes in bytes.
+pub(crate) type Written = Vec<(String, u64)>;
+
+/// The graph with all its weights, as the bytes of an ONNX file.
+pub(crate) fn serialize_inline(graph: Graph<'_>, header: ModelHeader) -> Result<Vec<u8>> {
+    let bytes = graph.weight_bytes();
+    if bytes > LARGEST_MESSAGE {
+        return Err(Error::GraphTooLarge {
+            graph: header.name,
+            bytes,
+        });
+    }
+    let (graph, initializers) = graph.finish(header.name);
+    let tensors = initializers.iter().map(Initializer::inline).collect();
+    Ok(model(graph, tensors, header).encode_to_vec())
+}
+
+/// Writes the graph to `path`. If its weights exceed `threshold` bytes, the big ones go to a file beside it, one
+/// after another: memory is needed for one at a time.
+pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshold: u64) -> Result<Written> {
+    let file_name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let data_path = path.with_file_name(format!("{}{EXTERNAL_DATA_SUFFIX}", file_name(path)));
+    if graph.weight_bytes() <= threshold {
+        let bytes = serialize_inline(graph, header)?;
+        AtomicFile::write(path, &bytes)?;
+        // Weights that an earlier export left beside the graph are no longer its.
+        match std::fs::remove_file(&data_path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Write {
+                    path: data_path,
+                    source,
+                });
+            }
+            _ => return Ok(vec![(file_name(path), bytes.len() as u64)]),
+        }
+    }
+    let mut data = AtomicFile::create(&data_path)?;
+    let (graph, initializers) = graph.finish(header.name);
+    let location = file_name(&data_path);
+    let mut tensors = Vec::with_capacity(initializers.len());
+    for initializer in &initializers {
+        if initializer.byte_len() < SMALLEST_EXTERNAL {
+            tensors.push(initializer.inline());
+            continue;
+        }
+        let offset = data.pad_to(ALIGNMENT)?;
+        data.write_with(|file| initializer.write_to(file))?;
+        tensors.push(initializer.external(&location, offset));
+    }
+    let data_len = data.position();
+    let bytes = model(graph, tensors, header).encode_to_vec();
+    let mut file = AtomicFile::create(path)?;
+    file.write_with(|file| file.write_all(&bytes))?;
+    data.commit()?;
+    file.commit()?;
+    Ok(vec![(file_name(path), bytes.len() as u64), (location, data_len)])
+}
+
+fn model(mut graph: GraphProto, initializer: Vec<TensorProto>, header: ModelHeader) -> ModelProto {
+    graph.initializer = initializer;
+    ModelProto {
+        ir_version: header.ir_version,
+        producer_name: env!("CARGO_PKG_NAME").to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: header.opset,
+        }],
+        metadata_props: header
+            .metadata
+            .into_iter()
+            .map(|(key, value)| entry(key, value))
+            .collect(),
+    }
+}
+
+impl<'a> Graph<'a> {
+    fn weight_bytes(&self) -> u64 {
+        self.initializers.iter().map(Initializer::byte_len).sum()
+    }
+
+    /// The graph without its weights, with outputs under their names; and the weights.
+    fn finish(mut self, name: &str) -> (GraphProto, Vec<Initializer<'a>>) {
+        rename(&mut self.nodes, &self.output_names);
+        let graph = GraphProto {
+            node: self.nodes,
+            name: name.to_owned(),
+            initializer: Vec::new(),
+            input: self.inputs,
+            output: self.outputs,
+        };
+        (graph, self.initializers)
+    }
+}
+
+fn rename(nodes: &mut [NodeProto], names: &BTreeMap<String, String>) {
+    for node in nodes {
+        for value in node.input.iter_mut().chain(&mut node.output) {
+            if let Some(name) = names.get(value) {
+                value.clone_from(name);
+            }
+        }
+        for graph in node
+            .attribute
+            .iter_mut()
+            .filter_map(|attribute| attribute.g.as_mut())
+        {
+            rename(&mut graph.node, names);
+        }
+    }
+}
+
+impl Initializer<'_> {
+    fn byte_len(&self) -> u64 {
+        match &self.payload {
+            Payload::Float(tensor) => (tensor.len() * size_of::<f32>()) as u64,
+            Payload::Int64(values) => (values.len() * size_of::<i64>()) as u64,
+        }
+    }
+
+    fn header(&self) -> TensorProto {
+        let data_type = match self.payload {
+            Payload::Float(_) => DataType::Float,
+            Payload::Int64(_) => DataType::Int64,
+        };
+        TensorProto {
+            dims: self.shape.iter().map(|&size| size as i64).collect(),
+            data_type: data_type as i32,
+            name: self.name.clone(),
+            ..TensorProto::default()
+        }
+    }
+
+    fn inline(&self) -> TensorProto {
+        let raw_data = match &self.payload {
+            Payload::Float(tensor) => tensor
+                .values()
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+            Payload::Int64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        TensorProto {
+            raw_data: Some(raw_data),
+            ..self.header()
+        }
+    }
+
+    fn external(&self, location: &str, offset: u64) -> TensorProto {
+        let external_data: Vec<StringStringEntryProto> = vec![
+            entry("location", location),
+            entry("offset", offset.to_string()),
+            entry("length", self.byte_len().to_string()),
+        ];
+        TensorProto {
+            external_data,
+            data_location: Some(EXTERNAL),
+            ..self.header()
+        }
+    }
+
+    fn write_to(&self, file: &mut dyn Write) -> io::Result<()> {
+        match &self.payload {
+            Payload::Float(tensor) => {
+                let values = tensor.values();
+                let mut buffer = Vec::with_capacity(1 << 16);
+                for values in values.chunks(1 << 14) {
+                    buffer.clear();
+                    buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                    file.write_all(&buffer)?;
+                }
+                Ok(())
+            }
+            Payload::Int64(values) => values
+                .iter()
+                .try_for_each(|value| file.write_all(&value.to_le_bytes())),
+        }
+    }
+}

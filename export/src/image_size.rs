@@ -1,0 +1,103 @@
+//! Sizes in pixels and in tokens.
+
+use crate::config::{ImageFeatureSource, VisionConfig};
+use crate::error::{Error, Result};
+
+/// The size of the images that a vision encoder takes, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// Florence-2 was trained on images of 768×768.
+impl Default for ImageSize {
+    fn default() -> Self {
+        ImageSize::square(768)
+    }
+}
+
+impl ImageSize {
+    /// As high as wide.
+    pub fn square(side: usize) -> Self {
+        ImageSize {
+            height: side,
+            width: side,
+        }
+    }
+
+    fn error(self, reason: String) -> Error {
+        Error::ImageSize {
+            height: self.height,
+            width: self.width,
+            reason,
+        }
+    }
+}
+
+/// Tokens of a stage: rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Grid {
+    pub(crate) fn tokens(self) -> usize {
+        self.height * self.width
+    }
+}
+
+impl VisionConfig {
+    /// The grid after the convolution of `stage`, from what goes into it.
+    pub(crate) fn stage_grid(&self, stage: usize, input: Grid) -> Grid {
+        let after = |size: usize| {
+            (size + 2 * self.patch_padding[stage]).saturating_sub(self.patch_size[stage])
+                / self.patch_stride[stage]
+                + 1
+        };
+        Grid {
+            height: after(input.height),
+            width: after(input.width),
+        }
+    }
+
+    /// The grid of the image features.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`] if the strides do not divide the size, or it has more tokens along an axis than the
+    /// model has positions for.
+    pub(crate) fn grid(&self, image: ImageSize) -> Result<Grid> {
+        let stride = self.total_stride();
+        let fits = |size: usize| size > 0 && size.is_multiple_of(stride) && size <= 1 << 20;
+        if !fits(image.height) || !fits(image.width) {
+            return Err(image.error(format!(
+                "height and width must be multiples of {stride}, the model's stride"
+            )));
+        }
+        let pixels = Grid {
+            height: image.height,
+            width: image.width,
+        };
+        let grid = (0..self.embed_dim.len()).fold(pixels, |grid, stage| self.stage_grid(stage, grid));
+        let positions = self.max_positions();
+        if grid.height > positions || grid.width > positions {
+            return Err(image.error(format!(
+                "the model has learned {positions} positions along an axis, for at most {} pixels",
+                positions * stride
+            )));
+        }
+        Ok(grid)
+    }
+
+    /// Number of image features for one image.
+    pub(crate) fn feature_tokens(&self, grid: Grid) -> usize {
+        let tokens = |source: &ImageFeatureSource| match source {
+            ImageFeatureSource::SpatialAvgPool => 1,
+            ImageFeatureSource::TemporalAvgPool | ImageFeatureSource::LastFrame => grid.tokens(),
+        };
+        self.image_feature_source.iter().map(tokens).sum()
+    }
+}

@@ -1,0 +1,60 @@
+//! What a graph says of itself, in its file's `metadata_props`.
+
+use florence2_layout::graphs::GraphFile;
+
+use crate::config::ModelConfig;
+use crate::export::ExportOptions;
+use crate::image_size::ImageSize;
+
+/// Keys and values, in the order in which they are written.
+pub(crate) fn metadata(
+    config: &ModelConfig,
+    file: GraphFile,
+    options: &ExportOptions,
+    image_size: ImageSize,
+) -> Vec<(String, String)> {
+    let (text, vision) = (&config.text_config, &config.vision_config);
+    let name = options
+        .model_name
+        .as_deref()
+        .unwrap_or_else(|| published_name(config));
+    let exporter = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+    [
+        ("model", name.to_owned()),
+        ("graph", file.name().to_owned()),
+        ("target", options.target.name().to_owned()),
+        ("precision", options.precision.name().to_owned()),
+        (
+            "image_size",
+            format!("{}x{}", image_size.height, image_size.width),
+        ),
+        ("vision_depths", format!("{:?}", vision.depths)),
+        ("vision_dims", format!("{:?}", vision.embed_dim)),
+        ("d_model", text.d_model.to_string()),
+        ("vocab_size", text.vocab_size.to_string()),
+        ("encoder_layers", text.encoder_layers.to_string()),
+        ("decoder_layers", text.decoder_layers.to_string()),
+        (
+            "encoder_attention_heads",
+            text.encoder_attention_heads.to_string(),
+        ),
+        (
+            "decoder_attention_heads",
+            text.decoder_attention_heads.to_string(),
+        ),
+        ("exporter", exporter.to_owned()),
+    ]
+    .map(|(key, value)| (format!("florence2.{key}"), value))
+    .into()
+}
+
+/// The published model of these dimensions. (Not the folder's name: the same weights give the same bytes wherever
+/// they lie.)
+fn published_name(config: &ModelConfig) -> &'static str {
+    let text = &config.text_config;
+    match (text.d_model, text.encoder_layers, text.decoder_layers) {
+        (768, 6, 6) => "Florence-2-base",
+        (1024, 12, 12) => "Florence-2-large",
+        _ => "Florence-2",
+    }
+}

@@ -1,0 +1,124 @@
+//! BART (*Denoising Sequence-to-Sequence Pre-training*, Lewis et al., 2019): post-norm Transformer encoder and
+//! decoder over shared embeddings, with learned positions.
+
+mod decoder;
+mod decoder_layer;
+mod encoder;
+
+use florence2_layout::graphs::{INPUT_IDS, INPUTS_EMBEDS};
+
+use super::axes;
+use super::layers::{Linear, layer_norm};
+use crate::checkpoint::Weights;
+use crate::config::{ModelConfig, TextConfig};
+use crate::error::Result;
+use crate::graph::{Graph, Value};
+use crate::onnx::DataType;
+use crate::tensor::Tensor;
+
+pub(crate) use decoder::{DecoderKind, decoder};
+pub(crate) use encoder::encoder;
+
+/// BART's position tables begin with this many rows that no token uses.
+const POSITION_OFFSET: usize = 2;
+
+/// Token ids to embeddings.
+pub(crate) fn embed_tokens<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    let text = &config.text_config;
+    let mut table = embedding_matrix(text, weights)?;
+    if text.scale_embedding {
+        table = table.scaled((text.d_model as f64).sqrt() as f32);
+    }
+    let mut graph = Graph::default();
+    let dims = [axes::BATCH.into(), "sequence_length".into()];
+    let ids = graph.input(INPUT_IDS, DataType::Int64, &dims);
+    let table = graph.weight(&table);
+    let embeddings = graph.gather(&table, &ids);
+    let [batch, sequence] = dims;
+    graph.output(
+        INPUTS_EMBEDS,
+        &embeddings,
+        DataType::Float,
+        &[batch, sequence, text.d_model.into()],
+    );
+    Ok(graph)
+}
+
+/// The names under which a checkpoint may keep the embedding matrix.
+const EMBEDDING_NAMES: [&str; 4] = [
+    "model.language_model.shared.weight",
+    "model.language_model.encoder.embed_tokens.weight",
+    "model.language_model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+];
+
+/// `[vocabulary, d_model]`. A checkpoint may keep it under any of the names that share it, or several.
+fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
+    let shape = [config.vocab_size, config.d_model];
+    let [first, others @ ..] = EMBEDDING_NAMES;
+    for name in EMBEDDING_NAMES {
+        if let Some(table) = weights.optional(name, &shape)? {
+            others.iter().for_each(|name| weights.ignore(name));
+            return Ok(table);
+        }
+    }
+    weights.tensor(first, &shape)
+}
+
+/// `[d_model, vocabulary]`: its own matrix if the checkpoint has one, else the embeddings'.
+fn output_projection<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
+    let text = &config.text_config;
+    let shape = [text.vocab_size, text.d_model];
+    let own = if config.tie_word_embeddings {
+        weights.optional("lm_head.weight", &shape)?
+    } else {
+        Some(weights.tensor("lm_head.weight", &shape)?)
+    };
+    Ok(own
+        .map_or_else(|| embedding_matrix(text, weights), Ok)?
+        .transposed())
+}
+
+/// Embeddings plus the positions `past..past + sequence`, normalised; `past` is a vector of one integer, or
+/// nothing if the sequence begins here.
+fn embed_positions<'a>(
+    graph: &mut Graph<'a>,
+    config: &TextConfig,
+    weights: &Weights<'a>,
+    embeddings: &Value,
+    past: Option<&Value>,
+) -> Result<Value> {
+    let rows = config.max_position_embeddings + POSITION_OFFSET;
+    let table = weights.tensor("embed_positions.weight", &[rows, config.d_model])?;
+    let table = graph.weight(&table);
+    let offset = graph.ints(&[POSITION_OFFSET as i64]);
+    let start = match past {
+        Some(past) => graph.add(past, &offset),
+        None => offset,
+    };
+    let length = graph.dim(embeddings, 1);
+    let end = graph.add(&start, &length);
+    let positions = graph.slice(&table, &start, &end, &[0]);
+    let x = graph.add(embeddings, &positions);
+    layer_norm(graph, &weights.at("layernorm_embedding"), config.d_model, &x)
+}
+
+/// A mask of ones and zeros, `[batch, keys]`, as what is added to scores, `[batch, 1, 1, keys]`: 0 and the least
+/// float. (Minus infinity would make rows without any key not a number.)
+fn additive_mask(graph: &mut Graph<'_>, mask: &Value) -> Value {
+    let mask = graph.cast_to_float(mask);
+    let mask = graph.unsqueeze(&mask, &[1, 2]);
+    let (one, least) = (graph.scalar(1.0), graph.scalar(f32::MIN));
+    let masked = graph.sub(&one, &mask);
+    graph.mul(&masked, &least)
+}
+
+/// One of the four projections of an attention.
+fn projection<'a>(weights: &Weights<'a>, name: &str, dim: usize) -> Result<Linear<'a>> {
+    Linear::load(&weights.at(name), dim, dim, true)
+}
+
+/// The query projection, with the factor 1/√size that attention scores want.
+fn query_projection<'a>(weights: &Weights<'a>, dim: usize, head_size: usize) -> Result<Linear<'a>> {
+    Ok(projection(weights, "q_proj", dim)?.scaled((head_size as f64).powf(-0.5) as f32))
+}

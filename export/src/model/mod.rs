@@ -1,0 +1,84 @@
+//! The model, written down as graphs.
+
+mod bart;
+mod davit;
+mod layers;
+mod projector;
+
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
+
+use crate::checkpoint::Weights;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::graph::{Dim, Graph};
+use crate::image_size::ImageSize;
+use crate::onnx::DataType;
+use bart::DecoderKind;
+
+/// Names of free sizes, shared by the graphs.
+mod axes {
+    pub(super) const BATCH: &str = "batch_size";
+    pub(super) const DECODER_SEQUENCE: &str = "decoder_sequence_length";
+    pub(super) const ENCODER_SEQUENCE: &str = "encoder_sequence_length";
+    pub(super) const PAST_SEQUENCE: &str = "past_decoder_sequence_length";
+    pub(super) const TOTAL_SEQUENCE: &str = "total_decoder_sequence_length";
+    /// Rows of the encoder's outputs: as many as the decoder's, or one for all of them.
+    pub(super) const ENCODER_BATCH: &str = "encoder_batch_size";
+    pub(super) const PAST_ENCODER_BATCH: &str = "past_encoder_batch_size";
+    pub(super) const PAST_ENCODER_SEQUENCE: &str = "past_encoder_sequence_length";
+    pub(super) const PRESENT_ENCODER_BATCH: &str = "present_encoder_batch_size";
+    pub(super) const PRESENT_ENCODER_SEQUENCE: &str = "present_encoder_sequence_length";
+}
+
+/// Builds one graph of the `plain` layout. Weights are checked, not read.
+pub(crate) fn build<'a>(
+    file: GraphFile,
+    config: &ModelConfig,
+    weights: &Weights<'a>,
+    image_size: ImageSize,
+) -> Result<Graph<'a>> {
+    match file {
+        GraphFile::VisionEncoder => vision_encoder(config, weights, image_size),
+        GraphFile::EmbedTokens => bart::embed_tokens(config, weights),
+        GraphFile::EncoderModel => bart::encoder(&config.text_config, weights),
+        GraphFile::DecoderModel => bart::decoder(config, weights, DecoderKind::First),
+        GraphFile::DecoderModelMerged => bart::decoder(config, weights, DecoderKind::Merged),
+        GraphFile::DecoderWithPastModel => bart::decoder(config, weights, DecoderKind::WithPast),
+    }
+}
+
+/// Pixels to image features: DaViT, then the projection to the text side's width.
+fn vision_encoder<'a>(
+    config: &ModelConfig,
+    weights: &Weights<'a>,
+    image_size: ImageSize,
+) -> Result<Graph<'a>> {
+    let vision = &config.vision_config;
+    let ImageSize { height, width } = image_size;
+    let grid = vision.grid(image_size)?;
+    let mut graph = Graph::default();
+    let batch = Dim::from(axes::BATCH);
+    let dims = [
+        batch.clone(),
+        vision.in_channels.into(),
+        height.into(),
+        width.into(),
+    ];
+    let pixels = graph.input(PIXEL_VALUES, DataType::Float, &dims);
+    let tokens = davit::davit(
+        &mut graph,
+        vision,
+        &weights.at("model.vision_tower"),
+        image_size,
+        &pixels,
+    )?;
+    let projector = weights.at("model.multi_modal_projector");
+    let features = projector::projector(&mut graph, vision, &projector, grid, &tokens)?;
+    let dims = [
+        batch,
+        vision.feature_tokens(grid).into(),
+        vision.projection_dim.into(),
+    ];
+    graph.output(IMAGE_FEATURES, &features, DataType::Float, &dims);
+    Ok(graph)
+}

@@ -1,0 +1,89 @@
+//! From DaViT's tokens to image features: positions, pooling, projection.
+
+use super::layers::layer_norm;
+use crate::checkpoint::Weights;
+use crate::config::{ImageFeatureSource, VisionConfig};
+use crate::error::Result;
+use crate::graph::{Graph, Value};
+use crate::image_size::Grid;
+use crate::tensor::Tensor;
+
+/// `[batch, tokens, channels]` to `[batch, feature tokens, projection_dim]`.
+pub(super) fn projector<'a>(
+    graph: &mut Graph<'a>,
+    config: &VisionConfig,
+    weights: &Weights<'a>,
+    grid: Grid,
+    tokens: &Value,
+) -> Result<Value> {
+    let dim = config.embed_dim.last().copied().unwrap_or_default();
+    let positions = position_embeddings(config, weights, grid, dim)?;
+    let positions = graph.weight(&positions);
+    let tokens = graph.add(tokens, &positions);
+    let parts: Vec<Value> = config
+        .image_feature_source
+        .iter()
+        .map(|source| match source {
+            ImageFeatureSource::SpatialAvgPool => graph.reduce_mean(&tokens, 1),
+            ImageFeatureSource::TemporalAvgPool | ImageFeatureSource::LastFrame => tokens.clone(),
+        })
+        .collect();
+    let features = match &parts[..] {
+        [part] => part.clone(),
+        parts => graph.concat(&parts.iter().collect::<Vec<_>>(), 1),
+    };
+    let projection = weights
+        .tensor("image_projection.weight", &[config.projection_dim, dim])?
+        .transposed();
+    let projection = graph.weight(&projection);
+    let features = graph.matmul(&features, &projection);
+    layer_norm(
+        graph,
+        &weights.at("image_proj_norm"),
+        config.projection_dim,
+        &features,
+    )
+}
+
+/// What is added to the tokens, `[1, tokens, channels]`: the learned position of each column and row, side by
+/// side, and the temporal position of the first frame.
+fn position_embeddings<'a>(
+    config: &VisionConfig,
+    weights: &Weights<'a>,
+    grid: Grid,
+    dim: usize,
+) -> Result<Tensor<'a>> {
+    let row_dim = dim / 2;
+    let column_dim = dim - row_dim;
+    let positions = weights.at("image_position_embed");
+    let rows = positions.tensor("row_embeddings.weight", &[config.max_positions(), row_dim])?;
+    let columns = positions.tensor("column_embeddings.weight", &[config.max_positions(), column_dim])?;
+    let name = format!("{}.{}x{}", positions.path("sum"), grid.height, grid.width);
+    let temporal = weights
+        .at("visual_temporal_embed")
+        .optional("pos_idx_to_embed", &[config.max_frames(), dim])?
+        .unwrap_or_else(|| first_sinusoid(dim));
+    Ok(Tensor::new(name, [1, grid.tokens(), dim], move || {
+        let (rows, columns, temporal) = (rows.values(), columns.values(), temporal.values());
+        let mut sums = Vec::with_capacity(grid.tokens() * dim);
+        for row in rows.chunks_exact(row_dim.max(1)).take(grid.height) {
+            for column in columns.chunks_exact(column_dim).take(grid.width) {
+                let position = column.iter().chain(row);
+                sums.extend(
+                    position
+                        .zip(&temporal)
+                        .map(|(position, temporal)| position + temporal),
+                );
+            }
+        }
+        sums
+    }))
+}
+
+/// The first row of the sinusoid table, for checkpoints that leave the constant out: sines of 0 at even places,
+/// cosines of 0 at odd ones.
+fn first_sinusoid<'a>(dim: usize) -> Tensor<'a> {
+    Tensor::new("visual_temporal_embed", [1, dim], move || {
+        (0..dim).map(|place| (place % 2) as f32).collect()
+    })
+}

@@ -1,0 +1,131 @@
+//! Weights that are read when they are written, not before: a name, a shape, and how to get the values.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A weight on its way into a graph. Values are f32, row-major; each [`values`](Tensor::values) reads them anew,
+/// so a model of gigabytes needs memory for its largest tensor only.
+#[derive(Clone)]
+pub(crate) struct Tensor<'a> {
+    name: String,
+    shape: Vec<usize>,
+    load: Rc<dyn Fn() -> Vec<f32> + 'a>,
+}
+
+impl<'a> Tensor<'a> {
+    /// `load` gives as many values as `shape` has room for.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        shape: impl Into<Vec<usize>>,
+        load: impl Fn() -> Vec<f32> + 'a,
+    ) -> Self {
+        Tensor {
+            name: name.into(),
+            shape: shape.into(),
+            load: Rc::new(load),
+        }
+    }
+
+    /// What it is called in the graph: the checkpoint's (native) name, and what was done to it since.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub(crate) fn values(&self) -> Vec<f32> {
+        (self.load)()
+    }
+
+    /// Applies `change` to the values; `suffix` tells the result from the original by name.
+    pub(crate) fn map(self, suffix: &str, change: impl Fn(Vec<f32>) -> Vec<f32> + 'a) -> Self {
+        let load = self.load;
+        Tensor {
+            name: format!("{}.{suffix}", self.name),
+            shape: self.shape,
+            load: Rc::new(move || change(load())),
+        }
+    }
+
+    /// Every value times `factor`.
+    pub(crate) fn scaled(self, factor: f32) -> Self {
+        self.map("scaled", move |mut values| {
+            values.iter_mut().for_each(|value| *value *= factor);
+            values
+        })
+    }
+
+    /// Rows `range` of the first axis; `suffix` names them.
+    pub(crate) fn rows(self, suffix: &str, range: Range<usize>) -> Self {
+        let width: usize = self.shape.iter().skip(1).product();
+        let mut shape = self.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = range.len();
+        }
+        let rows = self.map(suffix, move |mut values| {
+            values.truncate(range.end * width);
+            values.drain(..(range.start * width).min(values.len()));
+            values
+        });
+        Tensor { shape, ..rows }
+    }
+
+    /// `[a, b]` to `[b, a]`.
+    pub(crate) fn transposed(self) -> Self {
+        let [rows, columns] = self.shape[..] else {
+            debug_assert!(false, "{} is not a matrix", self.name);
+            return self;
+        };
+        let matrix = self.map("transposed", move |values| transpose(&values, rows, columns));
+        Tensor {
+            shape: vec![columns, rows],
+            ..matrix
+        }
+    }
+}
+
+/// Transposes a row-major matrix, in tiles that stay in cache.
+pub(crate) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut transposed = vec![0.0; values.len()];
+    for row_start in (0..rows).step_by(TILE) {
+        for column_start in (0..columns).step_by(TILE) {
+            for row in row_start..(row_start + TILE).min(rows) {
+                for column in column_start..(column_start + TILE).min(columns) {
+                    transposed[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
+    }
+    transposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_applied_in_order() {
+        let tensor = Tensor::new("w", [3, 2], || vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let changed = tensor.rows("tail", 1..3).transposed().scaled(10.0);
+        assert_eq!(changed.name(), "w.tail.transposed.scaled");
+        assert_eq!(changed.shape(), [2, 2]);
+        assert_eq!(changed.values(), [30.0, 50.0, 40.0, 60.0]);
+    }
+
+    #[test]
+    fn large_matrices_transpose_too() {
+        let (rows, columns) = (70, 45);
+        let values: Vec<f32> = (0..rows * columns).map(|index| index as f32).collect();
+        let transposed = transpose(&values, rows, columns);
+        assert_eq!(transposed[3 * rows + 69], values[69 * columns + 3]);
+        assert_eq!(transpose(&transposed, columns, rows), values);
+    }
+}
