@@ -166,22 +166,9 @@ pub fn checkpoint(name: &str) -> PathBuf {
 /// Exports a checkpoint, with these of its graphs, into a folder of its own.
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dir = checkpoint(name);
-    let pre: serde_json::Value = read_json(&dir.join("preprocessor_config.json"));
-    let side = pre["size"]["height"].as_u64().unwrap() as u32;
-    let checkpoint = Checkpoint::open(&dir).expect(name);
-    export(
-        &checkpoint,
-        folder.path(),
-        &ExportOptions::default().with_graphs(graphs).with_image_size(side),
-    )
-    .expect(name);
-    for e in std::fs::read_dir(&dir).unwrap() {
-        let e = e.unwrap();
-        if e.file_name().to_string_lossy().ends_with("json") {
-            std::fs::copy(e.path(), folder.path().join(e.file_name())).unwrap();
-        }
-    }
+    let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
+    let options = ExportOptions::default().with_graphs(graphs);
+    export(&checkpoint, folder.path(), &options).expect(name);
     folder
 }
 
