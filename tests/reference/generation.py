@@ -9,6 +9,7 @@ very same ones without weights. Needs transformers==5.23.0 and torch; writes, by
 
 import json
 import logging
+import math
 import random
 import warnings
 from pathlib import Path
@@ -40,7 +41,8 @@ def mix(x):
 def fake_logits(model, tokens):
     """`[vocabulary]` f32: multiples of 2^-21 in [0, 4), times a power of two, plus a bias of some tokens."""
     with np.errstate(over="ignore"):
-        state = mix(np.array([model["seed"]], dtype=np.uint32))
+        # The length, so that no two orders of the same tokens are equally likely.
+        state = mix(np.array([model["seed"]], dtype=np.uint32) + np.uint32(len(tokens) << 8))
         for token in tokens[-model["context"] :]:
             state = mix((state ^ np.uint32(token)) * np.uint32(0x9E3779B1) + np.uint32(1))
         ids = np.arange(model["vocabulary"], dtype=np.uint32)
@@ -77,7 +79,7 @@ def config_of(settings):
 
 
 def compact(number):
-    return float(f"{number:.8g}")
+    return float(f"{number:.7g}")
 
 
 def search(model, settings):
@@ -92,9 +94,10 @@ def search(model, settings):
         output_logits=True,
     )
     beams = settings.get("num_beams", 1) > 1
+    # In f64: torch's f32 log-softmax across the vocabulary is only exact to 1e-5 here.
     transitions = fake.compute_transition_scores(
         output.sequences,
-        output.scores,
+        tuple(scores.double() for scores in output.scores),
         output.beam_indices if beams else None,
         normalize_logits=not beams,
     )
@@ -135,7 +138,7 @@ MODELS = [
     model(6, 12, context=1, scale=1.0, bias=[(EOS, 0.5)]),  # vocabulary near the number of candidates
     model(7, 9, context=3, scale=1.0, bias=[(EOS, 1.0)]),
     model(8, 60, context=1, bias=[(BOS, 8.0)]),  # repeats <s> without end
-    model(9, 60, context=0, scale=1.0, bias=[(EOS, -1.0)]),  # always the same logits
+    model(9, 60, scale=0.125, bias=[(EOS, -0.5)]),  # all much alike
     model(10, 200, context=4, scale=2.0, bias=[(EOS, 3.0), (5, 2.5)]),
 ]
 
@@ -200,13 +203,17 @@ def searches():
             cases.append((index, florence | {"num_beams": beams, "max_new_tokens": 60}))
         for penalty in (-2.0, 0.0, 0.5, 1.0, 3.0):
             cases.append((index, {"num_beams": 4, "length_penalty": penalty, "max_length": 16, "eos_token_id": EOS}))
-    return {
-        "models": MODELS,
-        "cases": [
-            {"model": index, "settings": settings, "sequences": search(MODELS[index], settings)}
-            for index, settings in cases
-        ],
-    }
+    results = [
+        {"model": index, "settings": settings, "sequences": search(MODELS[index], settings)}
+        for index, settings in cases
+    ]
+    # Settings that together leave no token to choose from (a forced end that is suppressed at the beginning, say)
+    # make transformers go on with nonsense.
+    return {"models": MODELS, "cases": [result for result in results if is_finite(result["sequences"])]}
+
+
+def is_finite(sequences):
+    return all(math.isfinite(x) for found in sequences for x in found["token_log_probs"] + [found["score"] or 0.0])
 
 
 def processors():
