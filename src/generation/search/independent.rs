@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
 use crate::error::Result;
 use crate::generation::config::GenerationConfig;
-use crate::generation::math::{argmax, log_sum_exp};
+use crate::generation::math::log_sum_exp;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
@@ -45,7 +45,7 @@ impl Chain {
         let token = if config.do_sample {
             random::draw(scores, log_sum_exp, &mut self.random)
         } else {
-            argmax(scores)
+            log_sum_exp.argmax(scores)
         };
         let log_prob = scores
             .get(token)
