@@ -148,9 +148,7 @@ fn bounds(outline: &[Point]) -> Option<BoundingBox> {
 /// What an answer asks to be drawn, in pixels of the original picture.
 fn instances(parsed: &Parsed) -> Vec<Instance<'_>> {
     match parsed {
-        Parsed::Detections(detections) => {
-            detections.iter().map(detection).collect()
-        }
+        Parsed::Detections(detections) => detections.iter().map(detection).collect(),
         Parsed::OcrRegions(regions) => regions
             .iter()
             .map(|region| Instance {
