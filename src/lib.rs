@@ -5,6 +5,8 @@ pub mod bundle;
 mod cache;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "draw")]
+pub mod draw;
 mod error;
 pub mod generation;
 mod geometry;

@@ -4,7 +4,9 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::golden::{Answer, Answers, ImageAnswers, PromptAnswers, Sampled, exported, load, stages};
+use common::golden::{
+    Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, load, stages,
+};
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
 use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
@@ -252,4 +254,41 @@ fn demo() {
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();
+}
+
+/// Every search setting that a checkpoint can carry, from its own `generation_config.json`.
+#[test]
+fn settings() {
+    let folder = exported("base-like", &MERGED);
+    let settings = Settings::read();
+    let picture = load_image(settings.image(), &ImageLimits::default())
+        .unwrap()
+        .into();
+    let mut compared = 0;
+    for group in &settings.groups {
+        for case in &group.cases {
+            case.write_generation_config(folder.path());
+            let model = load(&folder);
+            let features = model.encode_image(&picture).unwrap();
+            let outputs = model
+                .answers(&features, &group.task(), &RunOptions::default())
+                .unwrap();
+            let what = format!("{}: {}", group.name, case.settings);
+            assert_eq!(outputs.len(), case.sequences.len(), "{what}");
+            for (at, output) in outputs.iter().enumerate() {
+                assert_eq!(output.token_ids, case.sequences[at][1..], "{what}: sequence {at}");
+                if let Some(wanted) = case.sequences_scores.get(at) {
+                    // Where the length penalty multiplies the sum, it multiplies its error too.
+                    let tolerance = TOLERANCE * wanted.abs().max(1.0);
+                    assert!(
+                        (output.score - wanted).abs() < tolerance,
+                        "{what}: {} is not {wanted}",
+                        output.score
+                    );
+                }
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 40, "{compared} cases");
 }

@@ -338,7 +338,7 @@ fn same_length(key: &'static str, length: usize, stages: usize) -> Result<()> {
 }
 
 fn divides(key: &'static str, parts: usize, dim: usize) -> Result<()> {
-    if dim % parts == 0 {
+    if dim.is_multiple_of(parts) {
         return Ok(());
     }
     Err(Error::Config {

@@ -118,6 +118,8 @@ impl Default for GenerationConfig {
 const DEFAULT_MAX_POSITIONS: usize = 1024;
 /// `</s>`: end and, in BART, also start of a decoder's sequence (`BartConfig`).
 const DEFAULT_EOS_TOKEN_ID: u32 = 2;
+/// More rows for one input than any machine has memory for.
+const MAX_ROWS: usize = 1 << 16;
 
 impl GenerationConfig {
     /// Whether the search is a beam search.
@@ -130,11 +132,16 @@ impl GenerationConfig {
     /// # Errors
     /// [`Error::InvalidOption`] for the first that makes no sense.
     pub fn validate(&self) -> Result<()> {
-        let at_least_one =
-            |name, value| require(name, value >= 1, || format!("is {value}; it must be at least 1"));
-        at_least_one("num_beams", self.num_beams)?;
-        at_least_one("num_return_sequences", self.num_return_sequences)?;
-        at_least_one("max_new_tokens", self.max_new_tokens)?;
+        let rows = |name, value: usize| {
+            require(name, (1..=MAX_ROWS).contains(&value), || {
+                format!("is {value}; it must be from 1 to {MAX_ROWS}")
+            })
+        };
+        rows("num_beams", self.num_beams)?;
+        rows("num_return_sequences", self.num_return_sequences)?;
+        require("max_new_tokens", self.max_new_tokens >= 1, || {
+            "is 0; it must be at least 1".to_owned()
+        })?;
         let positive = |name, value: f64| {
             require(name, value > 0.0 && value.is_finite(), || {
                 format!("is {value}; it must be a number above 0")

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// - [`Error::InvalidOption`] if `config` makes no sense, or `hooks` ask for tokens of a search with several rows.
 /// - [`Error::Cancelled`] if `hooks` say so.
+/// - [`Error::InvalidGraph`] if the decoder's logits are of another shape, or not numbers.
 /// - What the decoder reports.
 pub fn generate(
     decoder: &mut dyn Decoder,
@@ -49,8 +50,8 @@ pub fn generate(
         }
         let rows = decoder.rows();
         let logits = decoder.step(matrix(&batch.tokens, rows)?)?;
-        check_vocabulary(config, logits.ncols())?;
-        batch.advance(logits, &mut workspace, &mut hooks);
+        check_logits(logits, rows, config)?;
+        batch.advance(logits, &mut workspace, &mut hooks)?;
         if !batch.running.is_empty() && !batch.keeps_rows(rows) {
             decoder.reorder(&batch.parents)?;
         }
@@ -67,8 +68,16 @@ fn matrix(tokens: &[u32], rows: usize) -> Result<ArrayView2<'_, u32>> {
     })
 }
 
-/// A forced token that the model does not know would leave nothing to choose from.
-fn check_vocabulary(config: &GenerationConfig, vocabulary: usize) -> Result<()> {
+/// There is a row of logits for each row, and the vocabulary knows the forced tokens: of one that it does not
+/// know, nothing would be left to choose from.
+fn check_logits(logits: ArrayView2<'_, f32>, rows: usize, config: &GenerationConfig) -> Result<()> {
+    let (found, vocabulary) = logits.dim();
+    if found != rows {
+        return Err(Error::InvalidGraph {
+            graph: "decoder".to_owned(),
+            reason: format!("it gave {found} rows of logits for {rows} rows"),
+        });
+    }
     let bos = config
         .forced_bos_token_id
         .iter()
@@ -125,13 +134,18 @@ impl<'a> Batch<'a> {
     }
 
     /// Chooses the next tokens by the logits of all rows, `[rows, vocabulary]`.
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace, hooks: &mut Hooks<'_>) {
+    fn advance(
+        &mut self,
+        logits: ArrayView2<'_, f32>,
+        workspace: &mut Workspace,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<()> {
         self.parents.clear();
         self.tokens.clear();
         let mut first = 0;
         for Running { search, .. } in &mut self.running {
             let end = first + search.next().len();
-            search.advance(logits.slice(s![first..end, ..]), workspace);
+            search.advance(logits.slice(s![first..end, ..]), workspace)?;
             for continuation in search.next() {
                 self.parents.push(first + continuation.parent);
                 self.tokens.push(continuation.token);
@@ -139,6 +153,7 @@ impl<'a> Batch<'a> {
             first = end;
         }
         self.after_choice(hooks);
+        Ok(())
     }
 
     /// Streams what was chosen, and takes leave of the searches that are done.

@@ -27,6 +27,11 @@ impl LogSumExp {
             (score - self.max) - self.rest
         }
     }
+
+    /// The index of the highest of the scores that this was made of, the first of equal ones; 0 if there is none.
+    pub fn argmax(self, scores: &[f32]) -> usize {
+        scores.iter().position(|&score| score == self.max).unwrap_or(0)
+    }
 }
 
 pub(super) fn log_sum_exp(scores: &[f32]) -> LogSumExp {
@@ -55,17 +60,6 @@ pub(super) fn log_sum_exp(scores: &[f32]) -> LogSumExp {
         max,
         rest: sum.ln() as f32,
     }
-}
-
-/// The index of the highest score, the first of equal ones; 0 if there is none.
-pub(super) fn argmax(scores: &[f32]) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (index, &score) in scores.iter().enumerate() {
-        if score > best.1 {
-            best = (index, score);
-        }
-    }
-    best.0
 }
 
 #[cfg(test)]
@@ -121,7 +115,10 @@ mod tests {
 
     #[test]
     fn argmax_takes_the_first_of_equals() {
+        let argmax = |scores: &[f32]| log_sum_exp(scores).argmax(scores);
         assert_eq!(argmax(&[1.0, 3.0, 3.0, f32::NEG_INFINITY]), 1);
         assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), 0);
+        let many: Vec<f32> = (0..100).map(|i| (i % 37) as f32).collect();
+        assert_eq!(argmax(&many), 36);
     }
 }

@@ -11,6 +11,7 @@ use self::independent::IndependentSearch;
 use super::config::GenerationConfig;
 use super::processors::LogitsProcessors;
 use super::sequence::Sequence;
+use crate::error::{Error, Result};
 
 /// The search for one input's sequences. It starts with one row of the decoder, fed with the start token.
 pub(super) trait Search {
@@ -18,7 +19,10 @@ pub(super) trait Search {
     fn next(&self) -> &[Continuation];
 
     /// Chooses the next tokens by the logits of this search's rows, `[next().len(), vocabulary]`.
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace);
+    ///
+    /// # Errors
+    /// If the logits are not numbers.
+    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()>;
 
     /// Takes `token`, with log-probability 0, for every row.
     fn force(&mut self, token: u32);
@@ -58,12 +62,25 @@ impl Workspace {
     }
 
     /// Copies a row's logits into `scores`.
-    fn load(&mut self, logits: ArrayView1<'_, f32>) {
+    fn load(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
         self.scores.clear();
         match logits.as_slice() {
             Some(logits) => self.scores.extend_from_slice(logits),
             None => self.scores.extend(logits.iter()),
         }
+        // Without a branch for each, so that it is vectorised.
+        if self
+            .scores
+            .iter()
+            .fold(false, |found, score| found | score.is_nan())
+        {
+            return Err(Error::InvalidGraph {
+                graph: "decoder".to_owned(),
+                reason: "its logits hold NaN (an overflow, or damaged weights); use another precision of it"
+                    .to_owned(),
+            });
+        }
+        Ok(())
     }
 }
 

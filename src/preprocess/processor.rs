@@ -124,10 +124,9 @@ impl ImageProcessor {
             let rows = values.par_chunks_mut(width.max(1)).enumerate();
             rows.for_each(|(at, row)| {
                 let (channel, y) = (at / height, at % height);
-                let pixels = image.chunks_exact(width * CHANNELS).skip(y).take(1).flatten();
-                let channel_values = pixels.skip(channel).step_by(CHANNELS);
-                for (value, &level) in row.iter_mut().zip(channel_values) {
-                    *value = tables[channel][usize::from(level)];
+                let pixels = image.chunks_exact(CHANNELS).skip(y * width);
+                for (value, pixel) in row.iter_mut().zip(pixels) {
+                    *value = tables[channel][usize::from(pixel[channel])];
                 }
             });
         }

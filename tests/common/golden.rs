@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use florence2::{BoundingBox, Florence2, LoadOptions, Region, Task, TaskInput, TaskKind};
+use florence2::{BoundingBox, Florence2, LoadOptions, LocationBox, Region, Task, TaskInput, TaskKind};
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export};
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{fixture, runtime};
@@ -50,7 +51,71 @@ pub struct Answer {
     /// The decoded first sequence, special tokens kept.
     pub raw: String,
     /// transformers' `post_process_generation`, without the task's key.
-    pub result: serde_json::Value,
+    pub result: Value,
+}
+
+/// `golden/base-like/settings.json`.
+#[derive(Deserialize)]
+pub struct Settings {
+    image: String,
+    pub groups: Vec<SettingsGroup>,
+}
+
+/// One question under several settings.
+#[derive(Deserialize)]
+pub struct SettingsGroup {
+    pub name: String,
+    task: String,
+    input: String,
+    pub cases: Vec<SettingsCase>,
+}
+
+/// One question under one setting.
+#[derive(Deserialize)]
+pub struct SettingsCase {
+    /// Keyword arguments of transformers' `generate`.
+    pub settings: Value,
+    pub sequences: Vec<Vec<u32>>,
+    #[serde(default)]
+    pub sequences_scores: Vec<f32>,
+}
+
+impl Settings {
+    pub fn read() -> Self {
+        read_json(&fixture("golden/base-like/settings.json"))
+    }
+
+    pub fn image(&self) -> PathBuf {
+        repository(&self.image)
+    }
+}
+
+impl SettingsGroup {
+    pub fn task(&self) -> Task {
+        let kind = TaskKind::from_name(&self.task).expect("a tag");
+        let bins: Vec<u32> = self
+            .input
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|bin| bin.parse().ok())
+            .collect();
+        let region = <[u32; 4]>::try_from(bins)
+            .ok()
+            .map(|bins| Region::Locations(LocationBox { bins }));
+        Task::new(kind, None, region).expect("a task")
+    }
+}
+
+impl SettingsCase {
+    /// Makes these settings a model's own; what is null is set nowhere.
+    pub fn write_generation_config(&self, folder: &Path) {
+        let path = folder.join("config.json");
+        let mut config: Value = read_json(&path);
+        let text_config = config["text_config"].as_object_mut().expect("text_config");
+        text_config.retain(|key, _| !key.starts_with("forced_"));
+        std::fs::write(path, config.to_string()).expect("config.json");
+        std::fs::write(folder.join("generation_config.json"), self.settings.to_string())
+            .expect("generation_config.json");
+    }
 }
 
 /// A tensor's values, every `stride`-th in row-major order.
@@ -68,7 +133,7 @@ impl Answers {
 
 impl ImageAnswers {
     pub fn path(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(&self.image)
+        repository(&self.image)
     }
 
     /// The image's name in the other fixtures.
@@ -158,7 +223,7 @@ impl Sampled {
 /// The folder of a checkpoint: one of the fixtures, or `demo`.
 pub fn checkpoint(name: &str) -> PathBuf {
     match name {
-        "demo" => Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint"),
+        "demo" => repository("models/demo/checkpoint"),
         _ => fixture(&format!("checkpoints/{name}")),
     }
 }
@@ -166,22 +231,9 @@ pub fn checkpoint(name: &str) -> PathBuf {
 /// Exports a checkpoint, with these of its graphs, into a folder of its own.
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dir = checkpoint(name);
-    let pre: serde_json::Value = read_json(&dir.join("preprocessor_config.json"));
-    let side = pre["size"]["height"].as_u64().unwrap() as u32;
-    let checkpoint = Checkpoint::open(&dir).expect(name);
-    export(
-        &checkpoint,
-        folder.path(),
-        &ExportOptions::default().with_graphs(graphs).with_image_size(side),
-    )
-    .expect(name);
-    for e in std::fs::read_dir(&dir).unwrap() {
-        let e = e.unwrap();
-        if e.file_name().to_string_lossy().ends_with("json") {
-            std::fs::copy(e.path(), folder.path().join(e.file_name())).unwrap();
-        }
-    }
+    let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
+    let options = ExportOptions::default().with_graphs(graphs);
+    export(&checkpoint, folder.path(), &options).expect(name);
     folder
 }
 
@@ -189,6 +241,11 @@ pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
 pub fn load(folder: &TempDir) -> Florence2 {
     runtime();
     Florence2::from_pretrained(folder.path(), LoadOptions::default()).expect("an exported model")
+}
+
+/// A file of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> T {

@@ -18,8 +18,9 @@ use storage::{Entry, Shard};
 pub(crate) const CONFIG: &str = "config.json";
 
 /// The small files that a deployment has besides `config.json`, where the checkpoint has them.
-const SIDE_FILES: [&str; 8] = [
+const SIDE_FILES: [&str; 9] = [
     "preprocessor_config.json",
+    "processor_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",

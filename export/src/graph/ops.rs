@@ -134,7 +134,7 @@ impl<'a> Graph<'a> {
         self.node("ReduceMean", &[x], &attributes)
     }
 
-    pub(crate) fn to_float(&mut self, x: &Value) -> Value {
+    pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {
         self.node("Cast", &[x], &[("to", Attribute::Int(DataType::Float as i64))])
     }
 

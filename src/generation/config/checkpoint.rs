@@ -49,7 +49,11 @@ impl GenerationConfig {
             generation,
             config: [text_config, config],
         };
-        generation.into_iter().for_each(warn_of_unsupported);
+        for (name, value) in generation.into_iter().flat_map(unsupported) {
+            tracing::warn!(
+                "generation_config.json sets {name} to {value}, which is not supported and is ignored"
+            );
+        }
         let default = Self::default();
         let max_positions = places
             .get("max_position_embeddings")?
@@ -214,20 +218,41 @@ fn without_start_token(length: usize) -> usize {
     length.saturating_sub(1)
 }
 
-fn warn_of_unsupported(generation: &Value) {
-    for (name, off) in UNSUPPORTED {
-        let Some(value) = generation.get(name) else {
-            continue;
-        };
-        let is_off = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Number(number) => off.is_some() && number.as_f64() == off,
-            _ => false,
-        };
-        if !is_off {
-            tracing::warn!(
-                "generation_config.json sets {name} to {value}, which is not supported and is ignored"
-            );
-        }
+/// The settings that this crate does not have, where they are switched on.
+fn unsupported(generation: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    let is_on = |value: &Value, off: Option<f64>| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(number) => off.is_none() || number.as_f64() != off,
+        _ => true,
+    };
+    UNSUPPORTED.into_iter().filter_map(move |(name, off)| {
+        generation
+            .get(name)
+            .filter(|value| is_on(value, off))
+            .map(|value| (name, value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_unsupported_settings_that_are_on_are_warned_of() {
+        let off = json!({
+            "num_beam_groups": 1, "diversity_penalty": 0.0, "guidance_scale": null, "token_healing": false,
+            "encoder_repetition_penalty": 1.0, "num_beams": 3, "use_cache": true
+        });
+        assert_eq!(unsupported(&off).count(), 0);
+        let on = json!({
+            "num_beam_groups": 2, "sequence_bias": [[[1], 2.0]], "token_healing": true, "max_time": 3, "num_beams": 3
+        });
+        let names: Vec<_> = unsupported(&on).map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            ["max_time", "num_beam_groups", "sequence_bias", "token_healing"]
+        );
     }
 }

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::top_k::{Candidate, TopK};
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
+use crate::error::Result;
 use crate::generation::config::{EarlyStopping, GenerationConfig};
 use crate::generation::math::log_softmax;
 use crate::generation::random;
@@ -190,12 +191,12 @@ impl Search for BeamSearch<'_> {
         &self.next
     }
 
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) {
+    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()> {
         self.candidates.clear();
         let is_shared = self.is_shared();
         for (index, beam) in self.running.iter().enumerate() {
             if index == 0 || !is_shared {
-                workspace.load(logits.row(index));
+                workspace.load(logits.row(index))?;
                 log_softmax(&mut workspace.scores);
                 workspace.processors.process(&beam.tokens, &mut workspace.scores);
             }
@@ -208,6 +209,7 @@ impl Search for BeamSearch<'_> {
             }
         }
         self.select();
+        Ok(())
     }
 
     fn force(&mut self, token: u32) {

@@ -4,8 +4,9 @@ use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
+use crate::error::Result;
 use crate::generation::config::GenerationConfig;
-use crate::generation::math::{argmax, log_sum_exp};
+use crate::generation::math::log_sum_exp;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
@@ -44,7 +45,7 @@ impl Chain {
         let token = if config.do_sample {
             random::draw(scores, log_sum_exp, &mut self.random)
         } else {
-            argmax(scores)
+            log_sum_exp.argmax(scores)
         };
         let log_prob = scores
             .get(token)
@@ -110,17 +111,18 @@ impl Search for IndependentSearch<'_> {
         &self.next
     }
 
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) {
+    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()> {
         for (row, &index) in self.rows.iter().enumerate() {
             let chain = &mut self.chains[index];
             if row == 0 || !self.is_shared {
-                workspace.load(logits.row(row));
+                workspace.load(logits.row(row))?;
                 workspace.processors.process(&chain.tokens, &mut workspace.scores);
             }
             chain.choose(&workspace.scores, self.config);
         }
         self.line_up();
         self.is_shared = false;
+        Ok(())
     }
 
     fn force(&mut self, token: u32) {

@@ -31,7 +31,7 @@ impl FakeModel {
     }
 
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
-        let mut state = mix(self.seed);
+        let mut state = mix(self.seed.wrapping_add((tokens.len() as u32) << 8));
         for token in &tokens[tokens.len().saturating_sub(self.context)..] {
             state = mix((state ^ token).wrapping_mul(0x9E37_79B1).wrapping_add(1));
         }

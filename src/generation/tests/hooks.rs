@@ -123,6 +123,37 @@ fn forced_tokens_beyond_the_vocabulary_are_refused() {
 }
 
 #[test]
+fn logits_that_are_no_numbers_are_an_error() {
+    for settings in [json!({"num_beams": 3}), json!({}), json!({"do_sample": true})] {
+        let broken = FakeModel {
+            bias: vec![(7, f32::NAN)],
+            ..FakeModel::new(1, 40)
+        };
+        let error = generate(
+            &mut FakeDecoder::new(&[broken]),
+            &config(settings),
+            Hooks::default(),
+        )
+        .unwrap_err();
+        assert!(matches!(error, Error::InvalidGraph { .. }), "{error}");
+    }
+}
+
+/// All tokens but one are suppressed, and that one is used up: there is an answer all the same.
+#[test]
+fn a_search_without_choice_ends() {
+    let suppressed: Vec<u32> = (0..40).filter(|&token| token != 9).collect();
+    for beams in [1, 3] {
+        let settings = json!({
+            "suppress_tokens": suppressed, "no_repeat_ngram_size": 1, "max_new_tokens": 6, "num_beams": beams
+        });
+        let found = run(&[FakeModel::new(1, 40)], &config(settings));
+        assert_eq!(found[0].len(), 1);
+        assert!(!found[0][0].finished);
+    }
+}
+
+#[test]
 fn no_inputs_give_no_results() {
     let mut decoder = FakeDecoder::new(&[]);
     assert!(

@@ -108,6 +108,7 @@ fn options_override_and_are_checked() {
     let none = GenerationOptions::default;
     let refused = [
         (none().with_num_beams(0), "num_beams"),
+        (none().with_num_beams(usize::MAX), "num_beams"),
         (none().with_num_return_sequences(0), "num_return_sequences"),
         (none().with_num_return_sequences(4), "num_return_sequences"),
         (

@@ -173,7 +173,7 @@ fn causal_mask(graph: &mut Graph<'_>, embeddings: &Value, past: Option<&Value>) 
     let queries = graph.unsqueeze(&queries, &[1]);
     let keys = graph.range(&zero, &end);
     let later = graph.node("Greater", &[&keys, &queries], &[]);
-    let later = graph.to_float(&later);
+    let later = graph.cast_to_float(&later);
     let least = graph.scalar(f32::MIN);
     graph.mul(&later, &least)
 }
