@@ -27,6 +27,7 @@ mod image_size;
 mod metadata;
 mod model;
 mod onnx;
+mod random;
 mod target;
 mod tensor;
 
@@ -36,4 +37,5 @@ pub use error::{Error, Result};
 pub use export::{ExportOptions, Report, export, export_config_files, export_graph_bytes};
 pub use florence2_layout::graphs::GraphFile;
 pub use image_size::ImageSize;
+pub use random::{RandomOptions, RandomSize, random_checkpoint};
 pub use target::{Precision, Target};

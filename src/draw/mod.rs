@@ -220,7 +220,7 @@ impl Style {
             line_width: options
                 .line_width
                 .filter(usable)
-                .unwrap_or((side / 320.0).max(1.5)),
+                .unwrap_or((side / 320.0).max(2.0)),
         }
     }
 }
@@ -257,7 +257,9 @@ fn draw_labels(canvas: &mut Canvas, instances: &[Instance], style: &Style, optio
                 .filter(|_| options.scores)
                 .map(|score| format!("{score:.2}")),
         );
-        let text = font.shorten(&words.join(" "), canvas.width());
+        // A long caption may be as wide as its object, but should not cover half the picture for a small one.
+        let room = (bounds.x2 - bounds.x1).max(canvas.width() / 2.0);
+        let text = font.shorten(&words.join(" "), room);
         let plate = layout.place(bounds, font.plate_width(&text), font.plate_height());
         let color = instance_color(index);
         canvas.fill_box(plate, color);

@@ -37,3 +37,24 @@ fn segment_end(bytes: &[u8]) -> Option<&[u8]> {
     let (length, _) = bytes.split_first_chunk::<2>()?;
     bytes.get(usize::from(u16::from_be_bytes(*length))..)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_complete;
+
+    #[test]
+    fn only_the_end_marker_of_the_picture_itself_counts() {
+        let picture: &[u8] = &[
+            0xFF, 0xD8, // start
+            0xFF, 0xE1, 0x00, 0x06, 0xFF, 0xD8, 0xFF, 0xD9, // a segment with a thumbnail in it
+            0xFF, 0xDA, 0x00, 0x03, 0x01, // start of scan
+            0x12, 0xFF, 0x00, 0x34, 0xFF, 0xD0, 0x56, 0xFF, // coded data: stuffing, restart, fill
+            0xFF, 0xD9, // end
+        ];
+        assert!(is_complete(picture));
+        assert!(is_complete(&[picture, b"and more"].concat()));
+        for length in 0..picture.len() {
+            assert!(!is_complete(&picture[..length]), "{length}");
+        }
+    }
+}

@@ -132,6 +132,14 @@ impl Checkpoint {
         Weights::new(self)
     }
 
+    /// What an entry holds. In bounds: ranges were checked against their file when its header was read.
+    fn bytes(&self, entry: &Entry) -> &[u8] {
+        let shard = self.shards.get(entry.shard);
+        shard
+            .and_then(|shard| shard.bytes().get(entry.range.clone()))
+            .unwrap_or_default()
+    }
+
     /// Whether the names are Microsoft's.
     fn is_microsoft(&self) -> bool {
         self.tensors

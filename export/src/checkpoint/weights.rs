@@ -1,26 +1,37 @@
 //! Weights by name and shape, as modules ask for them.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use super::{Checkpoint, naming, storage};
+use super::storage::{self, Entry};
+use super::{Checkpoint, naming};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, transpose};
 
 /// The weights of a checkpoint below a prefix of their names; all clones remember together what was asked for.
 #[derive(Clone)]
 pub(crate) struct Weights<'a> {
-    checkpoint: &'a Checkpoint,
+    /// `None` for a model that is only planned: every weight is there, and made of zeros.
+    checkpoint: Option<&'a Checkpoint>,
     prefix: String,
-    used: Rc<RefCell<BTreeSet<String>>>,
+    used: Rc<RefCell<BTreeMap<String, Vec<usize>>>>,
 }
 
 impl<'a> Weights<'a> {
     pub(super) fn new(checkpoint: &'a Checkpoint) -> Self {
         Weights {
-            checkpoint,
+            checkpoint: Some(checkpoint),
+            prefix: String::new(),
+            used: Rc::default(),
+        }
+    }
+
+    /// The weights of a model that does not exist yet: [`used`](Self::used) then tells what it is made of.
+    pub(crate) fn planned() -> Self {
+        Weights {
+            checkpoint: None,
             prefix: String::new(),
             used: Rc::default(),
         }
@@ -36,9 +47,12 @@ impl<'a> Weights<'a> {
 
     /// The weight `name`, which must have this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {
+        let Some(checkpoint) = self.checkpoint else {
+            return Ok(self.plan(name, shape));
+        };
         self.optional(name, shape)?.ok_or_else(|| {
-            let native = format!("{}{name}", self.prefix);
-            let microsoft = self.checkpoint.is_microsoft();
+            let native = self.path(name);
+            let microsoft = checkpoint.is_microsoft();
             let name = naming::microsoft(&native).filter(|_| microsoft).unwrap_or(native);
             Error::MissingTensor {
                 name,
@@ -49,65 +63,75 @@ impl<'a> Weights<'a> {
 
     /// The weight `name`, if it is there; then it must have this shape.
     pub(crate) fn optional(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor<'a>>> {
-        let native = format!("{}{name}", self.prefix);
-        let Some(stored) = self.checkpoint.tensors.get(&native) else {
+        let native = self.path(name);
+        let Some(checkpoint) = self.checkpoint else {
             return Ok(None);
         };
-        self.used.borrow_mut().insert(native.clone());
-        let entry = &stored.entry;
+        let Some(stored) = checkpoint.tensors.get(&native) else {
+            return Ok(None);
+        };
+        self.used.borrow_mut().insert(native.clone(), shape.to_vec());
+        let Entry {
+            shape: found, dtype, ..
+        } = &stored.entry;
         // Microsoft's projection of the image features is kept as [in, out].
         let turned = native == naming::IMAGE_PROJECTION && stored.name != native;
-        let expected: Vec<usize> = if turned {
-            shape.iter().rev().copied().collect()
-        } else {
-            shape.to_vec()
-        };
-        if entry.shape != expected {
-            let (name, found) = (stored.name.clone(), entry.shape.clone());
+        let mut expected = shape.to_vec();
+        if turned {
+            expected.reverse();
+        }
+        if *found != expected {
             return Err(Error::TensorShape {
-                name,
+                name: stored.name.clone(),
                 expected,
-                found,
+                found: found.clone(),
             });
         }
-        if !storage::is_float(entry.dtype) {
+        if !storage::is_float(*dtype) {
             return Err(Error::TensorType {
                 name: stored.name.clone(),
-                dtype: format!("{:?}", entry.dtype),
+                dtype: format!("{dtype:?}"),
             });
         }
-        let shard = self.checkpoint.shards.get(entry.shard);
-        // In bounds: the ranges were checked against the file when its header was read.
-        let bytes = shard
-            .and_then(|shard| shard.bytes().get(entry.range.clone()))
-            .unwrap_or_default();
-        let dtype = entry.dtype;
-        let tensor = match *shape {
+        let (bytes, dtype) = (checkpoint.bytes(&stored.entry), *dtype);
+        Ok(Some(match *shape {
             [outputs, inputs] if turned => Tensor::new(native, shape, move || {
                 transpose(&storage::to_f32(bytes, dtype), inputs, outputs)
             }),
             _ => Tensor::new(native, shape, move || storage::to_f32(bytes, dtype)),
-        };
-        Ok(Some(tensor))
+        }))
     }
 
-    /// What a weight `name` made of others may be called.
+    fn plan(&self, name: &str, shape: &[usize]) -> Tensor<'a> {
+        let native = self.path(name);
+        self.used.borrow_mut().insert(native.clone(), shape.to_vec());
+        let len = shape.iter().product();
+        Tensor::new(native, shape, move || vec![0.0; len])
+    }
+
+    /// The full name of `name`.
     pub(crate) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     /// Marks a weight as known though no graph holds it, such as a second copy of a shared one.
     pub(crate) fn ignore(&self, name: &str) {
-        self.used.borrow_mut().insert(format!("{}{name}", self.prefix));
+        self.used.borrow_mut().insert(self.path(name), Vec::new());
+    }
+
+    /// Names and shapes of what was asked for.
+    pub(crate) fn used(&self) -> BTreeMap<String, Vec<usize>> {
+        self.used.borrow().clone()
     }
 
     /// The names, as stored, of what nothing has asked for.
     pub(crate) fn unused(&self) -> Vec<String> {
         let used = self.used.borrow();
-        let stored = self.checkpoint.tensors.iter();
-        stored
-            .filter(|(native, _)| !used.contains(*native))
-            .map(|(_, stored)| stored.name.clone())
-            .collect()
+        let stored = self
+            .checkpoint
+            .into_iter()
+            .flat_map(|checkpoint| &checkpoint.tensors);
+        let unused = stored.filter(|(native, _)| !used.contains_key(*native));
+        unused.map(|(_, stored)| stored.name.clone()).collect()
     }
 }

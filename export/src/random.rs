@@ -1,0 +1,343 @@
+//! Checkpoints of real size with random weights, for benchmarks and tests.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use safetensors::{Dtype, View};
+use serde_json::{Value, json};
+
+use crate::atomic_file::AtomicFile;
+use crate::checkpoint::{CONFIG, Weights};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::image_size::ImageSize;
+use crate::model;
+use florence2_layout::graphs::GraphFile;
+
+/// transformers' `initializer_range` and BART's `init_std`.
+const STANDARD_DEVIATION: f32 = 0.02;
+/// A constant of the model, not a weight: see `sinusoids`.
+const TEMPORAL_POSITIONS: &str = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed";
+
+/// Whose dimensions a random checkpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RandomSize {
+    /// Florence-2-base: 0.23 billion parameters.
+    #[default]
+    Base,
+    /// Florence-2-large: 0.77 billion parameters.
+    Large,
+}
+
+/// What to make.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RandomOptions {
+    /// Dimensions.
+    pub size: RandomSize,
+    /// The same seed gives the same bytes, on every machine.
+    pub seed: u64,
+    /// Whether weights are stored as f16 (else f32).
+    pub half_precision: bool,
+}
+
+impl RandomOptions {
+    /// Sets [`size`](Self::size).
+    pub fn with_size(mut self, size: RandomSize) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// Sets [`seed`](Self::seed).
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets [`half_precision`](Self::half_precision).
+    pub fn with_half_precision(mut self, half_precision: bool) -> Self {
+        self.half_precision = half_precision;
+        self
+    }
+}
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (native naming) into `folder`, which is
+/// made if need be. Memory is needed for the largest tensor only.
+///
+/// Weights are drawn with a standard deviation of 0.02, as transformers initialises; norms are the identity.
+///
+/// # Errors
+/// [`Error::Write`] if a file cannot be written.
+pub fn random_checkpoint(folder: impl AsRef<Path>, options: &RandomOptions) -> Result<()> {
+    let folder = folder.as_ref();
+    std::fs::create_dir_all(folder).map_err(|source| Error::Write {
+        path: folder.into(),
+        source,
+    })?;
+    let json = config(options);
+    let config = ModelConfig::from_json(json.to_string().as_bytes())?;
+    write_json(folder.join(CONFIG), &json)?;
+    write_json(folder.join("generation_config.json"), &generation_config())?;
+
+    let mut tensors: Vec<(String, RandomTensor)> = Vec::new();
+    for (name, shape) in planned_weights(&config)? {
+        let values = Values::of(&name, options.seed);
+        tensors.push((
+            name,
+            RandomTensor {
+                shape,
+                values,
+                half_precision: options.half_precision,
+            },
+        ));
+    }
+    let vision = &config.vision_config;
+    let shape = vec![
+        vision.max_frames(),
+        vision.embed_dim.last().copied().unwrap_or_default(),
+    ];
+    let values = Values::Sinusoids { dim: shape[1] };
+    let temporal = RandomTensor {
+        shape,
+        values,
+        half_precision: options.half_precision,
+    };
+    tensors.push((TEMPORAL_POSITIONS.to_owned(), temporal));
+
+    let path = folder.join("model.safetensors");
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let failed = |source| Error::Write {
+        path: path.clone(),
+        source,
+    };
+    safetensors::serialize_to_file(tensors, Some(metadata), &path)
+        .map_err(|source| failed(std::io::Error::other(source)))?;
+    // The library makes the file readable to its owner only: give it what the other files have.
+    let permissions = std::fs::metadata(folder.join(CONFIG))
+        .map_err(failed)?
+        .permissions();
+    std::fs::set_permissions(&path, permissions).map_err(failed)
+}
+
+/// Names and shapes of all weights: what the graphs ask for.
+fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String, Vec<usize>)> + use<>> {
+    let weights = Weights::planned();
+    for file in GraphFile::ALL {
+        model::build(file, config, &weights, ImageSize::default())?;
+    }
+    // Without a shape: names under which others know the embedding matrix.
+    Ok(weights.used().into_iter().filter(|(_, shape)| !shape.is_empty()))
+}
+
+/// How a tensor's values come about.
+enum Values {
+    Constant(f32),
+    Normal { seed: u64 },
+    Sinusoids { dim: usize },
+}
+
+impl Values {
+    fn of(name: &str, seed: u64) -> Self {
+        match (name.contains("norm"), name.ends_with(".bias")) {
+            (true, false) => Values::Constant(1.0),
+            (true, true) => Values::Constant(0.0),
+            // FNV-1a of the name: each tensor has a sequence of its own.
+            _ => Values::Normal {
+                seed: name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                }),
+            },
+        }
+    }
+
+    fn value(&self, index: usize) -> f32 {
+        match *self {
+            Values::Constant(value) => value,
+            Values::Normal { seed } => STANDARD_DEVIATION * normal(seed, index as u64),
+            Values::Sinusoids { dim } => sinusoid(index / dim, index % dim, dim),
+        }
+    }
+}
+
+/// transformers' `Florence2VisionPositionalEmbeddingCosine1D`: sines at even places, cosines at odd ones, of
+/// wavelengths up to 2π · 10000.
+fn sinusoid(position: usize, place: usize, dim: usize) -> f32 {
+    let half = dim / 2;
+    let angle = position as f64 * (-(10000f64.ln()) / half as f64 * (place / 2) as f64).exp();
+    if place.is_multiple_of(2) {
+        angle.sin() as f32
+    } else {
+        angle.cos() as f32
+    }
+}
+
+/// The `index`th draw of a sequence: nearly normal (the sum of four uniform numbers, scaled to variance 1).
+///
+/// Own code, so that a seed's bytes never change with a dependency: SplitMix64 (Steele et al., 2014) by index.
+fn normal(seed: u64, index: u64) -> f32 {
+    let mut bits = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    let sum: i32 = [0, 16, 32, 48]
+        .map(|shift| ((bits >> shift) & 0xffff) as i32)
+        .iter()
+        .sum();
+    // Four uniform numbers of 16 bits: mean 2 · 65535, variance 4 · (65536² - 1) / 12.
+    (sum - 2 * 65535) as f32 * (1.0 / (65536.0 * 0.577_350_26))
+}
+
+/// A tensor whose values are made when they are written.
+struct RandomTensor {
+    shape: Vec<usize>,
+    values: Values,
+    half_precision: bool,
+}
+
+impl RandomTensor {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl View for RandomTensor {
+    fn dtype(&self) -> Dtype {
+        if self.half_precision {
+            Dtype::F16
+        } else {
+            Dtype::F32
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = (0..self.len()).map(|index| self.values.value(index));
+        if self.half_precision {
+            values
+                .flat_map(|value| f16::from_f32(value).to_le_bytes())
+                .collect()
+        } else {
+            values.flat_map(f32::to_le_bytes).collect()
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.len()
+            * if self.half_precision {
+                size_of::<f16>()
+            } else {
+                size_of::<f32>()
+            }
+    }
+}
+
+fn config(options: &RandomOptions) -> Value {
+    let (d_model, layers, heads, embed_dim, vision_heads) = match options.size {
+        RandomSize::Base => (768, 6, 12, [128, 256, 512, 1024], [4, 8, 16, 32]),
+        RandomSize::Large => (1024, 12, 16, [256, 512, 1024, 2048], [8, 16, 32, 64]),
+    };
+    let dtype = if options.half_precision {
+        "float16"
+    } else {
+        "float32"
+    };
+    json!({
+        "architectures": ["Florence2ForConditionalGeneration"],
+        "dtype": dtype,
+        "image_token_id": 51289,
+        "is_encoder_decoder": true,
+        "model_type": "florence2",
+        "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "bart",
+            "activation_function": "gelu",
+            "d_model": d_model,
+            "encoder_layers": layers,
+            "decoder_layers": layers,
+            "encoder_attention_heads": heads,
+            "decoder_attention_heads": heads,
+            "encoder_ffn_dim": 4 * d_model,
+            "decoder_ffn_dim": 4 * d_model,
+            "max_position_embeddings": 1024,
+            "scale_embedding": false,
+            "tie_word_embeddings": true,
+            "vocab_size": 51290,
+            "bos_token_id": 0,
+            "pad_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 2,
+            "forced_eos_token_id": 2,
+        },
+        "vision_config": {
+            "model_type": "florence_vision",
+            "activation_function": "gelu",
+            "depths": [1, 1, 9, 1],
+            "embed_dim": embed_dim,
+            "in_channels": 3,
+            "max_position_embeddings": 50,
+            "max_temporal_embeddings": 100,
+            "mlp_ratio": 4.0,
+            "num_groups": vision_heads,
+            "num_heads": vision_heads,
+            "patch_padding": [3, 1, 1, 1],
+            "patch_prenorm": [false, true, true, true],
+            "patch_size": [7, 3, 3, 3],
+            "patch_stride": [4, 2, 2, 2],
+            "projection_dim": d_model,
+            "qkv_bias": true,
+            "window_size": 12,
+        },
+    })
+}
+
+/// As the published checkpoints have it.
+fn generation_config() -> Value {
+    json!({
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+        "forced_bos_token_id": 0,
+        "forced_eos_token_id": 2,
+        "num_beams": 3,
+        "no_repeat_ngram_size": 3,
+        "early_stopping": true,
+    })
+}
+
+fn write_json(path: PathBuf, value: &Value) -> Result<()> {
+    AtomicFile::write(&path, format!("{value:#}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_have_mean_0_and_variance_1() {
+        let draws: Vec<f64> = (0..200_000).map(|index| f64::from(normal(42, index))).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!(mean.abs() < 0.01, "{mean}");
+        assert!((variance - 1.0).abs() < 0.02, "{variance}");
+        assert_eq!(normal(42, 7), normal(42, 7));
+        assert_ne!(normal(42, 7), normal(43, 7));
+    }
+
+    #[test]
+    fn both_sizes_have_the_published_numbers_of_parameters() {
+        for (size, billions) in [(RandomSize::Base, 0.23), (RandomSize::Large, 0.77)] {
+            let json = config(&RandomOptions::default().with_size(size));
+            let config = ModelConfig::from_json(json.to_string().as_bytes()).unwrap();
+            let weights = planned_weights(&config).unwrap();
+            let parameters: usize = weights.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            assert!((parameters as f64 / 1e9 - billions).abs() < 0.01, "{parameters}");
+        }
+    }
+}
