@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use florence2_export::{Checkpoint, ExportOptions, Report, Target as ExportTarget};
+use clap::{Args, ValueEnum};
+use florence2::{Bundle, BundleSource};
+use florence2_export::{
+    Checkpoint, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget, random_checkpoint,
+};
 
 use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
@@ -16,10 +19,18 @@ use crate::output::{Column, Destination, Table, Target};
 #[command(after_help = "\
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
-  florence2 run --model base-ft-onnx --task od street.jpg")]
+  florence2 run --model base-ft-onnx --task od street.jpg
+  florence2 export --random large --seed 1 --out bench     for benchmarks: bench/checkpoint and its graphs")]
 pub struct ExportArgs {
     /// The checkpoint's folder
-    checkpoint: PathBuf,
+    #[arg(required_unless_present = "random", conflicts_with = "random")]
+    checkpoint: Option<PathBuf>,
+    /// Make a checkpoint of real size with random weights (in DIR/checkpoint) and export that: for benchmarks
+    #[arg(long, value_enum, value_name = "SIZE")]
+    random: Option<RandomSizeArg>,
+    /// The seed of the random weights
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
+    seed: u64,
     /// The folder to write; made if need be
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -34,6 +45,24 @@ pub struct ExportArgs {
     force: bool,
 }
 
+/// The published models' sizes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RandomSizeArg {
+    /// 0.23 billion parameters
+    Base,
+    /// 0.77 billion parameters
+    Large,
+}
+
+impl From<RandomSizeArg> for RandomSize {
+    fn from(size: RandomSizeArg) -> Self {
+        match size {
+            RandomSizeArg::Base => RandomSize::Base,
+            RandomSizeArg::Large => RandomSize::Large,
+        }
+    }
+}
+
 fn target(name: &str) -> Result<ExportTarget, String> {
     ExportTarget::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = ExportTarget::ALL.iter().map(|target| target.name()).collect();
@@ -45,8 +74,9 @@ pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     check_out(&args.out, args.force)?;
     let mut options = ExportOptions::default().with_target(args.target);
     options.image_size = args.image_size;
-    let spinner = console.spinner(format!("exporting {}", args.checkpoint.display()));
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let folder = checkpoint_folder(args, console)?;
+    let checkpoint = Checkpoint::open(&folder)?;
+    let spinner = console.spinner(format!("exporting {}", folder.display()));
     let report = florence2_export::export(&checkpoint, &args.out, &options)?;
     drop(spinner);
 

@@ -1,6 +1,6 @@
 //! Columns for people.
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
 
 use super::printable;
 
@@ -22,30 +22,26 @@ pub enum Column {
 impl Table {
     /// An empty table, `indent` columns from the left.
     pub fn new(columns: &[Column], indent: usize) -> Self {
-        let mut table = comfy_table::Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(columns.iter().map(|column| match column {
+        let mut table = Self::without_header(indent);
+        table.table.set_header(columns.iter().map(|column| match column {
             Column::Text(name) => Cell::new(name),
             Column::Number(name) => Cell::new(name).set_alignment(CellAlignment::Right),
         }));
-        for (column, kind) in table.column_iter_mut().zip(columns) {
-            column
-                .set_padding((0, 2))
-                .set_constraint(ColumnConstraint::ContentWidth);
+        for (column, kind) in table.table.column_iter_mut().zip(columns) {
             if let Column::Number(_) = kind {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        Self { table, indent }
+        table
     }
 
-    /// An empty table of `columns` text columns, without a header.
-    pub fn rows_only(columns: usize, indent: usize) -> Self {
-        let mut table = Self::new(&vec![Column::Text(""); columns], indent);
-        table.table.set_header(comfy_table::Row::new());
+    /// An empty table of text columns.
+    pub fn without_header(indent: usize) -> Self {
+        let mut table = comfy_table::Table::new();
         table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        Self { table, indent }
     }
 
     /// Adds a row; control characters are made visible.
@@ -58,7 +54,10 @@ impl Table {
     }
 
     /// The table's lines.
-    pub fn render(&self) -> String {
+    pub fn render(mut self) -> String {
+        self.table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
         let indent = " ".repeat(self.indent);
         self.table
             .lines()

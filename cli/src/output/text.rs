@@ -57,6 +57,17 @@ pub fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// A text without the location tokens at its end: asked about a region, models repeat it.
+fn without_location(text: &str) -> &str {
+    let mut text = text.trim_end();
+    while let Some((before, bin)) = text.strip_suffix('>').and_then(|text| text.rsplit_once("<loc_"))
+        && bin.parse::<u32>().is_ok()
+    {
+        text = before.trim_end();
+    }
+    text
+}
+
 fn nothing(indent: &str) -> String {
     format!("{indent}(nothing)\n")
 }
@@ -182,6 +193,18 @@ mod tests {
             answer_text(&found, 2),
             "  #  polygons  points   x1   y1   x2   y2\n  1         1       3  2.0  1.0  9.0  8.0\n"
         );
+    }
+
+    #[test]
+    fn a_repeated_region_is_left_out() {
+        assert_eq!(
+            without_location("a red star<loc_1><loc_22><loc_333><loc_999>"),
+            "a red star"
+        );
+        assert_eq!(without_location("<loc_1>"), "");
+        for kept in ["a <loc_1> b", "a <loc_x>", "a > b", "猫>"] {
+            assert_eq!(without_location(kept), kept);
+        }
     }
 
     #[test]

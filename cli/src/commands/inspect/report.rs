@@ -36,8 +36,28 @@ pub fn render(report: &Report) -> String {
     ] {
         text += &group(name, settings);
     }
-    report.graphs.iter().for_each(|graph| text += &self::graph(graph));
+    let shared = shared_metadata(&report.graphs);
+    text += &group("metadata of all graphs", &shared);
+    report
+        .graphs
+        .iter()
+        .for_each(|graph| text += &self::graph(graph, &shared));
     text
+}
+
+/// What all graphs say of themselves alike.
+fn shared_metadata(graphs: &[GraphRecord]) -> Map<String, Value> {
+    let Some((first, others)) = graphs.split_first() else {
+        return Map::new();
+    };
+    let shared = first.metadata.iter().filter(|(key, value)| {
+        others
+            .iter()
+            .all(|graph| graph.metadata.get(*key) == Some(*value))
+    });
+    shared
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect()
 }
 
 fn list(kind: &str, entries: &[String]) -> String {
@@ -51,14 +71,15 @@ fn group(name: &str, settings: &Map<String, Value>) -> String {
     if settings.is_empty() {
         return String::new();
     }
-    let mut table = Table::rows_only(2, 2);
+    let mut table = Table::without_header(2);
     for (key, value) in settings {
-        table.row([key.as_str(), &value.to_string()]);
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        table.row([key.as_str(), &value]);
     }
     format!("\n{}{}", heading(name, ""), table.render())
 }
 
-fn graph(graph: &GraphRecord) -> String {
+fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     let precision = graph.precision.as_deref().unwrap_or("precision not stated");
     let size = indicatif::HumanBytes(graph.bytes);
     let mut text = format!(
@@ -83,12 +104,12 @@ fn graph(graph: &GraphRecord) -> String {
     rows("in", &graph.inputs);
     rows("out", &graph.outputs);
     text += &table.render();
-    let mut metadata = Table::rows_only(2, 2);
-    let producer = graph.producer.iter().map(|producer| ("producer", producer));
-    let entries = graph.metadata.iter().map(|(key, value)| (key.as_str(), value));
-    producer
-        .chain(entries)
-        .for_each(|(key, value)| metadata.row([key, value.as_str()]));
+    let mut metadata = Table::without_header(2);
+    let own = graph
+        .metadata
+        .iter()
+        .filter(|(key, _)| !shared.contains_key(*key));
+    own.for_each(|(key, value)| metadata.row([key, value]));
     text + &metadata.render()
 }
 

@@ -20,6 +20,8 @@ pub struct ResultWriter {
     strict: bool,
     /// Whether the text of the present answer is out already.
     streamed: bool,
+    /// Whether something was written that the next heading stands apart from.
+    begun: bool,
 }
 
 impl ResultWriter {
@@ -31,6 +33,7 @@ impl ResultWriter {
             headings,
             strict,
             streamed: false,
+            begun: false,
         })
     }
 
@@ -76,8 +79,8 @@ impl ResultWriter {
                 };
                 self.out.write(&format!("\n{more}"))?;
             } else {
-                if self.headings {
-                    self.out.write(&heading(path, output.task.tag()))?;
+                if rank == 0 {
+                    self.heading(path, &output.task)?;
                 }
                 if answers.len() > 1 {
                     let place = format!("sequence {} of {}", rank + 1, answers.len());
@@ -94,10 +97,16 @@ impl ResultWriter {
     /// What comes before a text that is shown as it grows.
     pub fn begin_stream(&mut self, input: &Input, task: &Task, console: &Console) -> Result<()> {
         self.streamed = true;
-        if self.headings {
-            console.suspend(|| self.out.write(&heading(&input.to_string(), task.tag())))?;
+        console.suspend(|| self.heading(&input.to_string(), task))
+    }
+
+    fn heading(&mut self, path: &str, task: &Task) -> Result<()> {
+        if !self.headings {
+            return Ok(());
         }
-        Ok(())
+        let gap = if self.begun { "\n" } else { "" };
+        self.begun = true;
+        self.out.write(&format!("{gap}{}", heading(path, task.tag())))
     }
 
     /// A piece of text; start and end tokens are left out.
