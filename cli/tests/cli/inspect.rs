@@ -31,7 +31,12 @@ fn a_whole_model() {
     assert_eq!(vision["precision"], "fp32");
     assert_eq!(vision["inputs"][0]["name"], "pixel_values");
     assert_eq!(vision["inputs"][0]["dtype"], "f32");
-    let shape: Vec<String> = vision["inputs"][0]["shape"].as_array().unwrap().iter().map(|size| size.to_string()).collect();
+    let shape: Vec<String> = vision["inputs"][0]["shape"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|size| size.to_string())
+        .collect();
     assert_eq!(shape, ["\"batch_size\"", "3", "192", "192"]);
 
     let text = inspect(exported(), "text").exits(0).text();

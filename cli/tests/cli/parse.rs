@@ -60,7 +60,7 @@ fn odd_text_is_no_error() {
         "",
         "<loc_5>",
         "<loc_1><loc_2><loc_3>",
-        "</s></s>\u{0}",
+        "</s></s>\u{1b}[2J",
         "car<loc_99999999999999999999>",
         "--text",
     ] {
