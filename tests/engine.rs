@@ -68,7 +68,10 @@ fn a_stream_is_the_answer_piece_by_piece() {
             })
             .unwrap();
         assert_eq!(text, streamed.raw_text);
-        assert!((2..=streamed.token_ids.len()).contains(&pieces), "{pieces} pieces");
+        assert!(
+            (2..=streamed.token_ids.len()).contains(&pieces),
+            "{pieces} pieces"
+        );
         assert_eq!(
             streamed.token_ids,
             model.answer(&features, &task, &greedy()).unwrap().token_ids
