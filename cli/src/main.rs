@@ -1,4 +1,36 @@
 //! Florence-2 on the command line.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 all good, 1 some inputs failed (the others were
+//! done), 2 a usage, model or device error.
 #![warn(missing_docs)]
 
-fn main() {}
+mod args;
+mod commands;
+mod console;
+mod engine;
+mod error;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::console::Console;
+use crate::error::Outcome;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::new(&cli.globals);
+    console.show_logs(&cli.globals);
+    match commands::dispatch(cli.command, &cli.globals, &console) {
+        Ok(Outcome::AllGood) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        // Whoever read the output has seen enough.
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line: what all commands share.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use florence2::runtime::Device;
+use florence2::{TASKS, TaskKind};
+
+use crate::commands;
+
+/// Florence-2 on the command line: captions, detection, OCR, grounding, segmentation.
+#[derive(Debug, Parser)]
+#[command(
+    name = "florence2",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+#[command(after_help = "\
+Examples:
+  florence2 demo                                     see every task at work, with the embedded demo model
+  florence2 run --model DIR --task od street.jpg     find the objects in a picture
+  florence2 run --model DIR --task od,caption --format jsonl *.jpg > answers.jsonl
+
+Results go to stdout, everything else to stderr. Exit codes: 0 all good; 1 some inputs failed, the others were done;
+2 usage, model or device error. NO_COLOR is respected.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub globals: GlobalArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer tasks about images
+    Run(Box<commands::run::RunArgs>),
+    /// Read a raw model string as a task's result
+    Parse(commands::parse::ParseArgs),
+    /// List the tasks
+    Tasks(commands::tasks::TasksArgs),
+    /// Say what a model folder holds, and what is missing
+    Inspect(commands::inspect::InspectArgs),
+    /// Export a checkpoint (safetensors) to ONNX graphs
+    Export(commands::export::ExportArgs),
+    /// Show every task on a sample scene, with the embedded demo model
+    Demo(commands::demo::DemoArgs),
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Say more on stderr: stage timings and what the engine does (-vv: all it does)
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// The ONNX Runtime library to load, instead of looking for one
+    #[arg(long, global = true, value_name = "PATH")]
+    pub ort_library: Option<PathBuf>,
+    /// Do not fetch ONNX Runtime if this machine has none
+    #[arg(long, global = true)]
+    pub no_fetch: bool,
+    /// Threads to compute with [default: one per physical core]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// The device to compute on
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = Device::Cpu, value_parser = Device::from_str)]
+    pub device: Device,
+}
+
+/// A model, as `--model` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelArg {
+    /// `demo`: the one embedded in this program.
+    Demo,
+    /// A folder.
+    Folder(PathBuf),
+}
+
+impl From<OsString> for ModelArg {
+    fn from(name: OsString) -> Self {
+        match name.to_str() {
+            Some("demo") => ModelArg::Demo,
+            _ => ModelArg::Folder(name.into()),
+        }
+    }
+}
+
+/// A task's name (`od`) or tag (`<OD>`).
+pub fn task_kind(name: &str) -> Result<TaskKind, String> {
+    TaskKind::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = TASKS.iter().map(|row| row.name).collect();
+        let advice = match name.starts_with('<') {
+            true => format!(" To send a fine-tune's own tag to the model as it is: --prompt '{name}'"),
+            false => String::new(),
+        };
+        format!(
+            "there is no such task; the tasks are {}.{advice}",
+            names.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_folder_called_demo_can_be_named() {
+        assert_eq!(ModelArg::from(OsString::from("demo")), ModelArg::Demo);
+        assert_eq!(
+            ModelArg::from(OsString::from("./demo")),
+            ModelArg::Folder("./demo".into())
+        );
+    }
+
+    #[test]
+    fn unknown_tasks_come_with_the_known_ones() {
+        assert_eq!(task_kind("<OD>"), Ok(TaskKind::ObjectDetection));
+        assert!(task_kind("odd").unwrap_err().contains("ocr-with-region"));
+        assert!(task_kind("<DocVQA>").unwrap_err().contains("--prompt '<DocVQA>'"));
+    }
+}

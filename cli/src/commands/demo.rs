@@ -1,0 +1,123 @@
+//! `florence2 demo`: every task on a sample scene, with the embedded demo model.
+
+mod findings;
+mod scenes;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use florence2::{
+    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskKind, decode_image,
+};
+use image::DynamicImage;
+
+use self::findings::Findings;
+use self::scenes::{SCENES, Scene, SceneArg};
+use crate::args::{GlobalArgs, ModelArg};
+use crate::console::Console;
+use crate::engine;
+use crate::error::{Error, Outcome, Result};
+use crate::output::{Destination, Target, answer_text, heading, write_file, write_picture};
+
+/// Show every task on a sample scene, with the embedded demo model. What one answer says (a caption, a box) is what
+/// the next task is asked about.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The folder for the scene and the annotated pictures
+    #[arg(short, long, value_name = "DIR", default_value = "florence2-demo")]
+    out: PathBuf,
+    /// Which scene: its number, or `all`
+    #[arg(long, value_name = "N", default_value = "1", value_parser = scenes::parse)]
+    scene: SceneArg,
+}
+
+pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
+    fs::create_dir_all(&args.out).map_err(Error::io(&args.out))?;
+    let mut out = Destination::open(&Target::Stdout)?;
+    let start = Instant::now();
+    let model = engine::load(Some(&ModelArg::Demo), globals, console)?;
+    console.detail(&format!(
+        "the model was ready after {:.2} s",
+        start.elapsed().as_secs_f64()
+    ));
+
+    let start = Instant::now();
+    let scenes = args.scene.scenes();
+    for scene in scenes {
+        show(scene, &model, &args.out, &mut out, console)?;
+    }
+    out.commit()?;
+    console.note(&format!(
+        "{} tasks on {} of {} scenes took {:.1} s; the pictures are in {}",
+        TASKS.len(),
+        scenes.len(),
+        SCENES.len(),
+        start.elapsed().as_secs_f64(),
+        args.out.display(),
+    ));
+    console
+        .note("this model is tiny and knows drawn shapes and signs; for your own: florence2 export --help");
+    Ok(Outcome::AllGood)
+}
+
+fn show(
+    scene: &Scene,
+    model: &Florence2,
+    folder: &Path,
+    out: &mut Destination,
+    console: &Console,
+) -> Result<()> {
+    let copy = folder.join(scene.file);
+    write_file(&copy, scene.bytes)?;
+    let image = DynamicImage::ImageRgb8(decode_image(scene.file, scene.bytes, &ImageLimits::default())?);
+    let features = model.encode_image(&image)?;
+    let size = features.image_size();
+    out.write(&heading(
+        &copy.display().to_string(),
+        &format!("{} x {} pixels", size.width, size.height),
+    ))?;
+
+    let mut findings = Findings::default();
+    let progress = console.bar(TASKS.len());
+    for spec in &TASKS {
+        progress.message(spec.name);
+        let section = ask(spec.kind, scene, model, &image, &features, &mut findings, folder)?;
+        console.suspend(|| out.write(&section).and_then(|()| out.flush()))?;
+        progress.step();
+    }
+    console.suspend(|| out.write("\n"))
+}
+
+/// One task's part of the demo: what is asked, the answer, and the picture's path if there is one.
+fn ask(
+    kind: TaskKind,
+    scene: &Scene,
+    model: &Florence2,
+    image: &DynamicImage,
+    features: &ImageFeatures,
+    findings: &mut Findings,
+    folder: &Path,
+) -> Result<String> {
+    let (task, about) = findings.task(kind, features.image_size())?;
+    let output = model.answer(features, &task, &RunOptions::default())?;
+    let spec = kind.spec();
+    let asked = if about.is_empty() {
+        spec.summary.to_owned()
+    } else {
+        format!("{}: {about}", spec.summary)
+    };
+    let mut section = format!(
+        "\n{}{}",
+        heading(spec.name, &asked),
+        answer_text(&output.parsed, 2)
+    );
+    if spec.output != OutputKind::PureText {
+        let path = folder.join(format!("{}-{}.png", scene.name(), spec.name));
+        write_picture(&Target::File(path.clone()), image, &output.parsed)?;
+        section.push_str(&format!("  -> {}\n", path.display()));
+    }
+    findings.learn(kind, &output.parsed);
+    Ok(section)
+}

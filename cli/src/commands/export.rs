@@ -1,0 +1,125 @@
+//! `florence2 export`: a checkpoint to ONNX graphs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use florence2::{Bundle, BundleSource};
+use florence2_export::{
+    Checkpoint, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget, random_checkpoint,
+};
+
+use crate::console::Console;
+use crate::error::{Error, Outcome, Result};
+use crate::output::{Column, Destination, Table, Target};
+
+/// Export a checkpoint (config.json and safetensors, in transformers' or Microsoft's naming) to ONNX graphs, with the
+/// configuration and tokenizer files that they need beside them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  florence2 export Florence-2-base-ft --out base-ft-onnx
+  florence2 run --model base-ft-onnx --task od street.jpg
+  florence2 export --random large --seed 1 --out bench     for benchmarks: bench/checkpoint and its graphs")]
+pub struct ExportArgs {
+    /// The checkpoint's folder
+    #[arg(required_unless_present = "random", conflicts_with = "random")]
+    checkpoint: Option<PathBuf>,
+    /// Make a checkpoint of real size with random weights (in DIR/checkpoint) and export that: for benchmarks
+    #[arg(long, value_enum, value_name = "SIZE")]
+    random: Option<RandomSizeArg>,
+    /// The seed of the random weights
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
+    seed: u64,
+    /// The folder to write; made if need be
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// What the graphs are for: plain is standard ONNX operators in the layout of onnx-community
+    #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
+    target: ExportTarget,
+    /// Side of the square images that the model will take, in pixels, a multiple of 32 [default: the checkpoint's]
+    #[arg(long, value_name = "N")]
+    image_size: Option<u32>,
+    /// Write into a folder that is not empty
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// The published models' sizes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RandomSizeArg {
+    /// 0.23 billion parameters
+    Base,
+    /// 0.77 billion parameters
+    Large,
+}
+
+impl From<RandomSizeArg> for RandomSize {
+    fn from(size: RandomSizeArg) -> Self {
+        match size {
+            RandomSizeArg::Base => RandomSize::Base,
+            RandomSizeArg::Large => RandomSize::Large,
+        }
+    }
+}
+
+fn target(name: &str) -> Result<ExportTarget, String> {
+    ExportTarget::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = ExportTarget::ALL.iter().map(|target| target.name()).collect();
+        format!("the targets are {}", names.join(", "))
+    })
+}
+
+pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
+    check_out(&args.out, args.force)?;
+    let mut options = ExportOptions::default().with_target(args.target);
+    options.image_size = args.image_size;
+    let folder = checkpoint_folder(args, console)?;
+    let checkpoint = Checkpoint::open(&folder)?;
+    let spinner = console.spinner(format!("exporting {}", folder.display()));
+    let report = florence2_export::export(&checkpoint, &args.out, &options)?;
+    drop(spinner);
+
+    let mut out = Destination::open(&Target::Stdout)?;
+    out.write(&summary(&args.out, &report))?;
+    out.commit()?;
+    console.note(&format!(
+        "try it: florence2 run --model {} --task od IMAGE",
+        args.out.display()
+    ));
+    Ok(Outcome::AllGood)
+}
+
+/// Refuses to mix an export with what is there already.
+fn check_out(out: &Path, force: bool) -> Result<()> {
+    if out.is_file() {
+        return Err(Error::Usage(format!(
+            "{} is a file; name a folder",
+            out.display()
+        )));
+    }
+    let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    match occupied && !force {
+        true => Err(Error::Usage(format!(
+            "{} is not empty; name another folder, or give --force to overwrite what has the same names",
+            out.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn summary(out: &Path, report: &Report) -> String {
+    let mut table = Table::new(&[Column::Number("bytes"), Column::Text("file")], 0);
+    for (file, bytes) in &report.files {
+        table.row([bytes.to_string(), out.join(file).display().to_string()]);
+    }
+    let total: u64 = report.files.iter().map(|(_, bytes)| bytes).sum();
+    format!(
+        "{}\n{} files, {}, for images of {}x{} pixels\n",
+        table.render(),
+        report.files.len(),
+        indicatif::HumanBytes(total),
+        report.image_size.width,
+        report.image_size.height,
+    )
+}

@@ -1,0 +1,82 @@
+//! `florence2 inspect`: what a model folder holds, and what is missing.
+
+mod facts;
+mod graphs;
+mod report;
+
+use clap::Args;
+use florence2::{Bundle, BundleSource, Florence2};
+
+use self::facts::Facts;
+use self::graphs::GraphRecord;
+use self::report::{Report, render};
+use crate::args::{GlobalArgs, ModelArg};
+use crate::console::Console;
+use crate::engine;
+use crate::error::{Error, Outcome, Result, describe};
+use crate::output::{Destination, ReportFormat, Target, json_pretty};
+
+/// Say what a model folder holds: configuration, graphs with their tensors and metadata, and what is missing. It works
+/// on incomplete models too; exit code 2 if the model cannot be used.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The model: a folder, or `demo` for the one in this program
+    #[arg(short, long, value_name = "MODEL")]
+    model: ModelArg,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
+}
+
+pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
+    let source = match &args.model {
+        ModelArg::Demo => florence2::demo::bundle()?,
+        ModelArg::Folder(folder) => BundleSource::Folder(folder.clone()),
+    };
+    let name = source.name();
+    let bundle = Bundle::open(source)?;
+    engine::start(globals, console)?;
+    let report = examine(&bundle, globals, console);
+
+    let mut out = Destination::open(&Target::Stdout)?;
+    match args.format {
+        ReportFormat::Json => out.write(&json_pretty(&report)?)?,
+        ReportFormat::Text => out.write(&render(&report))?,
+    }
+    out.commit()?;
+    match report.usable {
+        true => Ok(Outcome::AllGood),
+        false => Err(Error::Unusable(name)),
+    }
+}
+
+/// Looks at everything, whatever is wrong; loads the model if nothing is.
+fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
+    let missing = bundle.missing();
+    let mut problems = Vec::new();
+    let graphs: Vec<GraphRecord> = bundle
+        .layout
+        .files
+        .iter()
+        .map(|(&graph, file)| {
+            let _spinner = console.spinner(format!("reading {file}"));
+            GraphRecord::read(graph, file, &bundle.source, globals)
+        })
+        .collect();
+    problems.extend(graphs.iter().filter_map(|graph| graph.error.clone()));
+    let model = if missing.is_empty() && problems.is_empty() {
+        let _spinner = console.spinner("loading the model");
+        let loaded = Florence2::load(bundle.source.clone(), engine::load_options(globals));
+        loaded.map_err(|error| problems.push(describe(&error))).ok()
+    } else {
+        None
+    };
+    Report {
+        model: bundle.source.name(),
+        usable: model.is_some(),
+        missing,
+        problems,
+        facts: Facts::of(bundle, model.as_ref()),
+        graphs,
+    }
+}

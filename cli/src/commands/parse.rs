@@ -1,0 +1,123 @@
+//! `florence2 parse`: a raw model string as a task's result, without a model.
+
+use std::io::{self, Read};
+
+use clap::Args;
+use florence2::postprocess::{self, ParseOptions, RawAnswer};
+use florence2::{CoordinateFormat, ImageSize, TaskKind};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::task_kind;
+use crate::error::{Error, Outcome, Result};
+use crate::output::{Destination, ReportFormat, Target, answer_text, json};
+
+/// Read a raw model string as a task's result, in the shape of transformers' `post_process_generation`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  florence2 parse --task od --size 640x480 '</s><s>car<loc_100><loc_200><loc_500><loc_750></s>'")]
+pub struct ParseArgs {
+    /// The task that the string answers: od, ocr-with-region, ... or the tag (see `florence2 tasks`)
+    #[arg(short, long, value_parser = task_kind)]
+    task: TaskKind,
+    /// The image's size in pixels, as 640x480
+    #[arg(short, long, value_name = "WxH", value_parser = image_size)]
+    size: ImageSize,
+    /// Do exactly as transformers does: whole coordinates, only ASCII in labels, and so on
+    #[arg(long)]
+    strict: bool,
+    /// How the result is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Json)]
+    format: ReportFormat,
+    /// Write the result to this file instead of stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: Target,
+    /// The model's answer, special tokens kept; - reads it from stdin
+    #[arg(value_name = "RAW", default_value = "-", allow_hyphen_values = true)]
+    raw: String,
+}
+
+#[derive(Serialize)]
+struct ParseRecord<'a> {
+    width: u32,
+    height: u32,
+    task: &'static str,
+    result: Value,
+    raw_text: &'a str,
+}
+
+pub fn parse(args: &ParseArgs) -> Result<Outcome> {
+    let raw = match args.raw.as_str() {
+        "-" => from_stdin()?,
+        raw => raw.to_owned(),
+    };
+    let spec = args.task.spec();
+    let options = ParseOptions::default().with_strict(args.strict);
+    let parsed = postprocess::parse(spec.output, &RawAnswer::from_text(&raw), args.size, &options);
+    let text = match args.format {
+        ReportFormat::Text => answer_text(&parsed, 0),
+        ReportFormat::Json => {
+            let record = ParseRecord {
+                width: args.size.width,
+                height: args.size.height,
+                task: spec.tag,
+                result: parsed.to_transformers(spec.tag, coordinate_format(args.strict)),
+                raw_text: &raw,
+            };
+            json(&record)? + "\n"
+        }
+    };
+    let mut out = Destination::open(&args.output)?;
+    out.write(&text)?;
+    out.commit()?;
+    Ok(Outcome::AllGood)
+}
+
+/// Whole numbers where transformers is followed to the letter.
+pub fn coordinate_format(strict: bool) -> CoordinateFormat {
+    if strict {
+        CoordinateFormat::Integer
+    } else {
+        CoordinateFormat::Float
+    }
+}
+
+/// Standard input as text, without the newline that `echo` adds.
+fn from_stdin() -> Result<String> {
+    let mut bytes = Vec::new();
+    let stdin = |source| Error::Stream {
+        stream: "standard input",
+        source,
+    };
+    io::stdin().lock().read_to_end(&mut bytes).map_err(stdin)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text.as_ref(), |line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(text.to_owned())
+}
+
+fn image_size(text: &str) -> Result<ImageSize, String> {
+    let (width, height) = text
+        .split_once(['x', 'X'])
+        .ok_or("it is width x height, as 640x480")?;
+    let side = |text: &str| match text.trim().parse::<u32>() {
+        Ok(0) => Err("an image has at least one pixel each way".to_owned()),
+        side => side.map_err(|error| format!("{text:?}: {error}")),
+    };
+    Ok(ImageSize::new(side(width)?, side(height)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(image_size("640x480"), Ok(ImageSize::new(640, 480)));
+        for wrong in ["640", "640x", "0x5", "-1x5", "5x5x5", "99999999999x1"] {
+            assert!(image_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `florence2 run`: tasks about images.
+
+mod generation;
+mod images;
+mod pictures;
+mod requests;
+mod writer;
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+use florence2::postprocess::ParseOptions;
+use florence2::{Error as EngineError, Florence2, ImageFeatures, Output, RunOptions, Task};
+
+use image::DynamicImage;
+
+use self::generation::GenerationArgs;
+use self::images::{ImageArgs, Input};
+use self::pictures::Pictures;
+use self::requests::RequestArgs;
+use self::writer::ResultWriter;
+use crate::args::{GlobalArgs, ModelArg};
+use crate::console::{Console, Progress};
+use crate::engine;
+use crate::error::{Error, Outcome, Result, describe};
+use crate::output::{Format, Target};
+
+/// Answer tasks about images. All tasks on an image share one pass of the vision encoder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  florence2 run --model DIR --task caption photo.jpg
+  florence2 run --model DIR --task od,dense-region-caption --draw found/ --format json *.jpg -o found.json
+  florence2 run --model DIR --task caption-to-phrase-grounding --text 'a dog on a sofa' photo.jpg
+  florence2 run --model DIR --task region-to-description --region 34,160,597,371 photo.jpg
+  florence2 run --model DIR --prompt '<DocVQA>What is the total?' invoice.png
+  cat photo.jpg | florence2 run --model DIR --task ocr -
+
+JSON: path, width, height, task, input, result (as transformers' post_process_generation), scores (one for each
+instance), raw_text, token_ids, score, truncated, timings in seconds. With --num-return-sequences, `sequences` holds
+all of them, the best first, and the fields beside it are those of the best. An image that fails is {path, error}.")]
+pub struct RunArgs {
+    /// The model: a folder with ONNX graphs, or `demo` for the one in this program [default: demo]
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<ModelArg>,
+    #[command(flatten)]
+    requests: RequestArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// How results are written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the results to this file instead of stdout; it appears when all is done
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: Target,
+    /// Draw boxes and outlines: a file, a pattern with {name} and {task}, or a folder
+    #[arg(long, value_name = "OUT.png")]
+    draw: Option<Target>,
+    /// Show the text as it is generated (greedy search, or sampling with --do-sample)
+    #[arg(long)]
+    stream: bool,
+    /// Read answers exactly as transformers does: whole coordinates, only ASCII in labels, and so on
+    #[arg(long)]
+    strict: bool,
+}
+
+pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
+    let tasks = args.requests.tasks(console)?;
+    let inputs = args.images.inputs()?;
+    let generation = args.generation.options(args.output.stream)?;
+    if args.output.stream && args.output.format != Format::Text {
+        return Err(Error::Usage(
+            "--stream shows text as it grows; it is only for --format text".into(),
+        ));
+    }
+    let pictures = args
+        .output
+        .draw
+        .as_ref()
+        .map(|target| Pictures::plan(target, &args.output.output, &inputs, &tasks))
+        .transpose()?;
+    if let Target::File(path) = &args.output.output {
+        images::refuse_overwriting(path, &inputs)?;
+    }
+    let headings = inputs.len() * tasks.len() > 1;
+    let mut writer = ResultWriter::open(
+        &args.output.output,
+        args.output.format,
+        headings,
+        args.output.strict,
+    )?;
+
+    let model = engine::load(args.model.as_ref(), globals, console)?;
+    let search = model.generation_config().with_options(&generation)?;
+    args.generation.warn_of_idle_settings(&search, console);
+    let job = Job {
+        model: &model,
+        tasks: &tasks,
+        options: RunOptions::default()
+            .with_generation(generation)
+            .with_parse(ParseOptions::default().with_strict(args.output.strict)),
+        stream: args.output.stream,
+        images: &args.images,
+        pictures: pictures.as_ref(),
+        progress: console.bar(inputs.len() * tasks.len()),
+        console,
+    };
+    let outcome = job.work(&inputs, &mut writer);
+    writer.close()?;
+    let outcome = outcome?;
+    writer.commit()?;
+    Ok(outcome)
+}
+
+/// What is to be done with each image.
+struct Job<'a> {
+    model: &'a Florence2,
+    tasks: &'a [Task],
+    options: RunOptions,
+    stream: bool,
+    images: &'a ImageArgs,
+    pictures: Option<&'a Pictures>,
+    progress: Progress,
+    console: &'a Console,
+}
+
+impl Job<'_> {
+    fn work(&self, inputs: &[Input], writer: &mut ResultWriter) -> Result<Outcome> {
+        let mut outcome = Outcome::AllGood;
+        for (index, input) in inputs.iter().enumerate() {
+            self.progress.message(input.to_string());
+            let image = match self.images.read(input) {
+                Ok(image) => DynamicImage::ImageRgb8(image),
+                Err(error) => {
+                    outcome = Outcome::SomeFailed;
+                    self.failed(writer, input, None, &error)?;
+                    self.tasks.iter().for_each(|_| self.progress.step());
+                    continue;
+                }
+            };
+            let features = self.model.encode_image(&image)?;
+            for (number, task) in self.tasks.iter().enumerate() {
+                self.progress.message(format!("{input} {task}"));
+                match self.answer(&features, task, input, writer) {
+                    Ok(answers) => {
+                        writer.answers(input, &answers, self.console)?;
+                        self.report(input, &answers);
+                        if let (Some(pictures), Some(best)) = (self.pictures, answers.first()) {
+                            pictures.draw(index, number, &image, best, self.console)?;
+                        }
+                    }
+                    Err(Error::Engine(error)) if concerns_the_input(&error) => {
+                        outcome = Outcome::SomeFailed;
+                        self.failed(writer, input, Some(task), &error.into())?;
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.progress.step();
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn answer(
+        &self,
+        features: &ImageFeatures,
+        task: &Task,
+        input: &Input,
+        writer: &mut ResultWriter,
+    ) -> Result<Vec<Output>> {
+        if !self.stream {
+            return Ok(self.model.answers(features, task, &self.options)?);
+        }
+        // What goes wrong with stdout ends the generation, and then the command.
+        let mut written = writer.begin_stream(input, task, self.console);
+        let output = self.model.stream(features, task, &self.options, &mut |text| {
+            if written.is_ok() {
+                written = writer.stream(text, self.console);
+            }
+            if written.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        written?;
+        Ok(vec![output])
+    }
+
+    fn failed(
+        &self,
+        writer: &mut ResultWriter,
+        input: &Input,
+        task: Option<&Task>,
+        error: &Error,
+    ) -> Result<()> {
+        let message = describe(error);
+        // Errors of files name them already.
+        let name = input.to_string();
+        let place = if message.starts_with(&name) {
+            String::new()
+        } else {
+            format!("{name}: ")
+        };
+        self.console.failure(&format!("{place}{message}"));
+        writer.failure(input, task, &message)
+    }
+
+    fn report(&self, input: &Input, answers: &[Output]) {
+        let Some(best) = answers.first() else { return };
+        if best.truncated {
+            let message = format!(
+                "{input} {}: the answer was cut off after {} tokens; raise --max-new-tokens for more",
+                best.task,
+                best.token_ids.len()
+            );
+            self.console.warn(&message);
+        }
+        let timings = &best.timings;
+        self.console.detail(&format!(
+            "{input} {}: preprocessing {:.3} s, vision {:.3} s, text encoder {:.3} s, {} tokens {:.3} s",
+            best.task,
+            timings.preprocess,
+            timings.vision_encoder,
+            timings.text_encoder,
+            timings.generated_tokens,
+            timings.generation,
+        ));
+    }
+}
+
+/// Whether other images may go well where this one failed.
+fn concerns_the_input(error: &EngineError) -> bool {
+    matches!(error, EngineError::InvalidRegion { .. })
+}

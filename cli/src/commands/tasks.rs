@@ -1,0 +1,75 @@
+//! `florence2 tasks`: what there is to ask.
+
+use clap::Args;
+use florence2::{TASKS, TaskInput, TaskSpec};
+use serde::Serialize;
+
+use crate::error::{Outcome, Result};
+use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
+
+/// List the tasks: name, tag, what they take, what they answer, and the sentence that the model gets.
+#[derive(Debug, Args)]
+pub struct TasksArgs {
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
+}
+
+#[derive(Serialize)]
+struct TaskRecord {
+    name: &'static str,
+    tag: &'static str,
+    input: Option<&'static str>,
+    output: &'static str,
+    prompt: &'static str,
+    summary: &'static str,
+}
+
+impl From<&TaskSpec> for TaskRecord {
+    fn from(row: &TaskSpec) -> Self {
+        Self {
+            name: row.name,
+            tag: row.tag,
+            input: input_name(row.input),
+            output: row.output.name(),
+            prompt: row.prompt,
+            summary: row.summary,
+        }
+    }
+}
+
+fn input_name(input: TaskInput) -> Option<&'static str> {
+    match input {
+        TaskInput::None => None,
+        TaskInput::Text => Some("text"),
+        TaskInput::Region => Some("region"),
+    }
+}
+
+pub fn tasks(args: &TasksArgs) -> Result<Outcome> {
+    let mut out = Destination::open(&Target::Stdout)?;
+    match args.format {
+        ReportFormat::Json => {
+            let records: Vec<TaskRecord> = TASKS.iter().map(TaskRecord::from).collect();
+            out.write(&json_pretty(&records)?)?;
+        }
+        ReportFormat::Text => out.write(&table())?,
+    }
+    out.commit()?;
+    Ok(Outcome::AllGood)
+}
+
+fn table() -> String {
+    let columns = ["name", "tag", "takes", "answers", "prompt"].map(Column::Text);
+    let mut table = Table::new(&columns, 0);
+    for row in &TASKS {
+        table.row([
+            row.name,
+            row.tag,
+            input_name(row.input).unwrap_or("-"),
+            row.output.name(),
+            row.prompt,
+        ]);
+    }
+    table.render()
+}

@@ -1,0 +1,81 @@
+//! Starting ONNX Runtime and loading models.
+
+use florence2::runtime::{self, Progress, RuntimeOptions, SessionOptions};
+use florence2::{Florence2, LoadOptions};
+
+use crate::args::{GlobalArgs, ModelArg};
+use crate::console::Console;
+use crate::error::Result;
+
+/// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
+pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
+    let options = runtime_options(globals);
+    let info = if globals.no_fetch {
+        runtime::init(&options)?
+    } else {
+        let spinner = console.spinner("looking for ONNX Runtime");
+        runtime::init_or_fetch(&options, &|progress| match progress {
+            Progress::Waiting => spinner.message("another process is fetching ONNX Runtime; waiting for it"),
+            Progress::Downloading {
+                client,
+                package,
+                version,
+                ..
+            } => {
+                let message =
+                    format!("fetching ONNX Runtime ({package} {version}, through {client}), just this once");
+                console.note(&message);
+                spinner.message(message);
+            }
+            Progress::Unpacking => spinner.message("unpacking ONNX Runtime"),
+            Progress::Done { path } => console.note(&format!("ONNX Runtime is at {}", path.display())),
+            _ => {}
+        })?
+    };
+    let version = info.version.as_deref().unwrap_or("of unknown version");
+    let path = info
+        .path
+        .as_ref()
+        .map(|path| format!(" from {}", path.display()))
+        .unwrap_or_default();
+    console.detail(&format!("ONNX Runtime {version}{path}"));
+    Ok(())
+}
+
+/// Loads a model. Without one named, it is the demo model, and stderr says so.
+pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -> Result<Florence2> {
+    if model.is_none() {
+        console.note(
+            "no --model is given, so the embedded demo model answers; it knows drawn shapes and signs, not photos",
+        );
+    }
+    start(globals, console)?;
+    let _spinner = console.spinner("loading the model");
+    let options = load_options(globals);
+    Ok(match model {
+        Some(ModelArg::Folder(folder)) => Florence2::from_pretrained(folder, options)?,
+        Some(ModelArg::Demo) | None => Florence2::demo(options)?,
+    })
+}
+
+/// How models are loaded, by the global options.
+pub fn load_options(globals: &GlobalArgs) -> LoadOptions {
+    LoadOptions::default()
+        .with_runtime(runtime_options(globals))
+        .with_session(session_options(globals))
+}
+
+fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
+    match &globals.ort_library {
+        Some(path) => RuntimeOptions::default().with_library(path),
+        None => RuntimeOptions::default(),
+    }
+}
+
+/// How graphs are run, by the global options.
+pub fn session_options(globals: &GlobalArgs) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.intra_threads = globals.threads.map(usize::from);
+    options.devices = vec![globals.device];
+    options
+}
