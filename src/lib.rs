@@ -1,5 +1,25 @@
-//! Florence-2 on ONNX Runtime.
+//! [Florence-2](https://arxiv.org/abs/2311.06242) on ONNX Runtime: captions, object detection, OCR, grounding and
+//! segmentation, with the answers of Hugging Face `transformers`.
+//!
+//! ```no_run
+//! use florence2::{Florence2, LoadOptions, Task};
+//!
+//! let model = Florence2::from_pretrained("models/Florence-2-base-ft", LoadOptions::default())?;
+//! let image = florence2::load_image("street.jpg", &Default::default())?.into();
+//! let output = model.run(&image, &Task::ObjectDetection)?;
+//! println!("{:?}", output.parsed);
+//! # Ok::<(), florence2::Error>(())
+//! ```
+//!
+//! [`Florence2`] is the engine, [`Task`] what to ask, [`Output`] the answer. The stages are modules of their own, to be
+//! used by themselves too: [`preprocess`] (pictures to pixel values), [`generation`] (logits to tokens), [`postprocess`]
+//! (text to typed results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime).
 #![warn(missing_docs)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
 
 pub mod bundle;
 mod cache;
@@ -33,3 +53,8 @@ pub use output::{CoordinateFormat, Detection, OcrRegion, Output, Parsed, Segment
 pub use preprocess::{ImageLimits, ImageProcessor, PixelValues, decode_image, load_image};
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};
 pub use tokenizer::{DecodedText, TextStream, Tokenizer};
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -72,14 +72,16 @@ impl RandomOptions {
 /// # Errors
 /// [`Error::Write`] if a file cannot be written.
 pub fn random_checkpoint(folder: impl AsRef<Path>, options: &RandomOptions) -> Result<()> {
-    let folder = folder.as_ref();
+    write_checkpoint(folder.as_ref(), &config(options), options)
+}
+
+fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Write {
         path: folder.into(),
         source,
     })?;
-    let json = config(options);
     let config = ModelConfig::from_json(json.to_string().as_bytes())?;
-    write_json(folder.join(CONFIG), &json)?;
+    write_json(folder.join(CONFIG), json)?;
     write_json(folder.join("generation_config.json"), &generation_config())?;
 
     let mut tensors: Vec<(String, RandomTensor)> = Vec::new();
@@ -318,6 +320,8 @@ fn write_json(path: PathBuf, value: &Value) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::export::{ExportOptions, export};
 
     #[test]
     fn draws_have_mean_0_and_variance_1() {
@@ -328,6 +332,41 @@ mod tests {
         assert!((variance - 1.0).abs() < 0.02, "{variance}");
         assert_eq!(normal(42, 7), normal(42, 7));
         assert_ne!(normal(42, 7), normal(43, 7));
+    }
+
+    /// Base's configuration with everything small.
+    fn small_config(options: &RandomOptions) -> Value {
+        let mut json = config(options);
+        for (section, key, value) in [
+            ("vision_config", "embed_dim", json!([8, 16, 16, 32])),
+            ("vision_config", "num_heads", json!([2, 2, 2, 2])),
+            ("vision_config", "num_groups", json!([2, 2, 2, 2])),
+            ("vision_config", "projection_dim", json!(12)),
+            ("text_config", "d_model", json!(12)),
+            ("text_config", "vocab_size", json!(50)),
+        ] {
+            json[section][key] = value;
+        }
+        json
+    }
+
+    #[test]
+    fn a_seed_gives_a_whole_checkpoint_and_always_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, options: &RandomOptions| {
+            let folder = folder.path().join(name);
+            write_checkpoint(&folder, &small_config(options), options).unwrap();
+            let checkpoint = Checkpoint::open(&folder).unwrap();
+            let report = export(&checkpoint, folder.join("out"), &ExportOptions::default()).unwrap();
+            assert!(report.unused_tensors.is_empty());
+            std::fs::read(folder.join("model.safetensors")).unwrap()
+        };
+        let options = RandomOptions::default().with_seed(3);
+        let first = write("first", &options);
+        assert_eq!(first, write("again", &options));
+        assert_ne!(first, write("other", &options.clone().with_seed(4)));
+        let half = write("half", &options.with_half_precision(true));
+        assert!(half.len() < first.len() * 3 / 4);
     }
 
     #[test]

@@ -44,6 +44,14 @@ impl<'a> Tensor<'a> {
         (self.load)()
     }
 
+    /// The same weight under another name.
+    pub(crate) fn renamed(self, name: &str) -> Self {
+        Tensor {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
     /// Applies `change` to the values; `suffix` tells the result from the original by name.
     pub(crate) fn map(self, suffix: &str, change: impl Fn(Vec<f32>) -> Vec<f32> + 'a) -> Self {
         let load = self.load;

@@ -72,7 +72,7 @@ impl Bundle {
             missing.push(CONFIG.into());
         }
         let has = |file: &str| matches!(self.source.read(file), Ok(Some(_)));
-        if !has(TOKENIZER) && !(has(VOCABULARY) && has(MERGES)) {
+        if !(has(TOKENIZER) || has(VOCABULARY) && has(MERGES)) {
             missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));
         }
         missing

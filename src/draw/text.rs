@@ -19,6 +19,10 @@ pub(super) struct LabelFont {
 }
 
 impl LabelFont {
+    #[expect(
+        clippy::expect_used,
+        reason = "the font is part of the program, and every test of drawing loads it"
+    )]
     pub(super) fn new(size: f32) -> Self {
         Self {
             font: FontRef::try_from_slice(FONT).expect("the embedded font is a font"),

@@ -13,6 +13,10 @@ static LOCATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"<loc_(\d+)>"));
 static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d$"));
 
 /// A pattern of this module's own; that each compiles is tested.
+#[expect(
+    clippy::unreachable,
+    reason = "the patterns are constants, and the tests compile each of them"
+)]
 pub(super) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
 }

@@ -11,9 +11,9 @@ FLORENCE = dict(do_sample=False, forced_bos_token_id=0, forced_eos_token_id=2, n
 GREEDY = dict(FLORENCE, num_beams=1)
 BEAMS = dict(FLORENCE, num_beams=3, early_stopping=True)
 
-# Logits are of order 1 to 10, so another f32 implementation is off by about 1e-5.
+# The random checkpoints' logits, of order 10, are within 5e-5 of f64's, and ONNX Runtime's within 1e-4 of these.
 GREEDY_MARGIN = 1e-3
-BEAM_NOISE, BEAM_TRIALS = 1e-4, 3
+BEAM_NOISE, BEAM_TRIALS = 3e-4, 3
 
 
 class TooClose(AssertionError):
@@ -21,12 +21,12 @@ class TooClose(AssertionError):
 
 
 @contextlib.contextmanager
-def noisy_logits(model, seed):
-    """Uniform noise of ±BEAM_NOISE on all logits: more than any right implementation deviates by."""
+def noisy_logits(model, noise, seed):
+    """Uniform noise of ±`noise` on all logits."""
     generator = torch.Generator().manual_seed(seed)
 
     def perturb(_module, _inputs, logits):
-        return logits + BEAM_NOISE * (2 * torch.rand(logits.shape, generator=generator) - 1)
+        return logits + noise * (2 * torch.rand(logits.shape, generator=generator) - 1)
 
     hook = model.lm_head.register_forward_hook(perturb)
     try:
@@ -35,20 +35,21 @@ def noisy_logits(model, seed):
         hook.remove()
 
 
-def generate(model, inputs, settings):
+def generate(model, inputs, settings, noise=BEAM_NOISE):
     """transformers' answer as a dictionary: whole decoder sequences, scores, per-token scores.
 
-    Raises `TooClose` if the choice of any token or sequence hangs by less than the margins above.
+    Raises `TooClose` if two tokens of a greedy search are closer than GREEDY_MARGIN, or if `noise` on the logits
+    changes what a beam search finds.
     """
     wanted = dict(return_dict_in_generate=True, output_scores=True, output_logits=True)
     output = model.generate(**inputs, **settings, **wanted)
     if settings["num_beams"] == 1:
         return greedy(model, output)
     for seed in range(BEAM_TRIALS):
-        with noisy_logits(model, seed):
+        with noisy_logits(model, noise, seed):
             again = model.generate(**inputs, **settings)
         if again.shape != output.sequences.shape or (again != output.sequences).any():
-            raise TooClose(f"beams change under noise of {BEAM_NOISE}: {settings}")
+            raise TooClose(f"beams change under noise of {noise}: {settings}")
     return beams(model, output)
 
 

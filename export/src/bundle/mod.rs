@@ -14,6 +14,7 @@ pub(crate) use preprocessor::image_size;
 const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
 /// Where transformers 5 keeps the image processor's settings, under `image_processor`.
 const PROCESSOR_CONFIG: &str = "processor_config.json";
+const IMAGE_PROCESSOR: &str = "image_processor";
 const GENERATION_CONFIG: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -33,6 +34,12 @@ pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<Ve
         PREPROCESSOR_CONFIG,
         pretty(preprocessor::complete(checkpoint, image_size)?),
     );
+    let mut processor = read(checkpoint, PROCESSOR_CONFIG)?;
+    if !processor.is_empty() {
+        // Its settings are in preprocessor_config.json now, with the size of these graphs.
+        processor.remove(IMAGE_PROCESSOR);
+        push(PROCESSOR_CONFIG, pretty(processor));
+    }
     push(GENERATION_CONFIG, pretty(generation::complete(checkpoint)?));
     if let Some(tokenizer) = tokenizer::complete(checkpoint)? {
         push(TOKENIZER, tokenizer);

@@ -3,7 +3,7 @@
 use florence2_layout::tasks::{TASKS, TaskInput};
 use serde_json::{Map, Value, json};
 
-use super::{PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, object, read, set_absent};
+use super::{IMAGE_PROCESSOR, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, object, read, set_absent};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::image_size::ImageSize;
@@ -67,7 +67,7 @@ fn settings(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     if !settings.is_empty() {
         return Ok(settings);
     }
-    match read(checkpoint, PROCESSOR_CONFIG)?.remove("image_processor") {
+    match read(checkpoint, PROCESSOR_CONFIG)?.remove(IMAGE_PROCESSOR) {
         Some(Value::Object(settings)) => Ok(settings),
         _ => Ok(settings),
     }

@@ -215,3 +215,67 @@ impl Initializer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+
+    fn header() -> ModelHeader {
+        let metadata = vec![("key".to_owned(), "value".to_owned())];
+        ModelHeader {
+            name: "test",
+            ir_version: 8,
+            opset: 17,
+            metadata,
+        }
+    }
+
+    /// Two big weights, of sizes that are no multiples of the alignment, and a small one.
+    fn graph() -> Graph<'static> {
+        let mut graph = Graph::default();
+        let x = graph.input("x", DataType::Float, &[300.into()]);
+        let tensor = |name: &str, len: usize| Tensor::new(name, [len], move || vec![len as f32; len]);
+        let weights = [tensor("first", 300), tensor("small", 1), tensor("second", 500)];
+        let weights = weights.map(|tensor| graph.weight(&tensor));
+        let sum = weights.iter().fold(x, |x, weight| graph.add(&x, weight));
+        graph.output("y", &sum, DataType::Float, &["n".into()]);
+        graph
+    }
+
+    #[test]
+    fn external_weights_lie_where_the_graph_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.onnx");
+        write(graph(), header(), &path, 100).unwrap();
+        let data = std::fs::read(folder.path().join("test.onnx_data")).unwrap();
+        let model = ModelProto::decode(&std::fs::read(&path).unwrap()[..]).unwrap();
+        let tensors = model.graph.unwrap().initializer;
+        for (tensor, len) in tensors.iter().zip([300usize, 1, 500]) {
+            let bytes = if len == 1 {
+                assert_eq!(tensor.data_location, None);
+                tensor.raw_data.clone().unwrap()
+            } else {
+                assert_eq!(tensor.data_location, Some(EXTERNAL));
+                assert_eq!(tensor.raw_data, None);
+                let value = |index: usize| tensor.external_data[index].value.as_str();
+                assert_eq!(value(0), "test.onnx_data");
+                let (offset, length): (usize, usize) = (value(1).parse().unwrap(), value(2).parse().unwrap());
+                assert!(offset.is_multiple_of(ALIGNMENT as usize));
+                data[offset..offset + length].to_vec()
+            };
+            assert_eq!(bytes, (len as f32).to_le_bytes().repeat(len), "{}", tensor.name);
+        }
+    }
+
+    #[test]
+    fn outputs_have_their_names_and_no_node_for_it() {
+        let bytes = serialize_inline(graph(), header()).unwrap();
+        let model = ModelProto::decode(&bytes[..]).unwrap();
+        assert_eq!(model.metadata_props, [entry("key", "value")]);
+        let graph = model.graph.unwrap();
+        assert_eq!(graph.node.len(), 3);
+        assert_eq!(graph.node[2].output, ["y"]);
+        assert_eq!(graph.output[0].name, "y");
+    }
+}

@@ -49,8 +49,11 @@ const EMBEDDING_NAMES: [&str; 4] = [
     "model.language_model.shared.weight",
     "model.language_model.encoder.embed_tokens.weight",
     "model.language_model.decoder.embed_tokens.weight",
-    "lm_head.weight",
+    OUTPUT_PROJECTION,
 ];
+
+/// What the output projection is called in the graphs, whatever the checkpoint calls it.
+const OUTPUT_PROJECTION: &str = "lm_head.weight";
 
 /// `[vocabulary, d_model]`. A checkpoint may keep it under any of the names that share it, or several.
 fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
@@ -59,7 +62,7 @@ fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Te
     for name in EMBEDDING_NAMES {
         if let Some(table) = weights.optional(name, &shape)? {
             others.iter().for_each(|name| weights.ignore(name));
-            return Ok(table);
+            return Ok(table.renamed(first));
         }
     }
     weights.tensor(first, &shape)
@@ -70,13 +73,12 @@ fn output_projection<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<
     let text = &config.text_config;
     let shape = [text.vocab_size, text.d_model];
     let own = if config.tie_word_embeddings {
-        weights.optional("lm_head.weight", &shape)?
+        weights.optional(OUTPUT_PROJECTION, &shape)?
     } else {
-        Some(weights.tensor("lm_head.weight", &shape)?)
+        Some(weights.tensor(OUTPUT_PROJECTION, &shape)?)
     };
-    Ok(own
-        .map_or_else(|| embedding_matrix(text, weights), Ok)?
-        .transposed())
+    let projection = own.map_or_else(|| embedding_matrix(text, weights), Ok)?;
+    Ok(projection.renamed(OUTPUT_PROJECTION).transposed())
 }
 
 /// Embeddings plus the positions `past..past + sequence`, normalised; `past` is a vector of one integer, or

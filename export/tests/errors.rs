@@ -1,0 +1,213 @@
+//! What is wrong with a checkpoint is said by name, before anything is written.
+
+mod common;
+
+use common::{IMAGE_SIZE, TinyModel, microsoft, native};
+use florence2_export::{Checkpoint, Error, ExportOptions, Report, export};
+use safetensors::Dtype;
+use serde_json::json;
+
+fn export_tiny(model: &TinyModel) -> Result<Report, Error> {
+    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32))?;
+    export_at(&checkpoint, IMAGE_SIZE)
+}
+
+fn export_at(checkpoint: &Checkpoint, image_size: u32) -> Result<Report, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let result = export(
+        checkpoint,
+        &out,
+        &ExportOptions::default().with_image_size(image_size),
+    );
+    assert_eq!(
+        out.exists(),
+        result.is_ok(),
+        "an export that fails its checks writes nothing"
+    );
+    result
+}
+
+#[test]
+fn a_missing_tensor_is_named_whichever_it_is() {
+    let model = native();
+    for name in model.tensors.keys() {
+        if name.ends_with("pos_idx_to_embed") {
+            continue; // a constant that can be computed
+        }
+        let mut broken = model.clone();
+        broken.tensors.remove(name);
+        match export_tiny(&broken) {
+            Err(Error::MissingTensor { name: named, shape }) => {
+                assert_eq!(&named, name);
+                assert_eq!(shape, model.tensors[name].shape);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn names_in_errors_are_the_checkpoints_own() {
+    let mut model = microsoft();
+    let name = "vision_tower.blocks.0.0.spatial_block.window_attn.fn.qkv.weight";
+    model.tensors.remove(name).unwrap();
+    match export_tiny(&model) {
+        Err(Error::MissingTensor { name: named, .. }) => assert_eq!(named, name),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_misshaped_tensor_is_named_with_both_shapes() {
+    let mut model = native();
+    let name = "model.language_model.decoder.layers.1.fc1.weight";
+    model.add(name, &[14, 13]);
+    match export_tiny(&model) {
+        Err(Error::TensorShape {
+            name: named,
+            expected,
+            found,
+        }) => {
+            assert_eq!(
+                (named.as_str(), expected, found),
+                (name, vec![14, 12], vec![14, 13])
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_tensor_without_use_is_reported_and_no_error() {
+    let mut model = native();
+    model.add("vision_tower_of_someone_else.weight", &[2]);
+    model.add("model.language_model.encoder.embed_tokens.weight", &[30, 12]);
+    let report = export_tiny(&model).unwrap();
+    assert_eq!(report.unused_tensors, ["vision_tower_of_someone_else.weight"]);
+}
+
+#[test]
+fn a_weight_under_two_names_is_refused() {
+    let mut model = native();
+    model.add("vision_tower.convs.0.proj.bias", &[8]);
+    assert!(matches!(export_tiny(&model), Err(Error::AmbiguousTensor { .. })));
+}
+
+#[test]
+fn integers_are_no_weights() {
+    let model = native();
+    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::I32)).unwrap();
+    assert!(matches!(
+        export_at(&checkpoint, IMAGE_SIZE),
+        Err(Error::TensorType { .. })
+    ));
+}
+
+#[test]
+fn half_a_file_is_refused_at_every_length() {
+    let model = native();
+    let bytes = model.safetensors(Dtype::F32);
+    for length in (0..bytes.len()).step_by(997).chain([1, 7, 8, 9, bytes.len() - 1]) {
+        let result = Checkpoint::from_bytes(model.config_bytes(), bytes[..length].to_vec());
+        assert!(matches!(result, Err(Error::Safetensors { .. })), "{length} bytes");
+    }
+}
+
+#[test]
+fn folders_that_are_no_checkpoint_say_what_they_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let lacks = |expected: &str| match Checkpoint::open(folder.path()).err() {
+        Some(Error::NotACheckpoint { file, .. }) => assert_eq!(file, expected),
+        other => panic!("{other:?}"),
+    };
+    lacks("config.json");
+    let model = native();
+    std::fs::write(folder.path().join("config.json"), model.config_bytes()).unwrap();
+    lacks("model.safetensors");
+    std::fs::write(folder.path().join("model.safetensors"), []).unwrap();
+    assert!(matches!(
+        Checkpoint::open(folder.path()),
+        Err(Error::Safetensors { .. })
+    ));
+    std::fs::write(
+        folder.path().join("model.safetensors"),
+        model.safetensors(Dtype::F32),
+    )
+    .unwrap();
+    Checkpoint::open(folder.path()).unwrap();
+    std::fs::write(folder.path().join("config.json"), "{\"text_config\": 3").unwrap();
+    assert!(matches!(Checkpoint::open(folder.path()), Err(Error::Json { .. })));
+}
+
+#[test]
+fn shards_that_do_not_fit_their_index_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = native();
+    model.write_sharded(folder.path());
+    let index = folder.path().join("model.safetensors.index.json");
+    let text = std::fs::read_to_string(&index).unwrap();
+    let moved = text.replace(
+        "\"model.language_model.shared.weight\"",
+        "\"model.language_model.shared.bias\"",
+    );
+    std::fs::write(&index, moved).unwrap();
+    match Checkpoint::open(folder.path()).err() {
+        Some(Error::ShardIndex { tensor, .. }) => assert_eq!(tensor, "model.language_model.shared.bias"),
+        other => panic!("{other:?}"),
+    }
+    std::fs::write(&index, text).unwrap();
+    std::fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).unwrap();
+    assert!(matches!(Checkpoint::open(folder.path()), Err(Error::Read { .. })));
+}
+
+#[test]
+fn image_sizes_must_fit_strides_and_positions() {
+    let model = native();
+    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
+    for size in [8, 16, 56] {
+        assert_eq!(
+            export_at(&checkpoint, size).unwrap().image_size.height,
+            size as usize
+        );
+    }
+    // The stride is 8, and there are 7 positions.
+    for size in [0, 44, 64, u32::MAX] {
+        assert!(
+            matches!(export_at(&checkpoint, size), Err(Error::ImageSize { .. })),
+            "{size}"
+        );
+    }
+}
+
+#[test]
+fn configurations_that_cannot_be_are_refused() {
+    let cases = [
+        ("text_config", "activation_function", json!("tanhshrink")),
+        ("text_config", "decoder_attention_heads", json!(5)),
+        ("text_config", "d_model", json!(0)),
+        ("text_config", "vocab_size", json!(u32::MAX)),
+        ("vision_config", "depths", json!([1])),
+        ("vision_config", "num_heads", json!([3, 3])),
+        ("vision_config", "patch_stride", json!([4, 0])),
+        ("vision_config", "patch_padding", json!([7, 1])),
+        ("vision_config", "projection_dim", json!(16)),
+        ("vision_config", "window_size", json!(0)),
+        ("vision_config", "mlp_ratio", json!(-1.0)),
+        ("vision_config", "image_feature_source", json!([])),
+    ];
+    for (section, key, value) in cases {
+        let mut model = native();
+        model.config[section][key] = value;
+        assert!(matches!(export_tiny(&model), Err(Error::Config { .. })), "{key}");
+    }
+    let mut model = native();
+    model.config["text_config"]
+        .as_object_mut()
+        .unwrap()
+        .remove("encoder_layers");
+    match export_tiny(&model) {
+        Err(error @ Error::Json { .. }) => assert!(error.to_string().contains("encoder_layers"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
