@@ -2,6 +2,7 @@
 //! decoder over shared embeddings, with learned positions.
 
 mod decoder;
+mod decoder_io;
 mod decoder_layer;
 mod encoder;
 
@@ -16,7 +17,8 @@ use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
 use crate::tensor::Tensor;
 
-pub(crate) use decoder::{DecoderKind, decoder};
+pub(crate) use decoder::decoder;
+pub(crate) use decoder_io::DecoderKind;
 pub(crate) use encoder::encoder;
 
 /// BART's position tables begin with this many rows that no token uses.
