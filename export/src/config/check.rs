@@ -41,6 +41,12 @@ impl VisionConfig {
             divides("vision_config.num_heads", heads, dim)?;
             divides("vision_config.num_groups", groups, dim)?;
         }
+        if self.embed_dim.last().is_some_and(|&dim| dim < 2) {
+            return Err(Error::Config {
+                key: "vision_config.embed_dim",
+                reason: "the last stage needs a channel each for positions of rows and columns".into(),
+            });
+        }
         in_range("vision_config.in_channels", self.in_channels)?;
         in_range("vision_config.window_size", self.window_size)?;
         in_range("vision_config.projection_dim", self.projection_dim)?;
