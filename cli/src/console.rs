@@ -122,6 +122,11 @@ fn style(template: &str) -> ProgressStyle {
 pub struct Progress(ProgressBar);
 
 impl Progress {
+    /// Progress that does not show.
+    pub fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// What is being done.
     pub fn message(&self, message: impl Into<String>) {
         self.0.set_message(message.into());

@@ -83,11 +83,38 @@ pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     let mut out = Destination::open(&Target::Stdout)?;
     out.write(&summary(&args.out, &report))?;
     out.commit()?;
-    console.note(&format!(
-        "try it: florence2 run --model {} --task od IMAGE",
-        args.out.display()
-    ));
+    match Bundle::open(BundleSource::Folder(args.out.clone()))?
+        .missing()
+        .as_slice()
+    {
+        [] => console.note(&format!(
+            "try it: florence2 run --model {} --task od IMAGE",
+            args.out.display()
+        )),
+        missing => console.warn(&format!(
+            "the checkpoint has no {}; to run the model, add it to {}",
+            missing.join(", nor "),
+            args.out.display()
+        )),
+    }
     Ok(Outcome::AllGood)
+}
+
+/// The folder of the checkpoint to export; a random one is made first.
+fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
+    match (&args.checkpoint, args.random) {
+        (Some(folder), _) => Ok(folder.clone()),
+        (None, Some(size)) => {
+            let folder = args.out.join("checkpoint");
+            let _spinner = console.spinner(format!("making a random checkpoint in {}", folder.display()));
+            let options = RandomOptions::default()
+                .with_size(size.into())
+                .with_seed(args.seed);
+            random_checkpoint(&folder, &options)?;
+            Ok(folder)
+        }
+        (None, None) => Err(Error::Usage("name the checkpoint's folder".into())),
+    }
 }
 
 /// Refuses to mix an export with what is there already.

@@ -112,7 +112,11 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         stream: args.output.stream,
         images: &args.images,
         pictures: pictures.as_ref(),
-        progress: console.bar(inputs.len() * tasks.len()),
+        // It would overwrite the line that grows.
+        progress: match args.output.stream {
+            true => Progress::hidden(),
+            false => console.bar(inputs.len() * tasks.len()),
+        },
         console,
     };
     let outcome = job.work(&inputs, &mut writer);
@@ -182,10 +186,10 @@ impl Job<'_> {
             return Ok(self.model.answers(features, task, &self.options)?);
         }
         // What goes wrong with stdout ends the generation, and then the command.
-        let mut written = writer.begin_stream(input, task, self.console);
+        let mut written = Ok(());
         let output = self.model.stream(features, task, &self.options, &mut |text| {
             if written.is_ok() {
-                written = writer.stream(text, self.console);
+                written = writer.stream(input, task, text, self.console);
             }
             if written.is_ok() {
                 ControlFlow::Continue(())

@@ -16,7 +16,7 @@ pub fn heading(title: &str, detail: &str) -> String {
 pub fn answer_text(parsed: &Parsed, indent: usize) -> String {
     match parsed {
         Parsed::Text(text) => {
-            let indent = " ".repeat(indent);
+            let (indent, text) = (" ".repeat(indent), without_location(text));
             match text.is_empty() {
                 true => nothing(&indent),
                 false => printable(text)

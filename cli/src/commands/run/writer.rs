@@ -94,12 +94,6 @@ impl ResultWriter {
         self.out.flush()
     }
 
-    /// What comes before a text that is shown as it grows.
-    pub fn begin_stream(&mut self, input: &Input, task: &Task, console: &Console) -> Result<()> {
-        self.streamed = true;
-        console.suspend(|| self.heading(&input.to_string(), task))
-    }
-
     fn heading(&mut self, path: &str, task: &Task) -> Result<()> {
         if !self.headings {
             return Ok(());
@@ -109,12 +103,16 @@ impl ResultWriter {
         self.out.write(&format!("{gap}{}", heading(path, task.tag())))
     }
 
-    /// A piece of text; start and end tokens are left out.
-    pub fn stream(&mut self, text: &str, console: &Console) -> Result<()> {
+    /// Writes a piece of an answer that is shown as it grows; start and end tokens are left out.
+    pub fn stream(&mut self, input: &Input, task: &Task, text: &str, console: &Console) -> Result<()> {
         let text = ["<s>", "</s>"]
             .iter()
             .fold(text.to_owned(), |text, token| text.replace(token, ""));
         console.suspend(|| {
+            if !self.streamed {
+                self.streamed = true;
+                self.heading(&input.to_string(), task)?;
+            }
             self.out.write(&printable(&text))?;
             self.out.flush()
         })

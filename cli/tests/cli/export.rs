@@ -1,0 +1,73 @@
+//! `florence2 export`.
+
+use std::fs;
+
+use crate::program::{exported, florence2, repository};
+
+#[test]
+fn what_was_written_is_said() {
+    let checkpoint = repository("models/demo/checkpoint");
+    let (checkpoint, dir) = (checkpoint.to_str().unwrap(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("new/folder");
+    let ran = florence2(&[
+        "export",
+        checkpoint,
+        "--out",
+        out.to_str().unwrap(),
+        "--image-size",
+        "256",
+    ])
+    .exits(0);
+    let text = ran.text();
+    assert!(text.contains("256x256 pixels"), "{text}");
+    for file in [
+        "onnx/vision_encoder.onnx",
+        "onnx/decoder_model_merged.onnx",
+        "config.json",
+        "tokenizer.json",
+    ] {
+        let line = text
+            .lines()
+            .find(|line| line.ends_with(file))
+            .unwrap_or_else(|| panic!("{file}: {text}"));
+        let bytes: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(fs::metadata(out.join(file)).unwrap().len(), bytes);
+    }
+    assert!(ran.stderr.contains("florence2 run --model"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_folder_in_use_is_left_alone() {
+    let checkpoint = repository("models/demo/checkpoint");
+    let args = [
+        "export",
+        checkpoint.to_str().unwrap(),
+        "--out",
+        exported().to_str().unwrap(),
+    ];
+    let config = exported().join("config.json");
+    let before = fs::metadata(&config).unwrap().modified().unwrap();
+    let ran = florence2(&args).exits(2);
+    assert!(ran.stderr.contains("--force"), "{}", ran.stderr);
+    assert_eq!(fs::metadata(&config).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn what_cannot_be_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, out) = (dir.path().to_str().unwrap(), dir.path().join("out"));
+    let checkpoint = repository("models/demo/checkpoint");
+    let checkpoint = checkpoint.to_str().unwrap();
+    for (args, reason) in [
+        (&["export", empty][..], "config.json"),
+        (&["export", "no/such/folder"], "no/such/folder"),
+        (&["export"], "CHECKPOINT"),
+        (&["export", checkpoint, "--random", "base"], "cannot be used with"),
+        (&["export", checkpoint, "--image-size", "100"], "32"),
+        (&["export", checkpoint, "--target", "toaster"], "plain"),
+    ] {
+        let ran = florence2(&[args, &["--out", out.to_str().unwrap()]].concat()).exits(2);
+        assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);
+        assert!(!out.exists(), "{args:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! `florence2 inspect`: whole models, and what is left of others.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::{Ran, copy, exported, florence2};
+
+fn inspect(folder: &Path, format: &str) -> Ran {
+    florence2(&["inspect", "--model", folder.to_str().unwrap(), "--format", format])
+}
+
+#[test]
+fn a_whole_model() {
+    let report = inspect(exported(), "json").exits(0).json();
+    assert_eq!(report["usable"], true);
+    assert_eq!(
+        (
+            report["missing"].as_array().unwrap().len(),
+            report["problems"].as_array().unwrap().len()
+        ),
+        (0, 0)
+    );
+    assert_eq!(report["config"]["text"]["d_model"], 128);
+    assert_eq!(report["config"]["generation"]["num_beams"], 3);
+    let graphs = report["graphs"].as_array().unwrap();
+    assert_eq!(graphs.len(), 6);
+    let vision = graphs
+        .iter()
+        .find(|graph| graph["graph"] == "vision_encoder")
+        .unwrap();
+    assert_eq!(vision["precision"], "fp32");
+    assert_eq!(vision["inputs"][0]["name"], "pixel_values");
+    assert_eq!(vision["inputs"][0]["dtype"], "f32");
+    let shape: Vec<String> = vision["inputs"][0]["shape"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|size| size.to_string())
+        .collect();
+    assert_eq!(shape, ["\"batch_size\"", "3", "192", "192"]);
+
+    let text = inspect(exported(), "text").exits(0).text();
+    for fact in [
+        "usable",
+        "d_model",
+        "decoder_model_merged",
+        "past_key_values.0.decoder.key",
+        "florence2.precision",
+    ] {
+        assert!(text.contains(fact), "{fact}: {text}");
+    }
+}
+
+#[test]
+fn the_embedded_model() {
+    assert_eq!(
+        florence2(&["inspect", "--model", "demo", "--format", "json"])
+            .exits(0)
+            .json()["usable"],
+        true
+    );
+}
+
+#[test]
+fn half_a_model_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(exported(), dir.path(), "tokenizer.json");
+    fs::remove_file(dir.path().join("onnx/embed_tokens.onnx")).unwrap();
+    let graph = dir.path().join("onnx/encoder_model.onnx");
+    let bytes = fs::read(&graph).unwrap();
+    fs::write(&graph, &bytes[..bytes.len() / 2]).unwrap();
+
+    let ran = inspect(dir.path(), "json").exits(2);
+    let report = ran.json();
+    assert_eq!(report["usable"], false);
+    let list = |key: &str| {
+        report[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert!(
+        list("missing").contains("embed_tokens.onnx") && list("missing").contains("tokenizer.json"),
+        "{report}"
+    );
+    assert!(list("problems").contains("encoder_model.onnx"), "{report}");
+    assert_eq!(report["graphs"].as_array().unwrap().len(), 5);
+    assert!(ran.stderr.contains("not a usable model"), "{}", ran.stderr);
+
+    let text = inspect(dir.path(), "text").exits(2).text();
+    assert!(
+        text.contains("missing: embed_tokens.onnx") && text.contains("problem: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn folders_that_are_no_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = inspect(dir.path(), "json").exits(2).json();
+    assert!(
+        report["missing"]
+            .as_array()
+            .unwrap()
+            .contains(&"config.json".into()),
+        "{report}"
+    );
+
+    fs::write(dir.path().join("config.json"), "{").unwrap();
+    assert!(
+        inspect(dir.path(), "text")
+            .exits(2)
+            .stderr
+            .contains("config.json")
+    );
+    assert!(
+        inspect(Path::new("no/such/folder"), "text")
+            .exits(2)
+            .stderr
+            .contains("no/such/folder")
+    );
+}

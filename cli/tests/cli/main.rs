@@ -1,0 +1,12 @@
+//! The program as its users run it: arguments in, stdout, stderr, files and exit code out.
+
+mod demo;
+mod export;
+mod inputs;
+mod inspect;
+mod parse;
+mod pictures;
+mod program;
+mod run;
+mod streams;
+mod usage;

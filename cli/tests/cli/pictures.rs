@@ -1,0 +1,66 @@
+//! `--draw`.
+
+use std::fs;
+
+use image::GenericImageView;
+
+use crate::program::{florence2, scene};
+
+const RUN: [&str; 4] = ["run", "--model", "demo", "-t"];
+
+#[test]
+fn answers_are_drawn() {
+    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let file = dir.path().join("deep/er/found.jpg");
+    let ran = florence2(&[&RUN[..], &["od", "--draw", file.to_str().unwrap(), &rings]].concat()).exits(0);
+    assert!(ran.stderr.contains("found.jpg"), "{}", ran.stderr);
+    let picture = image::open(&file).unwrap();
+    // Small pictures are enlarged, so that labels can be read.
+    assert_eq!(picture.dimensions(), (640, 640));
+}
+
+#[test]
+fn in_a_folder_each_image_and_task_has_a_picture_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rings, north, missing) = (scene("rings.png"), scene("north.jpg"), "missing.png");
+    let folder = dir.path().to_str().unwrap();
+    let tasks = "od,caption,region-proposal";
+    florence2(&[&RUN[..], &[tasks, "--draw", folder, &rings, missing, &north]].concat()).exits(1);
+    let mut names: Vec<String> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "north-od.png",
+            "north-region-proposal.png",
+            "rings-od.png",
+            "rings-region-proposal.png"
+        ]
+    );
+    let [od, proposals] =
+        ["north-od.png", "north-region-proposal.png"].map(|name| image::open(dir.path().join(name)).unwrap());
+    assert_eq!(od.dimensions(), proposals.dimensions());
+    assert_ne!(od, proposals, "labels differ");
+}
+
+#[test]
+fn a_picture_may_go_to_stdout() {
+    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let results = dir.path().join("found.txt");
+    let ran = florence2(
+        &[
+            &RUN[..],
+            &["od", "--draw", "-", "-o", results.to_str().unwrap(), &rings],
+        ]
+        .concat(),
+    )
+    .exits(0);
+    assert_eq!(
+        image::load_from_memory(&ran.stdout).unwrap().dimensions(),
+        (640, 640)
+    );
+    assert!(fs::read_to_string(results).unwrap().contains("ring"));
+}

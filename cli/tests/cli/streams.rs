@@ -1,0 +1,58 @@
+//! stdin, stdout and files.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::program::{command, florence2, scene, with_stdin};
+
+const RUN: [&str; 6] = ["run", "--model", "demo", "-t", "od", "--format"];
+
+#[test]
+fn an_image_may_come_from_stdin() {
+    let file = scene("north.jpg");
+    let from_stdin = with_stdin(&[&RUN[..], &["jsonl", "-"]].concat(), &fs::read(&file).unwrap())
+        .exits(0)
+        .jsonl();
+    let from_file = florence2(&[&RUN[..], &["jsonl", &file]].concat())
+        .exits(0)
+        .jsonl();
+    assert_eq!(from_stdin[0]["path"], "-");
+    assert_eq!(from_stdin[0]["result"], from_file[0]["result"]);
+
+    let ran = with_stdin(&[&RUN[..], &["jsonl", "-"]].concat(), b"").exits(1);
+    assert!(ran.jsonl()[0].get("error").is_some());
+}
+
+#[test]
+fn results_may_go_to_a_file_whole_or_not_at_all() {
+    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let path = dir.path().join("found.json");
+    let to_file = |more: &[&str]| {
+        let args = [&RUN[..], &["json", "-o", path.to_str().unwrap(), &rings], more].concat();
+        florence2(&args)
+    };
+    assert_eq!(to_file(&[]).exits(0).text(), "");
+    let written = fs::read(&path).unwrap();
+    assert!(serde_json::from_slice::<Value>(&written).unwrap()[0]["result"]["<OD>"].is_object());
+
+    to_file(&["--num-beams", "2", "--num-return-sequences", "5"]).exits(2);
+    assert_eq!(fs::read(&path).unwrap(), written);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let rings = scene("rings.png");
+    let mut child = command(&[&RUN[..], &["jsonl", &rings, &rings]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed long before the model is ready to answer.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("error"));
+}

@@ -1,0 +1,53 @@
+//! Several tasks on one picture. The vision encoder, which costs most of the time, runs once; what one answer says
+//! is what the next task asks about.
+//!
+//! ```text
+//! cargo run --release --example many_tasks -- MODEL_FOLDER IMAGE
+//! cargo run --release --example many_tasks --features demo -- demo models/demo/scenes/north.jpg
+//! ```
+
+use std::error::Error;
+
+use florence2::generation::GenerationOptions;
+use florence2::{
+    Florence2, ImageFeatures, ImageLimits, LoadOptions, Output, Parsed, Region, RunOptions, Task, load_image,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, image] = arguments.as_slice() else {
+        return Err("give a model folder and an image".into());
+    };
+
+    let model = load(model)?;
+    let features = model.encode_image(&load_image(image, &ImageLimits::default())?.into())?;
+
+    let caption = ask(&model, &features, Task::Caption)?;
+    if let Parsed::Text(caption) = &caption.parsed {
+        ask(&model, &features, Task::CaptionToPhraseGrounding(caption.clone()))?;
+    }
+    let objects = ask(&model, &features, Task::ObjectDetection)?;
+    if let Parsed::Detections(objects) = &objects.parsed
+        && let Some(first) = objects.first()
+    {
+        ask(&model, &features, Task::RegionToDescription(Region::Pixels(first.bbox)))?;
+    }
+    Ok(())
+}
+
+/// Asks one task, with greedy search for speed, and prints what it says and how long that took.
+fn ask(model: &Florence2, features: &ImageFeatures, task: Task) -> florence2::Result<Output> {
+    let options = RunOptions::default().with_generation(GenerationOptions::default().with_num_beams(1));
+    let output = model.answer(features, &task, &options)?;
+    let generation = output.timings.generation;
+    println!("{task} ({} tokens in {generation:.3} s)\n  {:?}", output.token_ids.len(), output.parsed);
+    Ok(output)
+}
+
+fn load(model: &str) -> florence2::Result<Florence2> {
+    #[cfg(feature = "demo")]
+    if model == florence2::demo::NAME {
+        return Florence2::demo(LoadOptions::default());
+    }
+    Florence2::from_pretrained(model, LoadOptions::default())
+}

@@ -1,0 +1,35 @@
+//! The objects in a picture:
+//!
+//! ```text
+//! cargo run --example simple -- MODEL_FOLDER IMAGE
+//! cargo run --example simple --features demo -- demo models/demo/scenes/north.jpg
+//! ```
+
+use std::error::Error;
+
+use florence2::{Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, image] = arguments.as_slice() else {
+        return Err("give a model folder and an image".into());
+    };
+
+    let model = load(model)?;
+    let image = load_image(image, &ImageLimits::default())?.into();
+    let output = model.run(&image, &Task::ObjectDetection)?;
+    if let Parsed::Detections(detections) = &output.parsed {
+        for detection in detections {
+            println!("{:<20} {}", detection.label, detection.bbox);
+        }
+    }
+    Ok(())
+}
+
+fn load(model: &str) -> florence2::Result<Florence2> {
+    #[cfg(feature = "demo")]
+    if model == florence2::demo::NAME {
+        return Florence2::demo(LoadOptions::default());
+    }
+    Florence2::from_pretrained(model, LoadOptions::default())
+}
