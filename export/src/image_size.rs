@@ -93,7 +93,7 @@ impl VisionConfig {
             }
             grid = self.stage_grid(stage, grid);
         }
-        let positions = self.max_positions();
+        let positions = self.max_position_embeddings;
         if grid.height > positions || grid.width > positions {
             return Err(image.error(format!(
                 "the model has learned {positions} positions along an axis, for at most {} pixels",

@@ -50,8 +50,14 @@ impl VisionConfig {
         in_range("vision_config.in_channels", self.in_channels)?;
         in_range("vision_config.window_size", self.window_size)?;
         in_range("vision_config.projection_dim", self.projection_dim)?;
-        in_range("vision_config.max_position_embeddings", self.max_positions())?;
-        in_range("vision_config.max_temporal_embeddings", self.max_frames())?;
+        in_range(
+            "vision_config.max_position_embeddings",
+            self.max_position_embeddings,
+        )?;
+        in_range(
+            "vision_config.max_temporal_embeddings",
+            self.max_temporal_embeddings,
+        )?;
         for &dim in &self.embed_dim {
             in_range("vision_config.mlp_ratio", self.mlp_dim(dim))?;
         }

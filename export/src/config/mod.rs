@@ -4,6 +4,7 @@
 mod check;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -25,10 +26,9 @@ pub struct ModelConfig {
 #[non_exhaustive]
 pub struct VisionConfig {
     /// Colour channels.
-    #[serde(default = "defaults::in_channels", alias = "in_chans")]
+    #[serde(default = "defaults::in_channels")]
     pub in_channels: usize,
     /// Channels of each stage.
-    #[serde(alias = "dim_embed")]
     pub embed_dim: Vec<usize>,
     /// Blocks of each stage.
     pub depths: Vec<usize>,
@@ -65,14 +65,12 @@ pub struct VisionConfig {
     /// What the image features are made of, in order (Microsoft's form).
     #[serde(default = "defaults::image_feature_source")]
     pub image_feature_source: Vec<ImageFeatureSource>,
-    /// transformers' form of `image_pos_embed.max_pos_embeddings`.
-    max_position_embeddings: Option<usize>,
-    /// Microsoft's form.
-    image_pos_embed: Option<ImagePosEmbed>,
-    /// transformers' form of `visual_temporal_embedding.max_temporal_embeddings`.
-    max_temporal_embeddings: Option<usize>,
-    /// Microsoft's form.
-    visual_temporal_embedding: Option<VisualTemporalEmbedding>,
+    /// Rows of each of the two tables of learned positions: the largest grid the model can take, in tokens.
+    #[serde(default = "defaults::max_positions")]
+    pub max_position_embeddings: usize,
+    /// Rows of the table of temporal positions, of which one image uses the first.
+    #[serde(default = "defaults::max_frames")]
+    pub max_temporal_embeddings: usize,
 }
 
 /// A part of the image features. With one frame, averaging over time and taking the last frame are the same.
@@ -86,16 +84,6 @@ pub enum ImageFeatureSource {
     TemporalAvgPool,
     /// Every token.
     LastFrame,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct ImagePosEmbed {
-    max_pos_embeddings: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct VisualTemporalEmbedding {
-    max_temporal_embeddings: usize,
 }
 
 /// The text side: BART.
@@ -161,6 +149,12 @@ mod defaults {
     pub(super) fn activation_function() -> String {
         "gelu".into()
     }
+    pub(super) fn max_positions() -> usize {
+        50
+    }
+    pub(super) fn max_frames() -> usize {
+        100
+    }
     pub(super) fn max_position_embeddings() -> usize {
         1024
     }
@@ -179,10 +173,15 @@ impl ModelConfig {
     /// [`Error::Json`] where a setting is missing or has the wrong type, [`Error::Config`] where settings
     /// contradict each other.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let config: ModelConfig = serde_json::from_slice(json).map_err(|source| Error::Json {
+        let invalid = |source| Error::Json {
             file: "config.json".into(),
             source,
-        })?;
+        };
+        let mut json: Value = serde_json::from_slice(json).map_err(invalid)?;
+        if let Some(vision) = json.get_mut("vision_config") {
+            rename_microsoft(vision);
+        }
+        let config: ModelConfig = serde_json::from_value(json).map_err(invalid)?;
         config.vision_config.check()?;
         config.text_config.check()?;
         if config.vision_config.projection_dim != config.text_config.d_model {
@@ -198,25 +197,30 @@ impl ModelConfig {
     }
 }
 
+/// Where Microsoft's form of `vision_config` keeps a setting, and what transformers calls it. Checkpoints that were
+/// converted from one to the other have both; then transformers' counts.
+const MICROSOFT_SETTINGS: [(&str, &str); 4] = [
+    ("/dim_embed", "embed_dim"),
+    ("/in_chans", "in_channels"),
+    ("/image_pos_embed/max_pos_embeddings", "max_position_embeddings"),
+    (
+        "/visual_temporal_embedding/max_temporal_embeddings",
+        "max_temporal_embeddings",
+    ),
+];
+
+fn rename_microsoft(vision: &mut Value) {
+    for (theirs, ours) in MICROSOFT_SETTINGS {
+        let Some(value) = vision.pointer(theirs).cloned() else {
+            continue;
+        };
+        if let Value::Object(settings) = vision {
+            settings.entry(ours).or_insert(value);
+        }
+    }
+}
+
 impl VisionConfig {
-    /// Rows of the two tables of learned positions: the largest grid the model can take, in tokens.
-    pub fn max_positions(&self) -> usize {
-        let microsoft = self
-            .image_pos_embed
-            .as_ref()
-            .map(|embed| embed.max_pos_embeddings);
-        self.max_position_embeddings.or(microsoft).unwrap_or(50)
-    }
-
-    /// Rows of the table of temporal positions, of which one image uses the first.
-    pub fn max_frames(&self) -> usize {
-        let microsoft = self
-            .visual_temporal_embedding
-            .as_ref()
-            .map(|embed| embed.max_temporal_embeddings);
-        self.max_temporal_embeddings.or(microsoft).unwrap_or(100)
-    }
-
     /// Hidden width of a stage's MLPs.
     pub fn mlp_dim(&self, embed_dim: usize) -> usize {
         (embed_dim as f64 * self.mlp_ratio) as usize
@@ -225,5 +229,69 @@ impl VisionConfig {
     /// Pixels per token, along each axis: the product of the strides.
     pub fn total_stride(&self) -> usize {
         self.patch_stride.iter().product()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(vision: Value) -> Result<ModelConfig> {
+        let json = json!({
+            "vision_config": vision,
+            "text_config": {
+                "vocab_size": 51289, "d_model": 768, "encoder_layers": 6, "decoder_layers": 6,
+                "encoder_attention_heads": 12, "decoder_attention_heads": 12,
+                "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
+            },
+        });
+        ModelConfig::from_json(json.to_string().as_bytes())
+    }
+
+    fn microsoft() -> Value {
+        json!({
+            "model_type": "davit", "drop_path_rate": 0.1, "patch_size": [7, 3, 3, 3],
+            "patch_stride": [4, 2, 2, 2], "patch_padding": [3, 1, 1, 1],
+            "patch_prenorm": [false, true, true, true], "enable_checkpoint": false,
+            "dim_embed": [128, 256, 512, 1024], "num_heads": [4, 8, 16, 32], "num_groups": [4, 8, 16, 32],
+            "depths": [1, 1, 9, 1], "window_size": 12, "projection_dim": 768,
+            "visual_temporal_embedding": { "type": "COSINE", "max_temporal_embeddings": 90 },
+            "image_pos_embed": { "type": "learned_abs_2d", "max_pos_embeddings": 40 },
+            "image_feature_source": ["temporal_avg_pool", "spatial_avg_pool"],
+        })
+    }
+
+    #[test]
+    fn microsofts_form_is_read() {
+        let vision = config(microsoft()).unwrap().vision_config;
+        assert_eq!(vision.embed_dim, [128, 256, 512, 1024]);
+        assert_eq!(
+            (vision.max_position_embeddings, vision.max_temporal_embeddings),
+            (40, 90)
+        );
+        let sources = [
+            ImageFeatureSource::TemporalAvgPool,
+            ImageFeatureSource::SpatialAvgPool,
+        ];
+        assert_eq!(vision.image_feature_source, sources);
+        assert_eq!(vision.total_stride(), 32);
+    }
+
+    #[test]
+    fn in_a_mixture_transformers_form_counts() {
+        let mut mixed = microsoft();
+        mixed["embed_dim"] = json!([64, 128, 256, 512]);
+        mixed["max_position_embeddings"] = json!(50);
+        let vision = config(mixed).unwrap().vision_config;
+        assert_eq!(vision.embed_dim, [64, 128, 256, 512]);
+        assert_eq!(vision.max_position_embeddings, 50);
+    }
+
+    #[test]
+    fn an_unknown_feature_source_is_an_error() {
+        let mut unknown = microsoft();
+        unknown["image_feature_source"] = json!(["middle_frame"]);
+        assert!(matches!(config(unknown), Err(Error::Json { .. })));
     }
 }

@@ -96,7 +96,7 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
     }
     let vision = &config.vision_config;
     let shape = vec![
-        vision.max_frames(),
+        vision.max_temporal_embeddings,
         vision.embed_dim.last().copied().unwrap_or_default(),
     ];
     let values = Values::Sinusoids { dim: shape[1] };
