@@ -1,10 +1,21 @@
 //! `cargo run --example export -- CHECKPOINT OUT [--image-size N]`: a checkpoint's folder to a deployment's.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use florence2_export::{Checkpoint, ExportOptions, export};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (checkpoint, out, options) = match arguments[..] {

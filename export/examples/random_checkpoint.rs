@@ -1,10 +1,21 @@
 //! `cargo run --release --example random_checkpoint -- base|large OUT [SEED]`: a checkpoint of real size.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use florence2_export::{RandomOptions, RandomSize, random_checkpoint};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (size, out, seed) = match arguments[..] {

@@ -87,6 +87,16 @@ pub enum Error {
         /// The shape that the configuration asks for.
         shape: Vec<usize>,
     },
+    /// The decoder embeds tokens by a matrix of its own, which no graph of the layout could hold.
+    #[error(
+        "{first} and {second} differ, but deployments have one embedding graph for both sides. Tie them."
+    )]
+    SeparateEmbeddings {
+        /// One matrix.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A weight has another shape than the configuration says.
     #[error(
         "tensor {name} has shape {found:?}, but config.json asks for {expected:?}. One of the two is another model's."

@@ -1,8 +1,9 @@
 //! From a checkpoint to a deployment's folder, or to graphs in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::{EXTENSION, FOLDER, GraphFile};
+use florence2_layout::graphs::{EXTENSION, EXTERNAL_DATA_SUFFIX, FOLDER, GraphFile};
 
 use crate::atomic_file::AtomicFile;
 use crate::bundle;
@@ -106,7 +107,8 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     let folder = folder.as_ref();
     let image_size = image_size(checkpoint, options)?;
     let unused_tensors = check(checkpoint, options, image_size)?;
-    let side_files = bundle::files(checkpoint, image_size)?;
+    // What is damaged among the files shows before the graphs take their time.
+    bundle::files(checkpoint, image_size, &BTreeSet::new())?;
     let onnx = folder.join(FOLDER);
     std::fs::create_dir_all(&onnx).map_err(|source| Error::Write {
         path: onnx.clone(),
@@ -131,7 +133,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
                 .map(|(name, bytes)| (Path::new(FOLDER).join(name), bytes)),
         );
     }
-    for (name, bytes) in side_files {
+    for (name, bytes) in bundle::files(checkpoint, image_size, &with_external_data(&files))? {
         AtomicFile::write(&folder.join(&name), &bytes)?;
         files.push((name.into(), bytes.len() as u64));
     }
@@ -140,6 +142,15 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
         unused_tensors,
         image_size,
     })
+}
+
+/// The graph files among `files` that have their weights beside them.
+fn with_external_data(files: &[(PathBuf, u64)]) -> BTreeSet<String> {
+    let names = files.iter().filter_map(|(path, _)| path.file_name()?.to_str());
+    names
+        .filter_map(|name| name.strip_suffix(EXTERNAL_DATA_SUFFIX))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// One graph as the bytes of an ONNX file, with all its weights inside.
@@ -165,7 +176,7 @@ pub fn export_config_files(
     checkpoint: &Checkpoint,
     options: &ExportOptions,
 ) -> Result<Vec<(String, Vec<u8>)>> {
-    bundle::files(checkpoint, image_size(checkpoint, options)?)
+    bundle::files(checkpoint, image_size(checkpoint, options)?, &BTreeSet::new())
 }
 
 /// Asks for every weight of every graph; gives the names of those that none asked for.

@@ -37,6 +37,9 @@ impl ImageSize {
     }
 }
 
+/// Tokens of an image: far beyond what a text encoder has positions for, and still a table that fits in memory.
+const LARGEST_GRID: usize = 1 << 16;
+
 /// Tokens of a stage: rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -77,16 +80,30 @@ impl VisionConfig {
                 "height and width must be multiples of {stride}, the model's stride"
             )));
         }
-        let pixels = Grid {
+        let mut grid = Grid {
             height: image.height,
             width: image.width,
         };
-        let grid = (0..self.embed_dim.len()).fold(pixels, |grid, stage| self.stage_grid(stage, grid));
-        let positions = self.max_positions();
+        for stage in 0..self.embed_dim.len() {
+            let (kernel, padding) = (self.patch_size[stage], self.patch_padding[stage]);
+            if grid.height.min(grid.width) + 2 * padding < kernel {
+                return Err(image.error(format!(
+                    "stage {stage}'s convolution, {kernel} wide, does not fit in it"
+                )));
+            }
+            grid = self.stage_grid(stage, grid);
+        }
+        let positions = self.max_position_embeddings;
         if grid.height > positions || grid.width > positions {
             return Err(image.error(format!(
                 "the model has learned {positions} positions along an axis, for at most {} pixels",
                 positions * stride
+            )));
+        }
+        if grid.tokens() > LARGEST_GRID {
+            return Err(image.error(format!(
+                "{} tokens; at most {LARGEST_GRID} are possible",
+                grid.tokens()
             )));
         }
         Ok(grid)

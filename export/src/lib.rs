@@ -14,6 +14,10 @@
 //! A checkpoint may be in transformers' naming or in Microsoft's, in f32, f16 or bf16, in one file or in shards.
 //! [`Target::Plain`] gives the six graphs of the onnx-community layout, of standard operators only, so that
 //! they run wherever that layout does.
+//!
+//! Each graph says in its `metadata_props` what it is, under `florence2.model`, `.graph`, `.target`, `.precision`,
+//! `.image_size`, `.vision_depths`, `.vision_dims`, `.d_model`, `.vocab_size`, `.encoder_layers`,
+//! `.decoder_layers`, `.encoder_attention_heads`, `.decoder_attention_heads` and `.exporter`.
 #![warn(missing_docs)]
 
 mod atomic_file;

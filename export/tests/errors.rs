@@ -82,7 +82,13 @@ fn a_misshaped_tensor_is_named_with_both_shapes() {
 fn a_tensor_without_use_is_reported_and_no_error() {
     let mut model = native();
     model.add("vision_tower_of_someone_else.weight", &[2]);
-    model.add("model.language_model.encoder.embed_tokens.weight", &[30, 12]);
+    let shared = model.tensors["model.language_model.shared.weight"].clone();
+    for side in ["encoder", "decoder"] {
+        model.tensors.insert(
+            format!("model.language_model.{side}.embed_tokens.weight"),
+            shared.clone(),
+        );
+    }
     let report = export_tiny(&model).unwrap();
     assert_eq!(report.unused_tensors, ["vision_tower_of_someone_else.weight"]);
 }
@@ -188,6 +194,7 @@ fn configurations_that_cannot_be_are_refused() {
         ("text_config", "d_model", json!(0)),
         ("text_config", "vocab_size", json!(u32::MAX)),
         ("vision_config", "depths", json!([1])),
+        ("vision_config", "embed_dim", json!([8, 1])),
         ("vision_config", "num_heads", json!([3, 3])),
         ("vision_config", "patch_stride", json!([4, 0])),
         ("vision_config", "patch_padding", json!([7, 1])),
@@ -210,4 +217,14 @@ fn configurations_that_cannot_be_are_refused() {
         Err(error @ Error::Json { .. }) => assert!(error.to_string().contains("encoder_layers"), "{error}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_decoder_with_embeddings_of_its_own_is_refused() {
+    let mut model = native();
+    model.add("model.language_model.decoder.embed_tokens.weight", &[30, 12]);
+    assert!(matches!(
+        export_tiny(&model),
+        Err(Error::SeparateEmbeddings { .. })
+    ));
 }

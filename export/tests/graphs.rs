@@ -146,6 +146,13 @@ fn big_weights_go_to_a_file_of_their_own_and_files_repeat_exactly() {
         .collect();
     assert!(names.contains(&"onnx/vision_encoder.onnx_data".to_owned()));
     assert!(!names.contains(&"onnx/embed_tokens.onnx_data".to_owned()));
+    // transformers.js looks for such a file only where the configuration names it.
+    let config = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(first.join("config.json")).unwrap()).unwrap()
+    };
+    let named = &config()["transformers.js_config"]["use_external_data_format"];
+    assert_eq!(named["vision_encoder.onnx"], true);
+    assert!(named.get("embed_tokens.onnx").is_none());
     // Nothing else lies there: temporary files are gone.
     let lying = std::fs::read_dir(first.join("onnx")).unwrap().count();
     assert_eq!(
@@ -160,6 +167,7 @@ fn big_weights_go_to_a_file_of_their_own_and_files_repeat_exactly() {
     )
     .unwrap();
     assert_eq!(std::fs::read_dir(first.join("onnx")).unwrap().count(), 6);
+    assert!(config().get("transformers.js_config").is_none());
     let vision = std::fs::read(first.join("onnx/vision_encoder.onnx")).unwrap();
     assert_eq!(vision, graphs(&checkpoint)[0]);
 }

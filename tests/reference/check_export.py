@@ -42,14 +42,18 @@ SHAPES = {
         dict(encoder_layers=3, decoder_layers=1, scale_embedding=True, activation_function="relu"),
         80,
     ),
-    "one_window": (dict(window_size=20, depths=[1, 1, 2]), dict(activation_function="gelu_new"), 48),
+    "one_window": (
+        dict(window_size=20, depths=[1, 1, 2]),
+        dict(activation_function="gelu_new", tie_word_embeddings=False), 48,
+    ),
 }
 
 
 def random_checkpoint(folder, vision, text, image_size):
     """Nothing trivially zero or one: every tensor is drawn, norms and biases too."""
     config = Florence2Config(
-        vision_config={**VISION, **vision}, text_config={**TEXT, **text}, image_token_id=76, tie_word_embeddings=True
+        vision_config={**VISION, **vision}, text_config={**TEXT, **text}, image_token_id=76,
+        tie_word_embeddings=text.get("tie_word_embeddings", True),
     )
     model = Florence2ForConditionalGeneration(config)
     generator = torch.Generator().manual_seed(7)
@@ -63,6 +67,10 @@ def random_checkpoint(folder, vision, text, image_size):
                 parameter.copy_(0.2 * noise)
             else:
                 parameter.copy_(noise / fan_in**0.5)
+        # An output projection of its own is possible in the layout, a decoder's embeddings are not.
+        language_model = model.model.language_model
+        for side in (language_model.encoder, language_model.decoder):
+            side.embed_tokens.weight.copy_(language_model.shared.weight)
     model.save_pretrained(folder)
     size = {"height": image_size, "width": image_size}
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": size, "crop_size": size}))
@@ -232,7 +240,9 @@ def main():
             check(name, checkpoint, Path(folder) / f"{name}-onnx", image_size)
         for argument in sys.argv[1:]:
             checkpoint = Path(argument).resolve()
-            size = 32 * 6 if json.loads((checkpoint / "config.json").read_text())["text_config"]["d_model"] < 768 else 768
+            vision = json.loads((checkpoint / "config.json").read_text())["vision_config"]
+            # The published models' size where there are positions for it, else the demo model's.
+            size = 768 if vision["max_position_embeddings"] >= 24 else 192
             check(checkpoint.name, checkpoint, Path(folder) / "argument-onnx", size)
 
 

@@ -1,8 +1,11 @@
 //! The files beside the graphs: copied from the checkpoint, and completed where runtimes would miss something.
 
 mod generation;
+mod model_config;
 mod preprocessor;
 mod tokenizer;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -25,11 +28,15 @@ const MERGES: &str = "merges.txt";
 /// Copied as they are.
 const COPIED: [&str; 4] = ["special_tokens_map.json", ADDED_TOKENS, VOCABULARY, MERGES];
 
-/// The files, by name.
-pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<Vec<(String, Vec<u8>)>> {
+/// The files, by name; `with_external_data` are the graph files whose weights lie beside them.
+pub(crate) fn files(
+    checkpoint: &Checkpoint,
+    image_size: ImageSize,
+    with_external_data: &BTreeSet<String>,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     let mut push = |name: &str, bytes: Vec<u8>| files.push((name.to_owned(), bytes));
-    push(CONFIG, checkpoint.file(CONFIG).unwrap_or_default().to_vec());
+    push(CONFIG, model_config::complete(checkpoint, with_external_data)?);
     push(
         PREPROCESSOR_CONFIG,
         pretty(preprocessor::complete(checkpoint, image_size)?),

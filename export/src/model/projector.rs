@@ -56,12 +56,18 @@ fn position_embeddings<'a>(
     let row_dim = dim / 2;
     let column_dim = dim - row_dim;
     let positions = weights.at("image_position_embed");
-    let rows = positions.tensor("row_embeddings.weight", &[config.max_positions(), row_dim])?;
-    let columns = positions.tensor("column_embeddings.weight", &[config.max_positions(), column_dim])?;
+    let rows = positions.tensor(
+        "row_embeddings.weight",
+        &[config.max_position_embeddings, row_dim],
+    )?;
+    let columns = positions.tensor(
+        "column_embeddings.weight",
+        &[config.max_position_embeddings, column_dim],
+    )?;
     let name = format!("{}.{}x{}", positions.path("sum"), grid.height, grid.width);
     let temporal = weights
         .at("visual_temporal_embed")
-        .optional("pos_idx_to_embed", &[config.max_frames(), dim])?
+        .optional("pos_idx_to_embed", &[config.max_temporal_embeddings, dim])?
         .unwrap_or_else(|| first_sinusoid(dim));
     Ok(Tensor::new(name, [1, grid.tokens(), dim], move || {
         let (rows, columns, temporal) = (rows.values(), columns.values(), temporal.values());

@@ -1,30 +1,13 @@
 //! BART's decoder with its caches, in the three forms of the layout.
 
-use florence2_layout::graphs::{
-    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, KeyValue, LOGITS,
-    USE_CACHE_BRANCH, past, present,
-};
-
-use super::super::axes;
 use super::super::layers::{Activation, mlp};
-use super::decoder_layer::{Cache, CrossSource, Decoder};
+use super::decoder_io::{DecoderKind, Inputs, declare_outputs};
+use super::decoder_layer::DecoderLayers;
 use super::{additive_mask, embed_positions, output_projection};
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::graph::{Dim, Graph, Value};
-use crate::onnx::DataType;
-
-/// What a decoder graph takes and gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DecoderKind {
-    /// No past in, all caches out.
-    First,
-    /// Past in; cross-attention caches from the encoder's states, or with `use_cache_branch` from the past.
-    Merged,
-    /// Past in, self-attention caches out.
-    WithPast,
-}
+use crate::graph::{Graph, Value};
 
 /// Embeddings of new tokens to logits.
 pub(crate) fn decoder<'a>(
@@ -33,132 +16,40 @@ pub(crate) fn decoder<'a>(
     kind: DecoderKind,
 ) -> Result<Graph<'a>> {
     let text = &config.text_config;
-    let decoder_weights = weights.at("model.language_model.decoder");
     let activation = Activation::from_config("text_config.activation_function", &text.activation_function)?;
-    let dim = text.d_model;
-    let head_size = dim / text.decoder_attention_heads;
     let mut graph = Graph::default();
-
-    // Cross-attention broadcasts: the rows of a batch may share one encoder row.
-    let encoder_dims = [axes::ENCODER_BATCH.into(), axes::ENCODER_SEQUENCE.into()];
-    let encoder_mask = graph.input(ENCODER_ATTENTION_MASK, DataType::Int64, &encoder_dims);
-    let states = (kind != DecoderKind::WithPast).then(|| {
-        let [batch, sequence] = encoder_dims;
-        graph.input(
-            ENCODER_HIDDEN_STATES,
-            DataType::Float,
-            &[batch, sequence, dim.into()],
-        )
-    });
-    let dims = [axes::BATCH.into(), axes::DECODER_SEQUENCE.into()];
-    let [batch, sequence] = dims.clone();
-    let embeddings = graph.input(INPUTS_EMBEDS, DataType::Float, &[batch, sequence, dim.into()]);
-    let mut self_past = Vec::new();
-    let mut cross_past = Vec::new();
-    if kind != DecoderKind::First {
-        let heads = text.decoder_attention_heads;
-        let mut caches = |layer, attention, batch: &'static str, length: &'static str| {
-            let dims: [Dim; 4] = [batch.into(), heads.into(), length.into(), head_size.into()];
-            let mut cache = |kv| graph.input(&past(layer, attention, kv), DataType::Float, &dims);
-            Cache {
-                key: cache(KeyValue::Key),
-                value: cache(KeyValue::Value),
-            }
-        };
-        for layer in 0..text.decoder_layers {
-            self_past.push(caches(
-                layer,
-                Attention::Decoder,
-                axes::BATCH,
-                axes::PAST_SEQUENCE,
-            ));
-            let (batch, length) = (axes::PAST_ENCODER_BATCH, axes::PAST_ENCODER_SEQUENCE);
-            cross_past.push(caches(layer, Attention::Encoder, batch, length));
-        }
-    }
-    let cross_source = match states {
-        None => CrossSource::Past { caches: cross_past },
-        Some(states) if kind == DecoderKind::First => CrossSource::Encoder { states },
-        Some(states) => {
-            let use_past = graph.input(USE_CACHE_BRANCH, DataType::Bool, &[1.into()]);
-            CrossSource::Either {
-                use_past,
-                states,
-                caches: cross_past,
-            }
-        }
-    };
-
-    let past_length = self_past.first().map(|cache| graph.dim(&cache.key, 2));
-    let x = embed_positions(
-        &mut graph,
-        text,
-        &decoder_weights,
-        &embeddings,
-        past_length.as_ref(),
-    )?;
-    let causal_mask = causal_mask(&mut graph, &embeddings, past_length.as_ref());
-    let cross_mask = additive_mask(&mut graph, &encoder_mask);
-    let mut decoder = Decoder {
-        graph: &mut graph,
+    let inputs = Inputs::declare(&mut graph, text, kind);
+    let past = inputs.past.first().map(|cache| graph.dim(&cache.key, 2));
+    let decoder = weights.at("model.language_model.decoder");
+    let mut x = embed_positions(&mut graph, text, &decoder, &inputs.embeddings, past.as_ref())?;
+    let mut layers = DecoderLayers {
         config: text,
-        causal_mask,
-        cross_mask,
-        past: self_past,
-        cross_source,
+        causal_mask: causal_mask(&mut graph, &inputs.embeddings, past.as_ref()),
+        cross_mask: additive_mask(&mut graph, &inputs.encoder_mask),
+        past: inputs.past,
+        cross_source: inputs.cross_source,
+        graph: &mut graph,
     };
-    let mut x = x;
-    let mut present_caches = Vec::with_capacity(text.decoder_layers);
+    let mut presents = Vec::with_capacity(text.decoder_layers);
     for layer in 0..text.decoder_layers {
-        let weights = decoder_weights.at(format_args!("layers.{layer}"));
-        let (y, self_cache) = decoder.self_attention(&weights.at("self_attn"), layer, &x)?;
-        x = decoder.residual_norm(&weights.at("self_attn_layer_norm"), &x, &y)?;
-        let (y, cross_cache) = decoder.cross_attention(&weights.at("encoder_attn"), layer, &x)?;
-        x = decoder.residual_norm(&weights.at("encoder_attn_layer_norm"), &x, &y)?;
-        let y = mlp(decoder.graph, &weights, dim, text.decoder_ffn_dim, activation, &x)?;
-        x = decoder.residual_norm(&weights.at("final_layer_norm"), &x, &y)?;
-        present_caches.push((self_cache, cross_cache));
+        let weights = decoder.at(format_args!("layers.{layer}"));
+        let (y, self_cache) = layers.self_attention(&weights.at("self_attn"), layer, &x)?;
+        x = layers.residual_norm(&weights.at("self_attn_layer_norm"), &x, &y)?;
+        let (y, cross_cache) = layers.cross_attention(&weights.at("encoder_attn"), layer, &x)?;
+        x = layers.residual_norm(&weights.at("encoder_attn_layer_norm"), &x, &y)?;
+        let y = mlp(
+            layers.graph,
+            &weights,
+            text.d_model,
+            text.decoder_ffn_dim,
+            activation,
+            &x,
+        )?;
+        x = layers.residual_norm(&weights.at("final_layer_norm"), &x, &y)?;
+        presents.push((self_cache, cross_cache));
     }
     let logits = logits(&mut graph, config, weights, &x)?;
-
-    let [batch, sequence] = dims;
-    graph.output(
-        LOGITS,
-        &logits,
-        DataType::Float,
-        &[batch, sequence, text.vocab_size.into()],
-    );
-    for (layer, (self_cache, cross_cache)) in present_caches.iter().enumerate() {
-        let mut caches = |cache: &Cache, attention, batch: &'static str, length: &'static str| {
-            let dims: [Dim; 4] = [
-                batch.into(),
-                text.decoder_attention_heads.into(),
-                length.into(),
-                head_size.into(),
-            ];
-            graph.output(
-                &present(layer, attention, KeyValue::Key),
-                &cache.key,
-                DataType::Float,
-                &dims,
-            );
-            graph.output(
-                &present(layer, attention, KeyValue::Value),
-                &cache.value,
-                DataType::Float,
-                &dims,
-            );
-        };
-        caches(self_cache, Attention::Decoder, axes::BATCH, axes::TOTAL_SEQUENCE);
-        if let Some(cache) = cross_cache {
-            caches(
-                cache,
-                Attention::Encoder,
-                axes::PRESENT_ENCODER_BATCH,
-                axes::PRESENT_ENCODER_SEQUENCE,
-            );
-        }
-    }
+    declare_outputs(&mut graph, text, &logits, &presents);
     Ok(graph)
 }
 

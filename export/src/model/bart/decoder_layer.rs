@@ -1,34 +1,15 @@
 //! The layers of BART's decoder.
 
 use super::super::layers::{Linear, attention, layer_norm, merge_heads, split_heads};
+use super::decoder_io::{Cache, CrossSource};
 use super::{projection, query_projection};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 
-/// Keys and values, `[batch, heads, length, head size]`.
-pub(super) struct Cache {
-    pub(super) key: Value,
-    pub(super) value: Value,
-}
-
-/// Where cross-attention has its keys and values from.
-pub(super) enum CrossSource {
-    /// The encoder's hidden states.
-    Encoder { states: Value },
-    /// The past, per layer.
-    Past { caches: Vec<Cache> },
-    /// The past where the flag holds, else the encoder's hidden states.
-    Either {
-        use_past: Value,
-        states: Value,
-        caches: Vec<Cache>,
-    },
-}
-
-/// The decoder being built.
-pub(super) struct Decoder<'g, 'a, 'c> {
+/// What the layers of a decoder have in common.
+pub(super) struct DecoderLayers<'g, 'a, 'c> {
     pub(super) graph: &'g mut Graph<'a>,
     pub(super) config: &'c TextConfig,
     /// What is added to the scores of self-attention, `[sequence, past + sequence]`.
@@ -40,7 +21,8 @@ pub(super) struct Decoder<'g, 'a, 'c> {
     pub(super) cross_source: CrossSource,
 }
 
-impl<'a> Decoder<'_, 'a, '_> {
+impl<'a> DecoderLayers<'_, 'a, '_> {
+    /// `norm(x + y)`.
     pub(super) fn residual_norm(&mut self, weights: &Weights<'a>, x: &Value, y: &Value) -> Result<Value> {
         let sum = self.graph.add(x, y);
         layer_norm(self.graph, weights, self.config.d_model, &sum)

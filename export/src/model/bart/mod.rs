@@ -2,6 +2,7 @@
 //! decoder over shared embeddings, with learned positions.
 
 mod decoder;
+mod decoder_io;
 mod decoder_layer;
 mod encoder;
 
@@ -11,12 +12,13 @@ use super::axes;
 use super::layers::{Linear, layer_norm};
 use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
 use crate::tensor::Tensor;
 
-pub(crate) use decoder::{DecoderKind, decoder};
+pub(crate) use decoder::decoder;
+pub(crate) use decoder_io::DecoderKind;
 pub(crate) use encoder::encoder;
 
 /// BART's position tables begin with this many rows that no token uses.
@@ -26,6 +28,7 @@ const POSITION_OFFSET: usize = 2;
 pub(crate) fn embed_tokens<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let text = &config.text_config;
     let mut table = embedding_matrix(text, weights)?;
+    check_shared(text, weights, &table)?;
     if text.scale_embedding {
         table = table.scaled((text.d_model as f64).sqrt() as f32);
     }
@@ -66,6 +69,17 @@ fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Te
         }
     }
     weights.tensor(first, &shape)
+}
+
+/// transformers ties the decoder's embeddings to the shared ones unless the checkpoint has both and they differ.
+fn check_shared(config: &TextConfig, weights: &Weights<'_>, shared: &Tensor<'_>) -> Result<()> {
+    let [first, _, decoder, _] = EMBEDDING_NAMES;
+    let own = weights.optional(decoder, &[config.vocab_size, config.d_model])?;
+    if own.is_some_and(|own| own.values() != shared.values()) {
+        let (first, second) = (first.to_owned(), decoder.to_owned());
+        return Err(Error::SeparateEmbeddings { first, second });
+    }
+    Ok(())
 }
 
 /// `[d_model, vocabulary]`: its own matrix if the checkpoint has one, else the embeddings'.

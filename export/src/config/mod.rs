@@ -1,12 +1,12 @@
 //! The dimensions of a model, from `config.json` in either of its two forms: transformers' own, and that of
 //! Microsoft's repositories.
 
+mod check;
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
-
-/// No dimension, depth or size of a model comes near this; products of a few stay far from overflow.
-const LARGEST: usize = 1 << 20;
 
 /// A model's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,10 +26,9 @@ pub struct ModelConfig {
 #[non_exhaustive]
 pub struct VisionConfig {
     /// Colour channels.
-    #[serde(default = "defaults::in_channels", alias = "in_chans")]
+    #[serde(default = "defaults::in_channels")]
     pub in_channels: usize,
     /// Channels of each stage.
-    #[serde(alias = "dim_embed")]
     pub embed_dim: Vec<usize>,
     /// Blocks of each stage.
     pub depths: Vec<usize>,
@@ -66,14 +65,12 @@ pub struct VisionConfig {
     /// What the image features are made of, in order (Microsoft's form).
     #[serde(default = "defaults::image_feature_source")]
     pub image_feature_source: Vec<ImageFeatureSource>,
-    /// transformers' form of `image_pos_embed.max_pos_embeddings`.
-    max_position_embeddings: Option<usize>,
-    /// Microsoft's form.
-    image_pos_embed: Option<ImagePosEmbed>,
-    /// transformers' form of `visual_temporal_embedding.max_temporal_embeddings`.
-    max_temporal_embeddings: Option<usize>,
-    /// Microsoft's form.
-    visual_temporal_embedding: Option<VisualTemporalEmbedding>,
+    /// Rows of each of the two tables of learned positions: the largest grid the model can take, in tokens.
+    #[serde(default = "defaults::max_positions")]
+    pub max_position_embeddings: usize,
+    /// Rows of the table of temporal positions, of which one image uses the first.
+    #[serde(default = "defaults::max_frames")]
+    pub max_temporal_embeddings: usize,
 }
 
 /// A part of the image features. With one frame, averaging over time and taking the last frame are the same.
@@ -87,16 +84,6 @@ pub enum ImageFeatureSource {
     TemporalAvgPool,
     /// Every token.
     LastFrame,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct ImagePosEmbed {
-    max_pos_embeddings: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct VisualTemporalEmbedding {
-    max_temporal_embeddings: usize,
 }
 
 /// The text side: BART.
@@ -162,6 +149,12 @@ mod defaults {
     pub(super) fn activation_function() -> String {
         "gelu".into()
     }
+    pub(super) fn max_positions() -> usize {
+        50
+    }
+    pub(super) fn max_frames() -> usize {
+        100
+    }
     pub(super) fn max_position_embeddings() -> usize {
         1024
     }
@@ -180,10 +173,15 @@ impl ModelConfig {
     /// [`Error::Json`] where a setting is missing or has the wrong type, [`Error::Config`] where settings
     /// contradict each other.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let config: ModelConfig = serde_json::from_slice(json).map_err(|source| Error::Json {
+        let invalid = |source| Error::Json {
             file: "config.json".into(),
             source,
-        })?;
+        };
+        let mut json: Value = serde_json::from_slice(json).map_err(invalid)?;
+        if let Some(vision) = json.get_mut("vision_config") {
+            rename_microsoft(vision);
+        }
+        let config: ModelConfig = serde_json::from_value(json).map_err(invalid)?;
         config.vision_config.check()?;
         config.text_config.check()?;
         if config.vision_config.projection_dim != config.text_config.d_model {
@@ -199,25 +197,30 @@ impl ModelConfig {
     }
 }
 
+/// Where Microsoft's form of `vision_config` keeps a setting, and what transformers calls it. Checkpoints that were
+/// converted from one to the other have both; then transformers' counts.
+const MICROSOFT_SETTINGS: [(&str, &str); 4] = [
+    ("/dim_embed", "embed_dim"),
+    ("/in_chans", "in_channels"),
+    ("/image_pos_embed/max_pos_embeddings", "max_position_embeddings"),
+    (
+        "/visual_temporal_embedding/max_temporal_embeddings",
+        "max_temporal_embeddings",
+    ),
+];
+
+fn rename_microsoft(vision: &mut Value) {
+    for (theirs, ours) in MICROSOFT_SETTINGS {
+        let Some(value) = vision.pointer(theirs).cloned() else {
+            continue;
+        };
+        if let Value::Object(settings) = vision {
+            settings.entry(ours).or_insert(value);
+        }
+    }
+}
+
 impl VisionConfig {
-    /// Rows of the two tables of learned positions: the largest grid the model can take, in tokens.
-    pub fn max_positions(&self) -> usize {
-        let microsoft = self
-            .image_pos_embed
-            .as_ref()
-            .map(|embed| embed.max_pos_embeddings);
-        self.max_position_embeddings.or(microsoft).unwrap_or(50)
-    }
-
-    /// Rows of the table of temporal positions, of which one image uses the first.
-    pub fn max_frames(&self) -> usize {
-        let microsoft = self
-            .visual_temporal_embedding
-            .as_ref()
-            .map(|embed| embed.max_temporal_embeddings);
-        self.max_temporal_embeddings.or(microsoft).unwrap_or(100)
-    }
-
     /// Hidden width of a stage's MLPs.
     pub fn mlp_dim(&self, embed_dim: usize) -> usize {
         (embed_dim as f64 * self.mlp_ratio) as usize
@@ -227,122 +230,68 @@ impl VisionConfig {
     pub fn total_stride(&self) -> usize {
         self.patch_stride.iter().product()
     }
+}
 
-    fn check(&self) -> Result<()> {
-        let stages = self.embed_dim.len();
-        let lists = [
-            ("vision_config.embed_dim", &self.embed_dim),
-            ("vision_config.depths", &self.depths),
-            ("vision_config.num_heads", &self.num_heads),
-            ("vision_config.num_groups", &self.num_groups),
-            ("vision_config.patch_size", &self.patch_size),
-            ("vision_config.patch_stride", &self.patch_stride),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(vision: Value) -> Result<ModelConfig> {
+        let json = json!({
+            "vision_config": vision,
+            "text_config": {
+                "vocab_size": 51289, "d_model": 768, "encoder_layers": 6, "decoder_layers": 6,
+                "encoder_attention_heads": 12, "decoder_attention_heads": 12,
+                "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
+            },
+        });
+        ModelConfig::from_json(json.to_string().as_bytes())
+    }
+
+    fn microsoft() -> Value {
+        json!({
+            "model_type": "davit", "drop_path_rate": 0.1, "patch_size": [7, 3, 3, 3],
+            "patch_stride": [4, 2, 2, 2], "patch_padding": [3, 1, 1, 1],
+            "patch_prenorm": [false, true, true, true], "enable_checkpoint": false,
+            "dim_embed": [128, 256, 512, 1024], "num_heads": [4, 8, 16, 32], "num_groups": [4, 8, 16, 32],
+            "depths": [1, 1, 9, 1], "window_size": 12, "projection_dim": 768,
+            "visual_temporal_embedding": { "type": "COSINE", "max_temporal_embeddings": 90 },
+            "image_pos_embed": { "type": "learned_abs_2d", "max_pos_embeddings": 40 },
+            "image_feature_source": ["temporal_avg_pool", "spatial_avg_pool"],
+        })
+    }
+
+    #[test]
+    fn microsofts_form_is_read() {
+        let vision = config(microsoft()).unwrap().vision_config;
+        assert_eq!(vision.embed_dim, [128, 256, 512, 1024]);
+        assert_eq!(
+            (vision.max_position_embeddings, vision.max_temporal_embeddings),
+            (40, 90)
+        );
+        let sources = [
+            ImageFeatureSource::TemporalAvgPool,
+            ImageFeatureSource::SpatialAvgPool,
         ];
-        for (key, list) in lists {
-            same_length(key, list.len(), stages)?;
-            list.iter().try_for_each(|&size| in_range(key, size))?;
-        }
-        same_length("vision_config.patch_padding", self.patch_padding.len(), stages)?;
-        same_length("vision_config.patch_prenorm", self.patch_prenorm.len(), stages)?;
-        for (padding, kernel) in self.patch_padding.iter().zip(&self.patch_size) {
-            if padding >= kernel {
-                return Err(Error::Config {
-                    key: "vision_config.patch_padding",
-                    reason: format!("{padding} is not less than the kernel, {kernel}"),
-                });
-            }
-        }
-        if stages == 0 || stages > 16 {
-            return Err(Error::Config {
-                key: "vision_config.embed_dim",
-                reason: format!("{stages} stages; DaViT has one to sixteen"),
-            });
-        }
-        for ((&dim, &heads), &groups) in self.embed_dim.iter().zip(&self.num_heads).zip(&self.num_groups) {
-            divides("vision_config.num_heads", heads, dim)?;
-            divides("vision_config.num_groups", groups, dim)?;
-        }
-        in_range("vision_config.in_channels", self.in_channels)?;
-        in_range("vision_config.window_size", self.window_size)?;
-        in_range("vision_config.projection_dim", self.projection_dim)?;
-        in_range("vision_config.max_position_embeddings", self.max_positions())?;
-        in_range("vision_config.max_temporal_embeddings", self.max_frames())?;
-        for &dim in &self.embed_dim {
-            in_range("vision_config.mlp_ratio", self.mlp_dim(dim))?;
-        }
-        if self.image_feature_source.is_empty() {
-            return Err(Error::Config {
-                key: "vision_config.image_feature_source",
-                reason: "is empty; usual is [\"spatial_avg_pool\", \"temporal_avg_pool\"]".into(),
-            });
-        }
-        Ok(())
+        assert_eq!(vision.image_feature_source, sources);
+        assert_eq!(vision.total_stride(), 32);
     }
-}
 
-impl TextConfig {
-    fn check(&self) -> Result<()> {
-        for (key, size) in [
-            ("text_config.vocab_size", self.vocab_size),
-            ("text_config.d_model", self.d_model),
-            ("text_config.encoder_layers", self.encoder_layers),
-            ("text_config.decoder_layers", self.decoder_layers),
-            (
-                "text_config.encoder_attention_heads",
-                self.encoder_attention_heads,
-            ),
-            (
-                "text_config.decoder_attention_heads",
-                self.decoder_attention_heads,
-            ),
-            ("text_config.encoder_ffn_dim", self.encoder_ffn_dim),
-            ("text_config.decoder_ffn_dim", self.decoder_ffn_dim),
-            (
-                "text_config.max_position_embeddings",
-                self.max_position_embeddings,
-            ),
-        ] {
-            in_range(key, size)?;
-        }
-        divides(
-            "text_config.encoder_attention_heads",
-            self.encoder_attention_heads,
-            self.d_model,
-        )?;
-        divides(
-            "text_config.decoder_attention_heads",
-            self.decoder_attention_heads,
-            self.d_model,
-        )
+    #[test]
+    fn in_a_mixture_transformers_form_counts() {
+        let mut mixed = microsoft();
+        mixed["embed_dim"] = json!([64, 128, 256, 512]);
+        mixed["max_position_embeddings"] = json!(50);
+        let vision = config(mixed).unwrap().vision_config;
+        assert_eq!(vision.embed_dim, [64, 128, 256, 512]);
+        assert_eq!(vision.max_position_embeddings, 50);
     }
-}
 
-fn in_range(key: &'static str, size: usize) -> Result<()> {
-    if (1..=LARGEST).contains(&size) {
-        return Ok(());
+    #[test]
+    fn an_unknown_feature_source_is_an_error() {
+        let mut unknown = microsoft();
+        unknown["image_feature_source"] = json!(["middle_frame"]);
+        assert!(matches!(config(unknown), Err(Error::Json { .. })));
     }
-    Err(Error::Config {
-        key,
-        reason: format!("{size} is not within 1 to {LARGEST}"),
-    })
-}
-
-fn same_length(key: &'static str, length: usize, stages: usize) -> Result<()> {
-    if length == stages {
-        return Ok(());
-    }
-    Err(Error::Config {
-        key,
-        reason: format!("has {length} entries for {stages} stages (vision_config.embed_dim)"),
-    })
-}
-
-fn divides(key: &'static str, parts: usize, dim: usize) -> Result<()> {
-    if dim.is_multiple_of(parts) {
-        return Ok(());
-    }
-    Err(Error::Config {
-        key,
-        reason: format!("{parts} does not divide the width, {dim}"),
-    })
 }

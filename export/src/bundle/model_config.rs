@@ -1,0 +1,34 @@
+//! `config.json`: the checkpoint's own, with what transformers.js needs to find big weights.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{object, pretty, read};
+use crate::checkpoint::{CONFIG, Checkpoint};
+use crate::error::Result;
+
+/// Where transformers.js looks for its settings.
+const SECTION: &str = "transformers.js_config";
+/// Its setting that says which graphs have a weight file beside them.
+const EXTERNAL_DATA: &str = "use_external_data_format";
+
+/// The checkpoint's file, to the letter if no graph has its weights in a file of its own. `graphs` are those that
+/// have: their file names.
+pub(super) fn complete(checkpoint: &Checkpoint, graphs: &BTreeSet<String>) -> Result<Vec<u8>> {
+    if graphs.is_empty() {
+        return Ok(checkpoint.file(CONFIG).unwrap_or_default().to_vec());
+    }
+    let mut config = read(checkpoint, CONFIG)?;
+    let section = config.entry(SECTION).or_insert_with(|| Value::Object(object([])));
+    // Files in one piece each, which is what `true` says.
+    let files: serde_json::Map<String, Value> =
+        graphs.iter().map(|name| (name.clone(), json!(true))).collect();
+    match section {
+        Value::Object(section) => {
+            section.insert(EXTERNAL_DATA.to_owned(), Value::Object(files));
+        }
+        other => *other = json!({ EXTERNAL_DATA: files }),
+    }
+    Ok(pretty(config))
+}

@@ -1,0 +1,129 @@
+//! Random values, made when they are written.
+
+use std::borrow::Cow;
+
+use half::f16;
+use safetensors::{Dtype, View};
+
+/// transformers' `initializer_range` and BART's `init_std`.
+const STANDARD_DEVIATION: f32 = 0.02;
+/// How a tensor's values come about.
+pub(super) enum Values {
+    Constant(f32),
+    Normal { seed: u64 },
+    Sinusoids { dim: usize },
+}
+
+impl Values {
+    pub(super) fn of(name: &str, seed: u64) -> Self {
+        match (name.contains("norm"), name.ends_with(".bias")) {
+            (true, false) => Values::Constant(1.0),
+            (true, true) => Values::Constant(0.0),
+            // FNV-1a of the name: each tensor has a sequence of its own.
+            _ => Values::Normal {
+                seed: name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                }),
+            },
+        }
+    }
+
+    fn value(&self, index: usize) -> f32 {
+        match *self {
+            Values::Constant(value) => value,
+            Values::Normal { seed } => STANDARD_DEVIATION * normal(seed, index as u64),
+            Values::Sinusoids { dim } => sinusoid(index / dim, index % dim, dim),
+        }
+    }
+}
+
+/// transformers' `Florence2VisionPositionalEmbeddingCosine1D`: sines at even places, cosines at odd ones, of
+/// wavelengths up to 2π · 10000.
+fn sinusoid(position: usize, place: usize, dim: usize) -> f32 {
+    let half = dim / 2;
+    let angle = position as f64 * (-(10000f64.ln()) / half as f64 * (place / 2) as f64).exp();
+    if place.is_multiple_of(2) {
+        angle.sin() as f32
+    } else {
+        angle.cos() as f32
+    }
+}
+
+/// The `index`th draw of a sequence: nearly normal (the sum of four uniform numbers, scaled to variance 1).
+///
+/// Own code, so that a seed's bytes never change with a dependency: SplitMix64 (Steele et al., 2014) by index.
+fn normal(seed: u64, index: u64) -> f32 {
+    let mut bits = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    let sum: i32 = [0, 16, 32, 48]
+        .map(|shift| ((bits >> shift) & 0xffff) as i32)
+        .iter()
+        .sum();
+    // Four uniform numbers of 16 bits: mean 2 · 65535, variance 4 · (65536² - 1) / 12.
+    (sum - 2 * 65535) as f32 * (1.0 / (65536.0 * 0.577_350_26))
+}
+
+/// A tensor whose values are made when they are written.
+pub(super) struct RandomTensor {
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Values,
+    pub(super) half_precision: bool,
+}
+
+impl RandomTensor {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl View for RandomTensor {
+    fn dtype(&self) -> Dtype {
+        if self.half_precision {
+            Dtype::F16
+        } else {
+            Dtype::F32
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = (0..self.len()).map(|index| self.values.value(index));
+        if self.half_precision {
+            values
+                .flat_map(|value| f16::from_f32(value).to_le_bytes())
+                .collect()
+        } else {
+            values.flat_map(f32::to_le_bytes).collect()
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.len()
+            * if self.half_precision {
+                size_of::<f16>()
+            } else {
+                size_of::<f32>()
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_have_mean_0_and_variance_1() {
+        let draws: Vec<f64> = (0..200_000).map(|index| f64::from(normal(42, index))).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!(mean.abs() < 0.01, "{mean}");
+        assert!((variance - 1.0).abs() < 0.02, "{variance}");
+        assert_eq!(normal(42, 7), normal(42, 7));
+        assert_ne!(normal(42, 7), normal(43, 7));
+    }
+}
