@@ -20,7 +20,7 @@ use crate::output::{Column, Destination, Table, Target};
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
   florence2 run --model base-ft-onnx --task od street.jpg
-  florence2 export --random large --seed 1 --out bench     for benchmarks: bench/checkpoint and its graphs")]
+  florence2 export --random large --seed 1 --out bench --tokenizer Florence-2-large     for benchmarks")]
 pub struct ExportArgs {
     /// The checkpoint's folder
     #[arg(required_unless_present = "random", conflicts_with = "random")]
@@ -40,6 +40,9 @@ pub struct ExportArgs {
     /// Side of the square images that the model will take, in pixels, a multiple of 32 [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     image_size: Option<u32>,
+    /// Take the tokenizer's files from this folder, for a checkpoint that has none
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
     /// Write into a folder that is not empty
     #[arg(short, long)]
     force: bool,
@@ -75,7 +78,10 @@ pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     let mut options = ExportOptions::default().with_target(args.target);
     options.image_size = args.image_size;
     let folder = checkpoint_folder(args, console)?;
-    let checkpoint = Checkpoint::open(&folder)?;
+    let mut checkpoint = Checkpoint::open(&folder)?;
+    for (name, bytes) in tokenizer_files(args.tokenizer.as_deref())? {
+        checkpoint = checkpoint.with_file(name, bytes);
+    }
     let spinner = console.spinner(format!("exporting {}", folder.display()));
     let report = florence2_export::export(&checkpoint, &args.out, &options)?;
     drop(spinner);
@@ -114,6 +120,36 @@ fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
             Ok(folder)
         }
         (None, None) => Err(Error::Usage("name the checkpoint's folder".into())),
+    }
+}
+
+const TOKENIZER_FILES: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// The tokenizer's files in a folder, with their names.
+fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let Some(folder) = folder else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for name in TOKENIZER_FILES {
+        let path = folder.join(name);
+        if path.is_file() {
+            files.push((name, fs::read(&path).map_err(Error::io(path))?));
+        }
+    }
+    match files.is_empty() {
+        true => Err(Error::Usage(format!(
+            "--tokenizer: {} has neither tokenizer.json nor vocab.json and merges.txt",
+            folder.display()
+        ))),
+        false => Ok(files),
     }
 }
 
