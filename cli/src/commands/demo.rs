@@ -21,8 +21,9 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, Target, answer_text, heading, write_file, write_picture};
 
-/// Show every task on a sample scene, with the embedded demo model. What one answer says (a caption, a box) is what
-/// the next task is asked about.
+/// Show every task on a sample scene, with the embedded demo model
+///
+/// What one answer says (a caption, a box) is what the next task is asked about.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// The folder for the scene and the annotated pictures

@@ -13,14 +13,16 @@ use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Column, Destination, Table, Target};
 
-/// Export a checkpoint (config.json and safetensors, in transformers' or Microsoft's naming) to ONNX graphs, with the
-/// configuration and tokenizer files that they need beside them.
+/// Export a checkpoint (safetensors) to ONNX graphs
+///
+/// A checkpoint is a folder with config.json and safetensors, in transformers' or Microsoft's naming. The configuration
+/// and tokenizer files that the graphs need are written beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
-  florence2 run --model base-ft-onnx --task od street.jpg
-  florence2 export --random large --seed 1 --out bench --tokenizer Florence-2-large     for benchmarks")]
+  florence2 run -m base-ft-onnx -t od street.jpg
+  florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
     /// The checkpoint's folder
     #[arg(required_unless_present = "random", conflicts_with = "random")]

@@ -25,20 +25,24 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
 use crate::output::{Format, Target};
 
-/// Answer tasks about images. All tasks on an image share one pass of the vision encoder.
+/// Answer tasks about images
+///
+/// All tasks on an image share one pass of the vision encoder.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  florence2 run --model DIR --task caption photo.jpg
-  florence2 run --model DIR --task od,dense-region-caption --draw found/ --format json *.jpg -o found.json
-  florence2 run --model DIR --task caption-to-phrase-grounding --text 'a dog on a sofa' photo.jpg
-  florence2 run --model DIR --task region-to-description --region 34,160,597,371 photo.jpg
-  florence2 run --model DIR --prompt '<DocVQA>What is the total?' invoice.png
-  cat photo.jpg | florence2 run --model DIR --task ocr -
+  florence2 run -m DIR -t caption photo.jpg
+  florence2 run -m DIR -t od,ocr --format json *.jpg -o found.json --draw found/
+  florence2 run -m DIR -t caption-to-phrase-grounding --text 'a dog' photo.jpg
+  florence2 run -m DIR -t region-to-description --region 34,160,597,371 photo.jpg
+  florence2 run -m DIR --prompt '<DocVQA>What is the total?' invoice.png
+  cat photo.jpg | florence2 run -m DIR -t ocr -
 
-JSON: path, width, height, task, input, result (as transformers' post_process_generation), scores (one for each
-instance), raw_text, token_ids, score, truncated, timings in seconds. With --num-return-sequences, `sequences` holds
-all of them, the best first, and the fields beside it are those of the best. An image that fails is {path, error}.")]
+JSON: path, width, height, task, input, result (as of transformers'
+post_process_generation), scores (one for each instance), raw_text, token_ids,
+score, truncated, timings in seconds. With --num-return-sequences, `sequences`
+holds all of them, the best first, and the fields beside it are the best one's.
+What fails is {path, task, error}; without a task it is the image itself.")]
 pub struct RunArgs {
     /// The model: a folder with ONNX graphs, or `demo` for the one in this program [default: demo]
     #[arg(short, long, value_name = "MODEL")]
