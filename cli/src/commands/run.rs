@@ -23,6 +23,7 @@ use crate::args::{GlobalArgs, ModelArg};
 use crate::console::{Console, Progress};
 use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
+use crate::interrupt;
 use crate::output::{Format, Target};
 
 /// Answer tasks about images
@@ -111,6 +112,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         model: &model,
         tasks: &tasks,
         options: RunOptions::default()
+            .with_cancel(interrupt::cancelling())
             .with_generation(generation)
             .with_parse(ParseOptions::default().with_strict(args.output.strict)),
         stream: args.output.stream,
