@@ -65,7 +65,9 @@ impl Precision {
 
     /// The precision of a name.
     pub fn from_name(name: &str) -> Option<Precision> {
-        Precision::ALL.into_iter().find(|precision| precision.name() == name)
+        Precision::ALL
+            .into_iter()
+            .find(|precision| precision.name() == name)
     }
 
     /// Its name on the command line and in the graphs' metadata.
