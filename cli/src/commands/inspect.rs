@@ -2,6 +2,7 @@
 
 mod facts;
 mod graphs;
+mod onnx;
 mod report;
 
 use clap::Args;
