@@ -2,7 +2,7 @@
 
 use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, GraphFile, INPUTS_EMBEDS, KeyValue, LOGITS,
-    USE_CACHE_BRANCH, past, present,
+    SHARED_ENCODER_ROW, USE_CACHE_BRANCH, past, present,
 };
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis};
 use ort::session::SessionInputValue;
@@ -26,6 +26,8 @@ pub(crate) struct DecoderModel {
     own: Vec<CacheNames>,
     /// Cross-attention: key and value of each layer.
     cross: Vec<CacheNames>,
+    /// Whether one row of what is attended to may serve all rows.
+    shared_encoder_row: bool,
 }
 
 /// One cache's tensors: `past` goes in, `present` comes out.
@@ -56,6 +58,7 @@ impl DecoderModel {
                 path: bundle.source.path(""),
                 reason: format!("missing: {}", bundle.layout.missing().join(", ")),
             })?;
+        let options = &options.clone().with_changing_shapes();
         let load = |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
         let next = if next == first { None } else { Some(load(next)?) };
         let first = load(first)?;
@@ -69,11 +72,16 @@ impl DecoderModel {
             CacheNames::of(layers, Attention::Decoder),
             CacheNames::of(layers, Attention::Encoder),
         );
+        let shared_encoder_row = [Some(&first), next.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|graph| graph.claims(SHARED_ENCODER_ROW));
         let model = Self {
             first,
             next,
             own,
             cross,
+            shared_encoder_row,
         };
         model.check()?;
         Ok(model)
@@ -115,7 +123,8 @@ pub(crate) struct GraphDecoder<'m> {
     embedding: &'m TokenEmbedding,
     /// What belongs to the inputs, one row each.
     inputs: EncoderSide,
-    /// The same, one row for each of the present rows; `None` while that is the same thing.
+    /// The same, one row for each of the present rows; `None` where that is the same thing, or where one row serves
+    /// all.
     expanded: Option<EncoderSide>,
     /// The input to which each row belongs.
     row_inputs: Vec<usize>,
@@ -133,6 +142,10 @@ struct EncoderSide {
 }
 
 impl EncoderSide {
+    fn rows(&self) -> usize {
+        tensor::shape(&self.attention_mask).first().copied().unwrap_or(0)
+    }
+
     fn gather(&self, rows: &[usize]) -> Result<Self> {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
@@ -306,7 +319,12 @@ impl Decoder for GraphDecoder<'_> {
             .collect::<Result<_>>()?;
         if row_inputs != self.row_inputs {
             // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
-            self.expanded = Some(self.inputs.gather(&row_inputs)?);
+            let one_serves_all = self.model.shared_encoder_row && self.inputs.rows() == 1;
+            self.expanded = if one_serves_all {
+                None
+            } else {
+                Some(self.inputs.gather(&row_inputs)?)
+            };
             self.row_inputs = row_inputs;
         }
         Ok(())
