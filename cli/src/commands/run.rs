@@ -9,7 +9,6 @@ mod writer;
 use std::ops::ControlFlow;
 
 use clap::Args;
-use florence2::postprocess::ParseOptions;
 use florence2::{Error as EngineError, Florence2, ImageFeatures, Output, RunOptions, Task};
 
 use image::DynamicImage;
@@ -114,7 +113,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         options: RunOptions::default()
             .with_cancel(interrupt::cancelling())
             .with_generation(generation)
-            .with_parse(ParseOptions::default().with_strict(args.output.strict)),
+            .with_parse(model.parse_options().clone().with_strict(args.output.strict)),
         stream: args.output.stream,
         images: &args.images,
         pictures: pictures.as_ref(),
