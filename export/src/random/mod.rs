@@ -65,7 +65,7 @@ impl RandomOptions {
 /// Writes `config.json`, `generation_config.json` and `model.safetensors` (native naming) into `folder`, which is
 /// made if need be. Memory is needed for the largest tensor only.
 ///
-/// Weights are drawn with a standard deviation of 0.02, as transformers initialises; norms are the identity.
+/// Weights are drawn such that answers depend on image and prompt, and that few tokens come close to each other.
 ///
 /// # Errors
 /// [`Error::Write`] if a file cannot be written.
@@ -84,7 +84,7 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
 
     let mut tensors: Vec<(String, RandomTensor)> = Vec::new();
     for (name, shape) in planned_weights(&config)? {
-        let values = Values::of(&name, options.seed);
+        let values = Values::of(&name, &shape, options.seed);
         tensors.push((
             name,
             RandomTensor {

@@ -1,0 +1,261 @@
+"""Holds the whole chain to transformers at real size: python check_real_size.py base|large [options]
+
+Makes a checkpoint of Florence-2's size with random weights, exports it, and compares on two images and four prompts:
+
+- the checkpoint: transformers finds every weight in it, and no other;
+- the graphs: `onnx.checker`, big weights in files beside them, and image features, encoder states and logits, each
+  within 1e-4 of torch, relative to its largest magnitude;
+- the program: tokens of greedy search and of 3 beams exactly, scores to 1e-4;
+- with --transformers-js: the same greedy tokens from transformers.js (wants `npm ci --ignore-scripts` in
+  tests/transformers_js first).
+
+Prompts whose answer another right implementation might not give are told apart beforehand, by transformers alone
+(`generation.TooClose`: two tokens 1e-3 apart or less, or beams that change under noise on the logits). They are
+listed, not compared; more than one in four is a failure.
+
+The tokenizer is Florence-2's own, which is no part of this repository: --tokenizer names the folder that has
+tokenizer.json and tokenizer_config.json. Wants ONNX Runtime as the program does (ORT_DYLIB_PATH or what it fetches),
+4 GB of memory and disk for base, 12 GB for large, and minutes.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoTokenizer, Florence2ForConditionalGeneration, Florence2Processor
+from transformers import GenerationConfig
+
+from common import IMAGES, ROOT, write_json
+from generation import BEAMS, GREEDY, TooClose, generate
+from make_golden import resized
+from prompts import FREE, Prompt, any_inputs, locations
+
+SEED = 20
+TOLERANCE = 1e-4
+MAX_NEW_TOKENS = 20
+PICTURES = ["shapes-320x200.png", "waves-131x87.png"]
+TASKS = {"<OD>": "od", "<CAPTION_TO_PHRASE_GROUNDING>": "caption-to-phrase-grounding",
+         "<REGION_TO_CATEGORY>": "region-to-category"}
+QUESTION = FREE[2]
+# The exporter's threshold: graphs with more bytes of weights keep the big ones beside them.
+EXTERNAL = 100 << 20
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"]
+
+
+def cargo(package, *arguments):
+    """Runs a program of the workspace and gives what it prints."""
+    command = ["cargo", "run", "-q", "--release", "-p", package, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def make(size, work, tokenizer):
+    """The checkpoint and what the exporter makes of it: two folders."""
+    checkpoint, bundle = work / f"{size}-checkpoint", work / size
+    cargo("florence2-export", "--example", "random_checkpoint", "--", size, checkpoint, SEED)
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).exists():
+            shutil.copyfile(tokenizer / name, checkpoint / name)
+    cargo("florence2-cli", "--", "export", checkpoint, "--out", bundle, "--force")
+    return checkpoint, bundle
+
+
+def load(checkpoint, bundle):
+    """transformers' model of the checkpoint, and its processor by the exported files, with Pillow's resize."""
+    model, report = Florence2ForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(report.values()), report
+    model.generation_config = GenerationConfig(
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2
+    )
+    # The published checkpoints lack `<image>`, which transformers writes the place of the image with.
+    tokenizer = AutoTokenizer.from_pretrained(bundle, extra_special_tokens={"image_token": "<image>"})
+    assert tokenizer.image_token_id == model.config.image_token_id
+    remember_images(model.eval())
+    return model, Florence2Processor(AutoImageProcessor.from_pretrained(bundle, backend="pil"), tokenizer)
+
+
+def remember_images(model):
+    """Lets the vision encoder see each image once, not again for every prompt and search."""
+    encode, seen = model.model.get_image_features, {}
+
+    def remembered(pixel_values, **arguments):
+        key = pixel_values.numpy().tobytes()
+        if key not in seen:
+            seen[key] = encode(pixel_values, **arguments)
+        return seen[key]
+
+    model.model.get_image_features = remembered
+
+
+def check_files(bundle):
+    """What `onnx.checker` says, and where the weights are."""
+    config = json.loads((bundle / "config.json").read_text())
+    settings = config["transformers.js_config"]["use_external_data_format"]
+    for path in sorted((bundle / "onnx").glob("*.onnx")):
+        onnx.checker.check_model(str(path), full_check=True)
+        data = path.with_suffix(".onnx_data")
+        beside = data.stat().st_size if data.exists() else 0
+        assert path.stat().st_size < EXTERNAL + (1 << 20), f"{path.name} carries its weights itself"
+        assert bool(beside) == bool(settings.get(path.name)), f"config.json is wrong about {path.name}"
+        print(f"  {path.name:30} {path.stat().st_size / 2**20:7.1f} MiB {beside / 2**20:8.1f} MiB beside it")
+
+
+class Graphs:
+    """The exported graphs in ONNX Runtime."""
+
+    def __init__(self, bundle):
+        names = ["vision_encoder", "embed_tokens", "encoder_model", "decoder_model"]
+        self.sessions = {name: ort.InferenceSession(
+            bundle / "onnx" / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in names}
+
+    def call(self, name, **inputs):
+        """The first output of a graph."""
+        return self.sessions[name].run(None, inputs)[0]
+
+    def stages(self, inputs, image_token, start):
+        """Image features, encoder states and logits."""
+        features = self.call("vision_encoder", pixel_values=inputs.pixel_values.numpy())
+        ids = inputs.input_ids[inputs.input_ids != image_token][None].numpy()
+        embeds = np.concatenate([features, self.call("embed_tokens", input_ids=ids)], 1)
+        mask = np.ones(embeds.shape[:2], np.int64)
+        states = self.call("encoder_model", attention_mask=mask, inputs_embeds=embeds)
+        logits = self.call(
+            "decoder_model", encoder_attention_mask=mask, encoder_hidden_states=states,
+            inputs_embeds=self.call("embed_tokens", input_ids=start.numpy()),
+        )
+        return features, states, logits
+
+
+@torch.no_grad()
+def check_stages(graphs, model, inputs, worst):
+    """Notes the largest relative error of each stage in `worst`."""
+    start = torch.tensor([[2, 0]])
+    output = model(**inputs, decoder_input_ids=start)
+    features = model.get_image_features(inputs.pixel_values).pooler_output
+    theirs = features, output.encoder_last_hidden_state, output.logits
+    ours = graphs.stages(inputs, model.config.image_token_id, start)
+    for name, our, their in zip(("image features", "encoder states", "logits"), ours, theirs, strict=True):
+        error = np.abs(our - their.numpy()).max() / their.abs().max().item()
+        worst[name] = max(worst.get(name, 0.0), float(error))
+
+
+def prompts_for(processor, image):
+    """Each kind of prompt: nothing to add, a text, a region, and none of the tasks."""
+    inputs = any_inputs(image.size)
+    region = inputs["<REGION_TO_CATEGORY>"]
+    return [
+        Prompt("<OD>", ""),
+        Prompt("<CAPTION_TO_PHRASE_GROUNDING>", inputs["<CAPTION_TO_PHRASE_GROUNDING>"]),
+        Prompt("<REGION_TO_CATEGORY>", locations(processor, region, image.size), region),
+        Prompt(None, QUESTION),
+    ]
+
+
+def our_answers(bundle, picture, prompts, beams):
+    """What the program answers, in the order of the prompts."""
+    (text,) = [prompt.input for prompt in prompts if prompt.task and not prompt.region and prompt.input]
+    (region,) = [prompt.region for prompt in prompts if prompt.region]
+    lines = cargo(
+        "florence2-cli", "--", "run", "--quiet", "--model", bundle,
+        "--task", ",".join(TASKS[prompt.task] for prompt in prompts if prompt.task), "--text", text,
+        "--region", ",".join(map(str, region)), "--prompt", QUESTION,
+        "--num-beams", beams, "--max-new-tokens", MAX_NEW_TOKENS, "--format", "jsonl", picture,
+    )
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def their_answer(model, inputs, search):
+    """transformers' best tokens without the start token, and their score; None if they are too close to call."""
+    try:
+        answer = generate(model, inputs, search | dict(max_new_tokens=MAX_NEW_TOKENS))
+    except TooClose as reason:
+        print(f"    too close to call: {reason}")
+        return None
+    transitions = answer["transition_scores"][0]
+    score = answer.get("sequences_scores", [sum(transitions) / len(transitions)])[0]
+    return answer["sequences"][0][1:], score
+
+
+def same(ours, theirs):
+    """Tokens exactly, scores to the tolerance."""
+    tokens, score = theirs
+    return ours["token_ids"] == tokens and abs(ours["score"] - score) <= TOLERANCE * max(1, abs(score))
+
+
+def check_answers(model, processor, bundle, golden):
+    """Compares stages and answers; leaves what transformers.js is to answer in the folder `golden`."""
+    graphs, worst, images = Graphs(bundle), {}, []
+    compared, different, too_close, answers = 0, 0, 0, set()
+    for picture in PICTURES:
+        image = Image.open(IMAGES / picture).convert("RGB")
+        resized(processor, image).save(golden / f"{Path(picture).stem}.resized.png")
+        prompts = prompts_for(processor, image)
+        entries = []
+        ours = {beams: our_answers(bundle, IMAGES / picture, prompts, beams) for beams in (1, 3)}
+        for index, prompt in enumerate(prompts):
+            print(f"  {picture} {prompt.text}")
+            inputs = processor(text=prompt.text, images=image, return_tensors="pt")
+            check_stages(graphs, model, inputs, worst)
+            ids = inputs.input_ids[inputs.input_ids != processor.image_token_id].tolist()
+            entry = {"task": prompt.task, "input": prompt.input, "input_ids": ids, "greedy": None}
+            for search in (GREEDY, BEAMS):
+                theirs = their_answer(model, inputs, search)
+                if theirs is None:
+                    too_close += 1
+                    continue
+                compared += 1
+                answer = ours[search["num_beams"]][index]
+                answers.add(tuple(theirs[0]))
+                if search is GREEDY:
+                    entry["greedy"] = {"sequences": [[2, *theirs[0]]]}
+                if not same(answer, theirs):
+                    different += 1
+                    print(f"    ours   {answer['token_ids']} {answer['score']}\n    theirs {theirs[0]} {theirs[1]}")
+            entries.append(entry)
+        images.append({"image": picture, "prompts": entries})
+    write_json(golden / "answers.json", {"settings": {"greedy": GREEDY | dict(max_new_tokens=MAX_NEW_TOKENS)},
+                                         "images": images})
+    for name, error in worst.items():
+        print(f"  {name:16} {error:.1e}")
+    print(f"  {compared} answers compared, {len(answers)} of them distinct: {different} differ; "
+          f"{too_close} are too close to call")
+    wrong = [name for name, error in worst.items() if error > TOLERANCE]
+    return not wrong and not different and too_close * 4 <= compared + too_close
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("size", choices=["base", "large"])
+    parser.add_argument("--work", type=Path, help="keep what is made, in this folder")
+    parser.add_argument("--tokenizer", type=Path, default=ROOT.parent / "shared" / "data" / "tokenizer",
+                        help="Florence-2's tokenizer files [default: %(default)s]")
+    parser.add_argument("--transformers-js", action="store_true", help="ask transformers.js too")
+    arguments = parser.parse_args()
+    if not (arguments.tokenizer / "tokenizer.json").exists():
+        sys.exit(f"skipped: no tokenizer.json in {arguments.tokenizer}; --tokenizer names the folder with Florence-2's")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (arguments.work or Path(temporary)).resolve()
+        golden = work / f"{arguments.size}-golden"
+        golden.mkdir(parents=True, exist_ok=True)
+        print(f"{arguments.size}, seed {SEED}")
+        checkpoint, bundle = make(arguments.size, work, arguments.tokenizer)
+        check_files(bundle)
+        passed = check_answers(*load(checkpoint, bundle), bundle, golden)
+        if arguments.transformers_js:
+            script = ROOT / "tests" / "transformers_js" / "greedy.mjs"
+            passed &= subprocess.run(["node", script, bundle, golden]).returncode == 0
+    sys.exit(0 if passed else "FAILED")
+
+
+if __name__ == "__main__":
+    main()
