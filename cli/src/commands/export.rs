@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use florence2::{Bundle, BundleSource};
+use florence2_export::TOKENIZER_FILES;
 use florence2_export::{
     Checkpoint, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget, random_checkpoint,
 };
@@ -124,15 +125,6 @@ fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
         (None, None) => Err(Error::Usage("name the checkpoint's folder".into())),
     }
 }
-
-const TOKENIZER_FILES: [&str; 6] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// The tokenizer's files in a folder, with their names.
 fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>> {
