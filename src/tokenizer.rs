@@ -69,12 +69,10 @@ impl Tokenizer {
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
         // What a fine-tune's training left in the file; transformers encodes without either.
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|source| Error::Tokenizer {
-                reason: "its truncation cannot be switched off".into(),
-                source: Some(source),
-            })?;
+        inner.with_truncation(None).map_err(|source| Error::Tokenizer {
+            reason: "its truncation cannot be switched off".into(),
+            source: Some(source),
+        })?;
         let missing = tokens::added().filter(|token| inner.token_to_id(token).is_none());
         let missing: Vec<_> = missing
             .map(|token| AddedToken::from(token, true).normalized(false))
