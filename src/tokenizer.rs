@@ -1,5 +1,6 @@
 //! Prompts to token ids, and generated ids to text with the place of every token in it.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,6 +16,15 @@ pub struct Tokenizer {
     eos: u32,
     pad: u32,
     byte_of_char: ByteOfChar,
+}
+
+/// The size of the vocabulary: its entries are too much for a message.
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocabulary_size", &self.vocabulary_size())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Generated text with its tokens' places.
