@@ -188,17 +188,21 @@ impl Tokenizer {
         }
     }
 
-    /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; what is outside
-    /// that alphabet (in added tokens) stands for itself.
+    /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; a token with a
+    /// character outside that alphabet (an added one) stands for itself, as in `tokenizers`' decoder.
     fn push_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
         let Some(token) = self.inner.id_to_token(id) else {
             return;
         };
-        let mut utf8 = [0; 4];
+        let start = bytes.len();
         for c in token.chars() {
             match self.byte_of_char.get(c) {
                 Some(byte) => bytes.push(byte),
-                None => bytes.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes()),
+                None => {
+                    bytes.truncate(start);
+                    bytes.extend_from_slice(token.as_bytes());
+                    return;
+                }
             }
         }
     }
