@@ -152,11 +152,13 @@ impl<'m> GraphDecoder<'m> {
                 .into_dimensionality()
                 .map_err(|_| invalid(format!("{LOGITS} has shape {:?}", tensor::shape(value))))?,
         };
-        let last = logits
-            .len_of(Axis(1))
-            .checked_sub(1)
-            .ok_or_else(|| invalid(format!("{LOGITS} is empty")))?;
-        Ok(logits.index_axis_move(Axis(1), last))
+        match logits.dim() {
+            (rows, tokens @ 1.., _) if rows == self.rows() => Ok(logits.index_axis_move(Axis(1), tokens - 1)),
+            found => Err(invalid(format!(
+                "{LOGITS} has shape {found:?} for {} rows",
+                self.rows()
+            ))),
+        }
     }
 }
 

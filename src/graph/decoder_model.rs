@@ -6,7 +6,7 @@ use florence2_layout::graphs::{
 };
 
 use super::session::Graph;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, DecoderGraphs};
 use crate::error::{Error, Result};
 use crate::runtime::SessionOptions;
 
@@ -43,15 +43,25 @@ impl CacheNames {
 }
 
 impl DecoderModel {
+    /// The best decoder graphs that ONNX Runtime takes: some published `decoder_model_merged` it refuses.
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let (first, next) = bundle
-            .layout
-            .decoder()
-            .map(|decoder| decoder.graphs())
-            .ok_or_else(|| Error::InvalidBundle {
-                path: bundle.source.path(""),
-                reason: format!("missing: {}", bundle.layout.missing().join(", ")),
-            })?;
+        let mut decoders = bundle.layout.decoders().peekable();
+        while let Some(graphs) = decoders.next() {
+            match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
+                (Err(Error::Ort { context, source }), Some(others)) => {
+                    tracing::warn!(%source, ?others, "failed {context}: other decoder graphs are used instead");
+                }
+                (result, _) => return result,
+            }
+        }
+        Err(Error::InvalidBundle {
+            path: bundle.source.path(""),
+            reason: format!("missing: {}", bundle.layout.missing().join(", ")),
+        })
+    }
+
+    fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {
+        let (first, next) = graphs.graphs();
         let options = &options.clone().with_changing_shapes();
         let load = |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
         let next = if next == first { None } else { Some(load(next)?) };
