@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use florence2_layout::tasks::TaskKind;
+use florence2_layout::tokenizer::InvalidTokenizer;
 
 /// A boxed cause whose type is not part of this crate's interface.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -41,7 +42,7 @@ pub enum Error {
         reason: String,
     },
     /// ONNX Runtime refused something.
-    #[error("ONNX Runtime failed while {context}")]
+    #[error("ONNX Runtime failed while {context}: {source}")]
     Ort {
         /// What was being done.
         context: String,
@@ -81,7 +82,7 @@ pub enum Error {
         reason: String,
     },
     /// The tokenizer could not be read, or refused a text.
-    #[error("tokenizer: {reason}")]
+    #[error("tokenizer: {reason}{}", source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
     Tokenizer {
         /// What was being done.
         reason: String,
@@ -175,6 +176,15 @@ pub enum Error {
     #[cfg(feature = "demo")]
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
+}
+
+impl From<InvalidTokenizer> for Error {
+    fn from(invalid: InvalidTokenizer) -> Self {
+        Error::Tokenizer {
+            reason: invalid.to_string(),
+            source: None,
+        }
+    }
 }
 
 impl Error {

@@ -4,13 +4,10 @@ mod bytes;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
-
-use florence2_layout::tokens;
-use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
 use bytes::{ByteOfChar, LossyText};
+use florence2_layout::{tokenizer, tokens};
 
 /// BART's byte-level BPE with Florence-2's task and location tokens.
 pub struct Tokenizer {
@@ -47,36 +44,16 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if it is not one, or has no `<s>`, `</s>` or `<pad>`.
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|source| Error::Tokenizer {
-            reason: "tokenizer.json cannot be read; fetch or export the model again".into(),
-            source: Some(source),
-        })?;
-        Self::new(inner)
+        Self::new(tokenizer::from_json(json)?)
     }
 
-    /// Builds the tokenizer from BART's `vocab.json` and `merges.txt`, for deployments without `tokenizer.json`.
+    /// Builds the tokenizer from BART's `vocab.json` and `merges.txt`, and `added_tokens.json` if there is one, for
+    /// deployments without `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the files cannot be read.
-    pub fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Self> {
-        use tokenizers::models::bpe::BPE;
-        use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-        let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
-            .build()
-            .map_err(|source| Error::Tokenizer {
-                reason: "vocab.json and merges.txt cannot be read".into(),
-                source: Some(source),
-            })?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        let byte_level = ByteLevel::default().add_prefix_space(false);
-        inner
-            .with_pre_tokenizer(Some(byte_level))
-            .with_decoder(Some(byte_level));
-        let special = [tokens::BOS, tokens::PAD, tokens::EOS, "<unk>"];
-        let special = special.map(|token| AddedToken::from(token, true));
-        let mask = AddedToken::from("<mask>", true).lstrip(true);
-        add(&mut inner, special.into_iter().chain([mask]))?;
-        Self::new(inner)
+    /// [`Error::Tokenizer`] if one of them is damaged.
+    pub fn from_vocabulary(vocabulary: &[u8], merges: &[u8], added: Option<&[u8]>) -> Result<Self> {
+        Self::new(tokenizer::from_vocabulary(vocabulary, merges, added)?)
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
@@ -86,16 +63,9 @@ impl Tokenizer {
             reason: "its truncation cannot be switched off".into(),
             source: Some(source),
         })?;
-        let missing = tokens::added().filter(|token| inner.token_to_id(token).is_none());
-        let missing: Vec<_> = missing
-            .map(|token| AddedToken::from(token, true).normalized(false))
-            .collect();
-        if !missing.is_empty() {
-            tracing::debug!(
-                count = missing.len(),
-                "completing the tokenizer's task and location tokens"
-            );
-            add(&mut inner, missing)?;
+        let added = tokenizer::complete(&mut inner)?;
+        if added > 0 {
+            tracing::debug!(added, "completed the tokenizer's task and location tokens");
         }
         let id = |token: &str| {
             inner.token_to_id(token).ok_or_else(|| Error::Tokenizer {
@@ -209,16 +179,6 @@ impl Tokenizer {
             }
         }
     }
-}
-
-fn add(inner: &mut tokenizers::Tokenizer, tokens: impl IntoIterator<Item = AddedToken>) -> Result<()> {
-    inner
-        .add_special_tokens(tokens)
-        .map(drop)
-        .map_err(|source| Error::Tokenizer {
-            reason: "the task and location tokens cannot be added".into(),
-            source: Some(source),
-        })
 }
 
 /// Text of a generation in progress.

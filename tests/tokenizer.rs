@@ -56,7 +56,7 @@ fn all_forms_of_the_real_tokenizer_are_one() {
     let complete = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
     let completed = [
         Tokenizer::from_bytes(&read(&folder, "tokenizer.microsoft.json")).unwrap(),
-        Tokenizer::from_vocab_and_merges(&folder.join("vocab.json"), &folder.join("merges.txt")).unwrap(),
+        Tokenizer::from_vocabulary(&read(&folder, "vocab.json"), &read(&folder, "merges.txt"), None).unwrap(),
     ];
     let prompts = [
         "Locate the phrases in the caption: A green car, parked in front of a yellow building.",

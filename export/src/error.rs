@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use florence2_layout::tokenizer::InvalidTokenizer;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -138,9 +140,6 @@ pub enum Error {
         bytes: u64,
     },
     /// The tokenizer's files are damaged or incomplete.
-    #[error("tokenizer: {reason}")]
-    Tokenizer {
-        /// What is wrong, and what would be right.
-        reason: String,
-    },
+    #[error("tokenizer: {0}")]
+    Tokenizer(#[from] InvalidTokenizer),
 }

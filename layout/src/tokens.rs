@@ -12,6 +12,10 @@ pub const BOS: &str = "<s>";
 pub const EOS: &str = "</s>";
 /// `<pad>`.
 pub const PAD: &str = "<pad>";
+/// `<unk>`.
+pub const UNK: &str = "<unk>";
+/// `<mask>`, from BART's training.
+pub const MASK: &str = "<mask>";
 /// `<image>`: transformers' placeholder for one image token; its tokenizers add it after the others.
 pub const IMAGE: &str = "<image>";
 /// Separates the polygons of one instance.

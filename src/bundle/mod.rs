@@ -8,8 +8,8 @@ pub(crate) use source::GraphBytes;
 pub use source::{BundleSource, Bytes};
 
 use florence2_layout::files::{
-    CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, TOKENIZER,
-    VOCABULARY, WEIGHTS, WEIGHTS_INDEX,
+    ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,
+    TOKENIZER, VOCABULARY, WEIGHTS, WEIGHTS_INDEX,
 };
 use serde_json::Value;
 
@@ -67,7 +67,8 @@ impl Bundle {
         if self.config.is_none() {
             missing.push(CONFIG.into());
         }
-        let has = |file: &str| matches!(self.source.read(file), Ok(Some(_)));
+        // What cannot be read is there; reading it says why it cannot be.
+        let has = |file: &str| !matches!(self.source.read(file), Ok(None));
         if !(has(TOKENIZER) || has(VOCABULARY) && has(MERGES)) {
             missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));
         }
@@ -102,9 +103,9 @@ impl Bundle {
         if let Some(json) = self.source.read(TOKENIZER)? {
             return Tokenizer::from_bytes(&json);
         }
-        let (vocabulary, merges) = (self.source.path(VOCABULARY), self.source.path(MERGES));
-        if vocabulary.is_file() && merges.is_file() {
-            return Tokenizer::from_vocab_and_merges(&vocabulary, &merges);
+        if let (Some(vocabulary), Some(merges)) = (self.source.read(VOCABULARY)?, self.source.read(MERGES)?) {
+            let added = self.source.read(ADDED_TOKENS)?;
+            return Tokenizer::from_vocabulary(&vocabulary, &merges, added.as_deref());
         }
         Err(Error::InvalidBundle {
             path: self.source.path(""),

@@ -142,12 +142,16 @@ impl GenerationConfig {
         require("max_new_tokens", self.max_new_tokens >= 1, || {
             "is 0; it must be at least 1".to_owned()
         })?;
-        let positive = |name, value: f64| {
-            require(name, value > 0.0 && value.is_finite(), || {
-                format!("is {value}; it must be a number above 0")
-            })
-        };
         positive("repetition_penalty", self.repetition_penalty)?;
+        self.validate_sampling()?;
+        require("length_penalty", self.length_penalty.is_finite(), || {
+            format!("is {}; it must be a finite number", self.length_penalty)
+        })?;
+        self.validate_returned()?;
+        self.validate_forced()
+    }
+
+    fn validate_sampling(&self) -> Result<()> {
         positive("temperature", self.temperature)?;
         let probability = |name, value: f64| {
             require(name, value > 0.0 && value <= 1.0, || {
@@ -161,11 +165,7 @@ impl GenerationConfig {
                 format!("is {min_p}; it must be from 0 to 1")
             })?;
         }
-        require("length_penalty", self.length_penalty.is_finite(), || {
-            format!("is {}; it must be a finite number", self.length_penalty)
-        })?;
-        self.validate_returned()?;
-        self.validate_forced()
+        Ok(())
     }
 
     fn validate_returned(&self) -> Result<()> {
@@ -198,6 +198,12 @@ impl GenerationConfig {
             || "is also in suppress_tokens; remove it from one of them".to_owned(),
         )
     }
+}
+
+fn positive(name: &'static str, value: f64) -> Result<()> {
+    require(name, value > 0.0 && value.is_finite(), || {
+        format!("is {value}; it must be a number above 0")
+    })
 }
 
 fn require(name: &'static str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `generation_config.json`: what the checkpoint asks of decoding.
 
 use florence2_layout::files::{CONFIG, GENERATION_CONFIG};
+use florence2_layout::generation::PUBLISHED_SEARCH;
 use serde_json::{Map, Value, json};
 
 use super::{object, read, set_absent};
@@ -43,11 +44,14 @@ pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
         ("decoder_start_token_id", json!(2)),
     ]);
     let search = object([
-        ("forced_bos_token_id", json!(0)),
-        ("forced_eos_token_id", json!(2)),
-        ("num_beams", json!(3)),
-        ("no_repeat_ngram_size", json!(3)),
-        ("early_stopping", json!(true)),
+        ("forced_bos_token_id", json!(PUBLISHED_SEARCH.forced_bos_token_id)),
+        ("forced_eos_token_id", json!(PUBLISHED_SEARCH.forced_eos_token_id)),
+        ("num_beams", json!(PUBLISHED_SEARCH.num_beams)),
+        (
+            "no_repeat_ngram_size",
+            json!(PUBLISHED_SEARCH.no_repeat_ngram_size),
+        ),
+        ("early_stopping", json!(PUBLISHED_SEARCH.early_stopping)),
     ]);
     for (key, value) in ids.into_iter().chain(search.into_iter().filter(|_| silent)) {
         set_absent(&mut settings, &key, value);

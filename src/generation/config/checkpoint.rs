@@ -1,5 +1,6 @@
 //! The settings that a checkpoint carries: `generation_config.json`, and what older ones keep in `config.json`.
 
+use florence2_layout::generation::PUBLISHED_SEARCH;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -36,7 +37,8 @@ const UNSET_MAX_LENGTH: usize = 20;
 
 impl GenerationConfig {
     /// The settings of a checkpoint: each from `generation_config.json`, else from `config.json`'s `text_config`,
-    /// else from its top level, else the default.
+    /// else from its top level, else the default. Where there is no `generation_config.json` at all, how to search
+    /// is by default what the published models have ([`PUBLISHED_SEARCH`]).
     ///
     /// The tokens that end a sequence are those of all three places together: many fine-tunes ship a wrong one in
     /// one of them. Settings in `generation_config.json` that this crate does not have are warned of.
@@ -54,7 +56,7 @@ impl GenerationConfig {
                 "generation_config.json sets {name} to {value}, which is not supported and is ignored"
             );
         }
-        let default = Self::default();
+        let default = generation.map_or_else(Self::published, |_| Self::default());
         let max_positions = places
             .get("max_position_embeddings")?
             .unwrap_or(default.max_positions);
@@ -77,8 +79,14 @@ impl GenerationConfig {
             bad_words_ids: places.get("bad_words_ids")?.unwrap_or_default(),
             suppress_tokens: places.get("suppress_tokens")?.unwrap_or_default(),
             begin_suppress_tokens: places.get("begin_suppress_tokens")?.unwrap_or_default(),
-            forced_bos_token_id: places.token_ids("forced_bos_token_id")?.first().copied(),
-            forced_eos_token_ids: places.token_ids("forced_eos_token_id")?,
+            forced_bos_token_id: places
+                .token_ids("forced_bos_token_id")?
+                .first()
+                .copied()
+                .or(default.forced_bos_token_id),
+            forced_eos_token_ids: Some(places.token_ids("forced_eos_token_id")?)
+                .filter(|ids| !ids.is_empty())
+                .unwrap_or(default.forced_eos_token_ids),
             decoder_start_token_id: places
                 .first_token_id(&["decoder_start_token_id", "bos_token_id"])?
                 .unwrap_or(default.decoder_start_token_id),
@@ -100,8 +108,54 @@ impl GenerationConfig {
             max_positions,
         };
         settings.limit_to_positions();
+        settings.forget_idle_sampling();
         settings.validate()?;
         Ok(settings)
+    }
+}
+
+impl GenerationConfig {
+    /// A checkpoint that does not sample may carry senseless settings of sampling (`temperature: 0`), which
+    /// transformers only warns of.
+    fn forget_idle_sampling(&mut self) {
+        if self.do_sample {
+            return;
+        }
+        if let Err(error) = self.validate_sampling() {
+            tracing::warn!("generation_config.json: {error}; it is not in force and is ignored");
+            let Self {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                typical_p,
+                ..
+            } = Self::default();
+            *self = Self {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                typical_p,
+                ..self.clone()
+            };
+        }
+    }
+
+    /// The defaults of a checkpoint that says nothing of generation.
+    fn published() -> Self {
+        Self {
+            num_beams: PUBLISHED_SEARCH.num_beams,
+            no_repeat_ngram_size: PUBLISHED_SEARCH.no_repeat_ngram_size,
+            early_stopping: if PUBLISHED_SEARCH.early_stopping {
+                EarlyStopping::WhenFull
+            } else {
+                EarlyStopping::Heuristic
+            },
+            forced_bos_token_id: Some(PUBLISHED_SEARCH.forced_bos_token_id),
+            forced_eos_token_ids: vec![PUBLISHED_SEARCH.forced_eos_token_id],
+            ..Self::default()
+        }
     }
 }
 

@@ -39,9 +39,33 @@ fn end_tokens_are_those_of_all_places() {
     let settings = GenerationConfig::from_json(Some(&json!({"eos_token_id": 1})), Some(&config)).unwrap();
     assert_eq!(settings.eos_token_ids, [1, 2]);
     assert_eq!(
-        GenerationConfig::from_json(None, None).unwrap(),
+        GenerationConfig::from_json(Some(&json!({})), None).unwrap(),
         GenerationConfig::default()
     );
+}
+
+#[test]
+fn without_settings_of_its_own_a_checkpoint_searches_as_the_published_ones() {
+    let silent = GenerationConfig::from_json(None, None).unwrap();
+    assert_eq!((silent.num_beams, silent.no_repeat_ngram_size), (3, 3));
+    assert_eq!(silent.early_stopping, EarlyStopping::WhenFull);
+    assert_eq!(silent.forced_bos_token_id, Some(0));
+    assert_eq!(silent.forced_eos_token_ids, [2]);
+    // What `config.json` says comes before that.
+    let config = json!({"text_config": {"num_beams": 1, "forced_bos_token_id": 7}});
+    let settings = GenerationConfig::from_json(None, Some(&config)).unwrap();
+    assert_eq!((settings.num_beams, settings.forced_bos_token_id), (1, Some(7)));
+    assert_eq!(settings.no_repeat_ngram_size, 3);
+}
+
+#[test]
+fn settings_of_sampling_that_are_not_in_force_do_no_harm() {
+    let settings = config(json!({"temperature": 0.0, "top_p": 0.0, "num_beams": 3}));
+    assert_eq!(
+        (settings.temperature, settings.top_p, settings.num_beams),
+        (1.0, 1.0, 3)
+    );
+    settings.with_options(&GenerationOptions::default()).unwrap();
 }
 
 #[test]
@@ -77,7 +101,7 @@ fn odd_settings_of_a_checkpoint_are_refused_by_name() {
         (json!({"eos_token_id": "</s>"}), "eos_token_id"),
         (json!({"early_stopping": "soon"}), "early_stopping"),
         (json!({"max_length": 1}), "max_new_tokens"),
-        (json!({"temperature": 0.0}), "temperature"),
+        (json!({"temperature": 0.0, "do_sample": true}), "temperature"),
         (json!({"bad_words_ids": [1]}), "bad_words_ids"),
     ];
     for (settings, expected) in cases {

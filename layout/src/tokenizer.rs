@@ -1,0 +1,132 @@
+//! BART's byte-level BPE with Florence-2's task and location tokens, put together from whatever a checkpoint has.
+
+use std::collections::BTreeMap;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::files::{ADDED_TOKENS, MERGES, TOKENIZER, VOCABULARY};
+use crate::tokens;
+
+/// BART's special tokens, in the order of their ids.
+const BART_SPECIAL: [&str; 5] = [tokens::BOS, tokens::PAD, tokens::EOS, tokens::UNK, tokens::MASK];
+
+/// Files that make no tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}. Fetch the model's tokenizer files again.")]
+pub struct InvalidTokenizer {
+    /// Which file, and what is wrong with it.
+    pub reason: String,
+}
+
+/// The tokenizer of a `tokenizer.json`.
+///
+/// # Errors
+/// If it is not one.
+pub fn from_json(json: &[u8]) -> Result<Tokenizer, InvalidTokenizer> {
+    Tokenizer::from_bytes(json).map_err(|error| invalid(TOKENIZER, error))
+}
+
+/// The tokenizer of a `vocab.json` and a `merges.txt`, and of the tokens that an `added_tokens.json` lists.
+///
+/// # Errors
+/// If one of them is damaged, or is another model's.
+pub fn from_vocabulary(
+    vocabulary: &[u8],
+    merges: &[u8],
+    added: Option<&[u8]>,
+) -> Result<Tokenizer, InvalidTokenizer> {
+    let vocabulary = ids(VOCABULARY, vocabulary)?;
+    let id = |token: &str| {
+        let id = vocabulary.get(token).copied();
+        id.ok_or_else(|| invalid(VOCABULARY, format!("it has no {token}; is it another model's?")))
+    };
+    let sep = (tokens::EOS.to_owned(), id(tokens::EOS)?);
+    let cls = (tokens::BOS.to_owned(), id(tokens::BOS)?);
+    let special: Vec<AddedToken> = BART_SPECIAL
+        .into_iter()
+        .filter(|&token| vocabulary.contains_key(token))
+        .map(|token| {
+            AddedToken::from(token, true)
+                .normalized(true)
+                .lstrip(token == tokens::MASK)
+        })
+        .collect();
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary.into_iter().collect::<Vocab>(), pairs(merges)?)
+        .build()
+        .map_err(|error| invalid(MERGES, error))?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer
+        .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
+        .with_post_processor(Some(
+            RobertaProcessing::new(sep, cls)
+                .trim_offsets(true)
+                .add_prefix_space(false),
+        ))
+        .with_decoder(Some(ByteLevel::default()));
+    add(&mut tokenizer, special)?;
+    if let Some(added) = added {
+        // New ids are given in order, so the listed ones come out as listed.
+        let mut added: Vec<(String, u32)> = ids(ADDED_TOKENS, added)?.into_iter().collect();
+        added.sort_by_key(|(_, id)| *id);
+        add(
+            &mut tokenizer,
+            added.into_iter().map(|(token, _)| AddedToken::from(token, true)),
+        )?;
+    }
+    Ok(tokenizer)
+}
+
+/// Adds the task and location tokens that are missing, as Microsoft's processor does; gives their number.
+///
+/// # Errors
+/// If the tokenizer refuses them.
+pub fn complete(tokenizer: &mut Tokenizer) -> Result<usize, InvalidTokenizer> {
+    let missing: Vec<AddedToken> = tokens::added()
+        .filter(|token| tokenizer.token_to_id(token).is_none())
+        .map(|token| AddedToken::from(token, true))
+        .collect();
+    let count = missing.len();
+    if count > 0 {
+        add(tokenizer, missing)?;
+    }
+    Ok(count)
+}
+
+fn add(
+    tokenizer: &mut Tokenizer,
+    tokens: impl IntoIterator<Item = AddedToken>,
+) -> Result<(), InvalidTokenizer> {
+    tokenizer
+        .add_special_tokens(tokens)
+        .map(drop)
+        .map_err(|error| invalid("special tokens", error))
+}
+
+fn ids(file: &str, json: &[u8]) -> Result<BTreeMap<String, u32>, InvalidTokenizer> {
+    serde_json::from_slice(json).map_err(|error| invalid(file, error))
+}
+
+/// The merges, a pair a line.
+fn pairs(merges: &[u8]) -> Result<Vec<(String, String)>, InvalidTokenizer> {
+    let text = std::str::from_utf8(merges).map_err(|error| invalid(MERGES, error))?;
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with("#version") && !line.is_empty());
+    let pairs = lines.map(|line| {
+        line.split_once(' ')
+            .map(|(left, right)| (left.to_owned(), right.to_owned()))
+    });
+    pairs
+        .collect::<Option<_>>()
+        .ok_or_else(|| invalid(MERGES, "each line must be two parts"))
+}
+
+fn invalid(file: &str, reason: impl std::fmt::Display) -> InvalidTokenizer {
+    InvalidTokenizer {
+        reason: format!("{file}: {reason}"),
+    }
+}
