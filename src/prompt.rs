@@ -39,6 +39,11 @@ impl Prompts {
     /// As [`Task::input`].
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
         let Some(kind) = task.kind() else {
+            if self.by_tag.contains_key(task.tag()) {
+                tracing::warn!(
+                    "{task} is a task's tag; as a free prompt it is passed as it is, without the task's sentence"
+                );
+            }
             return Ok(task.tag().to_owned());
         };
         let spec = kind.spec();

@@ -129,6 +129,12 @@ pub enum Error {
         /// Why, and what would do.
         reason: String,
     },
+    /// The deployment would overwrite files of the checkpoint.
+    #[error("{} is the checkpoint's own folder; export to another one", folder.display())]
+    IntoCheckpoint {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A graph with all weights inside would exceed what protobuf can hold.
     #[error(
         "{graph} would have {bytes} bytes inside one file, over protobuf's 2 GiB. Lower `external_data_threshold`."

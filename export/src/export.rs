@@ -105,6 +105,11 @@ pub struct Report {
 /// Names the tensor, setting or file that is missing or wrong.
 pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &ExportOptions) -> Result<Report> {
     let folder = folder.as_ref();
+    if checkpoint.lies_in(folder) {
+        return Err(Error::IntoCheckpoint {
+            folder: folder.into(),
+        });
+    }
     let image_size = image_size(checkpoint, options)?;
     let unused_tensors = check(checkpoint, options, image_size)?;
     // What is damaged among the files shows before the graphs take their time.
@@ -181,6 +186,10 @@ pub fn export_config_files(
 
 /// Asks for every weight of every graph; gives the names of those that none asked for.
 fn check(checkpoint: &Checkpoint, options: &ExportOptions, image_size: ImageSize) -> Result<Vec<String>> {
+    let config = checkpoint.config();
+    config
+        .vision_config
+        .check_positions(image_size, config.text_config.max_position_embeddings)?;
     let weights = checkpoint.weights();
     for &file in options.target.spec().graphs {
         model::build(file, checkpoint.config(), &weights, image_size)?;

@@ -109,6 +109,21 @@ impl VisionConfig {
         Ok(grid)
     }
 
+    /// That image features and a prompt's `<s>` and `</s>` fit into the text encoder's positions.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`] if they do not.
+    pub(crate) fn check_positions(&self, image: ImageSize, positions: usize) -> Result<()> {
+        let features = self.feature_tokens(self.grid(image)?);
+        if features + 2 >= positions {
+            return Err(image.error(format!(
+                "{features} image tokens leave no room for a prompt among the text encoder's {positions} positions; \
+                 take a smaller size"
+            )));
+        }
+        Ok(())
+    }
+
     /// Number of image features for one image.
     pub(crate) fn feature_tokens(&self, grid: Grid) -> usize {
         let tokens = |source: &ImageFeatureSource| match source {

@@ -187,6 +187,40 @@ fn image_sizes_must_fit_strides_and_positions() {
 }
 
 #[test]
+fn image_tokens_must_leave_room_for_a_prompt() {
+    let mut model = native();
+    let positions = 52;
+    model.config["text_config"]["max_position_embeddings"] = json!(positions);
+    for (_, tensor) in model
+        .tensors
+        .iter_mut()
+        .filter(|(name, _)| name.contains("embed_positions"))
+    {
+        let row = tensor.values.len() / tensor.shape[0];
+        tensor.shape[0] = positions + 2;
+        tensor.values.truncate(tensor.shape[0] * row);
+    }
+    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
+    export_at(&checkpoint, 48).unwrap();
+    // 7 × 7 image features and their mean, `<s>` and `</s>`.
+    let error = export_at(&checkpoint, 56).unwrap_err();
+    assert!(error.to_string().contains("no room for a prompt"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_is_not_exported_into_its_own_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    native().write(folder.path(), Dtype::F32);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let config = std::fs::read(folder.path().join("config.json")).unwrap();
+    let same = folder.path().join(".");
+    let error = export(&checkpoint, &same, &ExportOptions::default().with_image_size(16)).unwrap_err();
+    assert!(matches!(error, Error::IntoCheckpoint { .. }), "{error}");
+    assert!(!folder.path().join("onnx").exists());
+    assert_eq!(std::fs::read(folder.path().join("config.json")).unwrap(), config);
+}
+
+#[test]
 fn configurations_that_cannot_be_are_refused() {
     let cases = [
         ("text_config", "activation_function", json!("tanhshrink")),

@@ -6,7 +6,7 @@ mod weights;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS};
 
@@ -18,6 +18,8 @@ use storage::{Entry, Shard};
 
 /// A checkpoint, opened: weights are mapped, and read only when a graph is written.
 pub struct Checkpoint {
+    /// Where it lies, if in a folder.
+    folder: Option<PathBuf>,
     config: ModelConfig,
     files: BTreeMap<String, Vec<u8>>,
     shards: Vec<Shard>,
@@ -58,7 +60,11 @@ impl Checkpoint {
             }
         }
         let (shards, entries) = storage::open(folder)?;
-        Self::new(files, shards, entries)
+        let checkpoint = Self::new(files, shards, entries)?;
+        Ok(Checkpoint {
+            folder: Some(folder.into()),
+            ..checkpoint
+        })
     }
 
     /// A checkpoint from the bytes of its `config.json` and its `model.safetensors`.
@@ -99,11 +105,18 @@ impl Checkpoint {
             tensors.insert(native, Stored { name, entry });
         }
         Ok(Checkpoint {
+            folder: None,
             config,
             files,
             shards,
             tensors,
         })
+    }
+
+    /// Whether it lies in this folder, by whatever name.
+    pub(crate) fn lies_in(&self, folder: &Path) -> bool {
+        let own = self.folder.as_ref().and_then(|own| own.canonicalize().ok());
+        own.is_some() && own == folder.canonicalize().ok()
     }
 
     /// The model's dimensions.
