@@ -10,7 +10,8 @@ use std::error::Error;
 
 use florence2::generation::GenerationOptions;
 use florence2::{
-    Florence2, ImageFeatures, ImageLimits, LoadOptions, Output, Parsed, Region, RunOptions, Task, load_image,
+    CoordinateFormat, Florence2, ImageFeatures, ImageLimits, LoadOptions, Output, Parsed, Region, RunOptions,
+    Task, load_image,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Parsed::Detections(objects) = &objects.parsed
         && let Some(first) = objects.first()
     {
-        ask(&model, &features, Task::RegionToDescription(Region::Pixels(first.bbox)))?;
+        ask(
+            &model,
+            &features,
+            Task::RegionToDescription(Region::Pixels(first.bbox)),
+        )?;
     }
     Ok(())
 }
@@ -39,8 +44,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn ask(model: &Florence2, features: &ImageFeatures, task: Task) -> florence2::Result<Output> {
     let options = RunOptions::default().with_generation(GenerationOptions::default().with_num_beams(1));
     let output = model.answer(features, &task, &options)?;
-    let generation = output.timings.generation;
-    println!("{task} ({} tokens in {generation:.3} s)\n  {:?}", output.token_ids.len(), output.parsed);
+    let result = output
+        .parsed
+        .to_transformers(task.tag(), CoordinateFormat::default());
+    println!(
+        "{result}  ({} tokens in {:.3} s)",
+        output.token_ids.len(),
+        output.timings.generation
+    );
     Ok(output)
 }
 

@@ -115,6 +115,30 @@ impl BoundingBox {
     }
 }
 
+impl LocationBox {
+    /// The box, if it is one that a prompt can name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRegion`] if a bin is none of the location tokens', or the box is reversed; `size` is for the
+    /// message.
+    pub(crate) fn checked(self, size: ImageSize) -> Result<Self> {
+        let [x1, y1, x2, y2] = self.bins;
+        let reason = if self.bins.iter().any(|&bin| bin >= LOCATION_BINS) {
+            "outside the location bins, 0 to 999"
+        } else if x1 > x2 || y1 > y2 {
+            "reversed"
+        } else {
+            return Ok(self);
+        };
+        Err(Error::InvalidRegion {
+            region: self.to_string(),
+            reason,
+            width: size.width,
+            height: size.height,
+        })
+    }
+}
+
 impl fmt::Display for BoundingBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{},{},{}", self.x1, self.y1, self.x2, self.y2)

@@ -54,6 +54,9 @@ pub use preprocess::{ImageLimits, ImageProcessor, PixelValues, decode_image, loa
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};
 pub use tokenizer::{DecodedText, TextStream, Tokenizer};
 
+/// The crates whose types stand in this one's interface, in the versions that it uses.
+pub use {image, ndarray, ort};
+
 /// The programs of the README compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

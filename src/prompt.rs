@@ -36,7 +36,7 @@ impl Prompts {
     /// The sentence for a task; a free prompt is passed as it is.
     ///
     /// # Errors
-    /// [`Error::InvalidRegion`](crate::Error::InvalidRegion) if the task's region is not inside the image.
+    /// As [`Task::input`].
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
         let Some(kind) = task.kind() else {
             return Ok(task.tag().to_owned());
@@ -50,8 +50,9 @@ impl Prompts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::BoundingBox;
-    use crate::task::Region;
+    use crate::error::Error;
+    use crate::geometry::{BoundingBox, LocationBox};
+    use crate::task::{Region, TaskKind};
 
     const SIZE: ImageSize = ImageSize::new(100, 100);
 
@@ -76,6 +77,25 @@ mod tests {
             sentence(Task::Prompt("<DocVQA>What year?".into())),
             "<DocVQA>What year?"
         );
+    }
+
+    #[test]
+    fn inputs_that_say_nothing_are_refused() {
+        let prompts = Prompts::new([]);
+        let refused = |task: Task| prompts.prompt(&task, SIZE).unwrap_err();
+        assert!(matches!(
+            refused(Task::OpenVocabularyDetection(" \n".into())),
+            Error::TaskNeedsText {
+                task: TaskKind::OpenVocabularyDetection
+            }
+        ));
+        for bins in [[0, 0, 1000, 5], [6, 0, 5, 9], [0, 9, 9, 8]] {
+            let region = Region::Locations(LocationBox { bins });
+            assert!(
+                matches!(refused(Task::RegionToOcr(region)), Error::InvalidRegion { .. }),
+                "{bins:?}"
+            );
+        }
     }
 
     #[test]

@@ -139,18 +139,21 @@ impl Task {
     /// The task's input as it stands in the prompt; empty if it takes none.
     ///
     /// # Errors
-    /// [`Error::InvalidRegion`] if the region is not inside the image.
+    /// [`Error::TaskNeedsText`] if the text is empty, [`Error::InvalidRegion`] if the region is not inside the image.
     pub fn input(&self, size: ImageSize) -> Result<String> {
         Ok(match self {
             Task::CaptionToPhraseGrounding(text)
             | Task::ReferringExpressionSegmentation(text)
-            | Task::OpenVocabularyDetection(text) => text.trim().to_owned(),
+            | Task::OpenVocabularyDetection(text) => match (text.trim(), self.kind()) {
+                ("", Some(task)) => return Err(Error::TaskNeedsText { task }),
+                (text, _) => text.to_owned(),
+            },
             Task::RegionToSegmentation(region)
             | Task::RegionToCategory(region)
             | Task::RegionToDescription(region)
             | Task::RegionToOcr(region) => match region {
                 Region::Pixels(pixels) => pixels.to_locations(size)?.to_string(),
-                Region::Locations(locations) => locations.to_string(),
+                Region::Locations(locations) => locations.checked(size)?.to_string(),
             },
             _ => String::new(),
         })

@@ -1,5 +1,8 @@
 //! Prompts to token ids, and generated ids to text with the place of every token in it.
 
+mod bytes;
+
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -7,6 +10,7 @@ use florence2_layout::tokens;
 use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
+use bytes::{ByteOfChar, LossyText};
 
 /// BART's byte-level BPE with Florence-2's task and location tokens.
 pub struct Tokenizer {
@@ -15,6 +19,15 @@ pub struct Tokenizer {
     eos: u32,
     pad: u32,
     byte_of_char: ByteOfChar,
+}
+
+/// The size of the vocabulary: its entries are too much for a message.
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocabulary_size", &self.vocabulary_size())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Generated text with its tokens' places.
@@ -67,6 +80,12 @@ impl Tokenizer {
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
+        // What a fine-tune's training left in the file; transformers encodes without either.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|source| Error::Tokenizer {
+            reason: "its truncation cannot be switched off".into(),
+            source: Some(source),
+        })?;
         let missing = tokens::added().filter(|token| inner.token_to_id(token).is_none());
         let missing: Vec<_> = missing
             .map(|token| AddedToken::from(token, true).normalized(false))
@@ -172,17 +191,21 @@ impl Tokenizer {
         }
     }
 
-    /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; what is outside
-    /// that alphabet (in added tokens) stands for itself.
+    /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; a token with a
+    /// character outside that alphabet (an added one) stands for itself, as in `tokenizers`' decoder.
     fn push_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
         let Some(token) = self.inner.id_to_token(id) else {
             return;
         };
-        let mut utf8 = [0; 4];
+        let start = bytes.len();
         for c in token.chars() {
             match self.byte_of_char.get(c) {
                 Some(byte) => bytes.push(byte),
-                None => bytes.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes()),
+                None => {
+                    bytes.truncate(start);
+                    bytes.extend_from_slice(token.as_bytes());
+                    return;
+                }
             }
         }
     }
@@ -225,75 +248,5 @@ impl TextStream<'_> {
     /// What is left at the end: U+FFFD for a character that was never finished.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
-    }
-}
-
-/// Bytes read as UTF-8, each invalid sequence as one U+FFFD, with the way from byte to text positions.
-struct LossyText {
-    text: String,
-    /// (position in bytes, position in text, length in bytes, valid)
-    chunks: Vec<(usize, usize, usize, bool)>,
-}
-
-impl LossyText {
-    fn new(bytes: &[u8]) -> Self {
-        let (mut text, mut chunks, mut position) = (String::with_capacity(bytes.len()), Vec::new(), 0);
-        for chunk in bytes.utf8_chunks() {
-            let (valid, invalid) = (chunk.valid(), chunk.invalid());
-            chunks.push((position, text.len(), valid.len(), true));
-            text.push_str(valid);
-            position += valid.len();
-            if !invalid.is_empty() {
-                chunks.push((position, text.len(), invalid.len(), false));
-                text.push(char::REPLACEMENT_CHARACTER);
-                position += invalid.len();
-            }
-        }
-        Self { text, chunks }
-    }
-
-    /// Where in the text byte position `at` falls, moved back to the start of its character.
-    fn position(&self, at: usize) -> usize {
-        let index = self.chunks.partition_point(|&(start, ..)| start < at);
-        let Some(&(start, text_start, len, valid)) = index.checked_sub(1).and_then(|i| self.chunks.get(i))
-        else {
-            return 0;
-        };
-        let inside = at - start;
-        let mut position = match (valid, inside == len) {
-            (true, _) => text_start + inside,
-            (false, true) => text_start + char::REPLACEMENT_CHARACTER.len_utf8(),
-            (false, false) => text_start,
-        };
-        while !self.text.is_char_boundary(position) {
-            position -= 1;
-        }
-        position
-    }
-}
-
-/// The byte for which a character stands in byte-level BPE (GPT-2's `bytes_to_unicode`, reversed): printable
-/// Latin-1 characters stand for themselves, the other bytes are written as U+0100 and up, in order.
-struct ByteOfChar([Option<u8>; 0x144]);
-
-impl ByteOfChar {
-    fn new() -> Self {
-        let mut table = [None; 0x144];
-        let mut next = 0x100;
-        for byte in 0..=u8::MAX {
-            let printable = matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-            let c = if printable {
-                usize::from(byte)
-            } else {
-                next += 1;
-                next - 1
-            };
-            table[c] = Some(byte);
-        }
-        Self(table)
-    }
-
-    fn get(&self, c: char) -> Option<u8> {
-        self.0.get(c as usize).copied().flatten()
     }
 }

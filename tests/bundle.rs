@@ -105,6 +105,18 @@ fn damaged_files() {
     load(folder.path()).unwrap();
 }
 
+/// ONNX Runtime refuses some of the merged decoders that are deployed.
+#[test]
+fn a_merged_decoder_that_is_refused_gives_way_to_the_other_decoders() {
+    let folder = exported("base-like", &GraphFile::ALL);
+    let onnx = folder.path().join("onnx");
+    fs::write(onnx.join("decoder_model_merged.onnx"), "no graph").unwrap();
+    load(folder.path()).unwrap();
+    fs::write(onnx.join("decoder_with_past_model.onnx"), "no graph").unwrap();
+    let message = message(folder.path());
+    assert!(message.contains("decoder_with_past_model"), "{message}");
+}
+
 #[test]
 fn graphs_in_each_others_place() {
     let folder = exported("base-like", &SINGLE);

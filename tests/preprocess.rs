@@ -1,4 +1,4 @@
-//! Pictures against Pillow and transformers. `tests/reference/image.py` makes the fixtures.
+//! Pictures against Pillow and transformers. `tests/reference/make_pictures.py` makes the fixtures.
 
 use std::fmt::Write;
 use std::fs;

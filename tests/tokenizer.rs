@@ -172,3 +172,42 @@ fn what_is_no_tokenizer_is_an_error_that_says_so() {
         assert!(error.to_string().contains("tokenizer"), "{error}");
     }
 }
+
+/// Fine-tunes save the tokenizer as their training used it: with truncation and padding switched on.
+#[test]
+fn prompts_are_neither_cut_nor_filled_up() {
+    let mut json: serde_json::Value = serde_json::from_slice(&demo()).unwrap();
+    json["truncation"] = serde_json::json!({
+        "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0
+    });
+    json["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"
+    });
+    let trained = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let plain = Tokenizer::from_bytes(&demo()).unwrap();
+    let prompt = "Locate the objects with category name in the image.";
+    let ids = plain.encode_prompt(prompt).unwrap();
+    assert!(ids.len() > 4 && ids.len() < 64);
+    assert_eq!(trained.encode_prompt(prompt).unwrap(), ids);
+}
+
+/// An added token with a character that byte-level BPE does not write stands for itself, all of it.
+#[test]
+fn added_tokens_are_decoded_as_tokenizers_does() {
+    let mut json: serde_json::Value = serde_json::from_slice(&demo()).unwrap();
+    let id = Tokenizer::from_bytes(&demo()).unwrap().vocabulary_size();
+    json["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({
+            "id": id, "content": "<café 星>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true
+        }));
+    let json = json.to_string();
+    let theirs = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
+    let ours = Tokenizer::from_bytes(json.as_bytes()).unwrap();
+    let ids = ours.encode_prompt("a <café 星> é").unwrap();
+    assert!(ids.contains(&(id as u32)));
+    assert_eq!(ours.decode(&ids).text, theirs.decode(&ids, false).unwrap());
+}

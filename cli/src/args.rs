@@ -21,12 +21,13 @@ use crate::commands;
 )]
 #[command(after_help = "\
 Examples:
-  florence2 demo                                     see every task at work, with the embedded demo model
-  florence2 run --model DIR --task od street.jpg     find the objects in a picture
-  florence2 run --model DIR --task od,caption --format jsonl *.jpg > answers.jsonl
+  florence2 demo                             every task, with the embedded model
+  florence2 run -m DIR -t od street.jpg      the objects in a picture
+  florence2 run -m DIR -t od,caption --format jsonl *.jpg > answers.jsonl
 
-Results go to stdout, everything else to stderr. Exit codes: 0 all good; 1 some inputs failed, the others were done;
-2 usage, model or device error. NO_COLOR is respected.")]
+Results go to stdout, everything else to stderr. Exit codes: 0 all good; 1 some
+inputs failed, the others were done; 2 usage, model or device error. NO_COLOR is
+respected.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -34,20 +35,14 @@ pub struct Cli {
     pub globals: GlobalArgs,
 }
 
-/// What to do.
+/// What to do; each is described where its arguments are.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer tasks about images
     Run(Box<commands::run::RunArgs>),
-    /// Read a raw model string as a task's result
     Parse(commands::parse::ParseArgs),
-    /// List the tasks
     Tasks(commands::tasks::TasksArgs),
-    /// Say what a model folder holds, and what is missing
     Inspect(commands::inspect::InspectArgs),
-    /// Export a checkpoint (safetensors) to ONNX graphs
     Export(commands::export::ExportArgs),
-    /// Show every task on a sample scene, with the embedded demo model
     Demo(commands::demo::DemoArgs),
 }
 

@@ -72,6 +72,11 @@ impl Error {
         }
     }
 
+    /// Whether the user called the work off.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Error::Engine(florence2::Error::Cancelled))
+    }
+
     /// Whether standard output was closed by its reader.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)

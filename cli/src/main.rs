@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod engine;
 mod error;
+mod interrupt;
 mod output;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         // Whoever read the output has seen enough.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) if error.is_cancelled() => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             console.error(&error);
             ExitCode::from(2)

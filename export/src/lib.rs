@@ -39,6 +39,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{ImageFeatureSource, ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
 pub use export::{ExportOptions, Report, export, export_config_files, export_graph_bytes};
+pub use florence2_layout::files::TOKENIZER_FILES;
 pub use florence2_layout::graphs::GraphFile;
 pub use image_size::ImageSize;
 pub use random::{RandomOptions, RandomSize, random_checkpoint};

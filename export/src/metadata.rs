@@ -1,6 +1,6 @@
 //! What a graph says of itself, in its file's `metadata_props`.
 
-use florence2_layout::graphs::GraphFile;
+use florence2_layout::graphs::{GraphFile, SHARED_ENCODER_ROW};
 
 use crate::config::ModelConfig;
 use crate::export::ExportOptions;
@@ -19,7 +19,7 @@ pub(crate) fn metadata(
         .as_deref()
         .unwrap_or_else(|| published_name(config));
     let exporter = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
-    [
+    let facts = [
         ("model", name.to_owned()),
         ("graph", file.name().to_owned()),
         ("target", options.target.name().to_owned()),
@@ -44,8 +44,16 @@ pub(crate) fn metadata(
         ),
         ("exporter", exporter.to_owned()),
     ]
-    .map(|(key, value)| (format!("florence2.{key}"), value))
-    .into()
+    .map(|(key, value)| (format!("florence2.{key}"), value));
+    let shared_row = is_decoder(file).then(|| (SHARED_ENCODER_ROW.to_owned(), "true".to_owned()));
+    facts.into_iter().chain(shared_row).collect()
+}
+
+fn is_decoder(file: GraphFile) -> bool {
+    matches!(
+        file,
+        GraphFile::DecoderModel | GraphFile::DecoderModelMerged | GraphFile::DecoderWithPastModel
+    )
 }
 
 /// The published model of these dimensions. (Not the folder's name: the same weights give the same bytes wherever

@@ -60,6 +60,16 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every precision.
+    pub const ALL: [Precision; 1] = [Precision::Fp32];
+
+    /// The precision of a name.
+    pub fn from_name(name: &str) -> Option<Precision> {
+        Precision::ALL
+            .into_iter()
+            .find(|precision| precision.name() == name)
+    }
+
     /// Its name on the command line and in the graphs' metadata.
     pub fn name(self) -> &'static str {
         match self {

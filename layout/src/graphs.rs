@@ -70,6 +70,10 @@ pub const USE_CACHE_BRANCH: &str = "use_cache_branch";
 /// Decoder output, `[batch, sequence, vocabulary]`.
 pub const LOGITS: &str = "logits";
 
+/// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of
+/// `inputs_embeds` (the beams of one image).
+pub const SHARED_ENCODER_ROW: &str = "florence2.shared_encoder_row";
+
 /// Whose keys and values a cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Attention {

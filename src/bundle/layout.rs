@@ -14,24 +14,17 @@ pub enum DecoderGraphs {
     Merged,
     /// `decoder_model` first, then `decoder_with_past_model`.
     Split,
-    /// `decoder_model` first, then `decoder_model_merged`.
-    FirstThenMerged,
 }
 
 impl DecoderGraphs {
     /// All combinations in use, best first: a single graph holds the decoder's weights once.
-    const ALL: [DecoderGraphs; 3] = [
-        DecoderGraphs::Merged,
-        DecoderGraphs::Split,
-        DecoderGraphs::FirstThenMerged,
-    ];
+    const ALL: [DecoderGraphs; 2] = [DecoderGraphs::Merged, DecoderGraphs::Split];
 
     /// The graphs of the first step and of the further ones.
     pub const fn graphs(self) -> (GraphFile, GraphFile) {
         match self {
             DecoderGraphs::Merged => (GraphFile::DecoderModelMerged, GraphFile::DecoderModelMerged),
             DecoderGraphs::Split => (GraphFile::DecoderModel, GraphFile::DecoderWithPastModel),
-            DecoderGraphs::FirstThenMerged => (GraphFile::DecoderModel, GraphFile::DecoderModelMerged),
         }
     }
 }
@@ -58,9 +51,14 @@ impl GraphLayout {
         }
     }
 
-    /// The decoder graphs to use.
+    /// The decoder graphs to use, if ONNX Runtime takes them: the first of [`decoders`](Self::decoders).
     pub fn decoder(&self) -> Option<DecoderGraphs> {
-        DecoderGraphs::ALL.into_iter().find(|combination| {
+        self.decoders().next()
+    }
+
+    /// All decoder graphs that could be used, best first.
+    pub fn decoders(&self) -> impl Iterator<Item = DecoderGraphs> {
+        DecoderGraphs::ALL.into_iter().filter(|combination| {
             let (first, next) = combination.graphs();
             self.files.contains_key(&first) && self.files.contains_key(&next)
         })
@@ -119,6 +117,7 @@ mod tests {
     fn decoder_combinations() {
         use GraphFile::{DecoderModel, DecoderModelMerged, DecoderWithPastModel};
         assert_eq!(layout(&GraphFile::ALL).decoder(), Some(DecoderGraphs::Merged));
+        assert_eq!(layout(&GraphFile::ALL).decoders().count(), 2);
         assert_eq!(
             layout(&[DecoderModelMerged]).decoder(),
             Some(DecoderGraphs::Merged)

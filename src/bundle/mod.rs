@@ -7,18 +7,14 @@ pub use layout::{DecoderGraphs, GraphLayout};
 pub(crate) use source::GraphBytes;
 pub use source::{BundleSource, Bytes};
 
+use florence2_layout::files::{
+    CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, TOKENIZER,
+    VOCABULARY, WEIGHTS, WEIGHTS_INDEX,
+};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-
-const CONFIG: &str = "config.json";
-const GENERATION_CONFIG: &str = "generation_config.json";
-const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
-const PROCESSOR_CONFIG: &str = "processor_config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const VOCABULARY: &str = "vocab.json";
-const MERGES: &str = "merges.txt";
 
 /// A model's files, read but for the graphs' weights.
 #[derive(Debug, Clone)]
@@ -52,7 +48,7 @@ impl Bundle {
             Some(config) => Some(config),
             None => processor_config
                 .as_ref()
-                .and_then(|config| config.get("image_processor"))
+                .and_then(|config| config.get(IMAGE_PROCESSOR))
                 .cloned(),
         };
         Ok(Self {
@@ -119,7 +115,7 @@ impl Bundle {
     /// Whether safetensors weights are here.
     fn has_checkpoint(&self) -> bool {
         match &self.source {
-            BundleSource::Folder(folder) => ["model.safetensors", "model.safetensors.index.json"]
+            BundleSource::Folder(folder) => [WEIGHTS, WEIGHTS_INDEX]
                 .iter()
                 .any(|file| folder.join(file).is_file()),
             BundleSource::Memory { .. } => false,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 pub type Bytes = Cow<'static, [u8]>;
 
 /// Where a bundle's files come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum BundleSource {
     /// A folder.
@@ -32,6 +33,23 @@ pub(crate) enum GraphBytes {
     File(PathBuf),
     /// From memory.
     Memory(Bytes),
+}
+
+/// Files in memory by name and size: their contents are too much for a message.
+impl fmt::Debug for BundleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BundleSource::Folder(folder) => f.debug_tuple("Folder").field(folder).finish(),
+            BundleSource::Memory { name, files } => {
+                let sizes: BTreeMap<&String, usize> =
+                    files.iter().map(|(file, bytes)| (file, bytes.len())).collect();
+                f.debug_struct("Memory")
+                    .field("name", name)
+                    .field("files", &sizes)
+                    .finish()
+            }
+        }
+    }
 }
 
 impl BundleSource {
@@ -87,5 +105,23 @@ impl BundleSource {
             }
             BundleSource::Memory { files, .. } => files.get(file).cloned().map(GraphBytes::Memory),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debugging_shows_sizes_and_not_contents() {
+        let files = BTreeMap::from([("onnx/a.onnx".to_owned(), vec![7; 100_000].into())]);
+        let source = BundleSource::Memory {
+            name: "small".into(),
+            files,
+        };
+        assert_eq!(
+            format!("{source:?}"),
+            r#"Memory { name: "small", files: {"onnx/a.onnx": 100000} }"#
+        );
     }
 }

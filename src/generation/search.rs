@@ -68,16 +68,15 @@ impl Workspace {
             Some(logits) => self.scores.extend_from_slice(logits),
             None => self.scores.extend(logits.iter()),
         }
-        // Without a branch for each, so that it is vectorised.
-        if self
-            .scores
-            .iter()
-            .fold(false, |found, score| found | score.is_nan())
-        {
+        // Without a branch for each, so that it is vectorised. Of +∞ a softmax makes NaN.
+        if self.scores.iter().fold(false, |found, &score| {
+            found | score.is_nan() | (score == f32::INFINITY)
+        }) {
             return Err(Error::InvalidGraph {
                 graph: "decoder".to_owned(),
-                reason: "its logits hold NaN (an overflow, or damaged weights); use another precision of it"
-                    .to_owned(),
+                reason:
+                    "its logits hold NaN or infinity (an overflow, or damaged weights); use another precision of it"
+                        .to_owned(),
             });
         }
         Ok(())

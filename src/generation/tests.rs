@@ -1,4 +1,4 @@
-//! Tests of the searches over made-up logits: see `tests/reference/searches.py`, which makes the golden results.
+//! Tests of the searches over made-up logits: see `tests/reference/make_searches.py`, which makes the golden results.
 
 mod fake_decoder;
 mod golden;

@@ -1,113 +1,18 @@
-//! The decoder over the graphs of the `plain` layout.
+//! Decoding over the graphs of the `plain` layout.
 
 use florence2_layout::graphs::{
-    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, GraphFile, INPUTS_EMBEDS, KeyValue, LOGITS,
-    USE_CACHE_BRANCH, past, present,
+    ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, USE_CACHE_BRANCH,
 };
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis};
 use ort::session::SessionInputValue;
 use ort::value::DynValue;
 
+use super::decoder_model::DecoderModel;
 use super::session::{Graph, Outputs};
 use super::tensor::{self, FloatType};
 use super::text_encoder::{EncoderOutput, TokenEmbedding};
-use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::generation::Decoder;
-use crate::runtime::SessionOptions;
-
-/// The decoder's graphs, and the names of their caches.
-pub(crate) struct DecoderModel {
-    /// Takes the first step.
-    first: Graph,
-    /// Takes the further ones; `None` if `first` takes them too.
-    next: Option<Graph>,
-    /// Self-attention: key and value of each layer.
-    own: Vec<CacheNames>,
-    /// Cross-attention: key and value of each layer.
-    cross: Vec<CacheNames>,
-}
-
-/// One cache's tensors: `past` goes in, `present` comes out.
-struct CacheNames {
-    past: String,
-    present: String,
-}
-
-impl CacheNames {
-    fn of(layers: usize, attention: Attention) -> Vec<Self> {
-        (0..layers)
-            .flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)])
-            .map(|(layer, kv)| Self {
-                past: past(layer, attention, kv),
-                present: present(layer, attention, kv),
-            })
-            .collect()
-    }
-}
-
-impl DecoderModel {
-    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let (first, next) = bundle
-            .layout
-            .decoder()
-            .map(|decoder| decoder.graphs())
-            .ok_or_else(|| Error::InvalidBundle {
-                path: bundle.source.path(""),
-                reason: format!("missing: {}", bundle.layout.missing().join(", ")),
-            })?;
-        let load = |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
-        let next = if next == first { None } else { Some(load(next)?) };
-        let first = load(first)?;
-        let has_layer = |&layer: &usize| {
-            first
-                .output(&present(layer, Attention::Decoder, KeyValue::Key))
-                .is_ok()
-        };
-        let layers = (0..).take_while(has_layer).count();
-        let (own, cross) = (
-            CacheNames::of(layers, Attention::Decoder),
-            CacheNames::of(layers, Attention::Encoder),
-        );
-        let model = Self {
-            first,
-            next,
-            own,
-            cross,
-        };
-        model.check()?;
-        Ok(model)
-    }
-
-    fn next(&self) -> &Graph {
-        self.next.as_ref().unwrap_or(&self.first)
-    }
-
-    /// That both graphs have the tensors which a step binds.
-    fn check(&self) -> Result<()> {
-        if self.own.is_empty() {
-            return Err(self
-                .first
-                .invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
-        }
-        self.first.float_input(ENCODER_HIDDEN_STATES)?;
-        for graph in [&self.first, self.next()] {
-            graph.input(ENCODER_ATTENTION_MASK)?;
-            graph.float_input(INPUTS_EMBEDS)?;
-            graph.output(LOGITS)?;
-        }
-        for names in &self.own {
-            self.next().output(&names.present)?;
-        }
-        for names in &self.cross {
-            self.first.output(&names.present)?;
-        }
-        for names in self.own.iter().chain(&self.cross) {
-            self.next().float_input(&names.past)?;
-        }
-        Ok(())
-    }
-}
 
 /// One decoding in progress.
 pub(crate) struct GraphDecoder<'m> {
@@ -115,7 +20,8 @@ pub(crate) struct GraphDecoder<'m> {
     embedding: &'m TokenEmbedding,
     /// What belongs to the inputs, one row each.
     inputs: EncoderSide,
-    /// The same, one row for each of the present rows; `None` while that is the same thing.
+    /// The same, one row for each of the present rows; `None` where that is the same thing, or where one row serves
+    /// all.
     expanded: Option<EncoderSide>,
     /// The input to which each row belongs.
     row_inputs: Vec<usize>,
@@ -133,6 +39,10 @@ struct EncoderSide {
 }
 
 impl EncoderSide {
+    fn rows(&self) -> usize {
+        tensor::shape(&self.attention_mask).first().copied().unwrap_or(0)
+    }
+
     fn gather(&self, rows: &[usize]) -> Result<Self> {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
@@ -242,11 +152,13 @@ impl<'m> GraphDecoder<'m> {
                 .into_dimensionality()
                 .map_err(|_| invalid(format!("{LOGITS} has shape {:?}", tensor::shape(value))))?,
         };
-        let last = logits
-            .len_of(Axis(1))
-            .checked_sub(1)
-            .ok_or_else(|| invalid(format!("{LOGITS} is empty")))?;
-        Ok(logits.index_axis_move(Axis(1), last))
+        match logits.dim() {
+            (rows, tokens @ 1.., _) if rows == self.rows() => Ok(logits.index_axis_move(Axis(1), tokens - 1)),
+            found => Err(invalid(format!(
+                "{LOGITS} has shape {found:?} for {} rows",
+                self.rows()
+            ))),
+        }
     }
 }
 
@@ -306,7 +218,12 @@ impl Decoder for GraphDecoder<'_> {
             .collect::<Result<_>>()?;
         if row_inputs != self.row_inputs {
             // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
-            self.expanded = Some(self.inputs.gather(&row_inputs)?);
+            let one_serves_all = self.model.shared_encoder_row && self.inputs.rows() == 1;
+            self.expanded = if one_serves_all {
+                None
+            } else {
+                Some(self.inputs.gather(&row_inputs)?)
+            };
             self.row_inputs = row_inputs;
         }
         Ok(())

@@ -39,6 +39,14 @@ impl Graph {
         &self.signature.graph
     }
 
+    /// Whether the graph's metadata say `true` to this key.
+    pub(crate) fn claims(&self, key: &str) -> bool {
+        self.signature
+            .metadata
+            .get(key)
+            .is_some_and(|value| value == "true")
+    }
+
     pub(crate) fn has_input(&self, name: &str) -> bool {
         self.signature.has_input(name)
     }

@@ -41,7 +41,10 @@ pub(crate) fn floats(shape: &[usize], values: Vec<f32>, float: FloatType) -> Res
 
 /// A tensor with the values of an array.
 pub(crate) fn float_array<D: Dimension>(array: ArrayView<'_, f32, D>, float: FloatType) -> Result<DynValue> {
-    floats(array.shape(), array.iter().copied().collect(), float)
+    let values = array
+        .as_slice()
+        .map_or_else(|| array.iter().copied().collect(), <[f32]>::to_vec);
+    floats(array.shape(), values, float)
 }
 
 /// An int64 tensor.

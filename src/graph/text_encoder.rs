@@ -6,7 +6,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use super::session::Graph;
 use super::tensor;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime::SessionOptions;
 
 /// The embedding table.
@@ -17,7 +17,11 @@ pub(crate) struct TokenEmbedding {
 impl TokenEmbedding {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let file = GraphFile::EmbedTokens;
-        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        let graph = Graph::load(
+            file,
+            &bundle.layout.graph(&bundle.source, file)?,
+            &options.clone().with_changing_shapes(),
+        )?;
         graph.input(INPUT_IDS)?;
         graph.output(INPUTS_EMBEDS)?;
         Ok(Self { graph })
@@ -25,9 +29,17 @@ impl TokenEmbedding {
 
     /// `[batch, sequence]` to `[batch, sequence, d_model]`.
     pub(crate) fn run(&self, ids: ArrayView2<'_, u32>) -> Result<Array3<f32>> {
+        let (batch, sequence) = ids.dim();
         let ids = tensor::integers(ids.shape(), ids.iter().map(|&id| i64::from(id)).collect())?;
         let mut outputs = self.graph.run(vec![(INPUT_IDS, ids.into())])?;
-        tensor::to_f32(&outputs.take(INPUTS_EMBEDS)?, self.graph.name(), INPUTS_EMBEDS)
+        let embeds: Array3<f32> =
+            tensor::to_f32(&outputs.take(INPUTS_EMBEDS)?, self.graph.name(), INPUTS_EMBEDS)?;
+        match embeds.dim() {
+            (rows, tokens, _) if (rows, tokens) == (batch, sequence) => Ok(embeds),
+            found => Err(self.graph.invalid(format!(
+                "{INPUTS_EMBEDS} has shape {found:?} for {batch} rows of {sequence} tokens"
+            ))),
+        }
     }
 }
 
@@ -48,7 +60,11 @@ pub(crate) struct EncoderOutput {
 impl TextEncoder {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let file = GraphFile::EncoderModel;
-        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        let graph = Graph::load(
+            file,
+            &bundle.layout.graph(&bundle.source, file)?,
+            &options.clone().with_changing_shapes(),
+        )?;
         graph.float_input(INPUTS_EMBEDS)?;
         graph.input(ATTENTION_MASK)?;
         graph.output(LAST_HIDDEN_STATE)?;
@@ -79,14 +95,11 @@ impl TextEncoder {
         let mut attention_mask = Array2::zeros((inputs.len(), image_tokens + longest));
         for (row, (features, prompt)) in inputs.iter().enumerate() {
             if features.dim() != (image_tokens, d_model) {
-                return Err(Error::InvalidGraph {
-                    graph: self.graph.name().into(),
-                    reason: format!(
-                        "image features are {:?}, not {:?}",
-                        features.dim(),
-                        (image_tokens, d_model)
-                    ),
-                });
+                return Err(self.graph.invalid(format!(
+                    "image features are {:?}, not {:?}",
+                    features.dim(),
+                    (image_tokens, d_model)
+                )));
             }
             embeds.slice_mut(s![row, ..image_tokens, ..]).assign(features);
             embeds
@@ -104,16 +117,24 @@ impl TextEncoder {
     }
 
     fn encode(&self, embeds: ArrayView3<'_, f32>, mask: ArrayView2<'_, i64>) -> Result<Array3<f32>> {
+        let wanted = mask.dim();
         let embeds = tensor::float_array(embeds, self.graph.float_input(INPUTS_EMBEDS)?)?;
         let mask = tensor::integers(mask.shape(), mask.iter().copied().collect())?;
         let mut outputs = self.graph.run(vec![
             (INPUTS_EMBEDS, embeds.into()),
             (ATTENTION_MASK, mask.into()),
         ])?;
-        tensor::to_f32(
+        let states: Array3<f32> = tensor::to_f32(
             &outputs.take(LAST_HIDDEN_STATE)?,
             self.graph.name(),
             LAST_HIDDEN_STATE,
-        )
+        )?;
+        match states.dim() {
+            (rows, tokens, _) if (rows, tokens) == wanted => Ok(states),
+            found => Err(self.graph.invalid(format!(
+                "{LAST_HIDDEN_STATE} has shape {found:?} for {} rows of {} tokens",
+                wanted.0, wanted.1
+            ))),
+        }
     }
 }

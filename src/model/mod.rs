@@ -7,6 +7,8 @@ mod stages;
 
 pub use features::ImageFeatures;
 
+use std::fmt;
+
 use crate::bundle::Bundle;
 use crate::generation::GenerationConfig;
 use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
@@ -30,6 +32,15 @@ pub struct Florence2 {
     embedding: TokenEmbedding,
     encoder: TextEncoder,
     decoder: DecoderModel,
+}
+
+/// The model's name: its files and graphs are too much for a message.
+impl fmt::Debug for Florence2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Florence2")
+            .field("name", &self.bundle.source.name())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Florence2 {

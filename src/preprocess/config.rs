@@ -30,9 +30,12 @@ impl ImageProcessor {
         if flag(config, "do_pad", false)? {
             return Err(invalid("do_pad", "padding is not supported"));
         }
-        let crop_size = match size(config, "crop_size")? {
-            None if crop => return Err(invalid("crop_size", "missing, but do_center_crop is set")),
-            crop_size => crop_size.filter(|_| crop),
+        let crop_size = match crop {
+            false => None,
+            true => Some(
+                size(config, "crop_size")?
+                    .ok_or_else(|| invalid("crop_size", "missing, but do_center_crop is set"))?,
+            ),
         };
         let imagenet = Normalization::default();
         let normalization = Normalization {
@@ -179,6 +182,10 @@ mod tests {
         assert_eq!((processor.rescale_factor, processor.normalization), (None, None));
         let processor = ImageProcessor::from_config(&json!({"do_resize": false, "image_mean": 0.5})).unwrap();
         assert_eq!(processor.size, None);
+        // What is switched off may stand there in any form: CLIP's own crop size is one number.
+        let processor = ImageProcessor::from_config(&json!({"crop_size": 224, "do_center_crop": false}));
+        assert_eq!(processor.unwrap(), ImageProcessor::default());
+        let processor = ImageProcessor::from_config(&json!({"do_resize": false, "image_mean": 0.5})).unwrap();
         assert_eq!(processor.normalization.unwrap().mean, [0.5; 3]);
     }
 

@@ -16,6 +16,9 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 /// Rows that the horizontal pass takes at once. Its sums then run across rows, over `CHANNELS * LANES` adjacent
 /// values that all have the same weight, which compilers turn into vector instructions.
 const LANES: usize = 16;
+/// Rows longer than this, in pixels, are taken one by one: interleaved, a panorama of a few rows would need many
+/// times its own memory.
+const LONGEST_INTERLEAVED: u32 = 1 << 17;
 
 /// `image` at another size, as `PIL.Image.resize` gives it; the aspect ratio is not kept.
 ///
@@ -53,6 +56,15 @@ pub fn resize(image: &RgbImage, size: ImageSize, resample: Resample) -> Result<R
 
 /// Filters each row.
 fn horizontal(image: &RgbImage, weights: &Weights) -> RgbImage {
+    if image.width() > LONGEST_INTERLEAVED {
+        filter_rows::<1>(image, weights)
+    } else {
+        filter_rows::<LANES>(image, weights)
+    }
+}
+
+/// Filters each row, `LANES` of them at once.
+fn filter_rows<const LANES: usize>(image: &RgbImage, weights: &Weights) -> RgbImage {
     let input_row = image.width() as usize * CHANNELS;
     let output_row = weights.len() * CHANNELS;
     let mut output = RgbImage::new(weights.len() as u32, image.height());
@@ -62,15 +74,15 @@ fn horizontal(image: &RgbImage, weights: &Weights) -> RgbImage {
         .for_each_init(
             || vec![0; input_row * LANES],
             |columns, (output, input)| {
-                interleave(input, input_row, columns);
-                filter_columns(columns, weights, output, output_row);
+                interleave::<LANES>(input, input_row, columns);
+                filter_columns::<LANES>(columns, weights, output, output_row);
             },
         );
     output
 }
 
-/// Up to [`LANES`] rows, turned: the values of all rows at one place lie side by side.
-fn interleave(rows: &[u8], row: usize, columns: &mut [u8]) {
+/// Up to `LANES` rows, turned: the values of all rows at one place lie side by side.
+fn interleave<const LANES: usize>(rows: &[u8], row: usize, columns: &mut [u8]) {
     for (lane, values) in rows.chunks_exact(row).enumerate() {
         for (column, &value) in columns.chunks_exact_mut(LANES).zip(values) {
             column[lane] = value;
@@ -79,13 +91,13 @@ fn interleave(rows: &[u8], row: usize, columns: &mut [u8]) {
 }
 
 /// Filters interleaved rows, and puts them back in order.
-fn filter_columns(columns: &[u8], weights: &Weights, output: &mut [u8], row: usize) {
-    const PIXEL: usize = CHANNELS * LANES;
+fn filter_columns<const LANES: usize>(columns: &[u8], weights: &Weights, output: &mut [u8], row: usize) {
     for position in 0..weights.len() {
         let (first, weights) = weights.get(position);
-        let mut sums = [HALF; PIXEL];
-        for (pixel, &weight) in columns.chunks_exact(PIXEL).skip(first).zip(weights) {
-            accumulate(&mut sums, pixel, weight);
+        let mut sums = [[HALF; LANES]; CHANNELS];
+        let sums = sums.as_flattened_mut();
+        for (pixel, &weight) in columns.chunks_exact(CHANNELS * LANES).skip(first).zip(weights) {
+            accumulate(sums, pixel, weight);
         }
         for (lane, values) in output.chunks_exact_mut(row).enumerate() {
             for (channel, value) in values
@@ -148,4 +160,23 @@ fn nearest(image: &RgbImage, size: ImageSize) -> RgbImage {
         }
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_taken_one_by_one_are_the_same() {
+        let image = RgbImage::from_fn(301, 37, |x, y| {
+            image::Rgb([x, y, x * y].map(|value| (value * 89 % 256) as u8))
+        });
+        for resample in [Resample::Bicubic, Resample::Lanczos] {
+            let weights = Weights::new(resample.kernel().unwrap(), 301, 48);
+            assert_eq!(
+                filter_rows::<1>(&image, &weights),
+                filter_rows::<LANES>(&image, &weights)
+            );
+        }
+    }
 }

@@ -26,7 +26,8 @@ pub struct SessionOptions {
     pub optimization_level: OptimizationLevel,
     /// Optimizers to leave out, by ONNX Runtime's names for them (`SimplifiedLayerNormFusion`).
     pub disabled_optimizers: Vec<String>,
-    /// Whether memory is laid out by the first run's sizes: faster where every run has the same shapes.
+    /// Whether memory is laid out by the first run's sizes: faster where every run has the same shapes. Of the engine's
+    /// graphs, only the vision encoder has; the others run without.
     pub memory_pattern: bool,
     /// The devices to use, the preferred one first; what none of them can do runs on the processor.
     pub devices: Vec<Device>,
@@ -46,6 +47,14 @@ impl Default for SessionOptions {
             devices: vec![Device::Cpu],
             profiling: None,
         }
+    }
+}
+
+impl SessionOptions {
+    /// For a graph whose runs have ever new shapes: a memory layout would be kept for each of them, for ever.
+    pub(crate) fn with_changing_shapes(mut self) -> Self {
+        self.memory_pattern = false;
+        self
     }
 }
 

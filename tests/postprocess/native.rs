@@ -1,4 +1,4 @@
-//! Answers read as transformers reads them: see `tests/reference/postprocess.py`.
+//! Answers read as transformers reads them: see `tests/reference/make_postprocess.py`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

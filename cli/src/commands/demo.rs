@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use florence2::{
-    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskKind, decode_image,
+    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskSpec, decode_image,
 };
 use image::DynamicImage;
 
@@ -21,8 +21,9 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, Target, answer_text, heading, write_file, write_picture};
 
-/// Show every task on a sample scene, with the embedded demo model. What one answer says (a caption, a box) is what
-/// the next task is asked about.
+/// Show every task on a sample scene, with the embedded demo model
+///
+/// What one answer says (a caption, a box) is what the next task is asked about.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// The folder for the scene and the annotated pictures
@@ -63,7 +64,7 @@ pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<
 }
 
 fn show(
-    scene: &Scene,
+    scene: &'static Scene,
     model: &Florence2,
     folder: &Path,
     out: &mut Destination,
@@ -71,9 +72,15 @@ fn show(
 ) -> Result<()> {
     let copy = folder.join(scene.file);
     write_file(&copy, scene.bytes)?;
-    let image = DynamicImage::ImageRgb8(decode_image(scene.file, scene.bytes, &ImageLimits::default())?);
-    let features = model.encode_image(&image)?;
-    let size = features.image_size();
+    let image = decode_image(scene.file, scene.bytes, &ImageLimits::default())?.into();
+    let show = Show {
+        scene,
+        model,
+        folder,
+        features: model.encode_image(&image)?,
+        image,
+    };
+    let size = show.features.image_size();
     out.write(&heading(
         &copy.display().to_string(),
         &format!("{} x {} pixels", size.width, size.height),
@@ -83,41 +90,45 @@ fn show(
     let progress = console.bar(TASKS.len());
     for spec in &TASKS {
         progress.message(spec.name);
-        let section = ask(spec.kind, scene, model, &image, &features, &mut findings, folder)?;
+        let section = show.ask(spec, &mut findings)?;
         console.suspend(|| out.write(&section).and_then(|()| out.flush()))?;
         progress.step();
     }
     console.suspend(|| out.write("\n"))
 }
 
-/// One task's part of the demo: what is asked, the answer, and the picture's path if there is one.
-fn ask(
-    kind: TaskKind,
-    scene: &Scene,
-    model: &Florence2,
-    image: &DynamicImage,
-    features: &ImageFeatures,
-    findings: &mut Findings,
-    folder: &Path,
-) -> Result<String> {
-    let (task, about) = findings.task(kind, features.image_size())?;
-    let output = model.answer(features, &task, &RunOptions::default())?;
-    let spec = kind.spec();
-    let asked = if about.is_empty() {
-        spec.summary.to_owned()
-    } else {
-        format!("{}: {about}", spec.summary)
-    };
-    let mut section = format!(
-        "\n{}{}",
-        heading(spec.name, &asked),
-        answer_text(&output.parsed, 2)
-    );
-    if spec.output != OutputKind::PureText {
-        let path = folder.join(format!("{}-{}.png", scene.name(), spec.name));
-        write_picture(&Target::File(path.clone()), image, &output.parsed)?;
-        section.push_str(&format!("  -> {}\n", path.display()));
+/// A scene, ready to be asked about.
+struct Show<'a> {
+    scene: &'static Scene,
+    model: &'a Florence2,
+    folder: &'a Path,
+    image: DynamicImage,
+    features: ImageFeatures,
+}
+
+impl Show<'_> {
+    /// One task: what is asked, the answer, and the picture's path if there is one.
+    fn ask(&self, spec: &TaskSpec, findings: &mut Findings) -> Result<String> {
+        let (task, about) = findings.task(spec.kind, self.features.image_size())?;
+        let output = self.model.answer(&self.features, &task, &RunOptions::default())?;
+        findings.learn(spec.kind, &output.parsed);
+
+        let asked = match about.is_empty() {
+            true => spec.summary.to_owned(),
+            false => format!("{}: {about}", spec.summary),
+        };
+        let mut section = format!(
+            "\n{}{}",
+            heading(spec.name, &asked),
+            answer_text(&output.parsed, 2)
+        );
+        if spec.output != OutputKind::PureText {
+            let path = self
+                .folder
+                .join(format!("{}-{}.png", self.scene.name(), spec.name));
+            write_picture(&Target::File(path.clone()), &self.image, &output.parsed)?;
+            section.push_str(&format!("  -> {}\n", path.display()));
+        }
+        Ok(section)
     }
-    findings.learn(kind, &output.parsed);
-    Ok(section)
 }

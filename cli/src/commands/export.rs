@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use florence2::{Bundle, BundleSource};
+use florence2_export::TOKENIZER_FILES;
 use florence2_export::{
     Checkpoint, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget, random_checkpoint,
 };
@@ -13,14 +14,16 @@ use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Column, Destination, Table, Target};
 
-/// Export a checkpoint (config.json and safetensors, in transformers' or Microsoft's naming) to ONNX graphs, with the
-/// configuration and tokenizer files that they need beside them.
+/// Export a checkpoint (safetensors) to ONNX graphs
+///
+/// A checkpoint is a folder with config.json and safetensors, in transformers' or Microsoft's naming. The configuration
+/// and tokenizer files that the graphs need are written beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
-  florence2 run --model base-ft-onnx --task od street.jpg
-  florence2 export --random large --seed 1 --out bench     for benchmarks: bench/checkpoint and its graphs")]
+  florence2 run -m base-ft-onnx -t od street.jpg
+  florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
     /// The checkpoint's folder
     #[arg(required_unless_present = "random", conflicts_with = "random")]
@@ -40,6 +43,9 @@ pub struct ExportArgs {
     /// Side of the square images that the model will take, in pixels, a multiple of 32 [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     image_size: Option<u32>,
+    /// Take the tokenizer's files from this folder, for a checkpoint that has none
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
     /// Write into a folder that is not empty
     #[arg(short, long)]
     force: bool,
@@ -75,7 +81,10 @@ pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     let mut options = ExportOptions::default().with_target(args.target);
     options.image_size = args.image_size;
     let folder = checkpoint_folder(args, console)?;
-    let checkpoint = Checkpoint::open(&folder)?;
+    let mut checkpoint = Checkpoint::open(&folder)?;
+    for (name, bytes) in tokenizer_files(args.tokenizer.as_deref())? {
+        checkpoint = checkpoint.with_file(name, bytes);
+    }
     let spinner = console.spinner(format!("exporting {}", folder.display()));
     let report = florence2_export::export(&checkpoint, &args.out, &options)?;
     drop(spinner);
@@ -114,6 +123,27 @@ fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
             Ok(folder)
         }
         (None, None) => Err(Error::Usage("name the checkpoint's folder".into())),
+    }
+}
+
+/// The tokenizer's files in a folder, with their names.
+fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let Some(folder) = folder else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for name in TOKENIZER_FILES {
+        let path = folder.join(name);
+        if path.is_file() {
+            files.push((name, fs::read(&path).map_err(Error::io(path))?));
+        }
+    }
+    match files.is_empty() {
+        true => Err(Error::Usage(format!(
+            "--tokenizer: {} has neither tokenizer.json nor vocab.json and merges.txt",
+            folder.display()
+        ))),
+        false => Ok(files),
     }
 }
 

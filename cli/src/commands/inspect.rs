@@ -2,6 +2,7 @@
 
 mod facts;
 mod graphs;
+mod onnx;
 mod report;
 
 use clap::Args;
@@ -16,8 +17,10 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
 use crate::output::{Destination, ReportFormat, Target, json_pretty};
 
-/// Say what a model folder holds: configuration, graphs with their tensors and metadata, and what is missing. It works
-/// on incomplete models too; exit code 2 if the model cannot be used.
+/// Say what a model folder holds, and what is missing
+///
+/// Configuration, graphs with their tensors, weights and metadata. Incomplete models are described as far as they go;
+/// the exit code is 2 if the model cannot be used.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// The model: a folder, or `demo` for the one in this program

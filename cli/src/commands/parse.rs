@@ -12,11 +12,13 @@ use crate::args::task_kind;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, ReportFormat, Target, answer_text, json};
 
-/// Read a raw model string as a task's result, in the shape of transformers' `post_process_generation`.
+/// Read a raw model string as a task's result
+///
+/// No model is needed. The result has the shape of transformers' `post_process_generation`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  florence2 parse --task od --size 640x480 '</s><s>car<loc_100><loc_200><loc_500><loc_750></s>'")]
+  florence2 parse -t od -s 640x480 'car<loc_100><loc_200><loc_500><loc_750>'")]
 pub struct ParseArgs {
     /// The task that the string answers: od, ocr-with-region, ... or the tag (see `florence2 tasks`)
     #[arg(short, long, value_parser = task_kind)]

@@ -9,7 +9,6 @@ mod writer;
 use std::ops::ControlFlow;
 
 use clap::Args;
-use florence2::postprocess::ParseOptions;
 use florence2::{Error as EngineError, Florence2, ImageFeatures, Output, RunOptions, Task};
 
 use image::DynamicImage;
@@ -23,22 +22,27 @@ use crate::args::{GlobalArgs, ModelArg};
 use crate::console::{Console, Progress};
 use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
+use crate::interrupt;
 use crate::output::{Format, Target};
 
-/// Answer tasks about images. All tasks on an image share one pass of the vision encoder.
+/// Answer tasks about images
+///
+/// All tasks on an image share one pass of the vision encoder.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  florence2 run --model DIR --task caption photo.jpg
-  florence2 run --model DIR --task od,dense-region-caption --draw found/ --format json *.jpg -o found.json
-  florence2 run --model DIR --task caption-to-phrase-grounding --text 'a dog on a sofa' photo.jpg
-  florence2 run --model DIR --task region-to-description --region 34,160,597,371 photo.jpg
-  florence2 run --model DIR --prompt '<DocVQA>What is the total?' invoice.png
-  cat photo.jpg | florence2 run --model DIR --task ocr -
+  florence2 run -m DIR -t caption photo.jpg
+  florence2 run -m DIR -t od,ocr --format json *.jpg -o found.json --draw found/
+  florence2 run -m DIR -t caption-to-phrase-grounding --text 'a dog' photo.jpg
+  florence2 run -m DIR -t region-to-description --region 34,160,597,371 photo.jpg
+  florence2 run -m DIR --prompt '<DocVQA>What is the total?' invoice.png
+  cat photo.jpg | florence2 run -m DIR -t ocr -
 
-JSON: path, width, height, task, input, result (as transformers' post_process_generation), scores (one for each
-instance), raw_text, token_ids, score, truncated, timings in seconds. With --num-return-sequences, `sequences` holds
-all of them, the best first, and the fields beside it are those of the best. An image that fails is {path, error}.")]
+JSON: path, width, height, task, input, result (as of transformers'
+post_process_generation), scores (one for each instance), raw_text, token_ids,
+score, truncated, timings in seconds. With --num-return-sequences, `sequences`
+holds all of them, the best first, and the fields beside it are the best one's.
+What fails is {path, task, error}; without a task it is the image itself.")]
 pub struct RunArgs {
     /// The model: a folder with ONNX graphs, or `demo` for the one in this program [default: demo]
     #[arg(short, long, value_name = "MODEL")]
@@ -107,8 +111,9 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         model: &model,
         tasks: &tasks,
         options: RunOptions::default()
+            .with_cancel(interrupt::cancelling())
             .with_generation(generation)
-            .with_parse(ParseOptions::default().with_strict(args.output.strict)),
+            .with_parse(model.parse_options().clone().with_strict(args.output.strict)),
         stream: args.output.stream,
         images: &args.images,
         pictures: pictures.as_ref(),

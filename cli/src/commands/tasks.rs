@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::error::{Outcome, Result};
 use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
 
-/// List the tasks: name, tag, what they take, what they answer, and the sentence that the model gets.
+/// List the tasks
+///
+/// Name, tag, what a task takes and answers, and the sentence that the model gets.
 #[derive(Debug, Args)]
 pub struct TasksArgs {
     /// How the list is written

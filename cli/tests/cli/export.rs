@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::program::{exported, florence2, repository};
+use crate::program::{copy, exported, florence2, repository};
 
 #[test]
 fn what_was_written_is_said() {
@@ -34,6 +34,34 @@ fn what_was_written_is_said() {
         assert_eq!(fs::metadata(out.join(file)).unwrap().len(), bytes);
     }
     assert!(ran.stderr.contains("florence2 run --model"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_tokenizer_may_come_from_elsewhere() {
+    let checkpoint = repository("models/demo/checkpoint");
+    let dir = tempfile::tempdir().unwrap();
+    let (bare, out) = (dir.path().join("bare"), dir.path().join("out"));
+    copy(&checkpoint, &bare, "tokenizer.json");
+    let [checkpoint, bare, out] = [&checkpoint, &bare, &out].map(|path| path.to_str().unwrap());
+
+    let ran = florence2(&["export", bare, "--out", out]).exits(0);
+    assert!(
+        ran.stderr.contains("the checkpoint has no tokenizer.json"),
+        "{}",
+        ran.stderr
+    );
+    florence2(&["export", bare, "--out", out, "--force", "--tokenizer", checkpoint]).exits(0);
+    florence2(&["inspect", "--model", out]).exits(0);
+    let ran = florence2(&[
+        "export",
+        bare,
+        "--out",
+        out,
+        "--force",
+        "--tokenizer",
+        dir.path().to_str().unwrap(),
+    ]);
+    assert!(ran.exits(2).stderr.contains("has neither tokenizer.json"));
 }
 
 #[test]

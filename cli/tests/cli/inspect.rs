@@ -29,6 +29,8 @@ fn a_whole_model() {
         .find(|graph| graph["graph"] == "vision_encoder")
         .unwrap();
     assert_eq!(vision["precision"], "fp32");
+    assert!(vision["weights"]["fp32"].as_u64().unwrap() > 1_000_000);
+    assert!(vision["opsets"]["ai.onnx"].as_u64().unwrap() >= 17);
     assert_eq!(vision["inputs"][0]["name"], "pixel_values");
     assert_eq!(vision["inputs"][0]["dtype"], "f32");
     let shape: Vec<String> = vision["inputs"][0]["shape"]

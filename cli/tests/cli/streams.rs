@@ -56,3 +56,32 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert!(!String::from_utf8(output.stderr).unwrap().contains("error"));
 }
+
+#[cfg(unix)]
+#[test]
+fn interrupted_work_ends_in_order() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Command;
+
+    let rings = scene("rings.png");
+    let many = vec![rings.as_str(); 500];
+    let mut child = command(&[&RUN[..], &["json"], &many].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The bracket, and the first record.
+    let mut text: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    text.extend(lines.map(Result::unwrap));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let records: Value = serde_json::from_str(&text.concat()).unwrap();
+    assert!((1..500).contains(&records.as_array().unwrap().len()));
+}

@@ -1,9 +1,10 @@
 //! `generation_config.json`: what the checkpoint asks of decoding.
 
+use florence2_layout::files::{CONFIG, GENERATION_CONFIG};
 use serde_json::{Map, Value, json};
 
-use super::{GENERATION_CONFIG, object, read, set_absent};
-use crate::checkpoint::{CONFIG, Checkpoint};
+use super::{object, read, set_absent};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
 /// Settings that older checkpoints keep in `config.json`'s `text_config`.

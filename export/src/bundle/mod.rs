@@ -7,26 +7,19 @@ mod tokenizer;
 
 use std::collections::BTreeSet;
 
+use florence2_layout::files::{
+    ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,
+    SPECIAL_TOKENS_MAP, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY,
+};
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{CONFIG, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::image_size::ImageSize;
 pub(crate) use preprocessor::image_size;
 
-const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
-/// Where transformers 5 keeps the image processor's settings, under `image_processor`.
-const PROCESSOR_CONFIG: &str = "processor_config.json";
-const IMAGE_PROCESSOR: &str = "image_processor";
-const GENERATION_CONFIG: &str = "generation_config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const ADDED_TOKENS: &str = "added_tokens.json";
-const VOCABULARY: &str = "vocab.json";
-const MERGES: &str = "merges.txt";
-
 /// Copied as they are.
-const COPIED: [&str; 4] = ["special_tokens_map.json", ADDED_TOKENS, VOCABULARY, MERGES];
+const COPIED: [&str; 4] = [SPECIAL_TOKENS_MAP, ADDED_TOKENS, VOCABULARY, MERGES];
 
 /// The files, by name; `with_external_data` are the graph files whose weights lie beside them.
 pub(crate) fn files(

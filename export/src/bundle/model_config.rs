@@ -1,11 +1,12 @@
 //! `config.json`: the checkpoint's own, with what transformers.js needs to find big weights.
 
+use florence2_layout::files::CONFIG;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::{object, pretty, read};
-use crate::checkpoint::{CONFIG, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
 /// Where transformers.js looks for its settings.

@@ -1,9 +1,10 @@
 //! `preprocessor_config.json`: how pixels are prepared, and the task tables that transformers.js reads there.
 
+use florence2_layout::files::{IMAGE_PROCESSOR, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG};
 use florence2_layout::tasks::{TASKS, TaskInput};
 use serde_json::{Map, Value, json};
 
-use super::{IMAGE_PROCESSOR, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, object, read, set_absent};
+use super::{object, read, set_absent};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::image_size::ImageSize;

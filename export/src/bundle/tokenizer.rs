@@ -1,5 +1,6 @@
 //! `tokenizer.json`: BART's byte-level BPE, with Florence-2's task and location tokens.
 
+use florence2_layout::files::{ADDED_TOKENS, MERGES, TOKENIZER, VOCABULARY};
 use std::collections::BTreeMap;
 
 use florence2_layout::tokens;
@@ -8,7 +9,6 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{ADDED_TOKENS, MERGES, TOKENIZER, VOCABULARY};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 

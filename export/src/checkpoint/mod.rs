@@ -8,27 +8,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS};
+
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 pub(crate) use weights::Weights;
 
 use storage::{Entry, Shard};
-
-/// The file of a model's dimensions.
-pub(crate) const CONFIG: &str = "config.json";
-
-/// The small files that a deployment has besides `config.json`, where the checkpoint has them.
-const SIDE_FILES: [&str; 9] = [
-    "preprocessor_config.json",
-    "processor_config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// A checkpoint, opened: weights are mapped, and read only when a graph is written.
 pub struct Checkpoint {
@@ -61,7 +47,10 @@ impl Checkpoint {
             });
         }
         let mut files = BTreeMap::new();
-        for name in std::iter::once(CONFIG).chain(SIDE_FILES) {
+        for name in std::iter::once(CONFIG)
+            .chain(SETTINGS_FILES)
+            .chain(TOKENIZER_FILES)
+        {
             let path = folder.join(name);
             if path.is_file() {
                 let bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
@@ -77,7 +66,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(config: impl Into<Vec<u8>>, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        let shard = Shard::given("model.safetensors", weights.into());
+        let shard = Shard::given(WEIGHTS, weights.into());
         let entries = shard.entries(0)?;
         Self::new(
             BTreeMap::from([(CONFIG.to_owned(), config.into())]),

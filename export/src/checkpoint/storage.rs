@@ -1,5 +1,6 @@
 //! Safetensors files, mapped into memory or given as bytes.
 
+use florence2_layout::files::{WEIGHTS, WEIGHTS_INDEX};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -37,9 +38,6 @@ pub(super) struct Entry {
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 impl Shard {
     pub(super) fn given(name: &str, bytes: Cow<'static, [u8]>) -> Self {
@@ -104,21 +102,21 @@ impl Shard {
 
 /// Maps the safetensors files of a folder: the single one, or those that the index lists.
 pub(super) fn open(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<String, Entry>)> {
-    if folder.join(SINGLE).is_file() {
-        let shard = Shard::map(folder, SINGLE)?;
+    if folder.join(WEIGHTS).is_file() {
+        let shard = Shard::map(folder, WEIGHTS)?;
         let entries = shard.entries(0)?;
         return Ok((vec![shard], entries));
     }
-    let path = folder.join(INDEX);
+    let path = folder.join(WEIGHTS_INDEX);
     if !path.is_file() {
         return Err(Error::NotACheckpoint {
             folder: folder.into(),
-            file: SINGLE,
+            file: WEIGHTS,
         });
     }
     let json = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
     let index: ShardIndex = serde_json::from_slice(&json).map_err(|source| Error::Json {
-        file: INDEX.into(),
+        file: WEIGHTS_INDEX.into(),
         source,
     })?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();

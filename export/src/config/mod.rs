@@ -228,7 +228,8 @@ impl VisionConfig {
 
     /// Pixels per token, along each axis: the product of the strides.
     pub fn total_stride(&self) -> usize {
-        self.patch_stride.iter().product()
+        let strides = self.patch_stride.iter();
+        strides.fold(1, |product, &stride| product.saturating_mul(stride))
     }
 }
 
@@ -293,5 +294,14 @@ mod tests {
         let mut unknown = microsoft();
         unknown["image_feature_source"] = json!(["middle_frame"]);
         assert!(matches!(config(unknown), Err(Error::Json { .. })));
+    }
+
+    #[test]
+    fn strides_beyond_all_measure_fit_no_image() {
+        let mut vision = microsoft();
+        vision["patch_stride"] = json!([1 << 20, 1 << 20, 1 << 20, 1 << 20]);
+        let vision = config(vision).unwrap().vision_config;
+        let image = crate::image_size::ImageSize::default();
+        assert!(matches!(vision.grid(image), Err(Error::ImageSize { .. })));
     }
 }

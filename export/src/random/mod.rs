@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::atomic_file::AtomicFile;
-use crate::checkpoint::{CONFIG, Weights};
+use florence2_layout::files::{CONFIG, WEIGHTS};
+
+use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::image_size::ImageSize;
@@ -107,7 +109,7 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
     };
     tensors.push((TEMPORAL_POSITIONS.to_owned(), temporal));
 
-    let path = folder.join("model.safetensors");
+    let path = folder.join(WEIGHTS);
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let failed = |source| Error::Write {
         path: path.clone(),
@@ -241,7 +243,7 @@ mod tests {
             let checkpoint = Checkpoint::open(&folder).unwrap();
             let report = export(&checkpoint, folder.join("out"), &ExportOptions::default()).unwrap();
             assert!(report.unused_tensors.is_empty());
-            std::fs::read(folder.join("model.safetensors")).unwrap()
+            std::fs::read(folder.join(WEIGHTS)).unwrap()
         };
         let options = RandomOptions::default().with_seed(3);
         let first = write("first", &options);

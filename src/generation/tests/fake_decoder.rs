@@ -1,5 +1,5 @@
 //! A decoder whose logits are a hash of the last tokens: the twin of `fake_logits` in
-//! `tests/reference/searches.py`.
+//! `tests/reference/make_searches.py`.
 
 use ndarray::{Array2, ArrayView2};
 use serde::Deserialize;

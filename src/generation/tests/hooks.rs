@@ -125,17 +125,19 @@ fn forced_tokens_beyond_the_vocabulary_are_refused() {
 #[test]
 fn logits_that_are_no_numbers_are_an_error() {
     for settings in [json!({"num_beams": 3}), json!({}), json!({"do_sample": true})] {
-        let broken = FakeModel {
-            bias: vec![(7, f32::NAN)],
-            ..FakeModel::new(1, 40)
-        };
-        let error = generate(
-            &mut FakeDecoder::new(&[broken]),
-            &config(settings),
-            Hooks::default(),
-        )
-        .unwrap_err();
-        assert!(matches!(error, Error::InvalidGraph { .. }), "{error}");
+        for bias in [f32::NAN, f32::INFINITY] {
+            let broken = FakeModel {
+                bias: vec![(7, bias)],
+                ..FakeModel::new(1, 40)
+            };
+            let error = generate(
+                &mut FakeDecoder::new(&[broken]),
+                &config(settings.clone()),
+                Hooks::default(),
+            )
+            .unwrap_err();
+            assert!(matches!(error, Error::InvalidGraph { .. }), "{error}");
+        }
     }
 }
 

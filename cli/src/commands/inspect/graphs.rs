@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use florence2::BundleSource;
 use florence2::runtime::{
@@ -11,6 +11,7 @@ use florence2::runtime::{
 use florence2_export::GraphFile;
 use serde::Serialize;
 
+use super::onnx::Contents;
 use crate::args::GlobalArgs;
 use crate::engine;
 use crate::error::describe;
@@ -23,9 +24,12 @@ pub struct GraphRecord {
     pub file: String,
     /// With the weights in files beside it.
     pub bytes: u64,
-    /// By the graph's own metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub precision: Option<String>,
+    /// The type of most weights.
+    pub precision: Option<&'static str>,
+    /// Numbers of each type.
+    pub weights: BTreeMap<&'static str, u64>,
+    /// The version of each set of operators.
+    pub opsets: BTreeMap<String, i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
     pub inputs: Vec<TensorRecord>,
@@ -54,22 +58,25 @@ pub enum Size {
 }
 
 impl GraphRecord {
-    /// Reads a graph's signature.
+    /// Reads a graph.
     pub fn read(graph: GraphFile, file: &str, source: &BundleSource, globals: &GlobalArgs) -> Self {
+        let place = Place::of(file, source);
+        let contents = place.contents();
         let mut record = Self {
             graph: graph.name(),
             file: file.to_owned(),
-            bytes: bytes(file, source),
-            precision: None,
+            bytes: place.size(),
+            precision: contents.precision(),
+            weights: contents.weights,
+            opsets: contents.opsets,
             producer: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
             metadata: BTreeMap::new(),
             error: None,
         };
-        match signature(file, source, globals) {
+        match place.signature(file, globals) {
             Ok(signature) => {
-                record.precision = signature.metadata.get("florence2.precision").cloned();
                 record.inputs = signature.inputs.iter().map(TensorRecord::from).collect();
                 record.outputs = signature.outputs.iter().map(TensorRecord::from).collect();
                 record.producer = signature.producer;
@@ -81,42 +88,58 @@ impl GraphRecord {
     }
 }
 
-fn signature(file: &str, source: &BundleSource, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
-    let mut options = engine::session_options(globals);
-    // The graph is only looked at.
-    options.optimization_level = OptimizationLevel::Disabled;
-    let path: PathBuf;
-    let graph = match source {
-        BundleSource::Folder(folder) => {
-            path = folder.join(file);
-            GraphSource::File(&path)
-        }
-        BundleSource::Memory { files, .. } => GraphSource::Bytes {
-            name: file,
-            bytes: files.get(file).map_or(&[], |bytes| bytes),
-        },
-        _ => GraphSource::File(Path::new(file)),
-    };
-    GraphSignature::of(&build_session(graph, &options)?, file)
+/// Where a graph is.
+enum Place<'a> {
+    File(PathBuf),
+    Memory(&'a [u8]),
 }
 
-fn bytes(file: &str, source: &BundleSource) -> u64 {
-    match source {
-        BundleSource::Folder(folder) => {
-            let path = folder.join(file);
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let siblings = path
-                .parent()
-                .and_then(|folder| fs::read_dir(folder).ok())
-                .into_iter()
-                .flatten()
-                .flatten();
-            // `x.onnx` and its weights: `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
-            let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
-            own.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+impl<'a> Place<'a> {
+    fn of(file: &str, source: &'a BundleSource) -> Self {
+        match source {
+            BundleSource::Folder(folder) => Place::File(folder.join(file)),
+            BundleSource::Memory { files, .. } => Place::Memory(files.get(file).map_or(&[], |bytes| bytes)),
+            _ => Place::File(file.into()),
         }
-        BundleSource::Memory { files, .. } => files.get(file).map_or(0, |bytes| bytes.len() as u64),
-        _ => 0,
+    }
+
+    fn signature(&self, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
+        let mut options = engine::session_options(globals);
+        // The graph is only looked at.
+        options.optimization_level = OptimizationLevel::Disabled;
+        let graph = match self {
+            Place::File(path) => GraphSource::File(path),
+            Place::Memory(bytes) => GraphSource::Bytes { name: file, bytes },
+        };
+        GraphSignature::of(&build_session(graph, &options)?, file)
+    }
+
+    fn contents(&self) -> Contents {
+        match self {
+            // What cannot be read here cannot be loaded either, and that is reported.
+            Place::File(path) => fs::read(path)
+                .map(|bytes| Contents::of(&bytes))
+                .unwrap_or_default(),
+            Place::Memory(bytes) => Contents::of(bytes),
+        }
+    }
+
+    /// The size of the file and of the weights beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
+    fn size(&self) -> u64 {
+        let path = match self {
+            Place::File(path) => path,
+            Place::Memory(bytes) => return bytes.len() as u64,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let siblings = path
+            .parent()
+            .and_then(|folder| fs::read_dir(folder).ok())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
+        own.filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
+            .sum()
     }
 }
 

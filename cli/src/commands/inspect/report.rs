@@ -1,5 +1,6 @@
 //! The report.
 
+use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -80,12 +81,24 @@ fn group(name: &str, settings: &Map<String, Value>) -> String {
 }
 
 fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
-    let precision = graph.precision.as_deref().unwrap_or("precision not stated");
-    let size = indicatif::HumanBytes(graph.bytes);
-    let mut text = format!(
-        "\n{}",
-        heading(graph.graph, &format!("{}, {size}, {precision}", graph.file))
-    );
+    let mut text = format!("\n{}", heading(graph.graph, &graph.file));
+    let weights: Vec<String> = graph
+        .weights
+        .iter()
+        .map(|(name, numbers)| format!("{} {name}", HumanCount(*numbers)))
+        .collect();
+    let opsets: Vec<String> = graph
+        .opsets
+        .iter()
+        .map(|(domain, version)| format!("{domain} {version}"))
+        .collect();
+    let producer = graph.producer.as_deref().unwrap_or("unknown");
+    text += &printable(&format!(
+        "  {}; weights: {}; operators: {}; made by: {producer}\n",
+        HumanBytes(graph.bytes),
+        weights.join(", "),
+        opsets.join(", "),
+    ));
     if let Some(error) = &graph.error {
         return text + &list("problem", std::slice::from_ref(error));
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 
 /// What to look at.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Images")]
 pub struct ImageArgs {
     /// Images: PNG, JPEG, WebP, GIF, BMP, TIFF, ...; - reads one from stdin
     #[arg(value_name = "IMAGE", required = true)]

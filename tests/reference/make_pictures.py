@@ -1,6 +1,6 @@
 """Pictures, and what Pillow and transformers make of them: the fixtures of tests/preprocess.rs.
 
-    python tests/reference/image.py            # writes tests/fixtures/image
+    python tests/reference/make_pictures.py            # writes tests/fixtures/image
 
 Needs pillow==12.3.0, numpy and transformers==5.23.0. Running it again gives the same bytes.
 """

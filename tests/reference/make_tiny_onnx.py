@@ -1,7 +1,7 @@
 """Makes tests/fixtures/tiny*.onnx: graphs of one or two nodes for the tests of sessions.
 
     pip install onnx==1.23.2
-    python tests/reference/tiny_onnx.py
+    python tests/reference/make_tiny_onnx.py
 """
 
 import struct

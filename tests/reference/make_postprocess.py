@@ -1,7 +1,7 @@
 """Makes tests/fixtures/postprocess/corpus.jsonl.gz: answers, and what transformers reads in them.
 
     pip install transformers==5.23.0 torch==2.15.0
-    python tests/reference/postprocess.py
+    python tests/reference/make_postprocess.py
 
 A line of the corpus is [task, text, [width, height], native result, options]: the options are those of
 `post_processor_config` that differ from the default, the result is null where native raises an exception.

@@ -1,0 +1,73 @@
+//! Batches over the real graphs, against single runs.
+
+mod common;
+
+use std::collections::HashSet;
+
+use common::golden::{Answers, exported, load};
+use florence2::generation::GenerationOptions;
+use florence2::{ImageFeatures, ImageLimits, RunOptions, Task, load_image};
+use florence2_export::GraphFile;
+
+/// Every search gives a request the same sequences alone and among others, which leave the batch before or after it.
+fn check(decoder: &[GraphFile]) {
+    let graphs = [
+        &[
+            GraphFile::VisionEncoder,
+            GraphFile::EmbedTokens,
+            GraphFile::EncoderModel,
+        ],
+        decoder,
+    ];
+    let model = load(&exported("base-like", &graphs.concat()));
+    let images: Vec<ImageFeatures> = Answers::read("base-like")
+        .images
+        .iter()
+        .map(|answers| {
+            let picture = load_image(answers.path(), &ImageLimits::default()).unwrap();
+            model.encode_image(&picture.into()).unwrap()
+        })
+        .collect();
+    let tasks = [
+        Task::Ocr,
+        Task::CaptionToPhraseGrounding("a red circle and a blue square beside a green star".into()),
+        Task::Prompt("x".into()),
+        Task::Caption,
+    ];
+    let requests: Vec<(&ImageFeatures, &Task)> = images.iter().cycle().zip(&tasks).collect();
+    let beams = GenerationOptions::default().with_max_new_tokens(40);
+    let single = beams.clone().with_num_beams(1);
+    let sampling = |options: GenerationOptions| options.with_do_sample(true).with_seed(7);
+    let mut lengths = HashSet::new();
+    for (generation, sequences) in [
+        (beams.clone().with_num_beams(3).with_num_return_sequences(3), 3),
+        (single.clone(), 1),
+        (sampling(single.with_num_return_sequences(4)), 4),
+        (sampling(beams.with_num_beams(3)).with_num_return_sequences(2), 2),
+    ] {
+        let options = RunOptions::default().with_generation(generation);
+        let batch = model.answer_batch(&requests, &options).unwrap();
+        for ((image, task), together) in requests.iter().zip(&batch) {
+            let alone = model.answers(image, task, &options).unwrap();
+            assert_eq!((together.len(), alone.len()), (sequences, sequences));
+            for (together, alone) in together.iter().zip(&alone) {
+                let what = format!("{task} {:?}", options.generation);
+                assert_eq!(together.token_ids, alone.token_ids, "{what}");
+                assert_eq!(together.truncated, alone.truncated, "{what}");
+                assert!((together.score - alone.score).abs() < 1e-4, "{what}");
+                lengths.insert(alone.token_ids.len());
+            }
+        }
+    }
+    assert!(lengths.len() > 2, "rows leave at different times: {lengths:?}");
+}
+
+#[test]
+fn with_a_merged_decoder() {
+    check(&[GraphFile::DecoderModelMerged]);
+}
+
+#[test]
+fn with_a_split_decoder() {
+    check(&[GraphFile::DecoderModel, GraphFile::DecoderWithPastModel]);
+}
