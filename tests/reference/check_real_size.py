@@ -20,6 +20,7 @@ tokenizer.json and tokenizer_config.json. Wants ONNX Runtime as the program does
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -122,9 +123,8 @@ class Graphs:
         """The first output of a graph."""
         return self.sessions[name].run(None, inputs)[0]
 
-    def stages(self, inputs, image_token, start):
-        """Image features, encoder states and logits."""
-        features = self.call("vision_encoder", pixel_values=inputs.pixel_values.numpy())
+    def stages(self, features, inputs, image_token, start):
+        """Encoder states and logits."""
         ids = inputs.input_ids[inputs.input_ids != image_token][None].numpy()
         embeds = np.concatenate([features, self.call("embed_tokens", input_ids=ids)], 1)
         mask = np.ones(embeds.shape[:2], np.int64)
@@ -133,20 +133,25 @@ class Graphs:
             "decoder_model", encoder_attention_mask=mask, encoder_hidden_states=states,
             inputs_embeds=self.call("embed_tokens", input_ids=start.numpy()),
         )
-        return features, states, logits
+        return states, logits
 
 
 @torch.no_grad()
-def check_stages(graphs, model, inputs, worst):
-    """Notes the largest relative error of each stage in `worst`."""
+def check_stages(graphs, model, features, inputs):
+    """The largest relative error of each stage, given our image features."""
     start = torch.tensor([[2, 0]])
     output = model(**inputs, decoder_input_ids=start)
-    features = model.get_image_features(inputs.pixel_values).pooler_output
-    theirs = features, output.encoder_last_hidden_state, output.logits
-    ours = graphs.stages(inputs, model.config.image_token_id, start)
-    for name, our, their in zip(("image features", "encoder states", "logits"), ours, theirs, strict=True):
-        error = np.abs(our - their.numpy()).max() / their.abs().max().item()
-        worst[name] = max(worst.get(name, 0.0), float(error))
+    states, logits = graphs.stages(features, inputs, model.config.image_token_id, start)
+    return {
+        "image features": error(features, model.get_image_features(inputs.pixel_values).pooler_output),
+        "encoder states": error(states, output.encoder_last_hidden_state),
+        "logits": error(logits, output.logits),
+    }
+
+
+def error(ours, theirs):
+    """The largest difference, relative to the largest magnitude."""
+    return float(np.abs(ours - theirs.numpy()).max() / theirs.abs().max())
 
 
 def prompts_for(processor, image):
@@ -200,12 +205,15 @@ def check_answers(model, processor, bundle, golden):
         image = Image.open(IMAGES / picture).convert("RGB")
         resized(processor, image).save(golden / f"{Path(picture).stem}.resized.png")
         prompts = prompts_for(processor, image)
-        entries = []
+        entries, features = [], None
         ours = {beams: our_answers(bundle, IMAGES / picture, prompts, beams) for beams in (1, 3)}
         for index, prompt in enumerate(prompts):
             print(f"  {picture} {prompt.text}")
             inputs = processor(text=prompt.text, images=image, return_tensors="pt")
-            check_stages(graphs, model, inputs, worst)
+            if features is None:
+                features = graphs.call("vision_encoder", pixel_values=inputs.pixel_values.numpy())
+            for name, value in check_stages(graphs, model, features, inputs).items():
+                worst[name] = max(worst.get(name, 0.0), value)
             ids = inputs.input_ids[inputs.input_ids != processor.image_token_id].tolist()
             entry = {"task": prompt.task, "input": prompt.input, "input_ids": ids, "greedy": None}
             for search in (GREEDY, BEAMS):
@@ -225,11 +233,11 @@ def check_answers(model, processor, bundle, golden):
         images.append({"image": picture, "prompts": entries})
     write_json(golden / "answers.json", {"settings": {"greedy": GREEDY | dict(max_new_tokens=MAX_NEW_TOKENS)},
                                          "images": images})
-    for name, error in worst.items():
-        print(f"  {name:16} {error:.1e}")
+    for name, value in worst.items():
+        print(f"  {name:16} {value:.1e}")
     print(f"  {compared} answers compared, {len(answers)} of them distinct: {different} differ; "
           f"{too_close} are too close to call")
-    wrong = [name for name, error in worst.items() if error > TOLERANCE]
+    wrong = [name for name, value in worst.items() if value > TOLERANCE]
     return not wrong and not different and too_close * 4 <= compared + too_close
 
 
@@ -243,6 +251,7 @@ def main():
     arguments = parser.parse_args()
     if not (arguments.tokenizer / "tokenizer.json").exists():
         sys.exit(f"skipped: no tokenizer.json in {arguments.tokenizer}; --tokenizer names the folder with Florence-2's")
+    torch.set_num_threads(os.cpu_count())
     with tempfile.TemporaryDirectory() as temporary:
         work = (arguments.work or Path(temporary)).resolve()
         golden = work / f"{arguments.size}-golden"

@@ -26,9 +26,9 @@ impl Values {
         } else if name.contains("embed") || name.contains("shared") {
             (0.0, per_input(2.5))
         } else if name.contains("q_proj") || name.contains("k_proj") {
-            (0.0, per_input(2.0))
+            (0.0, per_input(1.4))
         } else {
-            (0.0, per_input(1.2))
+            (0.0, per_input(1.0))
         };
         // FNV-1a of the name: each tensor has a sequence of its own.
         let seed = name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
