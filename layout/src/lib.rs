@@ -1,5 +1,6 @@
-//! What every Florence-2 deployment has in common, as data: [tasks and their prompts](tasks),
-//! [special tokens](tokens) and the [tokenizer](tokenizer) that has them, the [file and tensor names](graphs) of the ONNX layouts, and those of the [files](files) beside them.
+//! What every Florence-2 deployment has in common, as data: [tasks and their prompts](tasks), [special
+//! tokens](tokens) and the [`tokenizer`] that has them, the [file and tensor names](graphs) of the ONNX layouts, the
+//! [names of the files](files) beside them, and [how the published models search](generation).
 //!
 //! Both sides read it: `florence2-export`, which writes deployments, and `florence2`, which runs them.
 #![warn(missing_docs)]
