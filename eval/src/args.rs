@@ -27,6 +27,9 @@ pub struct Args {
     /// Beams of the search; 1 is greedy [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     pub num_beams: Option<NonZeroUsize>,
+    /// Questions answered together; the answers are the same, and sooner there
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub batch_size: NonZeroUsize,
     /// Only the first N scenes
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,

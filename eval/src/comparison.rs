@@ -133,6 +133,7 @@ mod tests {
             version: "0".into(),
             model: "demo".into(),
             num_beams: 3,
+            batch_size: 1,
             dataset: DatasetReport {
                 path: "scenes".into(),
                 scenes: 10,

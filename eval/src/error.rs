@@ -47,15 +47,15 @@ pub enum Error {
     /// The model or the runtime.
     #[error(transparent)]
     Engine(#[from] florence2::Error),
-    /// The engine failed on a question.
-    #[error("{task} on {image}: {source}")]
+    /// The engine failed on a question, or on a batch of them.
+    #[error("{task} on {}: {source}", images.join(", "))]
     Answer {
         /// The task's tag.
-        task: String,
-        /// The picture.
-        image: String,
+        task: &'static str,
+        /// The pictures.
+        images: Vec<String>,
         /// Why.
-        source: florence2::Error,
+        source: Box<florence2::Error>,
     },
     /// A baseline that cannot be read.
     #[error("cannot read the baseline {}: {source}. Make one with --format json", path.display())]

@@ -73,18 +73,12 @@ fn measure(args: &Args, dataset: &Dataset) -> Result<Report> {
 
     // Without a terminal, it does not show.
     let progress = ProgressBar::new(dataset.scenes.len() as u64).with_style(progress_style());
-    let evaluation = Evaluation::run(&model, dataset, &options, |scene| {
+    let evaluation = Evaluation::run(&model, dataset, &options, args.batch_size, |scene| {
         progress.set_message(scene.name());
         progress.inc(1);
     });
     progress.finish_and_clear();
-    Ok(Report::new(
-        &args.model,
-        num_beams,
-        &args.dataset,
-        dataset,
-        &evaluation?,
-    ))
+    Ok(Report::new(args, num_beams, dataset, &evaluation?))
 }
 
 /// The template is ours, and right; indicatif's default is as good if it were not.

@@ -7,6 +7,7 @@ use std::path::Path;
 use florence2::TaskKind;
 use serde::{Deserialize, Serialize};
 
+use crate::args::Args;
 use crate::comparison::Comparison;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub struct Report {
     pub model: String,
     /// Beams of the search.
     pub num_beams: usize,
+    /// Questions answered together.
+    pub batch_size: usize,
     /// What it was measured on.
     pub dataset: DatasetReport,
     /// Seconds for a picture's pixels and vision encoder, on average.
@@ -62,14 +65,8 @@ pub struct TaskReport {
 }
 
 impl Report {
-    /// The result of an evaluation.
-    pub fn new(
-        model: &Path,
-        num_beams: usize,
-        folder: &Path,
-        dataset: &Dataset,
-        evaluation: &Evaluation,
-    ) -> Self {
+    /// The result of an evaluation with these arguments and, by them or by the checkpoint, so many beams.
+    pub fn new(args: &Args, num_beams: usize, dataset: &Dataset, evaluation: &Evaluation) -> Self {
         let tasks = evaluation.tasks().map(|(kind, result)| {
             let answers = result.answers as f64;
             TaskReport {
@@ -82,10 +79,11 @@ impl Report {
         });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            model: model.display().to_string(),
+            model: args.model.display().to_string(),
             num_beams,
+            batch_size: args.batch_size.get(),
             dataset: DatasetReport {
-                path: folder.display().to_string(),
+                path: args.dataset.display().to_string(),
                 scenes: evaluation.scenes,
                 sha256: dataset.sha256.clone(),
                 unread: evaluation.unread.clone(),

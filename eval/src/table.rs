@@ -92,6 +92,10 @@ fn summary(report: &Report) -> String {
         1 => "greedy search".to_owned(),
         beams => format!("{beams} beams"),
     };
+    let batch = match report.batch_size {
+        1 => String::new(),
+        size => format!(", batches of {size}"),
+    };
     let compared = report.comparison.as_ref().map_or_else(String::new, |comparison| {
         format!(
             " In brackets: percentage points above the baseline ({}); `!`: worse by more than {}.",
@@ -99,7 +103,7 @@ fn summary(report: &Report) -> String {
         )
     });
     format!(
-        "Model {}, {} scenes, {beams}. Metrics in percent; CER and truncated: less is better. Times: ms an answer, beside \
+        "Model {}, {} scenes, {beams}{batch}. Metrics in percent; CER and truncated: less is better. Times: ms an answer, beside \
          {:.1} ms a picture.{compared}",
         report.model,
         report.dataset.scenes,

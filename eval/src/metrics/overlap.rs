@@ -159,8 +159,9 @@ mod tests {
             0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0, 0.0, 0.0, 3.0, 3.0, 3.0, 7.0, 7.0, 7.0, 7.0, 3.0,
             3.0, 3.0,
         ]);
-        assert_iou(&[ring.clone()], &[square(0.0, 0.0, 10.0)], 0.84);
-        assert_iou(&[ring], &[square(3.0, 3.0, 4.0)], 0.0);
+        let ring = [ring];
+        assert_iou(&ring, &[square(0.0, 0.0, 10.0)], 0.84);
+        assert_iou(&ring, &[square(3.0, 3.0, 4.0)], 0.0);
         // Four strips about a hole of 6 · 6.
         let frame = [
             polygon(&[0.0, 0.0, 10.0, 0.0, 10.0, 2.0, 0.0, 2.0]),

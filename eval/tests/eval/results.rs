@@ -73,6 +73,29 @@ fn the_demo_model_sees_its_scenes() {
 }
 
 #[test]
+fn batches_are_answered_as_single_questions_are() {
+    let folder = dataset();
+    let args = ["--tasks", "dense-region-caption,open-vocabulary-detection"];
+    let measured = |batch_size: &str| {
+        let args = [&args[..], &["--format", "json", "--batch-size", batch_size]].concat();
+        evaluate(folder.path(), &args, 0).json()
+    };
+    let (single, batched) = (measured("1"), measured("2"));
+    assert_eq!(batched["batch_size"], 2);
+    for (single, batched) in single["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(batched["tasks"].as_array().unwrap())
+    {
+        for key in ["task", "answers", "metrics", "tokens_per_answer"] {
+            assert_eq!(single[key], batched[key]);
+        }
+    }
+    assert_eq!(single["tasks"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn people_get_a_table() {
     let folder = dataset();
     let args = ["--tasks", "od,<CAPTION>", "--limit", "2", "--num-beams", "1"];
