@@ -1,7 +1,7 @@
 //! What is measured, and how it is averaged.
 //!
 //! Every metric is a quotient of two sums over all samples of a task ([`Ratio`]): a micro-average. What each sample
-//! adds to them is in [`score`].
+//! adds to them is in [`score()`].
 
 mod matching;
 mod overlap;
