@@ -1,0 +1,95 @@
+//! Which answered instance is which true one.
+
+use crate::dataset::Labelled;
+
+/// The least IoU of a match; that of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
+/// Challenge", 2010, section 4.2).
+pub const THRESHOLD: f64 = 0.5;
+
+/// The IoU of each match between `answered` and `truths`.
+///
+/// A match has equal labels and an IoU of [`THRESHOLD`] or more, and takes part in no other. The pair with the
+/// highest IoU is matched first, then the highest of what is left, and so on; of equal pairs, that of the earlier
+/// answer, then of the earlier truth. (VOC and COCO go by the answers' confidence instead: Florence-2 has none.)
+pub fn pairs<S>(answered: &[Labelled<S>], truths: &[Labelled<S>], iou: impl Fn(&S, &S) -> f64) -> Vec<f64> {
+    let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
+    for (i, answer) in answered.iter().enumerate() {
+        for (j, truth) in truths.iter().enumerate() {
+            if answer.label == truth.label {
+                candidates.push((iou(&answer.shape, &truth.shape), i, j));
+            }
+        }
+    }
+    candidates.retain(|&(iou, ..)| iou >= THRESHOLD);
+    // Stable: equal pairs stay in the order of answers and truths.
+    candidates.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
+
+    let (mut answers_left, mut truths_left) = (vec![true; answered.len()], vec![true; truths.len()]);
+    candidates.retain(|&(_, i, j)| {
+        let matched = answers_left[i] && truths_left[j];
+        if matched {
+            (answers_left[i], truths_left[j]) = (false, false);
+        }
+        matched
+    });
+    candidates.into_iter().map(|(iou, ..)| iou).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use florence2::BoundingBox;
+
+    use super::*;
+    use crate::metrics::overlap::box_iou;
+
+    /// Boxes 10 high, from `x1` to `x2`.
+    fn strips(strips: &[(&str, f32, f32)]) -> Vec<Labelled<BoundingBox>> {
+        let labelled = |&(label, x1, x2): &(&str, f32, f32)| Labelled {
+            label: label.to_owned(),
+            shape: BoundingBox::new(x1, 0.0, x2, 10.0),
+        };
+        strips.iter().map(labelled).collect()
+    }
+
+    fn matched(answered: &[(&str, f32, f32)], truths: &[(&str, f32, f32)]) -> Vec<f64> {
+        pairs(&strips(answered), &strips(truths), box_iou)
+    }
+
+    #[test]
+    fn each_truth_is_matched_once() {
+        let truth = [("star", 0.0, 10.0)];
+        assert_eq!(
+            matched(&[("star", 0.0, 10.0), ("star", 0.0, 10.0)], &truth),
+            [1.0]
+        );
+        assert_eq!(matched(&[("star", 0.0, 8.0), ("star", 0.0, 10.0)], &truth), [1.0]);
+        assert!(matched(&[], &truth).is_empty());
+        assert!(matched(&[("star", 0.0, 10.0)], &[]).is_empty());
+    }
+
+    #[test]
+    fn the_highest_overlap_goes_first() {
+        // The first answer overlaps both truths (0.8 and 10/12), the second only the latter, exactly: in the order of
+        // answers, the second would be left without.
+        let truths = [("star", 0.0, 8.0), ("star", 0.0, 12.0)];
+        assert_eq!(
+            matched(&[("star", 0.0, 10.0), ("star", 0.0, 12.0)], &truths),
+            [1.0, 0.8]
+        );
+    }
+
+    #[test]
+    fn ties_go_to_the_earlier_pair() {
+        // Both answers overlap the first truth by 0.8; the second one overlaps the other truth, too (6/10).
+        let answered = [("star", 0.0, 8.0), ("star", 2.0, 10.0)];
+        let truths = [("star", 0.0, 10.0), ("star", 4.0, 12.0)];
+        assert_eq!(matched(&answered, &truths), [0.8, 0.6]);
+    }
+
+    #[test]
+    fn labels_and_threshold_hold() {
+        assert!(matched(&[("ring", 0.0, 10.0)], &[("star", 0.0, 10.0)]).is_empty());
+        assert_eq!(matched(&[("star", 0.0, 5.0)], &[("star", 0.0, 10.0)]), [0.5]);
+        assert!(matched(&[("star", 0.0, 4.9)], &[("star", 0.0, 10.0)]).is_empty());
+    }
+}

@@ -1,0 +1,287 @@
+//! What one answer adds to its task's metrics.
+
+use florence2::{BoundingBox, Parsed, Polygon, Quad, Segmentation, TaskInput, TaskKind};
+
+use super::matching::pairs;
+use super::overlap::{box_iou, mask_iou, quad_iou};
+use super::text::{character_errors, normalise, without_locations};
+use super::{Metric, Ratio};
+use crate::dataset::{Labelled, Truth};
+
+/// The sums that an answer to a task adds to.
+pub fn score(task: TaskKind, answer: &Parsed, truth: &Truth) -> Vec<(Metric, Ratio)> {
+    match truth {
+        Truth::Text(truth) => texts(task, &normalise(&text(task, answer)), &normalise(truth)),
+        Truth::Boxes(truths) => instances(&boxes(answer), truths, box_iou),
+        Truth::Quads(truths) => instances(&quads(answer), truths, quad_iou),
+        Truth::Mask(truth) => {
+            let iou = mask_iou(&polygons(answer), truth);
+            vec![(Metric::MaskIou, Ratio::new(iou, 1.0))]
+        }
+    }
+}
+
+fn texts(task: TaskKind, answer: &str, truth: &str) -> Vec<(Metric, Ratio)> {
+    let mut ratios = vec![(Metric::Exact, Ratio::of_one(answer == truth))];
+    if matches!(task, TaskKind::Ocr | TaskKind::RegionToOcr) {
+        let (errors, length) = character_errors(answer, truth);
+        let ratio = Ratio::new(errors as f64, length as f64);
+        ratios.push((Metric::CharacterErrorRate, ratio));
+    }
+    ratios
+}
+
+fn instances<S: Copy>(
+    answered: &[Labelled<S>],
+    truths: &[Labelled<S>],
+    iou: impl Fn(&S, &S) -> f64,
+) -> Vec<(Metric, Ratio)> {
+    let truths: Vec<_> = truths
+        .iter()
+        .map(|truth| labelled(&truth.label, truth.shape))
+        .collect();
+    let ious = pairs(answered, &truths, iou);
+    let (matched, all) = (ious.len() as f64, (answered.len() + truths.len()) as f64);
+    vec![
+        (Metric::F1, Ratio::new(2.0 * matched, all)),
+        (Metric::MeanIou, Ratio::new(ious.iter().sum(), matched)),
+    ]
+}
+
+fn text(task: TaskKind, answer: &Parsed) -> String {
+    match answer {
+        Parsed::Text(text) if task.spec().input == TaskInput::Region => without_locations(text),
+        Parsed::Text(text) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The boxes of an answer; of an outline, its bounding box.
+fn boxes(answer: &Parsed) -> Vec<Labelled<BoundingBox>> {
+    let (detections, segmentations) = match answer {
+        Parsed::Detections(detections) => (detections.as_slice(), [].as_slice()),
+        Parsed::OpenVocabulary {
+            detections,
+            segmentations,
+        } => (detections.as_slice(), segmentations.as_slice()),
+        _ => Default::default(),
+    };
+    let detections = detections
+        .iter()
+        .map(|detection| labelled(&detection.label, detection.bbox));
+    let outlines = segmentations
+        .iter()
+        .map(|segmentation| labelled(&segmentation.label, bounding_box(segmentation)));
+    detections.chain(outlines).collect()
+}
+
+fn quads(answer: &Parsed) -> Vec<Labelled<Quad>> {
+    match answer {
+        Parsed::OcrRegions(regions) => regions
+            .iter()
+            .map(|region| labelled(&region.text, region.quad))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn polygons(answer: &Parsed) -> Vec<Polygon> {
+    match answer {
+        Parsed::Segmentations(segmentations) => segmentations
+            .iter()
+            .flat_map(|segmentation| segmentation.polygons.clone())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn labelled<S>(label: &str, shape: S) -> Labelled<S> {
+    Labelled {
+        label: normalise(label),
+        shape,
+    }
+}
+
+/// From the leftmost to the rightmost corner, from the uppermost to the lowest.
+fn bounding_box(segmentation: &Segmentation) -> BoundingBox {
+    let points = segmentation.polygons.iter().flat_map(|polygon| &polygon.points);
+    let nothing = BoundingBox::new(f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY);
+    points.fold(nothing, |bbox, point| {
+        BoundingBox::new(
+            bbox.x1.min(point.x),
+            bbox.y1.min(point.y),
+            bbox.x2.max(point.x),
+            bbox.y2.max(point.y),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use florence2::{Detection, OcrRegion, Point};
+
+    use super::*;
+    use crate::metrics::Tally;
+
+    fn values(task: TaskKind, samples: &[(Parsed, Truth)]) -> BTreeMap<Metric, f64> {
+        let mut tally = Tally::default();
+        for (answer, truth) in samples {
+            tally.extend(score(task, answer, truth));
+        }
+        tally.values()
+    }
+
+    fn detection(label: &str, x2: f32) -> Detection {
+        Detection {
+            bbox: BoundingBox::new(0.0, 0.0, x2, 10.0),
+            label: label.into(),
+            score: None,
+        }
+    }
+
+    fn truth(label: &str, x2: f32) -> Labelled<BoundingBox> {
+        Labelled {
+            label: label.into(),
+            shape: BoundingBox::new(0.0, 0.0, x2, 10.0),
+        }
+    }
+
+    fn square(x: f32, side: f32) -> [Point; 4] {
+        [(x, 0.0), (x + side, 0.0), (x + side, side), (x, side)].map(|(x, y)| Point { x, y })
+    }
+
+    #[test]
+    fn instances_are_pooled_over_samples() {
+        let samples = [
+            // one of two found, at 0.8
+            (
+                Parsed::Detections(vec![detection("a  star ", 8.0)]),
+                Truth::Boxes(vec![truth(" a star", 10.0), truth("ring", 10.0)]),
+            ),
+            // one found at 0.6, one invented
+            (
+                Parsed::Detections(vec![detection("ring", 6.0), detection("star", 10.0)]),
+                Truth::Boxes(vec![truth("ring", 10.0)]),
+            ),
+            // rightly nothing
+            (Parsed::Detections(Vec::new()), Truth::Boxes(Vec::new())),
+        ];
+        let values = values(TaskKind::ObjectDetection, &samples);
+        // 2 · 2 of 3 answered and 3 true
+        assert_eq!(values[&Metric::F1], 4.0 / 6.0);
+        assert!((values[&Metric::MeanIou] - 0.7).abs() < 1e-6);
+        assert_eq!(values.len(), 2);
+    }
+
+    #[test]
+    fn without_a_match_there_is_no_mean() {
+        let missed = (
+            Parsed::Detections(Vec::new()),
+            Truth::Boxes(vec![truth("ring", 10.0)]),
+        );
+        let values = values(TaskKind::ObjectDetection, &[missed]);
+        assert_eq!(values.into_iter().collect::<Vec<_>>(), [(Metric::F1, 0.0)]);
+    }
+
+    #[test]
+    fn an_outline_counts_as_its_box() {
+        let answer = Parsed::OpenVocabulary {
+            detections: vec![detection("star", 10.0)],
+            segmentations: vec![Segmentation {
+                polygons: vec![Polygon {
+                    points: square(0.0, 10.0).to_vec(),
+                }],
+                label: "star".into(),
+                score: None,
+            }],
+        };
+        let truths = Truth::Boxes(vec![truth("star", 10.0), truth("star", 10.0)]);
+        let values = values(TaskKind::OpenVocabularyDetection, &[(answer, truths)]);
+        assert_eq!(values[&Metric::F1], 1.0);
+    }
+
+    #[test]
+    fn lines_of_text_need_both_text_and_place() {
+        let line = |text: &str, x: f32| OcrRegion {
+            quad: Quad {
+                points: square(x, 10.0),
+            },
+            text: text.into(),
+            score: None,
+        };
+        let truth = |text: &str| Labelled {
+            label: text.into(),
+            shape: Quad {
+                points: square(0.0, 10.0),
+            },
+        };
+        for (text, x, f1) in [
+            ("FIRE", 0.0, 1.0),
+            ("FIRE", 2.0, 1.0),
+            ("FIRE", 5.0, 0.0),
+            ("FIRST", 0.0, 0.0),
+        ] {
+            let sample = (
+                Parsed::OcrRegions(vec![line(text, x)]),
+                Truth::Quads(vec![truth("FIRE")]),
+            );
+            let values = values(TaskKind::OcrWithRegion, &[sample]);
+            assert_eq!(values[&Metric::F1], f1, "{text} {x}");
+        }
+    }
+
+    #[test]
+    fn masks_are_averaged_over_samples() {
+        let outline = |x: f32| Polygon {
+            points: square(x, 10.0).to_vec(),
+        };
+        let answer = |x: f32| {
+            Parsed::Segmentations(vec![Segmentation {
+                polygons: vec![outline(x)],
+                label: String::new(),
+                score: None,
+            }])
+        };
+        let truth = || Truth::Mask(vec![outline(0.0)]);
+        let samples = [
+            (answer(0.0), truth()),
+            // 5 · 10 of 150
+            (answer(5.0), truth()),
+            (Parsed::Segmentations(Vec::new()), truth()),
+        ];
+        let values = values(TaskKind::RegionToSegmentation, &samples);
+        assert!((values[&Metric::MaskIou] - 4.0 / 9.0).abs() < 1e-6);
+        assert_eq!(values.len(), 1);
+    }
+
+    #[test]
+    fn texts_are_right_or_wrong_and_read_text_also_by_character() {
+        let sample = |answer: &str, truth: &str| (Parsed::Text(answer.into()), Truth::Text(truth.into()));
+        let samples = [
+            sample(" FIRE  EXIT", "FIRE EXIT"),
+            // one of four wrong, and one too many
+            sample("NEVTS", "NEWS"),
+            sample("stop", "STOP"),
+        ];
+        let read = values(TaskKind::Ocr, &samples);
+        assert_eq!(read[&Metric::Exact], 1.0 / 3.0);
+        assert_eq!(read[&Metric::CharacterErrorRate], 6.0 / 17.0);
+        let captions = values(TaskKind::Caption, &samples);
+        assert_eq!(
+            captions.into_iter().collect::<Vec<_>>(),
+            [(Metric::Exact, 1.0 / 3.0)]
+        );
+    }
+
+    #[test]
+    fn only_region_tasks_may_add_locations() {
+        let sample = [(
+            Parsed::Text("star<loc_1><loc_2><loc_3><loc_4>".into()),
+            Truth::Text("star".into()),
+        )];
+        assert_eq!(values(TaskKind::RegionToCategory, &sample)[&Metric::Exact], 1.0);
+        assert_eq!(values(TaskKind::Caption, &sample)[&Metric::Exact], 0.0);
+    }
+}
