@@ -4,7 +4,7 @@
 the picture and (1, 1) the lower right.
 
 What is hidden: things may overlap, and later ones hide earlier ones. The box of a thing is that of its visible part,
-known to 1/256 of the picture. No placement is made that leaves less than `LEAST_VISIBLE` of a shape, or hides any of a
+known to 1/256 of the picture where a side of it is hidden. No placement is made that leaves less than `LEAST_VISIBLE` of a shape, or hides any of a
 sign; so no thing is ever mostly hidden, and every thing drawn is annotated. A thing is `whole` if at most 1.5 % of it is
 hidden; only whole things have an outline.
 """
@@ -108,8 +108,15 @@ def _manner(rng):
     )
 
 
-def _shape(rng, stage, aspect):
-    """A shape somewhere in the picture."""
+def _middle(rng, reach, near, spread):
+    """A coordinate at least `reach` from both edges; within `spread` of `near`, if that is given."""
+    if near is None:
+        return rng.uniform(reach, 1 - reach)
+    return min(1 - reach, max(reach, near + rng.uniform(-spread, spread)))
+
+
+def _shape(rng, stage, aspect, near=None):
+    """A shape somewhere in the picture, or near a point."""
     category, color = rng.choice(SHAPES), rng.choice(list(COLORS))
     large = rng.random() >= stage.small
     radius = rng.uniform(*(LARGE if large else SMALL))
@@ -118,13 +125,16 @@ def _shape(rng, stage, aspect):
         return None
     # A round thing's turn cannot be seen, and would move the first corner of its outline.
     tilt = 0.0 if category in ROUND else rng.uniform(-TILT, TILT)
-    frame = Frame(rng.uniform(reach_x, 1 - reach_x), rng.uniform(reach_y, 1 - reach_y), radius, tilt, aspect)
+    x, y = near or (None, None)
+    frame = Frame(
+        _middle(rng, reach_x, x, 1.5 * reach_x), _middle(rng, reach_y, y, 1.5 * reach_y), radius, tilt, aspect
+    )
     outline, hole = drawn_outlines(category, frame)
     return Thing(category, color, _shade(rng, color), frame, outline, hole=hole, large=large, **_manner(rng))
 
 
-def _sign(rng, stage, aspect):
-    """A sign somewhere in the picture."""
+def _sign(rng, stage, aspect, near=None):
+    """A sign somewhere in the picture, or near a point."""
     text, font = signs.draw_text(rng, stage.letters), rng.choice(signs.FONTS)
     height = rng.uniform(stage.letter_height, max(0.15, stage.letter_height))
     width = signs.proportion(text, font)
@@ -139,7 +149,10 @@ def _sign(rng, stage, aspect):
     reach_x, reach_y = max(abs(x) for x, _ in reach) + 0.008, max(abs(y) for _, y in reach) + 0.008
     if max(reach_x, reach_y) >= 0.5:
         return None
-    frame = Frame(rng.uniform(reach_x, 1 - reach_x), rng.uniform(reach_y, 1 - reach_y), height, tilt, aspect)
+    x, y = near or (None, None)
+    frame = Frame(
+        _middle(rng, reach_x, x, reach_x), _middle(rng, reach_y, y, 2 * reach_y), height, tilt, aspect
+    )
     color = rng.choice(list(BOARDS))
     return Thing(
         "sign", color, _shade(rng, color), frame,
@@ -185,17 +198,25 @@ class _Layout:
         return True
 
     def finish(self):
-        """Sets the visible boxes."""
+        """Sets what is whole, and moves the sides of boxes that are hidden."""
         for index, (thing, area) in enumerate(zip(self.things, self.areas), 1):
             seen = self.owner == index
-            thing.whole = np.count_nonzero(seen) >= WHOLE * area
-            if not thing.whole:
-                (rows,), (columns,) = np.nonzero(seen.any(1)), np.nonzero(seen.any(0))
-                width, height = LAYOUT
+            count = np.count_nonzero(seen)
+            thing.whole = count >= WHOLE * area
+            if count < area:
                 thing.box = [
-                    float(columns[0]) / width, float(rows[0]) / height,
-                    float(columns[-1] + 1) / width, float(rows[-1] + 1) / height,
+                    exact if abs(exact - side) <= 1 / LAYOUT[0] else side for exact, side in zip(thing.box, _extent(seen))
                 ]
+
+
+def _extent(seen):
+    """The box around the pixels that are set."""
+    (rows,), (columns,) = np.nonzero(seen.any(1)), np.nonzero(seen.any(0))
+    width, height = LAYOUT
+    return (
+        float(columns[0]) / width, float(rows[0]) / height,
+        float(columns[-1] + 1) / width, float(rows[-1] + 1) / height,
+    )
 
 
 def _touch(a, b, gap=0.012):
@@ -223,8 +244,10 @@ def _attempt(rng, seed, stage):
     rng.shuffle(makers)
     for make in makers:
         may_overlap = rng.random() < stage.overlap
-        for _ in range(25):
-            thing = make(rng, stage, scene.aspect)
+        for attempt in range(25):
+            # Half the tries of a thing that may lie over another go to its neighbourhood.
+            beside = rng.choice(layout.things).frame if may_overlap and layout.things and attempt % 2 == 0 else None
+            thing = make(rng, stage, scene.aspect, beside and (beside.x, beside.y))
             if thing and layout.add(thing, may_overlap):
                 break
     layout.finish()

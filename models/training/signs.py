@@ -51,20 +51,30 @@ def _font(name, size):
     return ImageFont.truetype(FOLDER / name, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
+def _ink(text, font, size):
+    """The text as an "L" image cut to its ink, and how far right of the pen's start the ink begins."""
+    face = _font(font, size)
+    # Pillow's box includes the advance of the last glyph: it is no ink box.
+    left, top, right, bottom = face.getbbox(text)
+    image = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=face)
+    ink = image.getbbox()
+    return image.crop(ink), left + ink[0]
+
+
 def proportion(text, font):
     """Width / height of the ink of a text."""
-    left, top, right, bottom = _font(font, REFERENCE_SIZE).getbbox(text)
-    return (right - left) / (bottom - top)
+    image, _ = _ink(text, font, REFERENCE_SIZE)
+    return image.width / image.height
 
 
 def character_centers(text, font):
     """Where along the ink's width each character has its middle: 0 at the left edge, 1 at the right."""
-    face = _font(font, REFERENCE_SIZE)
-    left, _, right, _ = face.getbbox(text)
+    face, (image, left) = _font(font, REFERENCE_SIZE), _ink(text, font, REFERENCE_SIZE)
     ends = [face.getlength(text[: i + 1]) for i in range(len(text))]
     starts = [0.0, *ends[:-1]]
-    return [((start + end) / 2 - left) / (right - left) for start, end in zip(starts, ends)]
+    return [((start + end) / 2 - left) / image.width for start, end in zip(starts, ends)]
 
 
 def rasterize_text(text, font, quad, size):
@@ -74,15 +84,11 @@ def rasterize_text(text, font, quad, size):
     left, top, width, height = patch(bounds(quad), size)
     (ox, oy), (ax, ay), _, (bx, by) = [((x * size[0] - left) * scale, (y * size[1] - top) * scale) for x, y in quad]
     target = max(4.0, ((bx - ox) ** 2 + (by - oy) ** 2) ** 0.5)
-    _, ink_top, _, ink_bottom = _font(font, REFERENCE_SIZE).getbbox(text)
-    face = _font(font, max(8, round(REFERENCE_SIZE * target / (ink_bottom - ink_top))))
-    ink = face.getbbox(text)
-    ink_width, ink_height = ink[2] - ink[0], ink[3] - ink[1]
-    flat = Image.new("L", (ink_width, ink_height))
-    ImageDraw.Draw(flat).text((-ink[0], -ink[1]), text, fill=255, font=face)
+    reference, _ = _ink(text, font, REFERENCE_SIZE)
+    flat, _ = _ink(text, font, max(8, round(REFERENCE_SIZE * target / reference.height)))
     # The affine map from the flat text to the quad, inverted: PIL asks for each pixel where it comes from.
-    ux, uy = (ax - ox) / ink_width, (ay - oy) / ink_width
-    vx, vy = (bx - ox) / ink_height, (by - oy) / ink_height
+    ux, uy = (ax - ox) / flat.width, (ay - oy) / flat.width
+    vx, vy = (bx - ox) / flat.height, (by - oy) / flat.height
     det = ux * vy - uy * vx
     inverse = (
         vy / det, -vx / det, (vx * oy - vy * ox) / det,

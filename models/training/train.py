@@ -20,7 +20,6 @@ from evaluate import evaluate
 
 # Weight of the loss of `model.CellHead`; it falls to a fifth over the training.
 CELL_WEIGHT = 0.5
-WARMUP_STEPS = 300
 EMA_DECAY = 0.999
 SAVE_MINUTES = 2.0
 
@@ -111,6 +110,7 @@ def arguments():
     parser.add_argument("--images", type=int, default=96 if gpu else 16, help="pictures a step (%(default)s)")
     parser.add_argument("--prompts", type=int, default=6 if gpu else 4, help="questions a picture (%(default)s)")
     parser.add_argument("--rate", type=float, default=8e-4 if gpu else 7e-4, help="highest learning rate (%(default)s)")
+    parser.add_argument("--warmup", type=int, default=300 if gpu else 100, help="steps until the highest rate (%(default)s)")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that draw scenes (%(default)s)")
     parser.add_argument("--threads", type=int, default=None, help="torch's threads on the CPU")
     parser.add_argument("--seed", type=int, default=0)
@@ -185,7 +185,7 @@ def train(trainer, options, tokenizer, log):
         asked = time.monotonic()
         batch = to_device(next(iterator), trainer.device)
         waited = time.monotonic() - asked
-        rate = options.rate * min(1, (progress.step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share.value)))
+        rate = options.rate * min(1, (progress.step + 1) / options.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share.value)))
         answer, cell = trainer.step(batch, rate, CELL_WEIGHT * (1 - 0.8 * share.value))
         answers.append(answer)
         cells.append(cell)
