@@ -37,6 +37,7 @@ CURRICULUM = (
     (0.24, Stage(4, 0.4, 0.4, 0.06, 6, 0.80, 0.2, 1.0, 1.0)),
     (0.36, FULL),
 )
+FULL_BEGINS = CURRICULUM[-1][0]
 
 
 def stage(progress):

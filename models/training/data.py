@@ -18,6 +18,9 @@ from signs import CHARACTERS, character_centers
 _COLORS = list(COLORS)
 # Sequence lengths are rounded up to a multiple of this, so that fewer shapes occur.
 LENGTH_STEP = 8
+# A batch's questions are sorted by the length of their answers and cut into parts: answers have 4 to 110 tokens, and padding
+# all to the longest would treble the decoder's work.
+PARTS = 4
 
 
 def picture(scene, backdrop=None):
@@ -86,7 +89,8 @@ class Scenes(IterableDataset):
 
 
 class Collate:
-    """Makes a batch: pixels u8 [images, 3, 256, 256], ids and mask [images × prompts, length], labels, cells."""
+    """Makes a batch: pixels u8 [images, 3, 256, 256], cells, and parts of the questions, each with ids, mask and labels
+    [questions, length], and `images`, the index of each question's picture."""
 
     def __init__(self, tokenizer_file):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -96,21 +100,25 @@ class Collate:
     def __call__(self, scenes):
         # Loaded in the worker: it need not travel there.
         self.tokenizer = self.tokenizer or Tokenizer.from_file(self.tokenizer_file)
-        samples = [sample for _, asked, _ in scenes for sample in asked]
-        ids, mask = encode_prompts(self.tokenizer, [sample.prompt for sample in samples])
-        answers = self.tokenizer.encode_batch([sample.answer for sample in samples])
+        asked = [(index, sample) for index, (_, samples, _) in enumerate(scenes) for sample in samples]
+        answers = self.tokenizer.encode_batch([sample.answer for _, sample in asked])
+        order = sorted(range(len(asked)), key=lambda index: len(answers[index].ids))
+        size = -(-len(order) // PARTS)
         return {
             "pixels": torch.stack([pixels for pixels, _, _ in scenes]),
-            "ids": ids,
-            "mask": mask,
-            "labels": _padded([answer.ids for answer in answers], -100),
             "cells": {key: torch.stack([cell[key] for _, _, cell in scenes]) for key in scenes[0][2]},
+            "parts": [self._part(asked, answers, order[start : start + size]) for start in range(0, len(order), size)],
         }
+
+    def _part(self, asked, answers, chosen):
+        ids, mask = encode_prompts(self.tokenizer, [asked[index][1].prompt for index in chosen])
+        labels = _padded([answers[index].ids for index in chosen], -100)
+        return {"ids": ids, "mask": mask, "labels": labels, "images": torch.tensor([asked[index][0] for index in chosen])}
 
 
 def loader(seed, images, prompts, progress, tokenizer_file, workers, pin_memory):
     """An endless loader of batches of `images` scenes with `prompts` questions each."""
     return DataLoader(
         Scenes(seed, prompts, progress), batch_size=images, collate_fn=Collate(tokenizer_file), num_workers=workers,
-        pin_memory=pin_memory, prefetch_factor=4 if workers else None,
+        pin_memory=pin_memory, prefetch_factor=3 if workers else None,
     )

@@ -1,5 +1,6 @@
 """A quick measure during training, through transformers' `generate`. The engine's own evaluation is the one that counts."""
 
+import functools
 import random
 import re
 
@@ -17,9 +18,10 @@ TASKS = (
     "<OPEN_VOCABULARY_DETECTION>", "<REFERRING_EXPRESSION_SEGMENTATION>",
 )
 MOST_TOKENS = 128
-BATCH = 64
+BATCH = 128
 
 
+@functools.lru_cache(maxsize=2 * len(TASKS))
 def held_out(task, count, stage=FULL):
     """`count` scenes that training never draws, each with a question."""
     found, index = [], 0

@@ -83,16 +83,20 @@ class CellHead(nn.Module):
     def forward(self, features, cells):
         """The loss over features [images, 65, width] and `data.cells` of the images."""
         present, category, color, box, characters = self.linear(features[:, 1:].float()).split(self.parts, -1)
-        some = cells["category"] >= 0
         characters = characters.unflatten(-1, (CELL_CHARACTERS, CHARACTER_CLASSES))
+        # No indexing by masks: it would make the GPU wait for the CPU at each step.
+        some = cells["category"] >= 0
+        count = some.sum().clamp(min=1)
+        none = torch.full_like(cells["color"], -1)
         rarity = characters.new_ones(CHARACTER_CLASSES)
         rarity[0] = 0.1
-        loss = 5 * nn.functional.binary_cross_entropy_with_logits(present[..., 0], some.float())
-        loss = loss + nn.functional.cross_entropy(category[some], cells["category"][some])
-        loss = loss + nn.functional.cross_entropy(color[some], cells["color"][some])
-        loss = loss + 10 * nn.functional.l1_loss(box[some].sigmoid(), cells["box"][some])
-        return loss + 2 * nn.functional.cross_entropy(
-            characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity
+        cross_entropy = nn.functional.cross_entropy
+        return (
+            5 * nn.functional.binary_cross_entropy_with_logits(present[..., 0], some.float())
+            + cross_entropy(category.flatten(0, 1), cells["category"].flatten(), ignore_index=-1)
+            + cross_entropy(color.flatten(0, 1), torch.where(some, cells["color"], none).flatten(), ignore_index=-1)
+            + 10 * ((box.sigmoid() - cells["box"]).abs().mean(-1) * some).sum() / count
+            + 2 * cross_entropy(characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity)
         )
 
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from curriculum import CURRICULUM, FULL
 from scenes import compose, draw
-from signs import _font
+from signs import face
 
 COLUMNS, ROWS, SIDE = 5, 3, 320
 
@@ -29,7 +29,8 @@ def annotated(seed, stage):
         if thing.text:
             pen.polygon(pixels(thing.text_quad), outline="cyan")
         label = f"{index} {thing.description}" + (f" {thing.text}" if thing.text else "")
-        pen.text(pixels([(x1, y1)])[0], label, fill="lime", font=_font("DejaVuSans-Bold.ttf", 10), stroke_width=1, stroke_fill="black")
+        font = face("DejaVuSans-Bold.ttf", 10)
+        pen.text(pixels([(x1, y1)])[0], label, fill="lime", font=font, stroke_width=1, stroke_fill="black")
     return picture
 
 

@@ -47,18 +47,19 @@ def draw_text(rng, longest):
 
 
 @functools.lru_cache(maxsize=512)
-def _font(name, size):
+def face(name, size):
+    """A face of `FONTS` at a size in pixels per em."""
     return ImageFont.truetype(FOLDER / name, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.lru_cache(maxsize=256)
 def _ink(text, font, size):
     """The text as an "L" image cut to its ink, and how far right of the pen's start the ink begins."""
-    face = _font(font, size)
+    glyphs = face(font, size)
     # Pillow's box includes the advance of the last glyph: it is no ink box.
-    left, top, right, bottom = face.getbbox(text)
+    left, top, right, bottom = glyphs.getbbox(text)
     image = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=face)
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=glyphs)
     ink = image.getbbox()
     return image.crop(ink), left + ink[0]
 
@@ -71,8 +72,8 @@ def proportion(text, font):
 
 def character_centers(text, font):
     """Where along the ink's width each character has its middle: 0 at the left edge, 1 at the right."""
-    face, (image, left) = _font(font, REFERENCE_SIZE), _ink(text, font, REFERENCE_SIZE)
-    ends = [face.getlength(text[: i + 1]) for i in range(len(text))]
+    glyphs, (image, left) = face(font, REFERENCE_SIZE), _ink(text, font, REFERENCE_SIZE)
+    ends = [glyphs.getlength(text[: i + 1]) for i in range(len(text))]
     starts = [0.0, *ends[:-1]]
     return [((start + end) / 2 - left) / image.width for start, end in zip(starts, ends)]
 
