@@ -4,9 +4,9 @@
 the picture and (1, 1) the lower right.
 
 What is hidden: things may overlap, and later ones hide earlier ones. The box of a thing is that of its visible part,
-known to 1/256 of the picture where a side of it is hidden. No placement is made that leaves less than `LEAST_VISIBLE` of
-a shape, or hides any of a sign; so no thing is ever mostly hidden, and every thing drawn is annotated. A thing is `whole` if at most 1.5 % of it is
-hidden; only whole things have an outline.
+known to 1/256 of the picture where a side of it is hidden. No placement is made that leaves less than `LEAST_VISIBLE`
+of a shape, or hides any of a sign; so no thing is ever mostly hidden, and every thing drawn is annotated. A thing is
+`whole` if at most 1.5 % of it is hidden; only whole things have an outline.
 """
 
 import math

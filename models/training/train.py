@@ -130,7 +130,9 @@ def arguments():
     parser.add_argument("--threads", type=int, default=None, help="torch's threads on the CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log-steps", type=int, default=100 if gpu else 50)
-    parser.add_argument("--evaluate-minutes", type=float, default=6 if gpu else 15, help="time between evaluations (%(default)s)")
+    parser.add_argument(
+        "--evaluate-minutes", type=float, default=6 if gpu else 15, help="time between evaluations (%(default)s)"
+    )
     parser.add_argument("--evaluate-scenes", type=int, default=96 if gpu else 24, help="questions a task (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="compile the vision encoder")
     return parser.parse_args()
@@ -156,7 +158,7 @@ def prepare(options, tokenizer):
     if options.resume:
         trainer.load(options.output / "state.pt")
     if options.compile:
-        model.model.vision_tower = torch.compile(model.model.vision_tower)
+        model.model.vision_tower.compile()
     return trainer
 
 
