@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 
 import numpy as np
 import torch
@@ -118,7 +119,10 @@ class Collate:
 
 def loader(seed, images, prompts, progress, tokenizer_file, workers, pin_memory):
     """An endless loader of batches of `images` scenes with `prompts` questions each."""
+    # Each tensor on its way from a process holds a file open: with many processes more than the usual 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return DataLoader(
         Scenes(seed, prompts, progress), batch_size=images, collate_fn=Collate(tokenizer_file), num_workers=workers,
-        pin_memory=pin_memory, prefetch_factor=3 if workers else None,
+        pin_memory=pin_memory, prefetch_factor=2 if workers else None,
     )

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
-from transformers import GenerationConfig
+from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig, GenerationConfig
 
 from annotations import BINS, PROCESSOR
 from shapes import COLORS, SHAPES
