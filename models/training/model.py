@@ -13,8 +13,8 @@ from annotations import BINS, PROCESSOR
 from shapes import COLORS, SHAPES
 from signs import CHARACTERS
 
-# 256 pixels: letters of an eighth of a sign's usual height stay legible, and windows of 8 divide every grid (64, 32, 16, 8),
-# so nothing is padded. 64 tokens of 32×32 pixels and their mean make 65.
+# 256 pixels: the smallest letters are 12 pixels high, and windows of 8 divide every grid (64, 32, 16, 8), so that nothing
+# is padded. 64 tokens of 32×32 pixels and their mean make 65.
 IMAGE_SIDE = 256
 GRID = 8
 IMAGE_TOKENS = GRID * GRID + 1
