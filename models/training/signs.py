@@ -1,0 +1,102 @@
+"""Words of signs, their fonts, and masks of text."""
+
+import functools
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from shapes import Mask, bounds, patch
+
+FOLDER = Path(__file__).parent / "fonts"
+# Part of a data set's identity: a change makes other pictures.
+FONTS = (
+    "DejaVuSans-Bold.ttf", "DejaVuSans.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif-Bold.ttf",
+    "Roboto-Black.ttf", "Roboto-Bold.ttf", "Roboto-Regular.ttf",
+)
+# Text is drawn this many times larger and averaged.
+SUPERSAMPLING = 2
+REFERENCE_SIZE = 64
+
+WORDS = """
+UP GO NO IN ON BUS TAXI OPEN STOP EXIT SALE CAFE BANK PARK MENU FIRE SLOW NEWS BOOK SHOP FREE ZONE GATE EAST WEST HELP
+PULL PUSH MILK RUST ONNX HOTEL NORTH SOUTH TAX BAR INN PUB GYM SPA ZOO ART TEA PIE ICE HOT NEW OLD LOW BIG TOP CAR VAN
+BIKE TRAM SHIP PORT DOCK LANE ROAD EDGE RAIL STAR MOON LAKE HILL TREE ROSE BIRD FISH WOLF BEAR LION FROG DUCK BREAD
+PIZZA SUSHI FRUIT JUICE SALAD MUSIC RADIO VIDEO PHONE PRESS MAIL POST CASH COINS TOLL RENT ROOM SUITE LOBBY FLOOR LEVEL
+STAIRS LIFT DOOR CLOSED ENTER WAIT WALK CROSS TURN LEFT RIGHT AHEAD BACK MERGE YIELD LIMIT SPEED SCHOOL CAUTION DANGER
+POLICE CLINIC DOCTOR DENTAL OPTIC MARKET BAKERY GROCER FLORIST GARAGE DIESEL TICKET INFO GUIDE MUSEUM CINEMA THEATRE
+GARDEN BEACH HARBOR BRIDGE TUNNEL STATION AIRPORT PLATFORM TRACK CITY TOWN PLAZA COURT TOWER CASTLE CHAPEL
+""".split()
+# Random strings leave out what few can tell apart without context: I, O, 0, 1.
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+DIGITS = "23456789"
+# What a sign can show; an auxiliary loss of the training has a class for each.
+CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def draw_text(rng, longest):
+    """The text of a sign, at most `longest` characters: a word, random letters, a number, or letters and digits."""
+    kind = rng.random()
+    if kind < 0.45:
+        return rng.choice([word for word in WORDS if len(word) <= longest])
+    length = rng.randint(min(2, longest), min(7, longest))
+    if kind < 0.75:
+        return "".join(rng.choice(LETTERS) for _ in range(length))
+    if kind < 0.87:
+        return str(rng.randint(2, 10 ** min(4, longest) - 1))
+    return "".join(rng.choice(LETTERS + DIGITS) for _ in range(length))
+
+
+@functools.lru_cache(maxsize=512)
+def face(name, size):
+    """A face of `FONTS` at a size in pixels per em."""
+    return ImageFont.truetype(FOLDER / name, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@functools.lru_cache(maxsize=256)
+def _ink(text, font, size):
+    """The text as an "L" image cut to its ink, and how far right of the pen's start the ink begins."""
+    glyphs = face(font, size)
+    # Pillow's box includes the advance of the last glyph: it is no ink box.
+    left, top, right, bottom = glyphs.getbbox(text)
+    image = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=glyphs)
+    ink = image.getbbox()
+    return image.crop(ink), left + ink[0]
+
+
+def proportion(text, font):
+    """Width / height of the ink of a text."""
+    image, _ = _ink(text, font, REFERENCE_SIZE)
+    return image.width / image.height
+
+
+def character_centers(text, font):
+    """Where along the ink's width each character has its middle: 0 at the left edge, 1 at the right."""
+    glyphs, (image, left) = face(font, REFERENCE_SIZE), _ink(text, font, REFERENCE_SIZE)
+    ends = [glyphs.getlength(text[: i + 1]) for i in range(len(text))]
+    starts = [0.0, *ends[:-1]]
+    return [((start + end) / 2 - left) / image.width for start, end in zip(starts, ends)]
+
+
+def rasterize_text(text, font, quad, size):
+    """Mask of a text whose ink fills `quad` (upper left, upper right, lower right, lower left; a parallelogram of the
+    unit square) in a picture of `size`."""
+    scale = SUPERSAMPLING
+    left, top, width, height = patch(bounds(quad), size)
+    (ox, oy), (ax, ay), _, (bx, by) = [((x * size[0] - left) * scale, (y * size[1] - top) * scale) for x, y in quad]
+    target = max(4.0, ((bx - ox) ** 2 + (by - oy) ** 2) ** 0.5)
+    reference, _ = _ink(text, font, REFERENCE_SIZE)
+    flat, _ = _ink(text, font, max(8, round(REFERENCE_SIZE * target / reference.height)))
+    # The affine map from the flat text to the quad, inverted: PIL asks for each pixel where it comes from.
+    ux, uy = (ax - ox) / flat.width, (ay - oy) / flat.width
+    vx, vy = (bx - ox) / flat.height, (by - oy) / flat.height
+    det = ux * vy - uy * vx
+    inverse = (
+        vy / det, -vx / det, (vx * oy - vy * ox) / det,
+        -uy / det, ux / det, (uy * ox - ux * oy) / det,
+    )
+    large = flat.transform(
+        (width * scale, height * scale), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR
+    )
+    return Mask(left, top, large.reduce(scale))
+
