@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use florence2_layout::files::CONFIG;
 use florence2_layout::graphs::{EXTENSION, EXTERNAL_DATA_SUFFIX, FOLDER, GraphFile};
 
 use crate::atomic_file::AtomicFile;
@@ -113,7 +114,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     let image_size = image_size(checkpoint, options)?;
     let unused_tensors = check(checkpoint, options, image_size)?;
     // What is damaged among the files shows before the graphs take their time.
-    bundle::files(checkpoint, image_size, &BTreeSet::new())?;
+    let mut side_files = bundle::files(checkpoint, image_size)?;
     let onnx = folder.join(FOLDER);
     std::fs::create_dir_all(&onnx).map_err(|source| Error::Write {
         path: onnx.clone(),
@@ -138,7 +139,12 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
                 .map(|(name, bytes)| (Path::new(FOLDER).join(name), bytes)),
         );
     }
-    for (name, bytes) in bundle::files(checkpoint, image_size, &with_external_data(&files))? {
+    let external = with_external_data(&files);
+    if !external.is_empty() {
+        let config = bundle::naming_external_data(checkpoint, &external)?;
+        side_files.insert(CONFIG.to_owned(), config);
+    }
+    for (name, bytes) in side_files {
         AtomicFile::write(&folder.join(&name), &bytes)?;
         files.push((name.into(), bytes.len() as u64));
     }
@@ -181,7 +187,9 @@ pub fn export_config_files(
     checkpoint: &Checkpoint,
     options: &ExportOptions,
 ) -> Result<Vec<(String, Vec<u8>)>> {
-    bundle::files(checkpoint, image_size(checkpoint, options)?, &BTreeSet::new())
+    Ok(bundle::files(checkpoint, image_size(checkpoint, options)?)?
+        .into_iter()
+        .collect())
 }
 
 /// Asks for every weight of every graph; gives the names of those that none asked for.

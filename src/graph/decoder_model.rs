@@ -1,7 +1,7 @@
 //! The decoder's graphs: which take which step, and what their caches are called.
 
 use florence2_layout::graphs::{
-    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, GraphFile, INPUTS_EMBEDS, KeyValue, LOGITS,
+    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, KeyValue, LOGITS,
     SHARED_ENCODER_ROW, past, present,
 };
 
@@ -62,10 +62,12 @@ impl DecoderModel {
 
     fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {
         let (first, next) = graphs.graphs();
-        let options = &options.clone().with_changing_shapes();
-        let load = |file: GraphFile| Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options);
-        let next = if next == first { None } else { Some(load(next)?) };
-        let first = load(first)?;
+        let next = if next == first {
+            None
+        } else {
+            Some(Graph::load(bundle, next, options)?)
+        };
+        let first = Graph::load(bundle, first, options)?;
         let has_layer = |&layer: &usize| {
             first
                 .output(&present(layer, Attention::Decoder, KeyValue::Key))

@@ -8,7 +8,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::tensor::FloatType;
-use crate::bundle::GraphBytes;
+use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
 use crate::runtime::{GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session};
 
@@ -19,15 +19,20 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn load(file: GraphFile, bytes: &GraphBytes, options: &SessionOptions) -> Result<Self> {
-        let source = match bytes {
+    pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
+        let bytes = bundle.layout.graph(&bundle.source, file)?;
+        let mut options = options.clone();
+        if file != GraphFile::VisionEncoder {
+            options = options.with_changing_shapes();
+        }
+        let source = match &bytes {
             GraphBytes::File(path) => GraphSource::File(path),
             GraphBytes::Memory(bytes) => GraphSource::Bytes {
                 name: file.name(),
                 bytes,
             },
         };
-        let session = build_session(source, options)?;
+        let session = build_session(source, &options)?;
         let signature = GraphSignature::of(&session, file.name())?;
         Ok(Self {
             session: Mutex::new(session),

@@ -16,12 +16,7 @@ pub(crate) struct TokenEmbedding {
 
 impl TokenEmbedding {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let file = GraphFile::EmbedTokens;
-        let graph = Graph::load(
-            file,
-            &bundle.layout.graph(&bundle.source, file)?,
-            &options.clone().with_changing_shapes(),
-        )?;
+        let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
         graph.input(INPUT_IDS)?;
         graph.output(INPUTS_EMBEDS)?;
         Ok(Self { graph })
@@ -59,12 +54,7 @@ pub(crate) struct EncoderOutput {
 
 impl TextEncoder {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let file = GraphFile::EncoderModel;
-        let graph = Graph::load(
-            file,
-            &bundle.layout.graph(&bundle.source, file)?,
-            &options.clone().with_changing_shapes(),
-        )?;
+        let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
         graph.float_input(INPUTS_EMBEDS)?;
         graph.input(ATTENTION_MASK)?;
         graph.output(LAST_HIDDEN_STATE)?;

@@ -17,8 +17,7 @@ pub(crate) struct VisionEncoder {
 
 impl VisionEncoder {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let file = GraphFile::VisionEncoder;
-        let graph = Graph::load(file, &bundle.layout.graph(&bundle.source, file)?, options)?;
+        let graph = Graph::load(bundle, GraphFile::VisionEncoder, options)?;
         graph.float_input(PIXEL_VALUES)?;
         graph.output(IMAGE_FEATURES)?;
         Ok(Self { graph })

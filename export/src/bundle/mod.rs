@@ -5,7 +5,7 @@ mod model_config;
 mod preprocessor;
 mod tokenizer;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use florence2_layout::files::{
     ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,
@@ -16,20 +16,17 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::image_size::ImageSize;
+pub(crate) use model_config::naming_external_data;
 pub(crate) use preprocessor::image_size;
 
 /// Copied as they are.
 const COPIED: [&str; 4] = [SPECIAL_TOKENS_MAP, ADDED_TOKENS, VOCABULARY, MERGES];
 
-/// The files, by name; `with_external_data` are the graph files whose weights lie beside them.
-pub(crate) fn files(
-    checkpoint: &Checkpoint,
-    image_size: ImageSize,
-    with_external_data: &BTreeSet<String>,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
-    let mut push = |name: &str, bytes: Vec<u8>| files.push((name.to_owned(), bytes));
-    push(CONFIG, model_config::complete(checkpoint, with_external_data)?);
+/// The files, by name.
+pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let mut push = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes);
+    push(CONFIG, checkpoint.file(CONFIG).unwrap_or_default().to_vec());
     push(
         PREPROCESSOR_CONFIG,
         pretty(preprocessor::complete(checkpoint, image_size)?),

@@ -14,12 +14,8 @@ const SECTION: &str = "transformers.js_config";
 /// Its setting that says which graphs have a weight file beside them.
 const EXTERNAL_DATA: &str = "use_external_data_format";
 
-/// The checkpoint's file, to the letter if no graph has its weights in a file of its own. `graphs` are those that
-/// have: their file names.
-pub(super) fn complete(checkpoint: &Checkpoint, graphs: &BTreeSet<String>) -> Result<Vec<u8>> {
-    if graphs.is_empty() {
-        return Ok(checkpoint.file(CONFIG).unwrap_or_default().to_vec());
-    }
+/// The checkpoint's file, which names the graphs (by their files) that have their weights in a file of their own.
+pub(crate) fn naming_external_data(checkpoint: &Checkpoint, graphs: &BTreeSet<String>) -> Result<Vec<u8>> {
     let mut config = read(checkpoint, CONFIG)?;
     let section = config.entry(SECTION).or_insert_with(|| Value::Object(object([])));
     // Files in one piece each, which is what `true` says.
