@@ -129,6 +129,12 @@ pub enum Error {
         /// Why, and what would do.
         reason: String,
     },
+    /// A graph was asked for that the target does not have.
+    #[error("the export target has no graph {graph}; leave out `graphs` for all that it has")]
+    NotInTarget {
+        /// The graph's name.
+        graph: &'static str,
+    },
     /// The deployment would overwrite files of the checkpoint.
     #[error("{} is the checkpoint's own folder; export to another one", folder.display())]
     IntoCheckpoint {

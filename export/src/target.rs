@@ -44,7 +44,7 @@ impl Target {
                 name: "plain",
                 opset: 17,
                 ir_version: 8,
-                graphs: &GraphFile::ALL,
+                graphs: &GraphFile::PLAIN,
             },
         }
     }

@@ -12,7 +12,7 @@ fn options() -> ExportOptions {
 
 fn graphs(checkpoint: &Checkpoint) -> Vec<Vec<u8>> {
     let graph = |&file: &GraphFile| export_graph_bytes(checkpoint, file, &options()).unwrap();
-    GraphFile::ALL.iter().map(graph).collect()
+    GraphFile::PLAIN.iter().map(graph).collect()
 }
 
 fn in_memory(model: &TinyModel, dtype: Dtype) -> Checkpoint {

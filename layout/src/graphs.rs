@@ -1,5 +1,10 @@
-//! File and tensor names of the `plain` layout: that of the onnx-community deployments, which
-//! transformers.js and others read too.
+//! File and tensor names of the two layouts: `plain`, that of the onnx-community deployments, which transformers.js and
+//! others read too; and `step`, whose three graphs do what the plain ones do in fewer and cheaper calls.
+//!
+//! In the `step` layout, the [text encoder](GraphFile::TextEncoder) embeds the prompt itself and computes the decoder's
+//! cross-attention caches, and the [decoder step](GraphFile::DecoderStep) embeds its tokens itself, writes its
+//! self-attention caches in place (each `present.{layer}.decoder.*` is given the buffer of its `past_key_values.*`) and
+//! reads one row of cross-attention caches for all rows (beams) of an image.
 
 /// The folder of the graphs inside a deployment.
 pub const FOLDER: &str = "onnx";
@@ -8,10 +13,10 @@ pub const EXTENSION: &str = ".onnx";
 /// What the file of a graph's big weights is called, after the graph's file name: `x.onnx` → `x.onnx_data`.
 pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
 
-/// The graphs of the layout.
+/// The graphs of the layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GraphFile {
-    /// Pixels to image features.
+    /// Pixels to image features; in both layouts.
     VisionEncoder,
     /// Token ids to embeddings.
     EmbedTokens,
@@ -23,17 +28,40 @@ pub enum GraphFile {
     DecoderModelMerged,
     /// Further decoder steps: takes all caches, gives the self-attention ones.
     DecoderWithPastModel,
+    /// `step` layout: prompt ids and image features to hidden states and all cross-attention caches.
+    TextEncoder,
+    /// `step` layout: any step of the decoder, over caches of fixed capacity that it writes in place.
+    DecoderStep,
 }
 
 impl GraphFile {
-    /// All graphs.
-    pub const ALL: [GraphFile; 6] = [
+    /// The graphs of the `plain` layout.
+    pub const PLAIN: [GraphFile; 6] = [
         GraphFile::VisionEncoder,
         GraphFile::EmbedTokens,
         GraphFile::EncoderModel,
         GraphFile::DecoderModel,
         GraphFile::DecoderModelMerged,
         GraphFile::DecoderWithPastModel,
+    ];
+
+    /// The graphs of the `step` layout.
+    pub const STEP: [GraphFile; 3] = [
+        GraphFile::VisionEncoder,
+        GraphFile::TextEncoder,
+        GraphFile::DecoderStep,
+    ];
+
+    /// All graphs.
+    pub const ALL: [GraphFile; 8] = [
+        GraphFile::VisionEncoder,
+        GraphFile::EmbedTokens,
+        GraphFile::EncoderModel,
+        GraphFile::DecoderModel,
+        GraphFile::DecoderModelMerged,
+        GraphFile::DecoderWithPastModel,
+        GraphFile::TextEncoder,
+        GraphFile::DecoderStep,
     ];
 
     /// File name without dtype suffix and extension.
@@ -45,21 +73,24 @@ impl GraphFile {
             GraphFile::DecoderModel => "decoder_model",
             GraphFile::DecoderModelMerged => "decoder_model_merged",
             GraphFile::DecoderWithPastModel => "decoder_with_past_model",
+            GraphFile::TextEncoder => "text_encoder",
+            GraphFile::DecoderStep => "decoder_step",
         }
     }
 }
 
 /// Vision encoder input, `[batch, 3, height, width]`.
 pub const PIXEL_VALUES: &str = "pixel_values";
-/// Vision encoder output, `[batch, image tokens, d_model]`.
+/// Vision encoder output and input of the `step` layout's text encoder, `[batch, image tokens, d_model]`.
 pub const IMAGE_FEATURES: &str = "image_features";
-/// Embedding input, int64 `[batch, sequence]`.
+/// Embedding input, int64 `[batch, sequence]`; in the `step` layout, input of the text encoder (the prompt; all rows of
+/// one length, without padding) and of the decoder step (`[rows, tokens]`).
 pub const INPUT_IDS: &str = "input_ids";
 /// Embedding output; input of the encoder and the decoders, `[batch, sequence, d_model]`.
 pub const INPUTS_EMBEDS: &str = "inputs_embeds";
 /// Encoder input, int64 `[batch, sequence]`: 1 for what is to be attended to.
 pub const ATTENTION_MASK: &str = "attention_mask";
-/// Encoder output, `[batch, sequence, d_model]`.
+/// Encoder output, `[batch, sequence, d_model]`; of the `step` layout's text encoder too.
 pub const LAST_HIDDEN_STATE: &str = "last_hidden_state";
 /// Decoder input, int64 `[batch, encoder sequence]`.
 pub const ENCODER_ATTENTION_MASK: &str = "encoder_attention_mask";
@@ -67,8 +98,14 @@ pub const ENCODER_ATTENTION_MASK: &str = "encoder_attention_mask";
 pub const ENCODER_HIDDEN_STATES: &str = "encoder_hidden_states";
 /// Merged decoder's input, bool `[1]`: false in the first step.
 pub const USE_CACHE_BRANCH: &str = "use_cache_branch";
-/// Decoder output, `[batch, sequence, vocabulary]`.
+/// Decoder output, `[batch, sequence, vocabulary]`; in the `step` layout `[rows, vocabulary]`, after each row's last token.
 pub const LOGITS: &str = "logits";
+
+/// Decoder step's input, int32 `[rows]`: how many tokens each row's self-attention caches hold already.
+pub const PAST_SEQUENCE_LENGTHS: &str = "past_sequence_lengths";
+/// Decoder step's input, int32 `[images]`: how much of each image's cross-attention caches is to be attended to. The rows
+/// of an image follow each other; each image has as many.
+pub const ENCODER_SEQUENCE_LENGTHS: &str = "encoder_sequence_lengths";
 
 /// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of
 /// `inputs_embeds` (the beams of one image).
@@ -105,12 +142,14 @@ fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{layer}.{attention}.{kv}")
 }
 
-/// Decoder input, `[batch, heads, length, head size]`: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
+/// Decoder input, `[batch, heads, length, head size]`; in the `step` layout `[rows, heads, capacity, head size]` for the
+/// decoder's own, `[images, heads, encoder sequence, head size]` for the encoder's: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
 pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("past_key_values.{}", cache(layer, attention, kv))
 }
 
-/// Decoder output, `[batch, heads, length, head size]`: `present.{layer}.{decoder,encoder}.{key,value}`.
+/// Decoder output, `[batch, heads, length, head size]`; in the `step` layout the text encoder gives the encoder's, the
+/// decoder step its own: `present.{layer}.{decoder,encoder}.{key,value}`.
 pub fn present(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("present.{}", cache(layer, attention, kv))
 }

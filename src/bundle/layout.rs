@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn decoder_combinations() {
         use GraphFile::{DecoderModel, DecoderModelMerged, DecoderWithPastModel};
-        assert_eq!(layout(&GraphFile::ALL).decoder(), Some(DecoderGraphs::Merged));
-        assert_eq!(layout(&GraphFile::ALL).decoders().count(), 2);
+        assert_eq!(layout(&GraphFile::PLAIN).decoder(), Some(DecoderGraphs::Merged));
+        assert_eq!(layout(&GraphFile::PLAIN).decoders().count(), 2);
         assert_eq!(
             layout(&[DecoderModelMerged]).decoder(),
             Some(DecoderGraphs::Merged)
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        assert!(layout(&GraphFile::ALL).missing().is_empty());
+        assert!(layout(&GraphFile::PLAIN).missing().is_empty());
         let missing = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderModel])
             .missing()
             .join("\n");

@@ -9,7 +9,7 @@ use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
 
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::onnx::DataType;
@@ -44,6 +44,7 @@ pub(crate) fn build<'a>(
         GraphFile::DecoderModel => bart::decoder(config, weights, DecoderKind::First),
         GraphFile::DecoderModelMerged => bart::decoder(config, weights, DecoderKind::Merged),
         GraphFile::DecoderWithPastModel => bart::decoder(config, weights, DecoderKind::WithPast),
+        GraphFile::TextEncoder | GraphFile::DecoderStep => Err(Error::NotInTarget { graph: file.name() }),
     }
 }
 

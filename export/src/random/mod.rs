@@ -127,7 +127,7 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
 /// Names and shapes of all weights: what the graphs ask for.
 fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String, Vec<usize>)> + use<>> {
     let weights = Weights::planned();
-    for file in GraphFile::ALL {
+    for file in GraphFile::PLAIN {
         model::build(file, config, &weights, ImageSize::default())?;
     }
     // Without a shape: names under which others know the embedding matrix.
