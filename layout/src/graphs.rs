@@ -6,6 +6,8 @@
 //! self-attention caches in place (each `present.{layer}.decoder.*` is given the buffer of its `past_key_values.*`) and
 //! reads one row of cross-attention caches for all rows (beams) of an image.
 
+use crate::dtypes::Dtype;
+
 /// The folder of the graphs inside a deployment.
 pub const FOLDER: &str = "onnx";
 /// What a graph's file is called, after its [name](GraphFile::name) and dtype suffix.
@@ -75,6 +77,48 @@ impl GraphFile {
             GraphFile::DecoderWithPastModel => "decoder_with_past_model",
             GraphFile::TextEncoder => "text_encoder",
             GraphFile::DecoderStep => "decoder_step",
+        }
+    }
+
+    /// The name of the graph's file, with the suffix of its numbers' type: `decoder_step_int8.onnx`.
+    pub fn file_name(self, dtype: Dtype) -> String {
+        format!("{}{}{EXTENSION}", self.name(), dtype.suffix())
+    }
+
+    /// The part of the model that the graph is of.
+    pub const fn part(self) -> ModelPart {
+        match self {
+            GraphFile::VisionEncoder => ModelPart::Vision,
+            GraphFile::EmbedTokens | GraphFile::EncoderModel | GraphFile::TextEncoder => ModelPart::Text,
+            GraphFile::DecoderModel
+            | GraphFile::DecoderModelMerged
+            | GraphFile::DecoderWithPastModel
+            | GraphFile::DecoderStep => ModelPart::Decoder,
+        }
+    }
+}
+
+/// The parts of the model, in whichever graphs a layout has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ModelPart {
+    /// Pixels to image features.
+    Vision,
+    /// Token embeddings and BART's encoder.
+    Text,
+    /// BART's decoder.
+    Decoder,
+}
+
+impl ModelPart {
+    /// All parts.
+    pub const ALL: [ModelPart; 3] = [ModelPart::Vision, ModelPart::Text, ModelPart::Decoder];
+
+    /// What users call it: `vision`, `text`, `decoder`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ModelPart::Vision => "vision",
+            ModelPart::Text => "text",
+            ModelPart::Decoder => "decoder",
         }
     }
 }

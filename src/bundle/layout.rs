@@ -2,12 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use florence2_layout::graphs::{EXTENSION, FOLDER, GraphFile};
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::graphs::{FOLDER, GraphFile};
 
+use super::dtypes::DtypeChoice;
 use super::source::{BundleSource, GraphBytes};
 use crate::error::{Error, Result};
 
-/// The graphs with which a decoder takes its first and its further steps.
+/// The layouts in which a model's graphs come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayoutKind {
+    /// [`GraphFile::STEP`]: made for processors by `florence2 export --target cpu`.
+    Step,
+    /// [`GraphFile::PLAIN`]: that of the onnx-community deployments.
+    Plain,
+}
+
+/// The graphs with which a decoder of the `plain` layout takes its first and its further steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecoderGraphs {
     /// One graph for both, told apart by `use_cache_branch`.
@@ -34,57 +45,106 @@ impl DecoderGraphs {
 pub struct GraphLayout {
     /// The file of each graph, as a path inside the bundle.
     pub files: BTreeMap<GraphFile, String>,
+    /// What was looked for.
+    dtypes: DtypeChoice,
 }
 
 impl GraphLayout {
-    /// Looks for the graphs in `onnx/` and beside the configuration.
+    /// Looks for the graphs in `onnx/` and beside the configuration; of a graph that is there in several types, the
+    /// one preferred is taken ([`Dtype::BY_PREFERENCE`]).
     pub fn find(source: &BundleSource) -> Self {
+        Self::find_with(source, &DtypeChoice::default())
+    }
+
+    /// [`find`](Self::find), for graphs of certain types: those of another type are not seen.
+    pub fn find_with(source: &BundleSource, dtypes: &DtypeChoice) -> Self {
         let file = |graph: GraphFile| {
-            let name = format!("{}{EXTENSION}", graph.name());
-            let found = [format!("{FOLDER}/{name}"), name]
-                .into_iter()
+            let names = dtypes.candidates(graph).map(|dtype| graph.file_name(dtype));
+            let found = names
+                .flat_map(|name| [format!("{FOLDER}/{name}"), name])
                 .find(|path| source.graph(path).is_some())?;
             Some((graph, found))
         };
         Self {
             files: GraphFile::ALL.into_iter().filter_map(file).collect(),
+            dtypes: dtypes.clone(),
         }
     }
 
-    /// The decoder graphs to use, if ONNX Runtime takes them: the first of [`decoders`](Self::decoders).
+    /// The layout in which the model is whole; `None` if it is in none.
+    ///
+    /// Where it is in both, it is [`LayoutKind::Step`]: the answers are the same, but a step of its decoder is one run
+    /// that writes its caches in place, where the other's is two that copy them.
+    pub fn kind(&self) -> Option<LayoutKind> {
+        [LayoutKind::Step, LayoutKind::Plain]
+            .into_iter()
+            .find(|&kind| self.missing_of(kind).is_empty())
+    }
+
+    /// The decoder graphs of the `plain` layout to use, if ONNX Runtime takes them: the first of
+    /// [`decoders`](Self::decoders).
     pub fn decoder(&self) -> Option<DecoderGraphs> {
         self.decoders().next()
     }
 
-    /// All decoder graphs that could be used, best first.
+    /// All decoder graphs of the `plain` layout that could be used, best first.
     pub fn decoders(&self) -> impl Iterator<Item = DecoderGraphs> {
         DecoderGraphs::ALL.into_iter().filter(|combination| {
             let (first, next) = combination.graphs();
-            self.files.contains_key(&first) && self.files.contains_key(&next)
+            self.has(first) && self.has(next)
         })
     }
 
-    /// What is missing for a whole model, in words; empty if nothing is.
+    /// What is missing for a whole model, in words; empty if nothing is. Of the layouts, it is the one meant of which
+    /// more is there.
     pub fn missing(&self) -> Vec<String> {
-        let single = [
-            GraphFile::VisionEncoder,
-            GraphFile::EmbedTokens,
-            GraphFile::EncoderModel,
-        ];
+        if self.kind().is_some() {
+            return Vec::new();
+        }
+        let own = |graphs: &[GraphFile]| {
+            let shared = GraphFile::VisionEncoder;
+            let own = graphs.iter().filter(|&&graph| graph != shared && self.has(graph));
+            own.count()
+        };
+        if own(&GraphFile::STEP) > own(&GraphFile::PLAIN) {
+            self.missing_of(LayoutKind::Step)
+        } else {
+            self.missing_of(LayoutKind::Plain)
+        }
+    }
+
+    fn missing_of(&self, kind: LayoutKind) -> Vec<String> {
+        let single: &[GraphFile] = match kind {
+            LayoutKind::Step => &GraphFile::STEP,
+            LayoutKind::Plain => &[
+                GraphFile::VisionEncoder,
+                GraphFile::EmbedTokens,
+                GraphFile::EncoderModel,
+            ],
+        };
         let mut missing: Vec<String> = single
-            .into_iter()
-            .filter(|graph| !self.files.contains_key(graph))
-            .map(|graph| format!("{}{EXTENSION}", graph.name()))
+            .iter()
+            .filter(|&&graph| !self.has(graph))
+            .map(|&graph| self.file_name(graph))
             .collect();
-        if self.decoder().is_none() {
+        if kind == LayoutKind::Plain && self.decoder().is_none() {
             missing.push(format!(
-                "{merged}{EXTENSION} (or {first}{EXTENSION} and {next}{EXTENSION})",
-                merged = GraphFile::DecoderModelMerged.name(),
-                first = GraphFile::DecoderModel.name(),
-                next = GraphFile::DecoderWithPastModel.name(),
+                "{merged} (or {first} and {next})",
+                merged = self.file_name(GraphFile::DecoderModelMerged),
+                first = self.file_name(GraphFile::DecoderModel),
+                next = self.file_name(GraphFile::DecoderWithPastModel),
             ));
         }
         missing
+    }
+
+    fn has(&self, graph: GraphFile) -> bool {
+        self.files.contains_key(&graph)
+    }
+
+    /// The name that a graph's file should have.
+    fn file_name(&self, graph: GraphFile) -> String {
+        graph.file_name(self.dtypes.of(graph).unwrap_or(Dtype::Fp32))
     }
 
     pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphBytes> {
@@ -93,7 +153,7 @@ impl GraphLayout {
             .and_then(|file| source.graph(file))
             .ok_or_else(|| Error::InvalidBundle {
                 path: source.path(""),
-                reason: format!("{FOLDER}/{}{EXTENSION} is missing", graph.name()),
+                reason: format!("{FOLDER}/{} is missing", self.file_name(graph)),
             })
     }
 }
@@ -102,15 +162,65 @@ impl GraphLayout {
 mod tests {
     use super::*;
 
-    fn layout(graphs: &[GraphFile]) -> GraphLayout {
-        let files = graphs
+    fn found(files: &[String], dtypes: &str) -> GraphLayout {
+        let files = files
             .iter()
-            .map(|graph| (format!("onnx/{}.onnx", graph.name()), vec![].into()))
+            .map(|file| (format!("onnx/{file}"), vec![].into()))
             .collect();
-        GraphLayout::find(&BundleSource::Memory {
+        let source = BundleSource::Memory {
             name: "test".into(),
             files,
-        })
+        };
+        match dtypes {
+            "" => GraphLayout::find(&source),
+            dtypes => GraphLayout::find_with(&source, &dtypes.parse().unwrap()),
+        }
+    }
+
+    fn layout(graphs: &[GraphFile]) -> GraphLayout {
+        let files: Vec<String> = graphs.iter().map(|graph| graph.file_name(Dtype::Fp32)).collect();
+        found(&files, "")
+    }
+
+    #[test]
+    fn layouts_are_recognised() {
+        assert_eq!(layout(&GraphFile::PLAIN).kind(), Some(LayoutKind::Plain));
+        assert_eq!(layout(&GraphFile::STEP).kind(), Some(LayoutKind::Step));
+        assert_eq!(layout(&GraphFile::ALL).kind(), Some(LayoutKind::Step));
+        assert_eq!(layout(&[]).kind(), None);
+        let half = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderStep]);
+        assert_eq!(half.kind(), None);
+        assert_eq!(half.missing(), ["text_encoder.onnx"]);
+    }
+
+    #[test]
+    fn types_are_taken_by_preference_or_as_wanted() {
+        let mut files = Vec::new();
+        for graph in GraphFile::STEP {
+            files.extend([Dtype::Q4F16, Dtype::Q4, Dtype::Int8].map(|dtype| graph.file_name(dtype)));
+        }
+        files.push(GraphFile::VisionEncoder.file_name(Dtype::Fp32));
+        let by_preference = found(&files, "");
+        assert_eq!(
+            by_preference.files[&GraphFile::VisionEncoder],
+            "onnx/vision_encoder.onnx"
+        );
+        assert_eq!(
+            by_preference.files[&GraphFile::DecoderStep],
+            "onnx/decoder_step_int8.onnx"
+        );
+        let wanted = found(&files, "int8,decoder=q4");
+        assert_eq!(wanted.kind(), Some(LayoutKind::Step));
+        assert_eq!(
+            wanted.files[&GraphFile::VisionEncoder],
+            "onnx/vision_encoder_int8.onnx"
+        );
+        assert_eq!(
+            wanted.files[&GraphFile::DecoderStep],
+            "onnx/decoder_step_q4.onnx"
+        );
+        let absent = found(&files, "decoder=fp16");
+        assert_eq!(absent.missing(), ["decoder_step_fp16.onnx"]);
     }
 
     #[test]

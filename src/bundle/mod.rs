@@ -1,9 +1,13 @@
 //! What a model folder holds: configuration files, tokenizer and graphs.
 
+mod dtypes;
 mod layout;
 mod source;
 
-pub use layout::{DecoderGraphs, GraphLayout};
+pub use dtypes::DtypeChoice;
+pub use florence2_layout::dtypes::Dtype;
+pub use florence2_layout::graphs::ModelPart;
+pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
 pub(crate) use source::GraphBytes;
 pub use source::{BundleSource, Bytes};
 
@@ -40,6 +44,14 @@ impl Bundle {
     /// If there is no such folder, a file cannot be read, or one is not the JSON it should be. What a model
     /// needs and is not there is reported by [`Bundle::check`].
     pub fn open(source: BundleSource) -> Result<Self> {
+        Self::open_with(source, &DtypeChoice::default())
+    }
+
+    /// [`open`](Self::open), for graphs of certain types.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(source: BundleSource, dtypes: &DtypeChoice) -> Result<Self> {
         if let BundleSource::Folder(folder) = &source {
             std::fs::read_dir(folder).map_err(Error::io(folder))?;
         }
@@ -52,7 +64,7 @@ impl Bundle {
                 .cloned(),
         };
         Ok(Self {
-            layout: GraphLayout::find(&source),
+            layout: GraphLayout::find_with(&source, dtypes),
             config: source.read_json(CONFIG)?,
             generation_config: source.read_json(GENERATION_CONFIG)?,
             preprocessor_config,

@@ -1,0 +1,94 @@
+//! Which of a bundle's files of a graph is to be taken, where it has the graph in several types.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::graphs::{GraphFile, ModelPart};
+
+use crate::error::Error;
+
+/// The types in which a model's graphs are wanted. [`Default`] wants none: of each graph the file is taken that comes
+/// first in [`Dtype::BY_PREFERENCE`].
+///
+/// It is read from `int8`, for all graphs, or `vision=fp32,decoder=q4`, for those of a [part](ModelPart), or both:
+/// `int8,vision=fp32`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DtypeChoice {
+    all: Option<Dtype>,
+    parts: BTreeMap<ModelPart, Dtype>,
+}
+
+impl DtypeChoice {
+    /// All graphs are to be of this type, but for those of which something else is said.
+    #[must_use]
+    pub fn with_all(mut self, dtype: Dtype) -> Self {
+        self.all = Some(dtype);
+        self
+    }
+
+    /// The graphs of a part are to be of this type.
+    #[must_use]
+    pub fn with_part(mut self, part: ModelPart, dtype: Dtype) -> Self {
+        self.parts.insert(part, dtype);
+        self
+    }
+
+    /// The type in which a graph is wanted, if it is not to be chosen by preference.
+    pub fn of(&self, graph: GraphFile) -> Option<Dtype> {
+        self.parts.get(&graph.part()).copied().or(self.all)
+    }
+
+    /// The types in which a graph may be, the best first.
+    pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
+        let wanted = self.of(graph);
+        Dtype::BY_PREFERENCE
+            .into_iter()
+            .filter(move |&dtype| wanted.is_none_or(|wanted| wanted == dtype))
+    }
+}
+
+impl FromStr for DtypeChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = |reason: String| Error::InvalidOption { name: "dtype", reason };
+        let dtype = |name: &str| name.trim().parse::<Dtype>().map_err(|error| invalid(error.to_string()));
+        text.split(',').try_fold(Self::default(), |choice, item| {
+            let Some((name, value)) = item.split_once('=') else {
+                return Ok(choice.with_all(dtype(item)?));
+            };
+            let name = name.trim();
+            let part = ModelPart::ALL.into_iter().find(|part| part.name() == name);
+            let part = part.ok_or_else(|| {
+                let parts = ModelPart::ALL.map(ModelPart::name).join(", ");
+                invalid(format!("there is no part {name:?}; the parts are {parts}"))
+            })?;
+            Ok(choice.with_part(part, dtype(value)?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        let choice: DtypeChoice = "int8,vision=fp32, decoder = q4".parse().unwrap();
+        assert_eq!(choice.of(GraphFile::VisionEncoder), Some(Dtype::Fp32));
+        assert_eq!(choice.of(GraphFile::TextEncoder), Some(Dtype::Int8));
+        assert_eq!(choice.of(GraphFile::DecoderModelMerged), Some(Dtype::Q4));
+        let only: DtypeChoice = "decoder=q4".parse().unwrap();
+        assert_eq!(only.of(GraphFile::VisionEncoder), None);
+        for (text, named) in [
+            ("", "fp32"),
+            ("int4", "q4f16"),
+            ("image=int8", "vision"),
+            ("int8,", "fp32"),
+        ] {
+            let message = text.parse::<DtypeChoice>().unwrap_err().to_string();
+            assert!(message.contains(named), "{text}: {message}");
+        }
+    }
+}
