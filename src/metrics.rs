@@ -19,6 +19,8 @@ pub struct Timings {
     pub generation: f64,
     /// Reading the answer.
     pub postprocess: f64,
+    /// Of all this, what was spent within ONNX Runtime.
+    pub runtime: f64,
     /// Tokens generated, over all sequences of the answer's request.
     pub generated_tokens: usize,
 }
@@ -28,6 +30,15 @@ impl Timings {
     pub fn total(&self) -> f64 {
         self.preprocess + self.vision_encoder + self.text_encoder + self.generation + self.postprocess
     }
+}
+
+/// Where the time of a decoding went, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DecodingTimes {
+    /// Encoding the inputs.
+    pub(crate) text_encoder: f64,
+    /// Within ONNX Runtime, in the text encoder and the decoder.
+    pub(crate) runtime: f64,
 }
 
 /// Runs `work` and adds what it took to `seconds`.

@@ -1,20 +1,19 @@
-//! The loop: decoder steps for all inputs at once, a search for each.
+//! The loop: decoder steps for all inputs of a batch at once, a search for each.
 
-use std::ops::ControlFlow;
-
-use ndarray::{ArrayView2, s};
-
+use super::batch::Batch;
 use super::config::GenerationConfig;
 use super::decoder::Decoder;
 use super::hooks::Hooks;
-use super::search::{self, Search, Workspace};
+use super::logits::Logits;
+use super::search::{self, Workspace};
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
 
-/// Generates for every input, that is, every row of the fresh `decoder`: gives a list of
-/// `num_return_sequences` sequences for each, best first (fewer, but at least one, where the model has no more).
+/// Generates for every input of a fresh `decoder`: gives a list of `num_return_sequences` sequences for each, best
+/// first (fewer, but at least one, where the model has no more).
 ///
-/// An input's sequences do not depend on the inputs beside it. Its rows leave the decoder as it is done.
+/// An input's sequences do not depend on the inputs beside it. Its rows leave the decoder as it is done, and as soon as
+/// there is room, inputs that wait join.
 ///
 /// # Errors
 /// - [`Error::InvalidOption`] if `config` makes no sense, or `hooks` ask for tokens of a search with several rows.
@@ -27,7 +26,7 @@ pub fn generate(
     mut hooks: Hooks<'_>,
 ) -> Result<Vec<Vec<Sequence>>> {
     config.validate()?;
-    let inputs = decoder.rows();
+    let inputs = decoder.inputs();
     if hooks.on_token.is_some() && (inputs > 1 || config.uses_beams() || config.num_return_sequences > 1) {
         return Err(Error::InvalidOption {
             name: "on_token",
@@ -43,41 +42,47 @@ pub fn generate(
         batch.force(token, &mut hooks);
         prompt.push(token);
     }
-    batch.tokens = prompt.repeat(batch.running.len());
-    while !batch.running.is_empty() {
+    while !batch.is_done() {
         if hooks.is_cancelled.is_some_and(|is_cancelled| is_cancelled()) {
             return Err(Error::Cancelled);
         }
-        let rows = decoder.rows();
-        let logits = decoder.step(matrix(&batch.tokens, rows)?)?;
-        check_logits(logits, rows, config)?;
-        batch.advance(logits, &mut workspace, &mut hooks)?;
-        if !batch.running.is_empty() && !batch.keeps_rows(rows) {
-            decoder.reorder(&batch.parents)?;
+        // Who waits joins before the others go on: the more rows a step has, the less each of them costs.
+        let joined = if batch.waiting() > 0 {
+            decoder.join(&prompt)?
+        } else {
+            None
+        };
+        match joined {
+            Some(logits) => {
+                check_joined(&logits, batch.waiting())?;
+                check_forced(&logits, config)?;
+                batch.join(&logits, &mut workspace, &mut hooks)?;
+            }
+            None => {
+                let logits = decoder.step(batch.tokens()?)?;
+                batch.advance(&logits, &mut workspace, &mut hooks)?;
+            }
+        }
+        if !batch.is_done() && !batch.keeps_rows(decoder.rows()) {
+            decoder.reorder(batch.parents())?;
         }
     }
-    Ok(batch.results)
+    Ok(batch.into_results())
 }
 
-/// The tokens to feed, `[rows, n]`.
-fn matrix(tokens: &[u32], rows: usize) -> Result<ArrayView2<'_, u32>> {
-    let width = tokens.len() / rows.max(1);
-    ArrayView2::from_shape((rows, width), tokens).map_err(|error| Error::InvalidGraph {
-        graph: "decoder".to_owned(),
-        reason: format!("it has {rows} rows for {} tokens: {error}", tokens.len()),
-    })
-}
-
-/// There is a row of logits for each row, and the vocabulary knows the forced tokens: of one that it does not
-/// know, nothing would be left to choose from.
-fn check_logits(logits: ArrayView2<'_, f32>, rows: usize, config: &GenerationConfig) -> Result<()> {
-    let (found, vocabulary) = logits.dim();
-    if found != rows {
-        return Err(Error::InvalidGraph {
+fn check_joined(logits: &Logits<'_>, waiting: usize) -> Result<()> {
+    match logits.rows() {
+        rows if (1..=waiting).contains(&rows) => Ok(()),
+        rows => Err(Error::InvalidGraph {
             graph: "decoder".to_owned(),
-            reason: format!("it gave {found} rows of logits for {rows} rows"),
-        });
+            reason: format!("it gave {rows} rows of logits where {waiting} inputs wait"),
+        }),
     }
+}
+
+/// The vocabulary knows the forced tokens: of one that it does not know, nothing would be left to choose from.
+fn check_forced(logits: &Logits<'_>, config: &GenerationConfig) -> Result<()> {
+    let vocabulary = logits.vocabulary();
     let bos = config
         .forced_bos_token_id
         .iter()
@@ -92,90 +97,5 @@ fn check_logits(logits: ArrayView2<'_, f32>, rows: usize, config: &GenerationCon
             reason: format!("is {id}, but the model's vocabulary has {vocabulary} tokens"),
         }),
         None => Ok(()),
-    }
-}
-
-/// The searches that go on, in the order of their rows in the decoder.
-struct Batch<'a> {
-    running: Vec<Running<'a>>,
-    results: Vec<Vec<Sequence>>,
-    /// For each row of the next step, the row of the last one that it continues.
-    parents: Vec<usize>,
-    /// For each row of the next step, what it is fed.
-    tokens: Vec<u32>,
-}
-
-struct Running<'a> {
-    input: usize,
-    search: Box<dyn Search + 'a>,
-}
-
-impl<'a> Batch<'a> {
-    fn new(inputs: usize, config: &'a GenerationConfig) -> Self {
-        Self {
-            running: (0..inputs)
-                .map(|input| Running {
-                    input,
-                    search: search::new(config),
-                })
-                .collect(),
-            results: vec![Vec::new(); inputs],
-            parents: Vec::new(),
-            tokens: Vec::new(),
-        }
-    }
-
-    /// Takes `token` for every row without asking the model.
-    fn force(&mut self, token: u32, hooks: &mut Hooks<'_>) {
-        for running in &mut self.running {
-            running.search.force(token);
-        }
-        self.after_choice(hooks);
-    }
-
-    /// Chooses the next tokens by the logits of all rows, `[rows, vocabulary]`.
-    fn advance(
-        &mut self,
-        logits: ArrayView2<'_, f32>,
-        workspace: &mut Workspace,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<()> {
-        self.parents.clear();
-        self.tokens.clear();
-        let mut first = 0;
-        for Running { search, .. } in &mut self.running {
-            let end = first + search.next().len();
-            search.advance(logits.slice(s![first..end, ..]), workspace)?;
-            for continuation in search.next() {
-                self.parents.push(first + continuation.parent);
-                self.tokens.push(continuation.token);
-            }
-            first = end;
-        }
-        self.after_choice(hooks);
-        Ok(())
-    }
-
-    /// Streams what was chosen, and takes leave of the searches that are done.
-    fn after_choice(&mut self, hooks: &mut Hooks<'_>) {
-        if let (Some(on_token), [Running { search, .. }]) = (&mut hooks.on_token, self.running.as_mut_slice())
-            && let Some(token) = search.last_token()
-            && let ControlFlow::Break(()) = on_token(token)
-        {
-            search.stop();
-        }
-        let results = &mut self.results;
-        self.running.retain_mut(|Running { input, search }| {
-            let goes_on = !search.next().is_empty();
-            if !goes_on {
-                results[*input] = search.take_sequences();
-            }
-            goes_on
-        });
-    }
-
-    /// Whether the next step's rows are the last one's.
-    fn keeps_rows(&self, rows: usize) -> bool {
-        self.parents.iter().copied().eq(0..rows)
     }
 }

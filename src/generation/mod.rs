@@ -6,10 +6,12 @@
 //! token to choose from, beam search gives fewer sequences instead of going on with impossible ones; random numbers
 //! are others than torch's.
 
+mod batch;
 mod config;
 mod decoder;
 mod generate;
 mod hooks;
+mod logits;
 mod math;
 mod processors;
 mod random;
@@ -23,4 +25,5 @@ pub use config::{EarlyStopping, GenerationConfig, GenerationOptions};
 pub use decoder::Decoder;
 pub use generate::generate;
 pub use hooks::Hooks;
+pub use logits::Logits;
 pub use sequence::Sequence;

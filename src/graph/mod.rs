@@ -1,13 +1,11 @@
 //! The graphs of a model, each locked only while it runs.
 
-mod decoder;
-mod decoder_model;
+mod language_model;
+mod plain;
 mod session;
+mod step;
 mod tensor;
-mod text_encoder;
 mod vision;
 
-pub(crate) use decoder::GraphDecoder;
-pub(crate) use decoder_model::DecoderModel;
-pub(crate) use text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
+pub(crate) use language_model::{DecodingLimits, LanguageModel, TextInput, load as load_language_model};
 pub(crate) use vision::VisionEncoder;

@@ -1,15 +1,16 @@
 //! One loaded graph: a session that is locked only while it runs, and its signature.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use florence2_layout::graphs::GraphFile;
-use ort::session::{Session, SessionInputValue};
+use florence2_layout::graphs::{Attention, GraphFile, KeyValue, past, present};
+use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::tensor::FloatType;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
+use crate::metrics::timed;
 use crate::runtime::{GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session};
 
 /// One loaded graph.
@@ -71,17 +72,50 @@ impl Graph {
             .ok_or_else(|| self.invalid(format!("input {name} has type {dtype}, not float32 or float16")))
     }
 
-    /// Runs the graph; `inputs` are bound by name.
-    pub(crate) fn run(&self, inputs: Vec<(&str, SessionInputValue<'_>)>) -> Result<Outputs<'_>> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session
-            .run(inputs)
-            .map_err(Error::ort(format!("running {}", self.name())))?;
+    /// The number of layers whose self-attention caches the graph gives.
+    pub(crate) fn layers_of_caches(&self) -> usize {
+        let has_layer = |&layer: &usize| {
+            let key = present(layer, Attention::Decoder, KeyValue::Key);
+            self.signature.has_output(&key)
+        };
+        (0..).take_while(has_layer).count()
+    }
+
+    /// Runs the graph; `inputs` are bound by name. Adds the time within the runtime to `runtime`.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'_>> {
+        let mut session = self.lock();
+        let outputs = timed(runtime, || session.run(inputs)).map_err(Error::ort(self.running()))?;
         let values = outputs
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Ok(Outputs { graph: self, values })
+    }
+
+    /// Tensors that are bound once, for many runs.
+    pub(crate) fn binding(&self) -> Result<IoBinding> {
+        self.lock()
+            .create_binding()
+            .map_err(Error::ort(format!("binding tensors to {}", self.name())))
+    }
+
+    /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
+    pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
+        let mut session = self.lock();
+        let outputs = timed(runtime, || session.run_binding(binding));
+        outputs.map(drop).map_err(Error::ort(self.running()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> String {
+        format!("running {}", self.name())
     }
 
     pub(crate) fn invalid(&self, reason: impl Into<String>) -> Error {
@@ -103,5 +137,24 @@ impl Outputs<'_> {
         self.values
             .remove(name)
             .ok_or_else(|| self.graph.invalid(format!("it gave no {name}")))
+    }
+}
+
+/// One cache's tensors: `past` goes in, `present` comes out.
+pub(crate) struct CacheNames {
+    pub(crate) past: String,
+    pub(crate) present: String,
+}
+
+impl CacheNames {
+    /// Those of all layers: key and value of the first, key and value of the second, ...
+    pub(crate) fn of(layers: usize, attention: Attention) -> Vec<Self> {
+        (0..layers)
+            .flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)])
+            .map(|(layer, kv)| Self {
+                past: past(layer, attention, kv),
+                present: present(layer, attention, kv),
+            })
+            .collect()
     }
 }

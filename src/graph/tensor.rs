@@ -2,7 +2,8 @@
 
 use half::f16;
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension};
-use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Result};
 
@@ -45,6 +46,18 @@ pub(crate) fn float_array<D: Dimension>(array: ArrayView<'_, f32, D>, float: Flo
         .as_slice()
         .map_or_else(|| array.iter().copied().collect(), <[f32]>::to_vec);
     floats(array.shape(), values, float)
+}
+
+/// An input with the values of an array, which is not copied if it is as the runtime wants it.
+pub(crate) fn float_input<D: Dimension>(
+    array: ArrayView<'_, f32, D>,
+    float: FloatType,
+) -> Result<SessionInputValue<'_>> {
+    if float == FloatType::F32 && array.is_standard_layout() {
+        let tensor = TensorRef::from_array_view(array).map_err(Error::ort("making an input tensor"))?;
+        return Ok(tensor.into());
+    }
+    Ok(float_array(array, float)?.into())
 }
 
 /// An int64 tensor.

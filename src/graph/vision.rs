@@ -30,10 +30,10 @@ impl VisionEncoder {
         Some(ImageSize::new(side(3)?, side(2)?))
     }
 
-    /// `[batch, 3, height, width]` to `[batch, image tokens, d_model]`.
-    pub(crate) fn run(&self, pixel_values: ArrayView4<'_, f32>) -> Result<Array3<f32>> {
-        let pixels = tensor::float_array(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
-        let mut outputs = self.graph.run(vec![(PIXEL_VALUES, pixels.into())])?;
+    /// `[batch, 3, height, width]` to `[batch, image tokens, d_model]`; adds the time within the runtime to `runtime`.
+    pub(crate) fn run(&self, pixel_values: ArrayView4<'_, f32>, runtime: &mut f64) -> Result<Array3<f32>> {
+        let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
+        let mut outputs = self.graph.run(vec![(PIXEL_VALUES, pixels)], runtime)?;
         tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
     }
 }

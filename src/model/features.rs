@@ -17,6 +17,7 @@ pub struct ImageFeatures {
     pub(super) size: ImageSize,
     pub(super) preprocess_seconds: f64,
     pub(super) vision_seconds: f64,
+    pub(super) vision_runtime_seconds: f64,
 }
 
 impl ImageFeatures {
@@ -52,8 +53,8 @@ impl Florence2 {
     /// # Errors
     /// What ONNX Runtime reports.
     pub fn encode_pixels(&self, pixels: &PixelValues) -> Result<ImageFeatures> {
-        let mut seconds = 0.0;
-        let features = timed(&mut seconds, || self.vision.run(pixels.view()))?;
+        let (mut seconds, mut runtime) = (0.0, 0.0);
+        let features = timed(&mut seconds, || self.vision.run(pixels.view(), &mut runtime))?;
         let shape = features.dim();
         if shape.0 != 1 {
             return Err(Error::InvalidGraph {
@@ -66,6 +67,7 @@ impl Florence2 {
             size: pixels.original_size(),
             preprocess_seconds: 0.0,
             vision_seconds: seconds,
+            vision_runtime_seconds: runtime,
         })
     }
 }

@@ -6,7 +6,7 @@ use super::Florence2;
 use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
-use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
+use crate::graph::{VisionEncoder, load_language_model};
 use crate::options::LoadOptions;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
@@ -28,8 +28,8 @@ fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &Vision
 }
 
 impl Florence2 {
-    /// Loads a model from a folder in the layout of the onnx-community deployments: `config.json`,
-    /// `tokenizer.json`, ... and the graphs in `onnx/` (or beside them).
+    /// Loads a model from a folder: `config.json`, `tokenizer.json`, ... and the graphs in `onnx/` (or beside them),
+    /// in the layout of the onnx-community deployments or that of `florence2 export --target cpu`.
     ///
     /// # Errors
     /// If ONNX Runtime cannot be started, the folder is not there, or what it holds is not a whole model.
@@ -51,7 +51,7 @@ impl Florence2 {
     /// # Errors
     /// If ONNX Runtime cannot be started, or the files are not a whole model.
     pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
-        let bundle = Bundle::open(source)?;
+        let bundle = Bundle::open_with(source, &options.dtype)?;
         bundle.check()?;
         let tokenizer = bundle.tokenizer()?;
         let mut generation =
@@ -76,9 +76,7 @@ impl Florence2 {
         let vision = VisionEncoder::load(&bundle, session)?;
         check_image_size(&bundle, &image_processor, &vision)?;
         Ok(Self {
-            embedding: TokenEmbedding::load(&bundle, session)?,
-            encoder: TextEncoder::load(&bundle, session)?,
-            decoder: DecoderModel::load(&bundle, session)?,
+            language: load_language_model(&bundle, session, tokenizer.pad())?,
             bundle,
             image_processor,
             tokenizer,

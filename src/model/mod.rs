@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::bundle::Bundle;
 use crate::generation::GenerationConfig;
-use crate::graph::{DecoderModel, TextEncoder, TokenEmbedding, VisionEncoder};
+use crate::graph::{LanguageModel, VisionEncoder};
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
@@ -29,9 +29,7 @@ pub struct Florence2 {
     generation: GenerationConfig,
     parse_options: ParseOptions,
     vision: VisionEncoder,
-    embedding: TokenEmbedding,
-    encoder: TextEncoder,
-    decoder: DecoderModel,
+    language: Box<dyn LanguageModel>,
 }
 
 /// The model's name: its files and graphs are too much for a message.

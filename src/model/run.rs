@@ -7,7 +7,7 @@ use image::DynamicImage;
 use super::{Florence2, ImageFeatures};
 use crate::error::{Error, Result};
 use crate::generation::{Hooks, Sequence, generate};
-use crate::graph::GraphDecoder;
+use crate::graph::{DecodingLimits, TextInput};
 use crate::metrics::{Timings, timed};
 use crate::options::RunOptions;
 use crate::output::Output;
@@ -59,6 +59,10 @@ impl Florence2 {
     }
 
     /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
+    ///
+    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. With the `step` layout, the
+    /// next one joins as soon as one is done; with the `plain` one, the next ones as all are done. With quantised
+    /// graphs, an answer can differ from a single run's where activations are quantised together.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with), for the batch as a whole.
@@ -118,28 +122,45 @@ impl Florence2 {
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
+        if options.max_batch == 0 {
+            return Err(Error::InvalidOption {
+                name: "max_batch",
+                reason: "is 0; it must be at least 1".into(),
+            });
+        }
         let prompts: Vec<Vec<u32>> = requests
             .iter()
             .map(|(image, task)| self.prompt_ids(image, task))
             .collect::<Result<_>>()?;
+        let order = by_length(&prompts);
+        let inputs = order.iter().filter_map(|&request| {
+            Some(TextInput {
+                features: requests.get(request)?.0.view(),
+                prompt: prompts.get(request)?,
+            })
+        });
+        let limits = DecodingLimits {
+            max_batch: options.max_batch,
+            max_length: config.max_new_tokens,
+        };
 
         let mut timings = Timings::default();
-        let inputs: Vec<_> = requests
-            .iter()
-            .zip(&prompts)
-            .map(|((image, _), prompt)| (image.view(), prompt.as_slice()))
-            .collect();
-        let encoder = timed(&mut timings.text_encoder, || {
-            self.encoder.run(&self.embedding, &inputs, self.tokenizer.pad())
-        })?;
-        let sequences = timed(&mut timings.generation, || {
-            let mut decoder = GraphDecoder::start(&self.decoder, &self.embedding, &encoder)?;
-            let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
-            if let Some(on_token) = on_token {
-                hooks = hooks.with_on_token(on_token);
+        let mut decoding = self.language.start(inputs.collect(), limits);
+        let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
+        if let Some(on_token) = on_token {
+            hooks = hooks.with_on_token(on_token);
+        }
+        let found = timed(&mut timings.generation, || generate(&mut *decoding, &config, hooks))?;
+        let times = decoding.times();
+        timings.text_encoder = times.text_encoder;
+        timings.generation -= times.text_encoder;
+        timings.runtime = times.runtime;
+        let mut sequences = vec![Vec::new(); requests.len()];
+        for (request, found) in order.into_iter().zip(found) {
+            if let Some(sequences) = sequences.get_mut(request) {
+                *sequences = found;
             }
-            generate(&mut decoder, &config, hooks)
-        })?;
+        }
         timings.generated_tokens = sequences
             .iter()
             .flatten()
@@ -185,6 +206,7 @@ impl Florence2 {
         });
         timings.preprocess = image.preprocess_seconds;
         timings.vision_encoder = image.vision_seconds;
+        timings.runtime += image.vision_runtime_seconds;
         timings.postprocess = seconds;
         Output {
             task: task.clone(),
@@ -198,4 +220,12 @@ impl Florence2 {
             timings,
         }
     }
+}
+
+/// The order in which requests are to join a batch, by their prompts: the longest first, so that what the others attend
+/// to has room from the beginning.
+fn by_length(prompts: &[Vec<u32>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|&request| std::cmp::Reverse(prompts.get(request).map_or(0, Vec::len)));
+    order
 }

@@ -1,11 +1,10 @@
 //! The stages between image features and an answer, one by one: for debugging, and for scoring given answers.
 
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::{Array1, Array2, Axis};
 
 use super::{Florence2, ImageFeatures};
 use crate::error::{Error, Result};
-use crate::generation::Decoder;
-use crate::graph::{EncoderOutput, GraphDecoder};
+use crate::graph::{DecodingLimits, TextInput};
 use crate::task::Task;
 
 impl Florence2 {
@@ -28,37 +27,45 @@ impl Florence2 {
     /// # Errors
     /// As [`prompt_ids`](Self::prompt_ids), and what ONNX Runtime reports.
     pub fn encoder_hidden_states(&self, image: &ImageFeatures, task: &Task) -> Result<Array2<f32>> {
-        Ok(self
-            .encode(image, task)?
-            .hidden_states
-            .index_axis_move(Axis(0), 0))
+        self.language.hidden_states(TextInput {
+            features: image.view(),
+            prompt: &self.prompt_ids(image, task)?,
+        })
     }
 
     /// The logits that follow `decoder_input_ids` (which begin with the decoder's start token), `[vocabulary]`.
     ///
     /// # Errors
-    /// As [`prompt_ids`](Self::prompt_ids), [`Error::InvalidOption`] without any id, and what ONNX Runtime reports.
+    /// As [`prompt_ids`](Self::prompt_ids), [`Error::InvalidOption`] without any id or with more than the model has
+    /// positions, and what ONNX Runtime reports.
     pub fn next_token_logits(
         &self,
         image: &ImageFeatures,
         task: &Task,
         decoder_input_ids: &[u32],
     ) -> Result<Array1<f32>> {
-        if decoder_input_ids.is_empty() {
+        let max_length = self.generation.max_positions;
+        if decoder_input_ids.is_empty() || decoder_input_ids.len() > max_length {
             return Err(Error::InvalidOption {
                 name: "decoder_input_ids",
-                reason: "must begin with the decoder's start token".into(),
+                reason: format!("must begin with the decoder's start token, and be {max_length} at most"),
             });
         }
-        let encoder = self.encode(image, task)?;
-        let mut decoder = GraphDecoder::start(&self.decoder, &self.embedding, &encoder)?;
-        let logits = decoder.step(ArrayView1::from(decoder_input_ids).insert_axis(Axis(0)))?;
-        Ok(logits.index_axis(Axis(0), 0).to_owned())
-    }
-
-    fn encode(&self, image: &ImageFeatures, task: &Task) -> Result<EncoderOutput> {
         let prompt = self.prompt_ids(image, task)?;
-        self.encoder
-            .run(&self.embedding, &[(image.view(), &prompt)], self.tokenizer.pad())
+        let input = TextInput {
+            features: image.view(),
+            prompt: &prompt,
+        };
+        let limits = DecodingLimits {
+            max_batch: 1,
+            max_length,
+        };
+        let mut decoding = self.language.start(vec![input], limits);
+        let logits = decoding.join(decoder_input_ids)?.and_then(|logits| logits.slice(0..1));
+        let logits = logits.ok_or_else(|| Error::InvalidGraph {
+            graph: "decoder".into(),
+            reason: "it gave no logits".into(),
+        })?;
+        Ok(logits.index_axis(Axis(0), 0).to_owned())
     }
 }

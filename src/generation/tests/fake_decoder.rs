@@ -1,11 +1,13 @@
 //! A decoder whose logits are a hash of the last tokens: the twin of `fake_logits` in
 //! `tests/reference/make_searches.py`.
 
-use ndarray::{Array2, ArrayView2};
+use std::collections::{HashSet, VecDeque};
+
+use ndarray::Array2;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::generation::Decoder;
+use crate::generation::{Decoder, Logits};
 
 /// A made-up model.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,10 +61,18 @@ fn mix(mut x: u32) -> u32 {
 /// Rows of made-up models, one for each input at first. It keeps every row's history, as a cache would, and counts
 /// what it is asked for.
 pub(super) struct FakeDecoder {
-    /// Each row's model and the tokens it was fed.
-    rows: Vec<(FakeModel, Vec<u32>)>,
+    inputs: usize,
+    /// Inputs that have not joined, with their models.
+    waiting: VecDeque<(usize, FakeModel)>,
+    /// As many inputs may be in at the same time.
+    max_batch: usize,
+    /// As many inputs may join in one call.
+    max_joining: usize,
+    /// Each row's input, its model and the tokens it was fed.
+    rows: Vec<(usize, FakeModel, Vec<u32>)>,
     logits: Array2<f32>,
-    /// Rows of each step, and tokens fed to each.
+    places: Vec<usize>,
+    /// Rows of each step, and tokens fed to each; those of joining inputs too.
     pub steps: Vec<(usize, usize)>,
     /// Fails at this step.
     pub fails_at: Option<usize>,
@@ -71,45 +81,100 @@ pub(super) struct FakeDecoder {
 impl FakeDecoder {
     /// All models must have the same vocabulary.
     pub fn new(models: &[FakeModel]) -> Self {
-        let rows = models.iter().map(|model| (model.clone(), Vec::new())).collect();
         Self {
-            rows,
+            inputs: models.len(),
+            waiting: models.iter().cloned().enumerate().collect(),
+            max_batch: usize::MAX,
+            max_joining: usize::MAX,
+            rows: Vec::new(),
             logits: Array2::zeros((0, 0)),
+            places: Vec::new(),
             steps: Vec::new(),
             fails_at: None,
         }
     }
 
+    /// Lets in no more than `max_batch` inputs at the same time, and `max_joining` in one call.
+    pub fn with_limits(self, max_batch: usize, max_joining: usize) -> Self {
+        Self {
+            max_batch,
+            max_joining,
+            ..self
+        }
+    }
+
     /// What each row was fed.
     pub fn histories(&self) -> Vec<&[u32]> {
-        self.rows.iter().map(|(_, tokens)| tokens.as_slice()).collect()
-    }
-}
-
-impl Decoder for FakeDecoder {
-    fn rows(&self) -> usize {
-        self.rows.len()
+        self.rows.iter().map(|(_, _, tokens)| tokens.as_slice()).collect()
     }
 
-    fn step(&mut self, tokens: ArrayView2<'_, u32>) -> Result<ArrayView2<'_, f32>> {
+    /// The inputs whose rows are there.
+    fn present(&self) -> usize {
+        let inputs: HashSet<usize> = self.rows.iter().map(|&(input, ..)| input).collect();
+        inputs.len()
+    }
+
+    /// Feeds the rows from `first` on.
+    fn feed<'t>(
+        &mut self,
+        first: usize,
+        tokens: impl ExactSizeIterator<Item = &'t [u32]>,
+    ) -> Result<Logits<'_>> {
         if self.fails_at == Some(self.steps.len()) {
             return Err(Error::InvalidGraph {
                 graph: "fake".to_owned(),
                 reason: "fails here".to_owned(),
             });
         }
-        assert_eq!(tokens.nrows(), self.rows.len());
-        assert!(tokens.ncols() >= 1);
-        self.steps.push(tokens.dim());
-        let vocabulary = self.rows[0].0.vocabulary;
-        self.logits = Array2::zeros((self.rows.len(), vocabulary));
-        for (row, (model, history)) in self.rows.iter_mut().enumerate() {
-            history.extend(tokens.row(row));
+        let rows = &mut self.rows[first..];
+        assert!(tokens.len() == rows.len() && !rows.is_empty());
+        let vocabulary = rows[0].1.vocabulary;
+        // Each input's logits begin one row further on than they need to.
+        self.logits = Array2::from_elem((2 * rows.len(), vocabulary), f32::NAN);
+        self.places.clear();
+        let (mut place, mut last, mut width) = (0, None, 0);
+        for ((input, model, history), tokens) in rows.iter_mut().zip(tokens) {
+            history.extend(tokens);
+            width = tokens.len();
+            if last.replace(*input).is_some_and(|last| last != *input) {
+                place += 1;
+            }
             self.logits
-                .row_mut(row)
+                .row_mut(place)
                 .assign(&ndarray::aview1(&model.logits(history)));
+            self.places.push(place);
+            place += 1;
         }
-        Ok(self.logits.view())
+        self.steps.push((rows.len(), width));
+        Ok(Logits::at(self.logits.view(), &self.places))
+    }
+}
+
+impl Decoder for FakeDecoder {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
+        assert!(!prompt.is_empty());
+        let (first, room) = (self.rows.len(), self.max_batch - self.present());
+        let joining = room.min(self.max_joining).min(self.waiting.len());
+        if joining == 0 {
+            return Ok(None);
+        }
+        let joining = self.waiting.drain(..joining);
+        self.rows
+            .extend(joining.map(|(input, model)| (input, model, Vec::new())));
+        let prompts = vec![prompt; self.rows.len() - first];
+        self.feed(first, prompts.into_iter()).map(Some)
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<Logits<'_>> {
+        self.feed(0, tokens.chunks(1))
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use ndarray::ArrayView2;
 use serde_json::json;
 
 use super::*;
 use crate::error::{Error, Result};
-use crate::generation::Decoder;
+use crate::generation::{Decoder, Logits};
 
 #[test]
 fn tokens_are_streamed_as_they_are_chosen() {
@@ -238,13 +237,19 @@ fn finished_inputs_leave_the_decoder() {
 fn rows_hold_the_sequences_that_the_search_continues() {
     struct Checked(FakeDecoder, Vec<Vec<u32>>);
     impl Decoder for Checked {
+        fn inputs(&self) -> usize {
+            self.0.inputs()
+        }
+        fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
+            self.1.push(prompt.to_vec());
+            self.0.join(prompt)
+        }
         fn rows(&self) -> usize {
             self.0.rows()
         }
-        fn step(&mut self, tokens: ArrayView2<'_, u32>) -> Result<ArrayView2<'_, f32>> {
-            let before: Vec<Vec<u32>> = self.0.histories().into_iter().map(<[u32]>::to_vec).collect();
-            for (history, row) in before.into_iter().zip(tokens.rows()) {
-                self.1.push([history, row.to_vec()].concat());
+        fn step(&mut self, tokens: &[u32]) -> Result<Logits<'_>> {
+            for (history, &token) in self.0.histories().into_iter().zip(tokens) {
+                self.1.push([history, &[token]].concat());
             }
             self.0.step(tokens)
         }
@@ -261,4 +266,33 @@ fn rows_hold_the_sequences_that_the_search_continues() {
         let fed = [&[2], &sequence.token_ids[..sequence.token_ids.len() - 1]].concat();
         assert!(decoder.1.contains(&fed), "{fed:?}");
     }
+}
+
+/// Inputs join as others leave: there are never more than may be in, and no step is taken with room left.
+#[test]
+fn waiting_inputs_join_as_others_leave() {
+    let models: Vec<FakeModel> = (0..9)
+        .map(|seed| FakeModel {
+            bias: vec![(2, seed as f32 * 0.7)],
+            ..FakeModel::new(seed, 300)
+        })
+        .collect();
+    let settings = json!({"max_new_tokens": 40, "forced_bos_token_id": 0});
+    let mut decoder = FakeDecoder::new(&models).with_limits(3, 1);
+    let found = generate(&mut decoder, &config(settings), Hooks::default()).unwrap();
+    assert_eq!(found.iter().flatten().count(), 9);
+    let (joins, steps): (Vec<_>, Vec<_>) = decoder.steps.iter().partition(|&&(_, tokens)| tokens == 2);
+    assert_eq!(joins.len(), 9);
+    assert!(steps.iter().all(|&(rows, tokens)| rows <= 3 && tokens == 1));
+    // Only when none waits any more are there steps of fewer rows.
+    let last_join = decoder.steps.iter().rposition(|&(_, tokens)| tokens == 2).unwrap();
+    let before = decoder.steps[..last_join].iter().filter(|&&(_, tokens)| tokens == 1);
+    assert!(before.clone().count() > 3 && before.into_iter().all(|&(rows, _)| rows == 3));
+}
+
+#[test]
+fn a_decoder_that_lets_nobody_in_is_an_error() {
+    let mut decoder = FakeDecoder::new(&[FakeModel::new(1, 40)]).with_limits(0, 1);
+    let error = generate(&mut decoder, &config(json!({})), Hooks::default()).unwrap_err();
+    assert!(error.to_string().contains("lets none of 1 inputs join"), "{error}");
 }

@@ -1,17 +1,16 @@
 //! The decoder's graphs: which take which step, and what their caches are called.
 
 use florence2_layout::graphs::{
-    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, KeyValue, LOGITS,
-    SHARED_ENCODER_ROW, past, present,
+    Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, SHARED_ENCODER_ROW,
 };
 
-use super::session::Graph;
 use crate::bundle::{Bundle, DecoderGraphs};
 use crate::error::{Error, Result};
+use crate::graph::session::{CacheNames, Graph};
 use crate::runtime::SessionOptions;
 
 /// The decoder's graphs, and the names of their caches.
-pub(crate) struct DecoderModel {
+pub(super) struct DecoderModel {
     /// Takes the first step.
     pub(super) first: Graph,
     /// Takes the further ones; `None` if `first` takes them too.
@@ -24,27 +23,9 @@ pub(crate) struct DecoderModel {
     pub(super) shared_encoder_row: bool,
 }
 
-/// One cache's tensors: `past` goes in, `present` comes out.
-pub(super) struct CacheNames {
-    pub(super) past: String,
-    pub(super) present: String,
-}
-
-impl CacheNames {
-    fn of(layers: usize, attention: Attention) -> Vec<Self> {
-        (0..layers)
-            .flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)])
-            .map(|(layer, kv)| Self {
-                past: past(layer, attention, kv),
-                present: present(layer, attention, kv),
-            })
-            .collect()
-    }
-}
-
 impl DecoderModel {
     /// The best decoder graphs that ONNX Runtime takes: some published `decoder_model_merged` it refuses.
-    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+    pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let mut decoders = bundle.layout.decoders().peekable();
         while let Some(graphs) = decoders.next() {
             match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
@@ -68,12 +49,7 @@ impl DecoderModel {
             Some(Graph::load(bundle, next, options)?)
         };
         let first = Graph::load(bundle, first, options)?;
-        let has_layer = |&layer: &usize| {
-            first
-                .output(&present(layer, Attention::Decoder, KeyValue::Key))
-                .is_ok()
-        };
-        let layers = (0..).take_while(has_layer).count();
+        let layers = first.layers_of_caches();
         let (own, cross) = (
             CacheNames::of(layers, Attention::Decoder),
             CacheNames::of(layers, Attention::Encoder),

@@ -3,30 +3,31 @@
 use florence2_layout::graphs::{ATTENTION_MASK, GraphFile, INPUT_IDS, INPUTS_EMBEDS, LAST_HIDDEN_STATE};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 
-use super::session::Graph;
-use super::tensor;
 use crate::bundle::Bundle;
 use crate::error::Result;
+use crate::graph::language_model::TextInput;
+use crate::graph::session::Graph;
+use crate::graph::tensor;
 use crate::runtime::SessionOptions;
 
 /// The embedding table.
-pub(crate) struct TokenEmbedding {
+pub(super) struct TokenEmbedding {
     graph: Graph,
 }
 
 impl TokenEmbedding {
-    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+    pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
         graph.input(INPUT_IDS)?;
         graph.output(INPUTS_EMBEDS)?;
         Ok(Self { graph })
     }
 
-    /// `[batch, sequence]` to `[batch, sequence, d_model]`.
-    pub(crate) fn run(&self, ids: ArrayView2<'_, u32>) -> Result<Array3<f32>> {
+    /// `[batch, sequence]` to `[batch, sequence, d_model]`; adds the time within the runtime to `runtime`.
+    pub(super) fn run(&self, ids: ArrayView2<'_, u32>, runtime: &mut f64) -> Result<Array3<f32>> {
         let (batch, sequence) = ids.dim();
         let ids = tensor::integers(ids.shape(), ids.iter().map(|&id| i64::from(id)).collect())?;
-        let mut outputs = self.graph.run(vec![(INPUT_IDS, ids.into())])?;
+        let mut outputs = self.graph.run(vec![(INPUT_IDS, ids.into())], runtime)?;
         let embeds: Array3<f32> =
             tensor::to_f32(&outputs.take(INPUTS_EMBEDS)?, self.graph.name(), INPUTS_EMBEDS)?;
         match embeds.dim() {
@@ -39,21 +40,21 @@ impl TokenEmbedding {
 }
 
 /// BART's encoder.
-pub(crate) struct TextEncoder {
+pub(super) struct TextEncoder {
     graph: Graph,
 }
 
 /// What the decoder attends to.
 #[derive(Debug, Clone)]
-pub(crate) struct EncoderOutput {
+pub(super) struct EncoderOutput {
     /// `[inputs, sequence, d_model]`: image tokens, then the prompt, then padding.
-    pub(crate) hidden_states: Array3<f32>,
+    pub(super) hidden_states: Array3<f32>,
     /// `[inputs, sequence]`: 1 for what is to be attended to.
-    pub(crate) attention_mask: Array2<i64>,
+    pub(super) attention_mask: Array2<i64>,
 }
 
 impl TextEncoder {
-    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+    pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
         graph.float_input(INPUTS_EMBEDS)?;
         graph.input(ATTENTION_MASK)?;
@@ -62,28 +63,29 @@ impl TextEncoder {
     }
 
     /// Encodes each image's features (`[image tokens, d_model]`) with its prompt; shorter prompts are padded
-    /// with `pad` on the right and masked.
-    pub(crate) fn run(
+    /// with `pad` on the right and masked. Adds the time within the runtime to `runtime`.
+    pub(super) fn run(
         &self,
         embedding: &TokenEmbedding,
-        inputs: &[(ndarray::ArrayView2<'_, f32>, &[u32])],
+        inputs: &[TextInput<'_>],
         pad: u32,
+        runtime: &mut f64,
     ) -> Result<EncoderOutput> {
-        let longest = inputs.iter().map(|(_, prompt)| prompt.len()).max().unwrap_or(0);
+        let longest = inputs.iter().map(|input| input.prompt.len()).max().unwrap_or(0);
         let mut ids = Array2::from_elem((inputs.len(), longest), pad);
-        for (mut row, (_, prompt)) in ids.rows_mut().into_iter().zip(inputs) {
-            row.iter_mut().zip(*prompt).for_each(|(id, &token)| *id = token);
+        for (mut row, input) in ids.rows_mut().into_iter().zip(inputs) {
+            row.iter_mut().zip(input.prompt).for_each(|(id, &token)| *id = token);
         }
-        let prompts = embedding.run(ids.view())?;
+        let prompts = embedding.run(ids.view(), runtime)?;
         let (_, _, d_model) = prompts.dim();
         let image_tokens = inputs
             .iter()
-            .map(|(features, _)| features.nrows())
+            .map(|input| input.features.nrows())
             .max()
             .unwrap_or(0);
         let mut embeds = Array3::zeros((inputs.len(), image_tokens + longest, d_model));
         let mut attention_mask = Array2::zeros((inputs.len(), image_tokens + longest));
-        for (row, (features, prompt)) in inputs.iter().enumerate() {
+        for (row, TextInput { features, prompt }) in inputs.iter().enumerate() {
             if features.dim() != (image_tokens, d_model) {
                 return Err(self.graph.invalid(format!(
                     "image features are {:?}, not {:?}",
@@ -99,21 +101,24 @@ impl TextEncoder {
                 .slice_mut(s![row, ..image_tokens + prompt.len()])
                 .fill(1);
         }
-        let hidden_states = self.encode(embeds.view(), attention_mask.view())?;
+        let hidden_states = self.encode(embeds.view(), attention_mask.view(), runtime)?;
         Ok(EncoderOutput {
             hidden_states,
             attention_mask,
         })
     }
 
-    fn encode(&self, embeds: ArrayView3<'_, f32>, mask: ArrayView2<'_, i64>) -> Result<Array3<f32>> {
+    fn encode(
+        &self,
+        embeds: ArrayView3<'_, f32>,
+        mask: ArrayView2<'_, i64>,
+        runtime: &mut f64,
+    ) -> Result<Array3<f32>> {
         let wanted = mask.dim();
-        let embeds = tensor::float_array(embeds, self.graph.float_input(INPUTS_EMBEDS)?)?;
+        let embeds = tensor::float_input(embeds, self.graph.float_input(INPUTS_EMBEDS)?)?;
         let mask = tensor::integers(mask.shape(), mask.iter().copied().collect())?;
-        let mut outputs = self.graph.run(vec![
-            (INPUTS_EMBEDS, embeds.into()),
-            (ATTENTION_MASK, mask.into()),
-        ])?;
+        let inputs = vec![(INPUTS_EMBEDS, embeds), (ATTENTION_MASK, mask.into())];
+        let mut outputs = self.graph.run(inputs, runtime)?;
         let states: Array3<f32> = tensor::to_f32(
             &outputs.take(LAST_HIDDEN_STATE)?,
             self.graph.name(),

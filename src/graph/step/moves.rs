@@ -1,0 +1,122 @@
+//! In which order rows are copied over each other.
+
+/// Copies tokens `start..` of a row's caches over those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) start: usize,
+}
+
+/// One step of carrying out copies that are meant to happen all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Move {
+    /// From a row to another.
+    Copy(Copy),
+    /// Keeps a row's tokens `start..` aside, as it is about to be overwritten.
+    KeepAside { from: usize, start: usize },
+    /// To a row, from what was kept aside last.
+    PutBack { to: usize, start: usize },
+}
+
+/// Orders `copies`, no two of which are to the same row, such that no row is overwritten before it is read; rows that
+/// change places in a ring are kept aside. The steps are appended to `moves`; `copies` is empty afterwards.
+pub(super) fn order(copies: &mut Vec<Copy>, moves: &mut Vec<Move>) {
+    loop {
+        // What nobody is to read any more can be overwritten.
+        let free = copies
+            .iter()
+            .position(|copy| !copies.iter().any(|other| other.from == copy.to));
+        match (free, copies.first().copied()) {
+            (Some(index), _) => moves.push(Move::Copy(copies.swap_remove(index))),
+            (None, Some(first)) => open_ring(first, copies, moves),
+            (None, None) => return,
+        }
+    }
+}
+
+/// Carries out the ring of which `first` is part: each of its rows is read by exactly one other.
+fn open_ring(first: Copy, copies: &mut Vec<Copy>, moves: &mut Vec<Move>) {
+    let Some(last) = copies.iter().find(|copy| copy.from == first.to).copied() else {
+        return;
+    };
+    moves.push(Move::KeepAside {
+        from: first.to,
+        start: last.start,
+    });
+    let mut next = Some(first);
+    while let Some(copy) = next {
+        copies.retain(|other| other.to != copy.to);
+        if copy.to == last.to {
+            moves.push(Move::PutBack {
+                to: copy.to,
+                start: copy.start,
+            });
+            return;
+        }
+        moves.push(Move::Copy(copy));
+        next = copies.iter().find(|other| other.to == copy.from).copied();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Carries out the moves for rows `parents` over rows of two tokens.
+    fn carry_out(parents: &[usize], start: usize) -> (Vec<[usize; 2]>, Vec<Move>) {
+        let mut copies: Vec<Copy> = parents
+            .iter()
+            .enumerate()
+            .filter(|&(to, &from)| from != to)
+            .map(|(to, &from)| Copy { from, to, start })
+            .collect();
+        let mut moves = Vec::new();
+        order(&mut copies, &mut moves);
+        assert!(copies.is_empty());
+        let mut rows: Vec<[usize; 2]> = (0..parents.len()).map(|row| [row, row]).collect();
+        let mut aside = [usize::MAX; 2];
+        for step in &moves {
+            match *step {
+                Move::Copy(Copy { from, to, start }) => {
+                    let source = rows[from];
+                    rows[to][start..].copy_from_slice(&source[start..]);
+                }
+                Move::KeepAside { from, start } => {
+                    aside = [usize::MAX; 2];
+                    aside[start..].copy_from_slice(&rows[from][start..]);
+                }
+                Move::PutBack { to, start } => rows[to][start..].copy_from_slice(&aside[start..]),
+            }
+        }
+        (rows, moves)
+    }
+
+    /// Every way in which four rows can continue four rows.
+    #[test]
+    fn all_orders_come_out_right() {
+        for code in 0..256_usize {
+            let parents = [code % 4, code / 4 % 4, code / 16 % 4, code / 64];
+            for start in [0, 1] {
+                let (rows, moves) = carry_out(&parents, start);
+                for (row, &parent) in rows.iter().zip(&parents) {
+                    assert_eq!(row[1], parent, "{parents:?} {moves:?}");
+                }
+                let copied = parents.iter().enumerate().filter(|&(to, &from)| to != from).count();
+                let aside = moves.iter().filter(|step| matches!(step, Move::KeepAside { .. }));
+                assert_eq!(moves.len(), copied + aside.count(), "{parents:?} {moves:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rings_are_opened_with_one_row_aside() {
+        let (rows, moves) = carry_out(&[1, 2, 0, 4, 3, 0], 0);
+        assert_eq!(rows, [[1, 1], [2, 2], [0, 0], [4, 4], [3, 3], [0, 0]]);
+        let aside = moves
+            .iter()
+            .filter(|step| matches!(step, Move::KeepAside { .. }))
+            .count();
+        assert_eq!((aside, moves.len()), (2, 8));
+    }
+}
