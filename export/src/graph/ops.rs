@@ -1,4 +1,4 @@
-//! ONNX operators (opset 17) as methods.
+//! ONNX operators as methods. Those that have changed since opset 17, the plain target's, say so.
 
 use super::{Attribute, Graph, Value};
 use crate::onnx::DataType;
@@ -125,13 +125,33 @@ impl<'a> Graph<'a> {
         self.node("Gather", &[table, indices], &[("axis", Attribute::Int(0))])
     }
 
-    /// Keeps the axis, with size 1.
+    /// Cuts `x` along `axis` into parts of these sizes.
+    pub(crate) fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
+        let lengths: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let lengths = self.ints(&lengths);
+        let attributes = [("axis", Attribute::Int(axis))];
+        self.push("", "Split", &[x, &lengths], &attributes, sizes.len())
+    }
+
+    /// `x · Φ(x)`, by the error function or approximated by tanh. Needs opset 20.
+    pub(crate) fn gelu(&mut self, x: &Value, approximate: bool) -> Value {
+        let approximate = if approximate { "tanh" } else { "none" };
+        self.node("Gelu", &[x], &[("approximate", Attribute::Text(approximate))])
+    }
+
+    /// Keeps the axis, with size 1. In opset 17 only: [`reduce_mean_by_input`](Self::reduce_mean_by_input) later.
     pub(crate) fn reduce_mean(&mut self, x: &Value, axis: i64) -> Value {
         let attributes = [
             ("axes", Attribute::Ints(&[axis])),
             ("keepdims", Attribute::Int(1)),
         ];
         self.node("ReduceMean", &[x], &attributes)
+    }
+
+    /// Keeps the axis, with size 1. Needs opset 18.
+    pub(crate) fn reduce_mean_by_input(&mut self, x: &Value, axis: i64) -> Value {
+        let axes = self.ints(&[axis]);
+        self.node("ReduceMean", &[x, &axes], &[("keepdims", Attribute::Int(1))])
     }
 
     pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {

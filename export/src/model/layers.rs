@@ -7,9 +7,11 @@ use crate::tensor::Tensor;
 
 /// `x · W + b`.
 pub(crate) struct Linear<'a> {
+    /// Path of the module.
+    pub(super) module: String,
     /// `[in, out]`.
-    weight: Tensor<'a>,
-    bias: Option<Tensor<'a>>,
+    pub(super) weight: Tensor<'a>,
+    pub(super) bias: Option<Tensor<'a>>,
 }
 
 impl<'a> Linear<'a> {
@@ -42,6 +44,7 @@ impl<'a> Linear<'a> {
             }
         };
         Ok(std::array::from_fn(|index| Linear {
+            module: weights.path(parts[index]).trim_end_matches('.').to_owned(),
             weight: part(&weight, index).transposed(),
             bias: bias.as_ref().map(|bias| part(bias, index)),
         }))
@@ -50,6 +53,7 @@ impl<'a> Linear<'a> {
     /// The layer whose result is `factor` times this one's.
     pub(crate) fn scaled(self, factor: f32) -> Self {
         Linear {
+            module: self.module,
             weight: self.weight.scaled(factor),
             bias: self.bias.map(|bias| bias.scaled(factor)),
         }
@@ -121,7 +125,7 @@ impl Activation {
         }
     }
 
-    fn apply(self, graph: &mut Graph<'_>, x: &Value) -> Value {
+    pub(super) fn apply(self, graph: &mut Graph<'_>, x: &Value) -> Value {
         match self {
             Activation::Gelu => {
                 // In this form ONNX Runtime finds it and runs it as one operator.

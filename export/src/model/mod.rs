@@ -1,6 +1,7 @@
 //! The model, written down as graphs.
 
 mod bart;
+mod cpu;
 mod davit;
 mod layers;
 mod projector;
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::onnx::DataType;
+use crate::precisions::Precisions;
+use crate::target::Target;
 use bart::DecoderKind;
 
 /// Names of free sizes, shared by the graphs.
@@ -30,8 +33,23 @@ mod axes {
     pub(super) const PRESENT_ENCODER_SEQUENCE: &str = "present_encoder_sequence_length";
 }
 
-/// Builds one graph of the `plain` layout. Weights are checked, not read.
-pub(crate) fn build<'a>(
+/// What is built, beside the weights.
+pub(crate) struct Recipe<'r> {
+    pub(crate) target: Target,
+    pub(crate) config: &'r ModelConfig,
+    pub(crate) image_size: ImageSize,
+    pub(crate) precisions: Precisions<'r>,
+}
+
+/// Builds one graph of the target. Weights are checked, not read.
+pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    match recipe.target {
+        Target::Plain => plain(file, recipe.config, weights, recipe.image_size),
+        Target::Cpu => cpu::build(file, recipe, weights),
+    }
+}
+
+fn plain<'a>(
     file: GraphFile,
     config: &ModelConfig,
     weights: &Weights<'a>,
