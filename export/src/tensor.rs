@@ -96,6 +96,17 @@ impl<'a> Tensor<'a> {
         Tensor { shape, ..rows }
     }
 
+    /// Tensors of the same size, one below the other along the first axis.
+    pub(crate) fn stacked(name: impl Into<String>, parts: Vec<Tensor<'a>>) -> Self {
+        let mut shape = parts.first().map(|part| part.shape.clone()).unwrap_or_default();
+        if let Some(rows) = shape.first_mut() {
+            *rows *= parts.len();
+        }
+        Tensor::new(name, shape, move || {
+            parts.iter().flat_map(Tensor::values).collect()
+        })
+    }
+
     /// `[a, b]` to `[b, a]`.
     pub(crate) fn transposed(self) -> Self {
         let [rows, columns] = self.shape[..] else {
@@ -137,6 +148,15 @@ mod tests {
         assert_eq!(changed.name(), "w.tail.transposed.scaled");
         assert_eq!(changed.shape(), [2, 2]);
         assert_eq!(changed.values(), [30.0, 50.0, 40.0, 60.0]);
+    }
+
+    #[test]
+    fn stacked_rows_follow_each_other() {
+        let part =
+            |start: f32| Tensor::new("part", [2, 2], move || (0..4).map(|i| start + i as f32).collect());
+        let stacked = Tensor::stacked("both", vec![part(0.0), part(4.0)]);
+        assert_eq!((stacked.name(), stacked.shape()), ("both", &[4, 2][..]));
+        assert_eq!(stacked.values(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
     }
 
     #[test]

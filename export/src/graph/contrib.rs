@@ -97,6 +97,60 @@ impl Graph<'_> {
         self.contrib("FusedMatMul", &[a, b], &attributes)
     }
 
+    /// As [`multi_head_attention`](Self::multi_head_attention), scaled by 1/√size, over the first `lengths` (int32,
+    /// `[batch]`) of the keys; what the others hold has no influence as long as it is finite.
+    pub(crate) fn padded_multi_head_attention(
+        &mut self,
+        [query, key, value]: [&Value; 3],
+        lengths: &Value,
+        heads: usize,
+    ) -> Value {
+        let attributes = [
+            ("num_heads", Attribute::Int(heads as i64)),
+            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            ("mask_filter_value", Attribute::Float(f32::MIN)),
+        ];
+        let no_bias = Value::absent();
+        self.contrib(
+            "MultiHeadAttention",
+            &[query, key, value, &no_bias, lengths],
+            &attributes,
+        )
+    }
+
+    /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
+    /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
+    /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
+    /// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where
+    /// input and output are bound to the same.
+    ///
+    /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
+    /// there may be one row only.
+    pub(crate) fn cached_self_attention(
+        &mut self,
+        query_key_value: &Value,
+        [keys, values]: [&Value; 2],
+        last_positions: &Value,
+        longest: &Value,
+        heads: usize,
+    ) -> [Value; 3] {
+        let attributes = [
+            ("num_heads", Attribute::Int(heads as i64)),
+            ("kv_num_heads", Attribute::Int(heads as i64)),
+        ];
+        let packed = Value::absent();
+        let inputs = [
+            query_key_value,
+            &packed,
+            &packed,
+            keys,
+            values,
+            last_positions,
+            longest,
+        ];
+        self.nodes(CONTRIB_DOMAIN, "GroupQueryAttention", &inputs, &attributes)
+    }
+
     /// `softmax(scale · q kᵀ) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
     /// heads · size]`, or `[batch, heads, keys, size]`.
     pub(crate) fn multi_head_attention(

@@ -119,6 +119,11 @@ impl<'a> Graph<'a> {
         self.constant(format!("int_{value}"), [], vec![value])
     }
 
+    /// A 32-bit integer without dimensions.
+    pub(crate) fn int32(&mut self, value: i32) -> Value {
+        self.constant(format!("int32_{value}"), [], vec![value])
+    }
+
     fn constant<T: Element>(&mut self, name: String, shape: impl Into<Vec<usize>>, values: Vec<T>) -> Value {
         self.initializer(name.clone(), || {
             Initializer::new(Tensor::new(name, shape, move || values.clone()))

@@ -125,6 +125,27 @@ impl<'a> Graph<'a> {
         self.node("Gather", &[table, indices], &[("axis", Attribute::Int(0))])
     }
 
+    /// The last place along `axis`, which goes.
+    pub(crate) fn last(&mut self, x: &Value, axis: i64) -> Value {
+        let last = self.int(-1);
+        self.node("Gather", &[x, &last], &[("axis", Attribute::Int(axis))])
+    }
+
+    /// The largest value, as a vector of one.
+    pub(crate) fn largest(&mut self, x: &Value) -> Value {
+        self.node("ReduceMax", &[x], &[])
+    }
+
+    /// `a · bᵀ`, of matrices.
+    pub(crate) fn matmul_transposed(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Gemm", &[a, b], &[("transB", Attribute::Int(1))])
+    }
+
+    /// `x` in the shape that the vector of integers `shape` says.
+    pub(crate) fn reshape_to(&mut self, x: &Value, shape: &Value) -> Value {
+        self.node("Reshape", &[x, shape], &[])
+    }
+
     /// Cuts `x` along `axis` into parts of these sizes.
     pub(crate) fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
         let lengths: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
@@ -155,7 +176,11 @@ impl<'a> Graph<'a> {
     }
 
     pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {
-        self.node("Cast", &[x], &[("to", Attribute::Int(DataType::Float as i64))])
+        self.cast(x, DataType::Float)
+    }
+
+    pub(crate) fn cast(&mut self, x: &Value, to: DataType) -> Value {
+        self.node("Cast", &[x], &[("to", Attribute::Int(to as i64))])
     }
 
     /// The size along `axis`, as a vector of one integer.

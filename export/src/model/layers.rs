@@ -50,6 +50,26 @@ impl<'a> Linear<'a> {
         }))
     }
 
+    /// Several layers of the same input and size as one, `name`: their results are side by side.
+    pub(crate) fn load_side_by_side(
+        weights: &Weights<'a>,
+        name: &str,
+        parts: &[&str],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let load = |tensor: &str, shape: &[usize]| -> Result<Tensor<'a>> {
+            let parts = parts.iter().map(|part| weights.at(part).tensor(tensor, shape));
+            let name = weights.at(name).path(tensor);
+            Ok(Tensor::stacked(name, parts.collect::<Result<_>>()?))
+        };
+        Ok(Linear {
+            module: weights.path(name),
+            weight: load("weight", &[outputs, inputs])?.transposed(),
+            bias: Some(load("bias", &[outputs])?),
+        })
+    }
+
     /// The layer whose result is `factor` times this one's.
     pub(crate) fn scaled(self, factor: f32) -> Self {
         Linear {

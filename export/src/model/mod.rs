@@ -31,6 +31,18 @@ mod axes {
     pub(super) const PAST_ENCODER_SEQUENCE: &str = "past_encoder_sequence_length";
     pub(super) const PRESENT_ENCODER_BATCH: &str = "present_encoder_batch_size";
     pub(super) const PRESENT_ENCODER_SEQUENCE: &str = "present_encoder_sequence_length";
+    /// Tokens of the prompt.
+    pub(super) const TEXT_SEQUENCE: &str = "text_sequence_length";
+    /// Tokens of the image features.
+    pub(super) const IMAGE_SEQUENCE: &str = "image_sequence_length";
+    /// Sequences that the decoder step extends.
+    pub(super) const ROWS: &str = "rows";
+    /// New tokens of each row.
+    pub(super) const TOKENS: &str = "tokens";
+    /// Images whose answers the rows are.
+    pub(super) const IMAGES: &str = "images";
+    /// Tokens that a row's self-attention caches have room for.
+    pub(super) const CAPACITY: &str = "capacity";
 }
 
 /// What is built, beside the weights.

@@ -1,8 +1,12 @@
 //! The graphs of the `cpu` target: the model with ONNX Runtime's own operators, in the `step` layout.
 
 mod activation;
+mod decoder_step;
+mod embedding;
+mod layer;
 mod linear;
 mod mlp;
+mod text_encoder;
 
 use florence2_layout::graphs::GraphFile;
 
@@ -16,8 +20,8 @@ pub(super) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<
     let not_in_target = Err(Error::NotInTarget { graph: file.name() });
     match file {
         GraphFile::VisionEncoder => not_in_target,
-        GraphFile::TextEncoder => not_in_target,
-        GraphFile::DecoderStep => not_in_target,
+        GraphFile::TextEncoder => text_encoder::text_encoder(recipe, weights),
+        GraphFile::DecoderStep => decoder_step::decoder_step(recipe, weights),
         GraphFile::EmbedTokens
         | GraphFile::EncoderModel
         | GraphFile::DecoderModel
