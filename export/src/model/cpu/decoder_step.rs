@@ -37,6 +37,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
     let embeddings = embedding.apply(&mut graph, &inputs.ids);
     let mut x = embed_positions(&mut graph, text, &decoder, &inputs, &embeddings)?;
     let rows = Rows::new(&mut graph, &inputs, &x);
+    let mut presents = Vec::with_capacity(text.decoder_layers);
     for (index, (self_past, cross)) in inputs.caches.iter().enumerate() {
         let layer = Layer {
             weights: decoder.at(format_args!("layers.{index}")),
@@ -45,7 +46,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
             activation,
         };
         let (y, cache) = self_attention(&mut graph, &layer, &x, self_past, &rows)?;
-        declare_present(&mut graph, text, index, &cache);
+        presents.push(cache);
         x = layer.residual_norm(&mut graph, "self_attn_layer_norm", &x, &y)?;
         let y = cross_attention(&mut graph, &layer, &x, cross, &inputs.encoder_lengths, &rows)?;
         x = layer.residual_norm(&mut graph, "encoder_attn_layer_norm", &x, &y)?;
@@ -61,8 +62,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
         }
         None => logits,
     };
-    let dims = [axes::ROWS.into(), text.vocab_size.into()];
-    graph.output(LOGITS, &logits, DataType::Float, &dims);
+    declare_outputs(&mut graph, text, &logits, &presents);
     Ok(graph)
 }
 
@@ -128,7 +128,9 @@ impl Inputs {
     }
 }
 
-fn declare_present(graph: &mut Graph<'_>, config: &TextConfig, layer: usize, cache: &Cache) {
+fn declare_outputs(graph: &mut Graph<'_>, config: &TextConfig, logits: &Value, presents: &[Cache]) {
+    let dims = [axes::ROWS.into(), config.vocab_size.into()];
+    graph.output(LOGITS, logits, DataType::Float, &dims);
     let heads = config.decoder_attention_heads;
     let head_size = config.d_model / heads;
     let dims = [
@@ -137,13 +139,15 @@ fn declare_present(graph: &mut Graph<'_>, config: &TextConfig, layer: usize, cac
         axes::CAPACITY.into(),
         head_size.into(),
     ];
-    for (kv, value) in [(KeyValue::Key, &cache.key), (KeyValue::Value, &cache.value)] {
-        graph.output(
-            &present(layer, Attention::Decoder, kv),
-            value,
-            DataType::Float,
-            &dims,
-        );
+    for (layer, cache) in presents.iter().enumerate() {
+        for (kv, value) in [(KeyValue::Key, &cache.key), (KeyValue::Value, &cache.value)] {
+            graph.output(
+                &present(layer, Attention::Decoder, kv),
+                value,
+                DataType::Float,
+                &dims,
+            );
+        }
     }
 }
 
