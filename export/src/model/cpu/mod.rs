@@ -3,6 +3,7 @@
 mod activation;
 mod linear;
 mod mlp;
+mod vision;
 
 use florence2_layout::graphs::GraphFile;
 
@@ -15,7 +16,7 @@ use crate::graph::Graph;
 pub(super) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let not_in_target = Err(Error::NotInTarget { graph: file.name() });
     match file {
-        GraphFile::VisionEncoder => not_in_target,
+        GraphFile::VisionEncoder => vision::vision_encoder(recipe, weights),
         GraphFile::TextEncoder => not_in_target,
         GraphFile::DecoderStep => not_in_target,
         GraphFile::EmbedTokens
