@@ -1,4 +1,4 @@
-//! ONNX operators as methods. Those that have changed since opset 17, the plain target's, say so.
+//! ONNX operators as methods, as they are from opset 17 on; a newer one says so.
 
 use super::{Attribute, Graph, Value};
 use crate::onnx::DataType;
@@ -160,19 +160,10 @@ impl<'a> Graph<'a> {
         self.node("Gelu", &[x], &[("approximate", Attribute::Text(approximate))])
     }
 
-    /// Keeps the axis, with size 1. In opset 17 only: [`reduce_mean_by_input`](Self::reduce_mean_by_input) later.
-    pub(crate) fn reduce_mean(&mut self, x: &Value, axis: i64) -> Value {
-        let attributes = [
-            ("axes", Attribute::Ints(&[axis])),
-            ("keepdims", Attribute::Int(1)),
-        ];
-        self.node("ReduceMean", &[x], &attributes)
-    }
-
-    /// Keeps the axis, with size 1. Needs opset 18.
-    pub(crate) fn reduce_mean_by_input(&mut self, x: &Value, axis: i64) -> Value {
+    /// Keeps the axis, with size 1.
+    pub(crate) fn reduce_sum(&mut self, x: &Value, axis: i64) -> Value {
         let axes = self.ints(&[axis]);
-        self.node("ReduceMean", &[x, &axes], &[("keepdims", Attribute::Int(1))])
+        self.node("ReduceSum", &[x, &axes], &[("keepdims", Attribute::Int(1))])
     }
 
     pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {

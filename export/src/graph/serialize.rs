@@ -1,7 +1,7 @@
 //! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use prost::Message;

@@ -1,7 +1,7 @@
 //! Activation functions as single operators, where there is one.
 
-use super::super::layers::Activation;
 use crate::graph::{Graph, Value};
+use crate::model::layers::Activation;
 
 /// The activation of `x`.
 pub(super) fn activation(graph: &mut Graph<'_>, activation: Activation, x: &Value) -> Value {

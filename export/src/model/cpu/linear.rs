@@ -1,7 +1,7 @@
 //! Linear layers in the precision that each is to have.
 
-use super::super::layers::Linear;
 use crate::graph::{Graph, Quantized, QuantizedWeight, Value};
+use crate::model::layers::Linear;
 use crate::precisions::Precisions;
 use crate::quantize;
 use crate::target::Precision;

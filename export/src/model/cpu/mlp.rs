@@ -1,11 +1,11 @@
 //! The MLPs, by pieces of the sequence.
 
-use super::super::layers::{Activation, Linear};
 use super::activation::activation;
 use super::linear::linear;
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
+use crate::model::layers::{Activation, Linear};
 use crate::precisions::Precisions;
 
 /// The two layers of an MLP, `fc2(activation(fc1(x)))`.

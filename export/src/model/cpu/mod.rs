@@ -7,6 +7,7 @@ mod layer;
 mod linear;
 mod mlp;
 mod text_encoder;
+mod vision;
 
 use florence2_layout::graphs::GraphFile;
 
@@ -19,7 +20,7 @@ use crate::graph::Graph;
 pub(super) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let not_in_target = Err(Error::NotInTarget { graph: file.name() });
     match file {
-        GraphFile::VisionEncoder => not_in_target,
+        GraphFile::VisionEncoder => vision::vision_encoder(recipe, weights),
         GraphFile::TextEncoder => text_encoder::text_encoder(recipe, weights),
         GraphFile::DecoderStep => decoder_step::decoder_step(recipe, weights),
         GraphFile::EmbedTokens
