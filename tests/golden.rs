@@ -256,10 +256,43 @@ fn demo() {
     subject.check_batches();
 }
 
-/// Every search setting that a checkpoint can carry, from its own `generation_config.json`.
+#[test]
+fn base_like_in_the_step_layout() {
+    let subject = Subject::new("base-like", &GraphFile::STEP, 24);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
+#[test]
+fn large_like_in_the_step_layout() {
+    let subject = Subject::new("large-like", &GraphFile::STEP, 24);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
+#[test]
+fn demo_in_the_step_layout() {
+    let subject = Subject::new("demo", &GraphFile::STEP, 120);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
 #[test]
 fn settings() {
-    let folder = exported("base-like", &MERGED);
+    check_settings(&MERGED);
+}
+
+#[test]
+fn settings_in_the_step_layout() {
+    check_settings(&GraphFile::STEP);
+}
+
+/// Every search setting that a checkpoint can carry, from its own `generation_config.json`.
+fn check_settings(graphs: &[GraphFile]) {
+    let folder = exported("base-like", graphs);
     let settings = Settings::read();
     let picture = load_image(settings.image(), &ImageLimits::default())
         .unwrap()

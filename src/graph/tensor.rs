@@ -49,7 +49,7 @@ pub(crate) fn float_array<D: Dimension>(array: ArrayView<'_, f32, D>, float: Flo
 }
 
 /// An input with the values of an array, which is not copied if it is as the runtime wants it.
-pub(crate) fn float_input<D: Dimension>(
+pub(crate) fn float_input<D: Dimension + 'static>(
     array: ArrayView<'_, f32, D>,
     float: FloatType,
 ) -> Result<SessionInputValue<'_>> {

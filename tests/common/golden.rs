@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use florence2::{BoundingBox, Florence2, LoadOptions, LocationBox, Region, Task, TaskInput, TaskKind};
-use florence2_export::{Checkpoint, ExportOptions, GraphFile, export};
+use florence2_export::{Checkpoint, ExportOptions, GraphFile, Target, export};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::Value;
@@ -232,9 +232,18 @@ pub fn checkpoint(name: &str) -> PathBuf {
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
-    let options = ExportOptions::default().with_graphs(graphs);
+    let options = ExportOptions::default().with_target(target(graphs)).with_graphs(graphs);
     export(&checkpoint, folder.path(), &options).expect(name);
     folder
+}
+
+/// The target that has these graphs.
+fn target(graphs: &[GraphFile]) -> Target {
+    if graphs.contains(&GraphFile::DecoderStep) {
+        Target::Cpu
+    } else {
+        Target::Plain
+    }
 }
 
 /// Loads an exported model.

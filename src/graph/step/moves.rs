@@ -1,11 +1,18 @@
 //! In which order rows are copied over each other.
 
-/// Copies tokens `start..` of a row's caches over those of another.
+/// Tokens of a row, `start..end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Copies tokens of a row's caches over those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copy {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) start: usize,
+    pub(super) tokens: Tokens,
 }
 
 /// One step of carrying out copies that are meant to happen all at once.
@@ -13,10 +20,10 @@ pub(super) struct Copy {
 pub(super) enum Move {
     /// From a row to another.
     Copy(Copy),
-    /// Keeps a row's tokens `start..` aside, as it is about to be overwritten.
-    KeepAside { from: usize, start: usize },
-    /// To a row, from what was kept aside last.
-    PutBack { to: usize, start: usize },
+    /// Keeps tokens of a row aside, as they are about to be overwritten.
+    KeepAside { from: usize, tokens: Tokens },
+    /// To a row, what was kept aside last.
+    PutBack { to: usize, tokens: Tokens },
 }
 
 /// Orders `copies`, no two of which are to the same row, such that no row is overwritten before it is read; rows that
@@ -42,7 +49,7 @@ fn open_ring(first: Copy, copies: &mut Vec<Copy>, moves: &mut Vec<Move>) {
     };
     moves.push(Move::KeepAside {
         from: first.to,
-        start: last.start,
+        tokens: last.tokens,
     });
     let mut next = Some(first);
     while let Some(copy) = next {
@@ -50,7 +57,7 @@ fn open_ring(first: Copy, copies: &mut Vec<Copy>, moves: &mut Vec<Move>) {
         if copy.to == last.to {
             moves.push(Move::PutBack {
                 to: copy.to,
-                start: copy.start,
+                tokens: copy.tokens,
             });
             return;
         }
@@ -69,7 +76,11 @@ mod tests {
             .iter()
             .enumerate()
             .filter(|&(to, &from)| from != to)
-            .map(|(to, &from)| Copy { from, to, start })
+            .map(|(to, &from)| Copy {
+                from,
+                to,
+                tokens: Tokens { start, end: 2 },
+            })
             .collect();
         let mut moves = Vec::new();
         order(&mut copies, &mut moves);
@@ -78,15 +89,17 @@ mod tests {
         let mut aside = [usize::MAX; 2];
         for step in &moves {
             match *step {
-                Move::Copy(Copy { from, to, start }) => {
+                Move::Copy(Copy { from, to, tokens }) => {
                     let source = rows[from];
-                    rows[to][start..].copy_from_slice(&source[start..]);
+                    rows[to][tokens.start..].copy_from_slice(&source[tokens.start..]);
                 }
-                Move::KeepAside { from, start } => {
+                Move::KeepAside { from, tokens } => {
                     aside = [usize::MAX; 2];
-                    aside[start..].copy_from_slice(&rows[from][start..]);
+                    aside[tokens.start..].copy_from_slice(&rows[from][tokens.start..]);
                 }
-                Move::PutBack { to, start } => rows[to][start..].copy_from_slice(&aside[start..]),
+                Move::PutBack { to, tokens } => {
+                    rows[to][tokens.start..].copy_from_slice(&aside[tokens.start..]);
+                }
             }
         }
         (rows, moves)

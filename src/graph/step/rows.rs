@@ -3,7 +3,7 @@
 //! A batch's tensors have room for some images, and for as many rows of each. The rows in use are those of the images
 //! that are there; an image's rows come first in its part of the tensors, in their order.
 
-use super::moves::{self, Copy, Move};
+use super::moves::{self, Copy, Move, Tokens};
 
 /// The room of a batch's tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,27 +119,32 @@ impl Rows {
         place
     }
 
-    /// Each row in use gets a token; the others, which a run writes to as well, hold nothing any more.
-    pub(super) fn advance(&mut self) {
-        // Places are in order within an image only.
-        let used: &[usize] = &self.places;
+    /// What rows that are not in use hold is given up: a run writes to them too.
+    pub(super) fn clear_unused(&mut self) {
         for (place, contents) in self.contents.iter_mut().enumerate() {
-            if used.contains(&place) {
-                contents.push(self.next);
-                self.next += 1;
-            } else {
+            if !self.places.contains(&place) {
                 contents.clear();
             }
         }
     }
 
+    /// Each row in use gets a token.
+    pub(super) fn advance(&mut self) {
+        for &place in &self.places {
+            if let Some(contents) = self.contents.get_mut(place) {
+                contents.push(self.next);
+                self.next += 1;
+            }
+        }
+    }
+
     /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`; the moves that this takes are appended
-    /// to `moves`. At least `least_images` images keep room. `None` if there is no such parent, or the rows of an image
-    /// do not stand together.
+    /// to `moves`. As far as there is room now, it is kept for `waiting` images more. `None` if there is no such parent,
+    /// or the rows of an image do not stand together.
     pub(super) fn reorder(
         &mut self,
         parents: &[usize],
-        least_images: usize,
+        waiting: usize,
         moves: &mut Vec<Move>,
     ) -> Option<Reordered> {
         let sources = &mut self.workspace.places;
@@ -154,7 +159,7 @@ impl Rows {
         let room = self.room;
         let (images, width) = self.needs()?;
         let wanted = Room {
-            images: shrunk(room.images, images.max(least_images)),
+            images: shrunk(room.images, images.saturating_add(waiting).min(room.images)),
             width: if width > room.width {
                 width
             } else {
@@ -209,7 +214,11 @@ impl Rows {
                 };
                 let start = source.iter().zip(target).take_while(|(a, b)| a == b).count();
                 if start < source.len() || start < target.len() {
-                    copies.push(Copy { from, to, start });
+                    let tokens = Tokens {
+                        start,
+                        end: source.len(),
+                    };
+                    copies.push(Copy { from, to, tokens });
                 }
             }
             moves::order(copies, moves);
@@ -220,7 +229,7 @@ impl Rows {
     }
 
     /// Goes over to other room: the rows of the images that are there move together.
-    pub(super) fn relocate(&mut self, room: Room) -> Relocation {
+    fn relocate(&mut self, room: Room) -> Relocation {
         let mut relocation = Relocation {
             room,
             images: Vec::new(),
@@ -251,10 +260,13 @@ impl Rows {
         relocation
     }
 
-    /// Goes over to other room with all rows in use as they are.
-    pub(super) fn grow(&mut self, room: Room) -> Relocation {
-        self.workspace.places.clone_from(&self.places);
-        self.relocate(room)
+    /// How all rows go over into other tensors with the same room.
+    pub(super) fn unmoved(&self) -> Relocation {
+        Relocation {
+            room: self.room,
+            images: (0..self.room.images).collect(),
+            rows: self.places.iter().map(|&place| (place, place)).collect(),
+        }
     }
 }
 
@@ -268,20 +280,20 @@ fn shrunk(have: usize, need: usize) -> usize {
 /// The contents of the rows after a move.
 fn follow(contents: &mut [Vec<u64>], aside: &mut Vec<u64>, step: &Move) {
     match *step {
-        Move::Copy(Copy { from, to, start }) => {
+        Move::Copy(Copy { from, to, tokens }) => {
             if let Ok([source, target]) = contents.get_disjoint_mut([from, to]) {
-                target.truncate(start);
-                target.extend_from_slice(source.get(start..).unwrap_or_default());
+                target.truncate(tokens.start);
+                target.extend_from_slice(source.get(tokens.start..tokens.end).unwrap_or_default());
             }
         }
-        Move::KeepAside { from, start } => {
+        Move::KeepAside { from, tokens } => {
             aside.clear();
-            let source = contents.get(from).and_then(|source| source.get(start..));
+            let source = contents.get(from).and_then(|source| source.get(tokens.start..tokens.end));
             aside.extend_from_slice(source.unwrap_or_default());
         }
-        Move::PutBack { to, start } => {
+        Move::PutBack { to, tokens } => {
             if let Some(target) = contents.get_mut(to) {
-                target.truncate(start);
+                target.truncate(tokens.start);
                 target.extend_from_slice(aside);
             }
         }

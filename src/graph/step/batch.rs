@@ -1,0 +1,198 @@
+//! The tensors of decoder steps, bound once for many of them.
+
+use florence2_layout::graphs::{ENCODER_SEQUENCE_LENGTHS, INPUT_IDS, LOGITS, PAST_SEQUENCE_LENGTHS};
+use ndarray::ArrayView2;
+use ort::session::IoBinding;
+use ort::value::Tensor;
+
+use super::caches::{CacheShape, Caches, zeros};
+use super::decoder_step::DecoderStep;
+use super::moves::Move;
+use super::rows::{Relocation, Room};
+use crate::error::{Error, Result};
+
+/// The tensors of decoder steps: all are written to and read from where they are, run after run.
+pub(super) struct Batch<'m> {
+    model: &'m DecoderStep,
+    room: Room,
+    /// `[rows, tokens]`
+    ids: Tensor<i64>,
+    /// `[rows]`
+    past_lengths: Tensor<i32>,
+    /// `[images]`
+    encoder_lengths: Tensor<i32>,
+    /// Self-attention; a row for each row.
+    own: Caches,
+    /// Cross-attention; a row for each image.
+    cross: Caches,
+    /// `[rows, vocabulary]`
+    logits: Tensor<f32>,
+    binding: IoBinding,
+}
+
+impl<'m> Batch<'m> {
+    /// Tensors for rows of up to `capacity` tokens that attend to `cross`.
+    pub(super) fn new(
+        model: &'m DecoderStep,
+        room: Room,
+        capacity: usize,
+        cross: Caches,
+    ) -> Result<Self> {
+        let rows = room.rows();
+        let shape = CacheShape {
+            rows,
+            heads: model.heads(),
+            length: capacity,
+            head_size: model.head_size(),
+        };
+        let mut encoder_lengths = zeros(&[room.images])?;
+        // Something must be attended to, even where no image is.
+        encoder_lengths.extract_tensor_mut().1.fill(1);
+        let mut batch = Self {
+            model,
+            room,
+            ids: zeros(&[rows, 1])?,
+            past_lengths: zeros(&[rows])?,
+            encoder_lengths,
+            own: Caches::zeros(model.own().len(), shape)?,
+            cross,
+            logits: zeros(&[rows, model.vocabulary()])?,
+            binding: model.graph().binding()?,
+        };
+        batch
+            .bind()
+            .map_err(Error::ort(format!("binding tensors to {}", model.graph().name())))?;
+        Ok(batch)
+    }
+
+    fn bind(&mut self) -> ort::Result<()> {
+        let binding = &mut self.binding;
+        binding.bind_input(INPUT_IDS, &self.ids)?;
+        binding.bind_input(PAST_SEQUENCE_LENGTHS, &self.past_lengths)?;
+        binding.bind_input(ENCODER_SEQUENCE_LENGTHS, &self.encoder_lengths)?;
+        for (names, tensor) in self.model.own().iter().zip(&mut self.own.tensors) {
+            binding.bind_input(&names.past, tensor)?;
+            binding.bind_output(&names.present, tensor)?;
+        }
+        for (names, tensor) in self.model.cross().iter().zip(&self.cross.tensors) {
+            binding.bind_input(&names.past, tensor)?;
+        }
+        binding.bind_output(LOGITS, &mut self.logits)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Tokens that each row has room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.own.shape().length
+    }
+
+    /// Encoder tokens that each image has room for.
+    pub(super) fn encoder_capacity(&self) -> usize {
+        self.cross.shape().length
+    }
+
+    /// Says how much of an image's cross-attention caches there is.
+    pub(super) fn set_encoder_length(&mut self, image: usize, length: usize) {
+        if let Some(known) = self.encoder_lengths.extract_tensor_mut().1.get_mut(image) {
+            *known = i32::try_from(length).unwrap_or(i32::MAX);
+        }
+    }
+
+    /// Runs a step of `width` tokens a row: row `place` of the tensors is fed `row(place)`, its tokens and how many it
+    /// holds already. Adds the time within the runtime to `runtime`.
+    pub(super) fn run<'t>(
+        &mut self,
+        width: usize,
+        row: impl Fn(usize) -> (&'t [u32], usize),
+        runtime: &mut f64,
+    ) -> Result<()> {
+        let (shape, _) = self.ids.extract_tensor();
+        if shape.last().is_none_or(|&present| present != width as i64) {
+            self.ids = zeros(&[self.room.rows(), width])?;
+            let bound = self.binding.bind_input(INPUT_IDS, &self.ids);
+            bound.map_err(Error::ort(format!("binding {INPUT_IDS}")))?;
+        }
+        let ids = self.ids.extract_tensor_mut().1.chunks_exact_mut(width.max(1));
+        let lengths = self.past_lengths.extract_tensor_mut().1;
+        for (place, (ids, length)) in ids.zip(lengths).enumerate() {
+            let (tokens, past) = row(place);
+            for (id, &token) in ids.iter_mut().zip(tokens) {
+                *id = i64::from(token);
+            }
+            *length = i32::try_from(past).unwrap_or(i32::MAX);
+        }
+        self.model.graph().run_bound(&self.binding, runtime)
+    }
+
+    /// The logits of all rows after the last run, `[rows, vocabulary]`.
+    pub(super) fn logits(&self) -> Result<ArrayView2<'_, f32>> {
+        let shape = (self.room.rows(), self.model.vocabulary());
+        ArrayView2::from_shape(shape, self.logits.extract_tensor().1)
+            .map_err(|error| self.model.graph().invalid(format!("{LOGITS}: {error}")))
+    }
+
+    /// Moves rows of the self-attention caches.
+    pub(super) fn carry_out(&mut self, moves: &[Move]) {
+        self.own.carry_out(moves);
+    }
+
+    /// Takes over another batch's only image, with its first row of `length` tokens.
+    pub(super) fn take_over(&mut self, other: &Self, image: usize, place: usize, length: usize) {
+        let encoder_length = other.cross.shape().length;
+        self.cross.copy_row(&other.cross, 0, image, encoder_length);
+        self.set_encoder_length(image, encoder_length);
+        self.own.copy_row(&other.own, 0, place, length);
+    }
+
+    /// The same images and rows in other tensors: with room for `capacity` tokens a row and for
+    /// `encoder_capacity` encoder tokens an image. `length` gives the tokens that a row of the new tensors holds.
+    pub(super) fn relocated(
+        mut self,
+        relocation: &Relocation,
+        capacity: usize,
+        encoder_capacity: usize,
+        length: impl Fn(usize) -> usize,
+    ) -> Result<Self> {
+        let room = relocation.room;
+        let encoder_lengths: Vec<usize> = self
+            .encoder_lengths
+            .extract_tensor()
+            .1
+            .iter()
+            .map(|&length| usize::try_from(length).unwrap_or(0))
+            .collect();
+        let kept = relocation
+            .images
+            .iter()
+            .enumerate()
+            .filter_map(|(to, &from)| Some((from, to, *encoder_lengths.get(from)?)));
+        let stays = room.images == self.room.images
+            && encoder_capacity == self.encoder_capacity()
+            && relocation.images.iter().copied().eq(0..relocation.images.len());
+        let cross = if stays {
+            self.cross.take()
+        } else {
+            let shape = CacheShape {
+                rows: room.images,
+                length: encoder_capacity,
+                ..self.cross.shape()
+            };
+            let mut cross = Caches::zeros(self.model.cross().len(), shape)?;
+            for (from, to, length) in kept.clone() {
+                cross.copy_row(&self.cross, from, to, length);
+            }
+            cross
+        };
+        let mut batch = Self::new(self.model, room, capacity, cross)?;
+        for (_, to, length) in kept {
+            batch.set_encoder_length(to, length);
+        }
+        for &(from, to) in &relocation.rows {
+            batch.own.copy_row(&self.own, from, to, length(to));
+        }
+        Ok(batch)
+    }
+}

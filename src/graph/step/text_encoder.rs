@@ -1,0 +1,93 @@
+//! Image features and prompt ids to what the decoder attends to.
+
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, INPUT_IDS, LAST_HIDDEN_STATE};
+use ndarray::{Array2, Array3, Axis};
+use ort::value::{DynValue, Tensor};
+
+use super::caches::{CacheShape, Caches};
+use super::decoder_step::DecoderStep;
+use crate::bundle::Bundle;
+use crate::error::Result;
+use crate::graph::language_model::TextInput;
+use crate::graph::session::{Graph, Outputs};
+use crate::graph::tensor;
+use crate::runtime::SessionOptions;
+
+/// BART's encoder, with the decoder's projections of its result.
+pub(super) struct TextEncoder {
+    graph: Graph,
+}
+
+impl TextEncoder {
+    /// Loads the graph; it must give the caches that `decoder` takes.
+    pub(super) fn load(bundle: &Bundle, options: &SessionOptions, decoder: &DecoderStep) -> Result<Self> {
+        let graph = Graph::load(bundle, GraphFile::TextEncoder, options)?;
+        graph.input(INPUT_IDS)?;
+        graph.float_input(IMAGE_FEATURES)?;
+        for names in decoder.cross() {
+            let spec = graph.output(&names.present)?;
+            decoder.check_cache(&graph, spec)?;
+        }
+        Ok(Self { graph })
+    }
+
+    /// The cross-attention caches for an input: `[1, heads, image tokens + prompt tokens, head size]`. Adds the time
+    /// within the runtime to `runtime`.
+    ///
+    /// Inputs are encoded one by one: a batch would have to be padded, or have activations of several inputs quantised
+    /// by one scale, and either changes the answers. Nothing would be gained: one input's 589 tokens keep a processor
+    /// busy.
+    pub(super) fn run(
+        &self,
+        input: TextInput<'_>,
+        decoder: &DecoderStep,
+        runtime: &mut f64,
+    ) -> Result<Caches> {
+        let mut outputs = self.outputs(input, runtime)?;
+        let shape = CacheShape {
+            rows: 1,
+            heads: decoder.heads(),
+            length: input.features.nrows() + input.prompt.len(),
+            head_size: decoder.head_size(),
+        };
+        let tensors = decoder.cross().iter().map(|names| {
+            let value = outputs.take(&names.present)?;
+            self.cache(value, &names.present, shape)
+        });
+        Ok(Caches::given(tensors.collect::<Result<_>>()?, shape))
+    }
+
+    /// The last hidden states, `[image tokens + prompt tokens, d_model]`.
+    pub(super) fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
+        let mut outputs = self.outputs(input, &mut 0.0)?;
+        let states = outputs.take(LAST_HIDDEN_STATE)?;
+        let states: Array3<f32> = tensor::to_f32(&states, self.graph.name(), LAST_HIDDEN_STATE)?;
+        match states.dim() {
+            (1, _, _) => Ok(states.index_axis_move(Axis(0), 0)),
+            found => Err(self
+                .graph
+                .invalid(format!("{LAST_HIDDEN_STATE} has shape {found:?} for one input"))),
+        }
+    }
+
+    fn outputs(&self, input: TextInput<'_>, runtime: &mut f64) -> Result<Outputs<'_>> {
+        let ids = input.prompt.iter().map(|&id| i64::from(id)).collect();
+        let ids = tensor::integers(&[1, input.prompt.len()], ids)?;
+        let features = input.features.insert_axis(Axis(0));
+        let features = tensor::float_input(features, self.graph.float_input(IMAGE_FEATURES)?)?;
+        let inputs = vec![(INPUT_IDS, ids.into()), (IMAGE_FEATURES, features)];
+        self.graph.run(inputs, runtime)
+    }
+
+    fn cache(&self, value: DynValue, name: &str, shape: CacheShape) -> Result<Tensor<f32>> {
+        let wanted = [shape.rows, shape.heads, shape.length, shape.head_size];
+        let found = tensor::shape(&value);
+        if found != wanted {
+            return Err(self
+                .graph
+                .invalid(format!("{name} has shape {found:?}, not {wanted:?}")));
+        }
+        let tensor = value.downcast();
+        tensor.map_err(|_| self.graph.invalid(format!("{name} is not float32")))
+    }
+}
