@@ -6,20 +6,20 @@ use std::collections::HashSet;
 
 use common::golden::{Answers, exported, load};
 use florence2::generation::GenerationOptions;
-use florence2::{ImageFeatures, ImageLimits, RunOptions, Task, load_image};
+use florence2::{ImageFeatures, ImageLimits, Output, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
 
-/// Every search gives a request the same sequences alone and among others, which leave the batch before or after it.
-fn check(decoder: &[GraphFile]) {
-    let graphs = [
-        &[
-            GraphFile::VisionEncoder,
-            GraphFile::EmbedTokens,
-            GraphFile::EncoderModel,
-        ],
-        decoder,
-    ];
-    let model = load(&exported("base-like", &graphs.concat()));
+/// The graphs before the decoder, in the `plain` layout.
+const PLAIN: [GraphFile; 3] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+];
+
+/// Every search gives a request the same sequences alone and among others, which leave the batch before or after it,
+/// however many are in it at the same time.
+fn check(graphs: &[GraphFile]) {
+    let model = load(&exported("base-like", graphs));
     let images: Vec<ImageFeatures> = Answers::read("base-like")
         .images
         .iter()
@@ -33,6 +33,8 @@ fn check(decoder: &[GraphFile]) {
         Task::CaptionToPhraseGrounding("a red circle and a blue square beside a green star".into()),
         Task::Prompt("x".into()),
         Task::Caption,
+        Task::ObjectDetection,
+        Task::Prompt("What is written on the blue sign?".into()),
     ];
     let requests: Vec<(&ImageFeatures, &Task)> = images.iter().cycle().zip(&tasks).collect();
     let beams = GenerationOptions::default().with_max_new_tokens(40);
@@ -46,16 +48,23 @@ fn check(decoder: &[GraphFile]) {
         (sampling(beams.with_num_beams(3)).with_num_return_sequences(2), 2),
     ] {
         let options = RunOptions::default().with_generation(generation);
-        let batch = model.answer_batch(&requests, &options).unwrap();
-        for ((image, task), together) in requests.iter().zip(&batch) {
-            let alone = model.answers(image, task, &options).unwrap();
-            assert_eq!((together.len(), alone.len()), (sequences, sequences));
-            for (together, alone) in together.iter().zip(&alone) {
-                let what = format!("{task} {:?}", options.generation);
-                assert_eq!(together.token_ids, alone.token_ids, "{what}");
-                assert_eq!(together.truncated, alone.truncated, "{what}");
-                assert!((together.score - alone.score).abs() < 1e-4, "{what}");
-                lengths.insert(alone.token_ids.len());
+        let alone: Vec<Vec<Output>> = requests
+            .iter()
+            .map(|(image, task)| model.answers(image, task, &options).unwrap())
+            .collect();
+        for max_batch in [1, 2, 3, 8] {
+            let options = options.clone().with_max_batch(max_batch);
+            let batch = model.answer_batch(&requests, &options).unwrap();
+            assert_eq!(batch.len(), requests.len());
+            for ((together, alone), (_, task)) in batch.iter().zip(&alone).zip(&requests) {
+                assert_eq!((together.len(), alone.len()), (sequences, sequences));
+                for (together, alone) in together.iter().zip(alone) {
+                    let what = format!("{task} {max_batch} {:?}", options.generation);
+                    assert_eq!(together.token_ids, alone.token_ids, "{what}");
+                    assert_eq!(together.truncated, alone.truncated, "{what}");
+                    assert!((together.score - alone.score).abs() < 1e-4, "{what}");
+                    lengths.insert(alone.token_ids.len());
+                }
             }
         }
     }
@@ -64,10 +73,16 @@ fn check(decoder: &[GraphFile]) {
 
 #[test]
 fn with_a_merged_decoder() {
-    check(&[GraphFile::DecoderModelMerged]);
+    check(&[&PLAIN[..], &[GraphFile::DecoderModelMerged]].concat());
 }
 
 #[test]
 fn with_a_split_decoder() {
-    check(&[GraphFile::DecoderModel, GraphFile::DecoderWithPastModel]);
+    let decoder = [GraphFile::DecoderModel, GraphFile::DecoderWithPastModel];
+    check(&[&PLAIN[..], &decoder].concat());
+}
+
+#[test]
+fn in_the_step_layout() {
+    check(&GraphFile::STEP);
 }

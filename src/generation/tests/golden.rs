@@ -1,7 +1,6 @@
 //! Against transformers.
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::*;
 use crate::generation::processors::LogitsProcessors;
