@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::golden::{checkpoint, exported};
+use florence2::bundle::LayoutKind;
 use florence2::{Bundle, BundleSource, Error, Florence2, LoadOptions};
 use florence2_export::GraphFile;
 
@@ -161,4 +162,112 @@ fn a_bundle_tells_what_it_lacks() {
     let missing = bundle.missing();
     assert_eq!(missing.len(), 3, "{missing:?}");
     assert!(matches!(bundle.check(), Err(Error::InvalidBundle { .. })));
+}
+
+/// Puts another name in the place of a tensor's, of the same length.
+fn rename(graph: &Path, name: &str, other: &str) {
+    assert_eq!(name.len(), other.len());
+    let mut bytes = fs::read(graph).unwrap();
+    let found: Vec<usize> = bytes
+        .windows(name.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == name.as_bytes()).then_some(at))
+        .collect();
+    assert!(!found.is_empty(), "{name}");
+    for at in found {
+        bytes[at..at + name.len()].copy_from_slice(other.as_bytes());
+    }
+    fs::write(graph, bytes).unwrap();
+}
+
+#[test]
+fn the_step_layout_is_taken_where_it_is_whole() {
+    let folder = exported("base-like", &GraphFile::STEP);
+    let text_encoder = folder.path().join("onnx/text_encoder.onnx");
+    let aside = folder.path().join("aside");
+    load(folder.path()).unwrap();
+    fs::rename(&text_encoder, &aside).unwrap();
+    let message = message(folder.path());
+    assert!(message.contains("missing: text_encoder.onnx."), "{message}");
+    // The other layout, beside what is left of this one.
+    let plain = exported("base-like", &SINGLE[1..]);
+    for graph in &SINGLE[1..] {
+        let name = format!("onnx/{}.onnx", graph.name());
+        fs::copy(plain.path().join(&name), folder.path().join(&name)).unwrap();
+    }
+    let bundle = |folder: &Path| Bundle::open(BundleSource::Folder(folder.into())).unwrap();
+    assert_eq!(bundle(folder.path()).layout.kind(), Some(LayoutKind::Plain));
+    load(folder.path()).unwrap();
+    fs::rename(&aside, &text_encoder).unwrap();
+    assert_eq!(bundle(folder.path()).layout.kind(), Some(LayoutKind::Step));
+}
+
+#[test]
+fn graphs_are_taken_by_dtype() {
+    let folder = exported("base-like", &GraphFile::STEP);
+    let onnx = folder.path().join("onnx");
+    for graph in GraphFile::STEP {
+        let name = |suffix: &str| onnx.join(format!("{}{suffix}.onnx", graph.name()));
+        fs::rename(name(""), name("_q4")).unwrap();
+    }
+    load(folder.path()).unwrap();
+    let wanted = |dtype: &str| {
+        let options = LoadOptions::default().with_dtype(dtype.parse().unwrap());
+        Florence2::from_pretrained(folder.path(), options)
+    };
+    wanted("q4").unwrap();
+    let message = wanted("q4,text=int8").unwrap_err().to_string();
+    assert!(message.contains("missing: text_encoder_int8.onnx."), "{message}");
+}
+
+#[test]
+fn a_decoder_step_that_does_not_fit() {
+    let folder = exported("base-like", &GraphFile::STEP);
+    let decoder_step = folder.path().join("onnx/decoder_step.onnx");
+    let whole = fs::read(&decoder_step).unwrap();
+    for (name, other, reason) in [
+        (
+            "present.0.decoder.key",
+            "another.0.decoder.key",
+            "it gives no caches (`present.0.decoder.key`)",
+        ),
+        (
+            "present.1.decoder.value",
+            "another.1.decoder.value",
+            "it has no output \"present.1.decoder.value\"",
+        ),
+        (
+            "past_key_values.1.encoder.key",
+            "somewhat_values.1.encoder.key",
+            "it has no input \"past_key_values.1.encoder.key\"",
+        ),
+        (
+            "past_sequence_lengths",
+            "next_sequence_lengths",
+            "it has no input \"past_sequence_lengths\"",
+        ),
+        ("logits", "digits", "it has no output \"logits\""),
+    ] {
+        rename(&decoder_step, name, other);
+        let message = message(folder.path());
+        assert!(
+            message.contains("graph decoder_step does not fit") && message.contains(reason),
+            "{message}"
+        );
+        fs::write(&decoder_step, &whole).unwrap();
+    }
+    load(folder.path()).unwrap();
+}
+
+#[test]
+fn step_graphs_of_two_models() {
+    let folder = exported("base-like", &GraphFile::STEP);
+    let other = exported("large-like", &GraphFile::STEP);
+    let name = "onnx/text_encoder.onnx";
+    fs::copy(other.path().join(name), folder.path().join(name)).unwrap();
+    let message = message(folder.path());
+    assert!(
+        message.contains("graph text_encoder does not fit") && message.contains("float32 [rows, "),
+        "{message}"
+    );
 }

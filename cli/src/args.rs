@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use florence2::bundle::DtypeChoice;
 use florence2::runtime::Device;
 use florence2::{TASKS, TaskKind};
 
@@ -68,6 +69,12 @@ pub struct GlobalArgs {
     /// The device to compute on
     #[arg(long, global = true, value_name = "DEVICE", default_value_t = Device::Cpu, value_parser = Device::from_str)]
     pub device: Device,
+    /// Which of a graph's files to load, where there are several: a dtype for all graphs, for some, or both
+    /// [default: the first that is there of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
+    ///
+    /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
+    #[arg(long, global = true, value_name = "DTYPE", value_parser = DtypeChoice::from_str)]
+    pub dtype: Option<DtypeChoice>,
 }
 
 /// A model, as `--model` has it.

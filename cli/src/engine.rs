@@ -63,6 +63,7 @@ pub fn load_options(globals: &GlobalArgs) -> LoadOptions {
     LoadOptions::default()
         .with_runtime(runtime_options(globals))
         .with_session(session_options(globals))
+        .with_dtype(globals.dtype.clone().unwrap_or_default())
 }
 
 fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {

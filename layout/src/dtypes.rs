@@ -92,7 +92,9 @@ impl FromStr for Dtype {
     type Err = UnknownDtype;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Dtype::BY_PREFERENCE.into_iter().find(|dtype| dtype.name() == name);
+        let found = Dtype::BY_PREFERENCE
+            .into_iter()
+            .find(|dtype| dtype.name() == name);
         found.ok_or_else(|| UnknownDtype(name.to_owned()))
     }
 }

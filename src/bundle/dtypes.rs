@@ -52,8 +52,15 @@ impl FromStr for DtypeChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = |reason: String| Error::InvalidOption { name: "dtype", reason };
-        let dtype = |name: &str| name.trim().parse::<Dtype>().map_err(|error| invalid(error.to_string()));
+        let invalid = |reason: String| Error::InvalidOption {
+            name: "dtype",
+            reason,
+        };
+        let dtype = |name: &str| {
+            name.trim()
+                .parse::<Dtype>()
+                .map_err(|error| invalid(error.to_string()))
+        };
         text.split(',').try_fold(Self::default(), |choice, item| {
             let Some((name, value)) = item.split_once('=') else {
                 return Ok(choice.with_all(dtype(item)?));

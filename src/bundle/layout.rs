@@ -215,10 +215,7 @@ mod tests {
             wanted.files[&GraphFile::VisionEncoder],
             "onnx/vision_encoder_int8.onnx"
         );
-        assert_eq!(
-            wanted.files[&GraphFile::DecoderStep],
-            "onnx/decoder_step_q4.onnx"
-        );
+        assert_eq!(wanted.files[&GraphFile::DecoderStep], "onnx/decoder_step_q4.onnx");
         let absent = found(&files, "decoder=fp16");
         assert_eq!(absent.missing(), ["decoder_step_fp16.onnx"]);
     }

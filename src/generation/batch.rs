@@ -134,9 +134,12 @@ impl<'a> Batch<'a> {
         let mut first = 0;
         for InputSearch { search, .. } in self.running.iter_mut().skip(present) {
             let rows = first..first + search.next().len();
-            let own = logits
-                .slice(rows.clone())
-                .ok_or_else(|| invalid(format!("of {} rows of logits, {rows:?} are wanted", logits.rows())))?;
+            let own = logits.slice(rows.clone()).ok_or_else(|| {
+                invalid(format!(
+                    "of {} rows of logits, {rows:?} are wanted",
+                    logits.rows()
+                ))
+            })?;
             search.advance(own, workspace)?;
             for continuation in search.next() {
                 self.parents.push(first_row + first + continuation.parent);

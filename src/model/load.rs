@@ -73,10 +73,15 @@ impl Florence2 {
 
         runtime::init(&options.runtime)?;
         let session = &options.session;
-        let vision = VisionEncoder::load(&bundle, session)?;
+        // ONNX Runtime loads a graph in one thread.
+        let (vision, language) = rayon::join(
+            || VisionEncoder::load(&bundle, session),
+            || load_language_model(&bundle, session, tokenizer.pad()),
+        );
+        let vision = vision?;
         check_image_size(&bundle, &image_processor, &vision)?;
         Ok(Self {
-            language: load_language_model(&bundle, session, tokenizer.pad())?,
+            language: language?,
             bundle,
             image_processor,
             tokenizer,

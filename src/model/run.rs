@@ -1,5 +1,6 @@
 //! From features and a task to an answer.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use image::DynamicImage;
@@ -132,42 +133,44 @@ impl Florence2 {
             .iter()
             .map(|(image, task)| self.prompt_ids(image, task))
             .collect::<Result<_>>()?;
-        let order = by_length(&prompts);
-        let inputs = order.iter().filter_map(|&request| {
-            Some(TextInput {
-                features: requests.get(request)?.0.view(),
-                prompt: prompts.get(request)?,
-            })
-        });
+        let inputs = requests
+            .iter()
+            .zip(&prompts)
+            .map(|((image, _), prompt)| TextInput {
+                features: image.view(),
+                prompt,
+            });
+        let mut inputs: Vec<(usize, TextInput<'_>)> = inputs.enumerate().collect();
+        // The longest prompt joins first: what the others attend to has room from the beginning.
+        inputs.sort_by_key(|(_, input)| Reverse(input.prompt.len()));
+        let (order, inputs): (Vec<usize>, Vec<TextInput<'_>>) = inputs.into_iter().unzip();
         let limits = DecodingLimits {
             max_batch: options.max_batch,
             max_length: config.max_new_tokens,
         };
 
         let mut timings = Timings::default();
-        let mut decoding = self.language.start(inputs.collect(), limits);
+        let mut decoding = self.language.start(inputs, limits);
         let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
         if let Some(on_token) = on_token {
             hooks = hooks.with_on_token(on_token);
         }
-        let found = timed(&mut timings.generation, || generate(&mut *decoding, &config, hooks))?;
+        let found = timed(&mut timings.generation, || {
+            generate(&mut *decoding, &config, hooks)
+        })?;
         let times = decoding.times();
         timings.text_encoder = times.text_encoder;
         timings.generation -= times.text_encoder;
         timings.runtime = times.runtime;
-        let mut sequences = vec![Vec::new(); requests.len()];
-        for (request, found) in order.into_iter().zip(found) {
-            if let Some(sequences) = sequences.get_mut(request) {
-                *sequences = found;
-            }
-        }
-        timings.generated_tokens = sequences
+        timings.generated_tokens = found
             .iter()
             .flatten()
             .map(|sequence| sequence.token_ids.len())
             .sum();
 
-        let outputs = requests.iter().zip(sequences).map(|((image, task), sequences)| {
+        let mut found: Vec<(usize, Vec<Sequence>)> = order.into_iter().zip(found).collect();
+        found.sort_unstable_by_key(|&(request, _)| request);
+        let outputs = requests.iter().zip(found).map(|((image, task), (_, sequences))| {
             sequences
                 .into_iter()
                 .map(|sequence| self.output(image, task, sequence, timings, options))
@@ -220,12 +223,4 @@ impl Florence2 {
             timings,
         }
     }
-}
-
-/// The order in which requests are to join a batch, by their prompts: the longest first, so that what the others attend
-/// to has room from the beginning.
-fn by_length(prompts: &[Vec<u32>]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&request| std::cmp::Reverse(prompts.get(request).map_or(0, Vec::len)));
-    order
 }

@@ -61,7 +61,9 @@ impl Florence2 {
             max_length,
         };
         let mut decoding = self.language.start(vec![input], limits);
-        let logits = decoding.join(decoder_input_ids)?.and_then(|logits| logits.slice(0..1));
+        let logits = decoding
+            .join(decoder_input_ids)?
+            .and_then(|logits| logits.slice(0..1));
         let logits = logits.ok_or_else(|| Error::InvalidGraph {
             graph: "decoder".into(),
             reason: "it gave no logits".into(),

@@ -232,7 +232,9 @@ pub fn checkpoint(name: &str) -> PathBuf {
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
-    let options = ExportOptions::default().with_target(target(graphs)).with_graphs(graphs);
+    let options = ExportOptions::default()
+        .with_target(target(graphs))
+        .with_graphs(graphs);
     export(&checkpoint, folder.path(), &options).expect(name);
     folder
 }

@@ -37,7 +37,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
         ModelArg::Folder(folder) => BundleSource::Folder(folder.clone()),
     };
     let name = source.name();
-    let bundle = Bundle::open(source)?;
+    let bundle = Bundle::open_with(source, &globals.dtype.clone().unwrap_or_default())?;
     engine::start(globals, console)?;
     let report = examine(&bundle, globals, console);
 

@@ -125,3 +125,22 @@ fn folders_that_are_no_models() {
             .contains("no/such/folder")
     );
 }
+
+/// Graphs of a type that is not there are missing, by the names that they should have.
+#[test]
+fn a_dtype_that_is_not_there() {
+    let folder = exported().to_str().unwrap();
+    let args = ["inspect", "--model", folder, "--format", "json", "--dtype"];
+    let report = florence2(&[&args[..], &["decoder=q4"]].concat()).exits(2).json();
+    let missing = report["missing"].as_array().unwrap();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(
+        missing[0]
+            .as_str()
+            .unwrap()
+            .starts_with("decoder_model_merged_q4.onnx"),
+        "{missing:?}"
+    );
+    let report = florence2(&[&args[..], &["fp32"]].concat()).exits(0).json();
+    assert_eq!(report["graphs"].as_array().unwrap().len(), 6);
+}

@@ -47,6 +47,11 @@ fn requests_are_checked_before_the_model_is_loaded() {
         ),
         (&["-t", "caption", "-", "-"], "only once"),
         (&["-t", "caption", "--device", "abacus", rings], "cpu"),
+        (&["-t", "caption", "--dtype", "int7", rings], "q4f16"),
+        (
+            &["-t", "caption", "--dtype", "head=int8", rings],
+            "vision, text, decoder",
+        ),
         (
             &["-t", "caption", "--draw", "out.png", rings],
             "none of the tasks",

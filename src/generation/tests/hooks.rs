@@ -285,8 +285,14 @@ fn waiting_inputs_join_as_others_leave() {
     assert_eq!(joins.len(), 9);
     assert!(steps.iter().all(|&(rows, tokens)| rows <= 3 && tokens == 1));
     // Only when none waits any more are there steps of fewer rows.
-    let last_join = decoder.steps.iter().rposition(|&(_, tokens)| tokens == 2).unwrap();
-    let before = decoder.steps[..last_join].iter().filter(|&&(_, tokens)| tokens == 1);
+    let last_join = decoder
+        .steps
+        .iter()
+        .rposition(|&(_, tokens)| tokens == 2)
+        .unwrap();
+    let before = decoder.steps[..last_join]
+        .iter()
+        .filter(|&&(_, tokens)| tokens == 1);
     assert!(before.clone().count() > 3 && before.into_iter().all(|&(rows, _)| rows == 3));
 }
 
@@ -294,5 +300,8 @@ fn waiting_inputs_join_as_others_leave() {
 fn a_decoder_that_lets_nobody_in_is_an_error() {
     let mut decoder = FakeDecoder::new(&[FakeModel::new(1, 40)]).with_limits(0, 1);
     let error = generate(&mut decoder, &config(json!({})), Hooks::default()).unwrap_err();
-    assert!(error.to_string().contains("lets none of 1 inputs join"), "{error}");
+    assert!(
+        error.to_string().contains("lets none of 1 inputs join"),
+        "{error}"
+    );
 }

@@ -1,5 +1,6 @@
 //! The graphs of the `plain` layout: embedding, encoder, and decoders that give new caches at each step.
 
+mod batch;
 mod decoder;
 mod decoder_model;
 mod text_encoder;

@@ -74,7 +74,9 @@ impl TextEncoder {
         let longest = inputs.iter().map(|input| input.prompt.len()).max().unwrap_or(0);
         let mut ids = Array2::from_elem((inputs.len(), longest), pad);
         for (mut row, input) in ids.rows_mut().into_iter().zip(inputs) {
-            row.iter_mut().zip(input.prompt).for_each(|(id, &token)| *id = token);
+            row.iter_mut()
+                .zip(input.prompt)
+                .for_each(|(id, &token)| *id = token);
         }
         let prompts = embedding.run(ids.view(), runtime)?;
         let (_, _, d_model) = prompts.dim();

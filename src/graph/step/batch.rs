@@ -32,12 +32,7 @@ pub(super) struct Batch<'m> {
 
 impl<'m> Batch<'m> {
     /// Tensors for rows of up to `capacity` tokens that attend to `cross`.
-    pub(super) fn new(
-        model: &'m DecoderStep,
-        room: Room,
-        capacity: usize,
-        cross: Caches,
-    ) -> Result<Self> {
+    pub(super) fn new(model: &'m DecoderStep, room: Room, capacity: usize, cross: Caches) -> Result<Self> {
         let rows = room.rows();
         let shape = CacheShape {
             rows,

@@ -110,7 +110,11 @@ impl<'m> StepDecoder<'m> {
         } else {
             capacity
         };
-        self.relocate(&self.rows.unmoved(), capacity, encoder_capacity.max(encoder_length))
+        self.relocate(
+            &self.rows.unmoved(),
+            capacity,
+            encoder_capacity.max(encoder_length),
+        )
     }
 
     /// Grows the caches if the rows have no room for one more token.

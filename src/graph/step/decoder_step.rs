@@ -41,7 +41,8 @@ impl DecoderStep {
                 "of a fixed number of heads, and of a fixed size of them",
             ));
         };
-        let (2, Some(vocabulary), ElementType::Float32) = (logits.dims.len(), logits.fixed(1), logits.dtype) else {
+        let (2, Some(vocabulary), ElementType::Float32) = (logits.dims.len(), logits.fixed(1), logits.dtype)
+        else {
             return Err(unfit(&graph, logits, "float32 [rows, a fixed vocabulary]"));
         };
         let step = Self {

@@ -115,7 +115,11 @@ mod tests {
                 for (row, &parent) in rows.iter().zip(&parents) {
                     assert_eq!(row[1], parent, "{parents:?} {moves:?}");
                 }
-                let copied = parents.iter().enumerate().filter(|&(to, &from)| to != from).count();
+                let copied = parents
+                    .iter()
+                    .enumerate()
+                    .filter(|&(to, &from)| to != from)
+                    .count();
                 let aside = moves.iter().filter(|step| matches!(step, Move::KeepAside { .. }));
                 assert_eq!(moves.len(), copied + aside.count(), "{parents:?} {moves:?}");
             }

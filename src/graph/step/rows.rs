@@ -91,7 +91,11 @@ impl Rows {
 
     /// The tokens of the longest row in use.
     pub(super) fn longest(&self) -> usize {
-        self.places.iter().map(|&place| self.length(place)).max().unwrap_or(0)
+        self.places
+            .iter()
+            .map(|&place| self.length(place))
+            .max()
+            .unwrap_or(0)
     }
 
     /// The images that have rows in use.
@@ -288,7 +292,9 @@ fn follow(contents: &mut [Vec<u64>], aside: &mut Vec<u64>, step: &Move) {
         }
         Move::KeepAside { from, tokens } => {
             aside.clear();
-            let source = contents.get(from).and_then(|source| source.get(tokens.start..tokens.end));
+            let source = contents
+                .get(from)
+                .and_then(|source| source.get(tokens.start..tokens.end));
             aside.extend_from_slice(source.unwrap_or_default());
         }
         Move::PutBack { to, tokens } => {
@@ -310,7 +316,10 @@ mod tests {
 
     /// What the rows in use hold.
     fn contents(rows: &Rows) -> Vec<Vec<u64>> {
-        rows.places.iter().map(|&place| rows.contents[place].clone()).collect()
+        rows.places
+            .iter()
+            .map(|&place| rows.contents[place].clone())
+            .collect()
     }
 
     /// Tensors with a number for each token, moved as the rows say and written to as a run does.
@@ -321,7 +330,8 @@ mod tests {
         fn write(&mut self, rows: &Rows) {
             for (place, tensor) in self.0.iter_mut().enumerate() {
                 let at = rows.length(place);
-                tensor[at] = rows.next + rows.places.iter().position(|&used| used == place).unwrap_or(99) as u64;
+                tensor[at] =
+                    rows.next + rows.places.iter().position(|&used| used == place).unwrap_or(99) as u64;
             }
         }
 
@@ -376,7 +386,14 @@ mod tests {
         moves.clear();
         rows.reorder(&[1, 1], 0, &mut moves).unwrap();
         let tokens = Tokens { start: 2, end: 4 };
-        assert_eq!(moves, [Move::Copy(Copy { from: 1, to: 0, tokens })]);
+        assert_eq!(
+            moves,
+            [Move::Copy(Copy {
+                from: 1,
+                to: 0,
+                tokens
+            })]
+        );
         moves.clear();
         rows.reorder(&[0, 1], 0, &mut moves).unwrap();
         rows.reorder(&[1, 0], 0, &mut moves).unwrap();
@@ -408,7 +425,11 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
                 .into_iter()
-                .flat_map(|range| (0..4).map(|_| range.start + below(range.len())).collect::<Vec<_>>())
+                .flat_map(|range| {
+                    (0..4)
+                        .map(|_| range.start + below(range.len()))
+                        .collect::<Vec<_>>()
+                })
                 .collect();
             let expected: Vec<Vec<u64>> = {
                 let before = contents(&rows);
@@ -451,7 +472,10 @@ mod tests {
                 rows: vec![(2, 0), (3, 1)],
             }))
         );
-        assert_eq!((rows.room(), rows.places(), contents(&rows)), (room, &[0, 1][..], before));
+        assert_eq!(
+            (rows.room(), rows.places(), contents(&rows)),
+            (room, &[0, 1][..], before)
+        );
         // Beams open: more rows of each image.
         let Some(Reordered::Elsewhere(relocation)) = rows.reorder(&[0, 0, 0, 1], 0, &mut moves) else {
             panic!("there was room for one row of each image")

@@ -1,0 +1,225 @@
+//! The tensors of inputs that are decoded together.
+
+use florence2_layout::graphs::{
+    ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, USE_CACHE_BRANCH,
+};
+use ndarray::{Array3, ArrayView2, ArrayView3, Axis};
+use ort::session::SessionInputValue;
+use ort::value::DynValue;
+
+use super::{DecoderModel, EncoderOutput, PlainModel};
+use crate::error::{Error, Result};
+use crate::generation::Logits;
+use crate::graph::session::{CacheNames, Graph, Outputs};
+use crate::graph::tensor::{self, FloatType};
+
+/// Inputs that were encoded together, and their rows.
+pub(super) struct Batch<'m> {
+    model: &'m PlainModel,
+    /// What belongs to the inputs, one row each.
+    inputs: EncoderSide,
+    /// The same, one row for each of the present rows; `None` where that is the same thing, or where one row serves
+    /// all.
+    expanded: Option<EncoderSide>,
+    /// The input to which each row belongs.
+    row_inputs: Vec<usize>,
+    /// Self-attention caches, a row each; empty before the first step.
+    own: Vec<DynValue>,
+    logits: LastLogits,
+}
+
+/// The constant tensors that a step attends to.
+struct EncoderSide {
+    hidden_states: DynValue,
+    attention_mask: DynValue,
+    /// Cross-attention caches; empty before the first step.
+    cross: Vec<DynValue>,
+}
+
+impl EncoderSide {
+    fn rows(&self) -> usize {
+        tensor::shape(&self.attention_mask).first().copied().unwrap_or(0)
+    }
+
+    fn gather(&self, rows: &[usize]) -> Result<Self> {
+        Ok(Self {
+            hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
+            attention_mask: tensor::gather_rows(&self.attention_mask, rows)?,
+            cross: self
+                .cross
+                .iter()
+                .map(|value| tensor::gather_rows(value, rows))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// The latest logits, `[rows, tokens, vocabulary]`: the runtime's own buffer unless it had to be converted.
+enum LastLogits {
+    None,
+    Buffer(DynValue),
+    Converted(Array3<f32>),
+}
+
+impl<'m> Batch<'m> {
+    /// A row for each input.
+    pub(super) fn new(model: &'m PlainModel, encoded: &EncoderOutput) -> Result<Self> {
+        let float = model.decoder.first.float_input(ENCODER_HIDDEN_STATES)?;
+        let mask = &encoded.attention_mask;
+        let inputs = EncoderSide {
+            hidden_states: tensor::float_array(encoded.hidden_states.view(), float)?,
+            attention_mask: tensor::integers(mask.shape(), mask.iter().copied().collect())?,
+            cross: Vec::new(),
+        };
+        Ok(Self {
+            model,
+            inputs,
+            expanded: None,
+            row_inputs: (0..mask.nrows()).collect(),
+            own: Vec::new(),
+            logits: LastLogits::None,
+        })
+    }
+
+    fn decoder(&self) -> &'m DecoderModel {
+        &self.model.decoder
+    }
+
+    /// Rows at present.
+    pub(super) fn rows(&self) -> usize {
+        self.row_inputs.len()
+    }
+
+    /// The inputs of a step that takes `embeds`.
+    fn bind<'a>(
+        &'a self,
+        graph: &Graph,
+        embeds: &'a Array3<f32>,
+    ) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {
+        let encoder = self.expanded.as_ref().unwrap_or(&self.inputs);
+        let embeds = tensor::float_input(embeds.view(), graph.float_input(INPUTS_EMBEDS)?)?;
+        let mut bound: Vec<(&str, SessionInputValue<'_>)> = vec![
+            (INPUTS_EMBEDS, embeds),
+            (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()),
+        ];
+        if graph.has_input(ENCODER_HIDDEN_STATES) {
+            bound.push((ENCODER_HIDDEN_STATES, (&encoder.hidden_states).into()));
+        }
+        let first = self.own.is_empty();
+        if graph.has_input(USE_CACHE_BRANCH) {
+            bound.push((USE_CACHE_BRANCH, tensor::flag(!first)?.into()));
+        }
+        if first {
+            for names in self.decoder().own.iter().chain(&self.decoder().cross) {
+                if graph.has_input(&names.past) {
+                    bound.push((
+                        &names.past,
+                        empty_cache(graph, &names.past, self.row_inputs.len())?.into(),
+                    ));
+                }
+            }
+        } else {
+            let own = self.decoder().own.iter().zip(&self.own);
+            let cross = self.decoder().cross.iter().zip(&encoder.cross);
+            bound.extend(
+                own.chain(cross)
+                    .map(|(names, value)| (names.past.as_str(), value.into())),
+            );
+        }
+        Ok(bound)
+    }
+
+    fn keep_logits(&mut self, graph: &Graph, outputs: &mut Outputs) -> Result<()> {
+        let logits = outputs.take(LOGITS)?;
+        self.logits = match FloatType::of(graph.output(LOGITS)?.dtype) {
+            Some(FloatType::F32) => LastLogits::Buffer(logits),
+            _ => LastLogits::Converted(tensor::to_f32(&logits, graph.name(), LOGITS)?),
+        };
+        Ok(())
+    }
+
+    /// The logits after the last token of each row.
+    fn last_logits(&self) -> Result<ArrayView2<'_, f32>> {
+        let invalid = |reason: String| Error::InvalidGraph {
+            graph: self.decoder().first.name().into(),
+            reason,
+        };
+        let logits: ArrayView3<'_, f32> = match &self.logits {
+            LastLogits::None => return Err(invalid("no step was taken".into())),
+            LastLogits::Converted(logits) => logits.view(),
+            LastLogits::Buffer(value) => value
+                .try_extract_array()
+                .map_err(Error::ort("reading the logits"))?
+                .into_dimensionality()
+                .map_err(|_| invalid(format!("{LOGITS} has shape {:?}", tensor::shape(value))))?,
+        };
+        match logits.dim() {
+            (rows, tokens @ 1.., _) if rows == self.rows() => Ok(logits.index_axis_move(Axis(1), tokens - 1)),
+            found => Err(invalid(format!(
+                "{LOGITS} has shape {found:?} for {} rows",
+                self.rows()
+            ))),
+        }
+    }
+
+    /// Feeds `tokens`, `[rows, n]`, and gives the logits that follow the last of each row. Adds the time within the
+    /// runtime to `runtime`.
+    pub(super) fn step(&mut self, tokens: ArrayView2<'_, u32>, runtime: &mut f64) -> Result<Logits<'_>> {
+        let first = self.own.is_empty();
+        let decoder = self.decoder();
+        let graph = if first { &decoder.first } else { decoder.next() };
+        let embeds = self.model.embedding.run(tokens, runtime)?;
+        let mut outputs = graph.run(self.bind(graph, &embeds)?, runtime)?;
+        self.keep_logits(graph, &mut outputs)?;
+        self.own = take_all(&mut outputs, &decoder.own)?;
+        if first {
+            // Later steps give dummies for these, or nothing: the first step's are the ones to keep.
+            self.inputs.cross = take_all(&mut outputs, &decoder.cross)?;
+        }
+        self.last_logits().map(Logits::new)
+    }
+
+    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`.
+    pub(super) fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+        if parents.iter().copied().eq(0..self.rows()) {
+            return Ok(());
+        }
+        let row_inputs = parents.iter().map(|&parent| self.row_inputs.get(parent).copied());
+        let row_inputs: Vec<usize> = row_inputs.collect::<Option<_>>().ok_or_else(|| {
+            self.decoder()
+                .first
+                .invalid(format!("there are {} rows, not {parents:?}", self.rows()))
+        })?;
+        self.own = self
+            .own
+            .iter()
+            .map(|value| tensor::gather_rows(value, parents))
+            .collect::<Result<_>>()?;
+        if row_inputs != self.row_inputs {
+            // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
+            let one_serves_all = self.decoder().shared_encoder_row && self.inputs.rows() == 1;
+            self.expanded = if one_serves_all {
+                None
+            } else {
+                Some(self.inputs.gather(&row_inputs)?)
+            };
+            self.row_inputs = row_inputs;
+        }
+        Ok(())
+    }
+}
+
+fn take_all(outputs: &mut Outputs<'_>, names: &[CacheNames]) -> Result<Vec<DynValue>> {
+    names.iter().map(|names| outputs.take(&names.present)).collect()
+}
+
+/// A cache of no tokens, for a graph that wants caches in its first step too.
+fn empty_cache(graph: &Graph, name: &str, rows: usize) -> Result<DynValue> {
+    let spec = graph.input(name)?;
+    match (spec.fixed(1), spec.fixed(3)) {
+        (Some(heads), Some(head_size)) => {
+            tensor::floats(&[rows, heads, 0, head_size], Vec::new(), graph.float_input(name)?)
+        }
+        _ => Err(graph.invalid(format!("{spec} does not give the number of heads and their size"))),
+    }
+}
