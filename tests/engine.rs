@@ -47,6 +47,7 @@ fn one_call_is_the_stages_together() {
     let timings = whole.timings;
     assert!(timings.preprocess > 0.0 && timings.vision_encoder > 0.0 && timings.text_encoder > 0.0);
     assert!(timings.generation > 0.0 && timings.total() >= timings.generation);
+    assert!(timings.runtime > 0.5 * timings.vision_encoder && timings.runtime < timings.total());
     assert_eq!(timings.generated_tokens, whole.token_ids.len());
 }
 
@@ -134,24 +135,30 @@ fn work_can_be_called_off() {
 
 #[test]
 fn threads_share_a_model() {
-    let model = model();
+    share(&model());
+}
+
+#[test]
+fn threads_share_a_model_in_the_step_layout() {
+    share(&load(&exported("base-like", &GraphFile::STEP)));
+}
+
+/// Threads that ask one model different things at the same time, with as many beams as they like.
+fn share(model: &Florence2) {
     let features = model.encode_image(&picture()).unwrap();
-    let alone = model
-        .answer(&features, &Task::DenseRegionCaption, &greedy())
-        .unwrap()
-        .token_ids;
+    let tasks = [Task::DenseRegionCaption, Task::Ocr, Task::Caption, Task::Ocr];
+    let answer = |(task, beams)| {
+        let options = with(GenerationOptions::default().with_num_beams(beams));
+        model.answer(&features, task, &options).unwrap().token_ids
+    };
+    let requests: Vec<(&Task, usize)> = tasks.iter().zip([1, 3, 2, 1]).collect();
+    let alone: Vec<Vec<u32>> = requests.iter().copied().map(answer).collect();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    model
-                        .answer(&features, &Task::DenseRegionCaption, &greedy())
-                        .unwrap()
-                        .token_ids
-                })
-            })
+        let threads: Vec<_> = requests
+            .into_iter()
+            .map(|request| scope.spawn(move || answer(request)))
             .collect();
-        for thread in threads {
+        for (thread, alone) in threads.into_iter().zip(alone) {
             assert_eq!(thread.join().unwrap(), alone);
         }
     });
