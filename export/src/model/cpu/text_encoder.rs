@@ -7,7 +7,7 @@ use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm, split_heads};
 use super::super::{Recipe, axes};
 use super::embedding::Embedding;
-use super::layer::Layer;
+use super::layer::{Layer, RowCount};
 use super::linear::{linear, linear_many};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
@@ -40,6 +40,7 @@ pub(super) fn text_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
             config: text,
             precisions,
             activation,
+            row_count: RowCount::Many,
         };
         let y = self_attention(&mut graph, &layer, &x)?;
         x = layer.residual_norm(&mut graph, "self_attn_layer_norm", &x, &y)?;
