@@ -88,18 +88,24 @@ pub(super) fn filter_columns(rows: &[u8], weights: &[i32], output: &mut [u8]) {
     /// As many sums as stay in registers.
     const BLOCK: usize = 64;
     let row = output.len();
-    for (index, output) in output.chunks_mut(BLOCK).enumerate() {
+    let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
+    for (index, block) in blocks.iter_mut().enumerate() {
         let mut sums = [HALF; BLOCK];
         for (values, &weight) in rows.chunks_exact(row).zip(weights) {
-            let values = values.get(index * BLOCK..).unwrap_or_default();
-            match values.first_chunk::<BLOCK>() {
-                Some(values) => accumulate(&mut sums, values, weight),
-                None => accumulate(&mut sums, values, weight),
+            if let Some(values) = values.as_chunks::<BLOCK>().0.get(index) {
+                accumulate(&mut sums, values, weight);
             }
         }
-        for (value, sum) in output.iter_mut().zip(sums) {
+        for (value, sum) in block.iter_mut().zip(sums) {
             *value = clip8(sum);
         }
+    }
+    let mut sums = [HALF; BLOCK];
+    for (values, &weight) in rows.chunks_exact(row).zip(weights) {
+        accumulate(&mut sums, values.as_chunks::<BLOCK>().1, weight);
+    }
+    for (value, sum) in rest.iter_mut().zip(sums) {
+        *value = clip8(sum);
     }
 }
 
@@ -187,7 +193,7 @@ mod tests {
             (Resample::Box, 16, 33),
         ] {
             let row = width * CHANNELS;
-            let image: Vec<u8> = (0..row * height).map(|at| (at * at * 89 >> 3) as u8).collect();
+            let image: Vec<u8> = (0..row * height).map(|at| (at * at * 89) as u8).collect();
             let weights = Weights::new(resample.kernel().unwrap(), width, 41);
             let output_row = weights.len() * CHANNELS;
             let mut turned = vec![0; output_row * height];
