@@ -1,13 +1,20 @@
-//! Arithmetic over a row of scores, `[vocabulary]`.
+//! Arithmetic over a row of scores, `[vocabulary]`: plain loops, compiled for several instruction sets.
 
-use wide::f32x8;
+use multiversion::multiversion;
 
-/// Turns logits into log-probabilities: `(x - max) - ln Σ exp(x - max)`, in the order in which torch computes it.
+/// Turns scores into log-probabilities: `(x - max) - ln Σ exp(x - max)`, in the order in which torch computes it.
 pub(super) fn log_softmax(scores: &mut [f32]) {
     let log_sum_exp = log_sum_exp(scores);
     for score in scores {
         *score = log_sum_exp.normalize(*score);
     }
+}
+
+/// [`log_softmax`] of `logits`, which are left as they are. `scores` takes the vocabulary's length.
+pub(super) fn log_softmax_of(logits: &[f32], scores: &mut Vec<f32>) {
+    let log_sum_exp = log_sum_exp(logits);
+    scores.clear();
+    scores.extend(logits.iter().map(|&logit| log_sum_exp.normalize(logit)));
 }
 
 /// `ln Σ exp(x)`, as the maximum and the rest.
@@ -35,31 +42,119 @@ impl LogSumExp {
 }
 
 pub(super) fn log_sum_exp(scores: &[f32]) -> LogSumExp {
-    /// Vectors summed in f32 before the sum goes over to f64: keeps the relative error below 1e-6.
-    const BLOCK: usize = 64;
-    let (vectors, rest) = scores.as_chunks::<8>();
-    let mut maxima = f32x8::splat(f32::NEG_INFINITY);
-    for vector in vectors {
-        maxima = maxima.fast_max(f32x8::from(*vector));
+    let max = max(scores);
+    LogSumExp {
+        max,
+        rest: sum_exp(scores, max).ln() as f32,
     }
-    let max = maxima
-        .to_array()
+}
+
+/// Whether all scores are numbers that a softmax can take: -∞ is one, +∞ is not, as it makes NaN.
+#[multiversion(targets("x86_64+avx2"))]
+pub(super) fn are_numbers(scores: &[f32]) -> bool {
+    let is_number = |score: f32| score < f32::INFINITY;
+    let (vectors, rest) = scores.as_chunks::<64>();
+    // Words as wide as the scores, without a branch for each, so that it is vectorised.
+    let mut others = [0_u32; 64];
+    for vector in vectors {
+        for (other, &score) in others.iter_mut().zip(vector) {
+            *other |= u32::from(!is_number(score));
+        }
+    }
+    others == [0; 64] && rest.iter().all(|&score| is_number(score))
+}
+
+/// The highest score; NaN is passed over. -∞ of none.
+#[multiversion(targets("x86_64+avx2"))]
+fn max(scores: &[f32]) -> f32 {
+    let (vectors, rest) = scores.as_chunks::<64>();
+    let mut maxima = [f32::NEG_INFINITY; 64];
+    for vector in vectors {
+        for (max, &score) in maxima.iter_mut().zip(vector) {
+            *max = if score > *max { score } else { *max };
+        }
+    }
+    maxima
         .iter()
         .chain(rest)
         .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
-    let mut sum: f64 = rest.iter().map(|&score| f64::from((score - max).exp())).sum();
-    for block in vectors.chunks(BLOCK) {
-        let mut block_sum = f32x8::ZERO;
-        for vector in block {
-            block_sum += (f32x8::from(*vector) - f32x8::splat(max)).exp();
+        .fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// `Σ exp(x - max)`
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn sum_exp(scores: &[f32], max: f32) -> f64 {
+    const LANES: usize = 32;
+    /// Scores summed in f32 before the sum goes over to f64: keeps the relative error below 1e-6.
+    const BLOCK: usize = 64 * LANES;
+    let mut sum = 0.0;
+    for block in scores.chunks(BLOCK) {
+        let (vectors, rest) = block.as_chunks::<LANES>();
+        let mut sums = [0.0_f32; LANES];
+        for vector in vectors {
+            for (sum, &score) in sums.iter_mut().zip(vector) {
+                *sum += exp(score - max);
+            }
         }
-        sum += f64::from(block_sum.reduce_add());
+        let rest = rest.iter().map(|&score| f64::from(exp(score - max)));
+        sum += sums.iter().copied().map(f64::from).sum::<f64>() + rest.sum::<f64>();
     }
-    LogSumExp {
-        max,
-        rest: sum.ln() as f32,
+    sum
+}
+
+/// `exp(x)` of x ≤ 0 with a relative error below 1e-7, without branches: Cephes' `expf`. Below -87, where the result
+/// is no normal number any more, it stays at exp(-87), which is nothing beside the maximum's 1.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    /// ln 2 in two parts: the first has few bits, so that its multiples are exact.
+    const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
+    /// 1.5 · 2²³: a small number added to it is rounded to a whole one, in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    const POLYNOMIAL: [f32; 6] = [
+        1.987_569_2e-4,
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ];
+    const MANTISSA_BITS: u32 = 23;
+    // Not `max`, which would make a number of NaN.
+    let x = if x < -87.0 { -87.0 } else { x };
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let power = rounded - ROUND;
+    let rest = (x - power * LN_2[0]) - power * LN_2[1];
+    let series = POLYNOMIAL.iter().fold(0.0, |sum, &factor| sum * rest + factor);
+    let mantissa = series * rest * rest + rest + 1.0;
+    f32::from_bits(
+        mantissa
+            .to_bits()
+            .wrapping_add(rounded.to_bits() << MANTISSA_BITS),
+    )
+}
+
+/// Offers runs of `scores` that hold a score which, with `bonus` added, is above the threshold. `offer` gets the index
+/// of a run's first score and the run, and gives the new threshold.
+///
+/// Few scores of a large vocabulary pass, so that whole runs are compared at once.
+#[multiversion(targets("x86_64+avx2"))]
+pub(super) fn scan_above(
+    scores: &[f32],
+    bonus: f32,
+    mut threshold: f32,
+    offer: &mut dyn FnMut(usize, &[f32]) -> f32,
+) {
+    const RUN: usize = 64;
+    let (runs, rest) = scores.as_chunks::<RUN>();
+    for (index, run) in runs.iter().enumerate() {
+        if run
+            .iter()
+            .fold(false, |any, &score| any | (score + bonus > threshold))
+        {
+            threshold = offer(index * RUN, run);
+        }
     }
+    offer(runs.len() * RUN, rest);
 }
 
 #[cfg(test)]
@@ -96,6 +191,50 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn exp_is_exact_to_one_ten_millionth() {
+        for step in 0..870_000 {
+            let x = step as f32 * -1e-4;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 1e-7, "{x}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 1e-37);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn nan_and_infinity_are_no_scores() {
+        for length in [1, 63, 64, 200] {
+            for place in [0, length / 2, length - 1] {
+                let with = |score| {
+                    let mut scores = vec![-1.0; length];
+                    scores[place] = score;
+                    are_numbers(&scores)
+                };
+                assert!(with(f32::NEG_INFINITY) && with(f32::MAX));
+                assert!(!with(f32::NAN) && !with(f32::INFINITY));
+            }
+        }
+    }
+
+    #[test]
+    fn scanning_offers_all_that_is_above() {
+        let scores: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1009) as f32).collect();
+        let mut found = Vec::new();
+        scan_above(&scores, 10.0, 1000.0, &mut |first, run| {
+            found.extend(
+                (first..)
+                    .zip(run)
+                    .filter(|&(_, score)| score + 10.0 > 1000.0)
+                    .map(|(index, _)| index),
+            );
+            1000.0
+        });
+        let expected: Vec<usize> = (0..1000).filter(|&index| scores[index] + 10.0 > 1000.0).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

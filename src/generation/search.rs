@@ -4,11 +4,14 @@ mod beam;
 mod independent;
 mod top_k;
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayView1, ArrayView2};
 
 use self::beam::BeamSearch;
 use self::independent::IndependentSearch;
 use super::config::GenerationConfig;
+use super::math::{are_numbers, log_softmax_of};
 use super::processors::LogitsProcessors;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
@@ -61,25 +64,35 @@ impl Workspace {
         }
     }
 
-    /// Copies a row's logits into `scores`.
-    fn load(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
+    /// Puts a row's logits into `scores`.
+    fn load_logits(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
+        let logits = checked(&logits)?;
         self.scores.clear();
-        match logits.as_slice() {
-            Some(logits) => self.scores.extend_from_slice(logits),
-            None => self.scores.extend(logits.iter()),
-        }
-        // Without a branch for each, so that it is vectorised. Of +∞ a softmax makes NaN.
-        if self.scores.iter().fold(false, |found, &score| {
-            found | score.is_nan() | (score == f32::INFINITY)
-        }) {
-            return Err(Error::InvalidGraph {
-                graph: "decoder".to_owned(),
-                reason:
-                    "its logits hold NaN or infinity (an overflow, or damaged weights); use another precision of it"
-                        .to_owned(),
-            });
-        }
+        self.scores.extend_from_slice(&logits);
         Ok(())
+    }
+
+    /// Puts a row's log-probabilities into `scores`.
+    fn load_log_probs(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
+        log_softmax_of(&checked(&logits)?, &mut self.scores);
+        Ok(())
+    }
+}
+
+/// A row of logits that are numbers.
+fn checked<'a>(logits: &'a ArrayView1<'_, f32>) -> Result<Cow<'a, [f32]>> {
+    let logits = match logits.as_slice() {
+        Some(logits) => Cow::Borrowed(logits),
+        None => Cow::Owned(logits.to_vec()),
+    };
+    if are_numbers(&logits) {
+        Ok(logits)
+    } else {
+        Err(Error::InvalidGraph {
+            graph: "decoder".to_owned(),
+            reason: "its logits hold NaN or infinity (an overflow, or damaged weights); use another precision of it"
+                .to_owned(),
+        })
     }
 }
 

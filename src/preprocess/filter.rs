@@ -154,14 +154,27 @@ impl Weights {
         self.first.len()
     }
 
-    /// The first input pixel of an output pixel, and its weights; nothing past the end.
-    pub(super) fn get(&self, position: usize) -> (usize, &[i32]) {
-        let range = self.offsets.get(position).zip(self.offsets.get(position + 1));
-        let weights = range.and_then(|(&start, &end)| self.weights.get(start..end));
-        match (self.first.get(position), weights) {
-            (Some(&first), Some(weights)) => (first, weights),
-            _ => (0, &[]),
+    /// The first input pixel that an output pixel takes from; 0 past the end.
+    pub(super) fn first(&self, position: usize) -> usize {
+        self.first.get(position).copied().unwrap_or_default()
+    }
+
+    /// What follows the last input pixel that an output pixel takes from; 0 past the end. Neither this nor
+    /// [`first`](Self::first) falls from one output pixel to the next.
+    pub(super) fn end(&self, position: usize) -> usize {
+        match (self.offsets.get(position), self.offsets.get(position + 1)) {
+            (Some(start), Some(end)) => self.first(position) + (end - start),
+            _ => 0,
         }
+    }
+
+    /// Each output pixel's first input pixel and weights.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let weights = self
+            .offsets
+            .windows(2)
+            .map(|offsets| self.weights.get(offsets[0]..offsets[1]).unwrap_or_default());
+        self.first.iter().copied().zip(weights)
     }
 }
 
@@ -182,9 +195,12 @@ mod tests {
             for (input, output) in [(1, 1), (1, 768), (768, 1), (13, 7), (640, 768), (4000, 768)] {
                 let weights = Weights::new(kernel, input, output);
                 assert_eq!(weights.len(), output);
-                for position in 0..output {
-                    let (first, row) = weights.get(position);
-                    assert!(first + row.len() <= input);
+                let mut last = (0, 0);
+                for (position, (first, row)) in weights.iter().enumerate() {
+                    let end = first + row.len();
+                    assert!(end <= input && last <= (first, end) && last.1 <= end);
+                    last = (first, end);
+                    assert_eq!((weights.first(position), weights.end(position)), last);
                     let sum: i32 = row.iter().sum();
                     let rounding = row.len() as i32;
                     assert!(

@@ -2,6 +2,8 @@
 //!
 //! The decoder fills what is missing of a truncated file with grey; Pillow refuses such a file, and so do we.
 
+use memchr::memchr_iter;
+
 const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
 const TEM: u8 = 0x01;
@@ -26,10 +28,10 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
 /// The next marker and what follows it. Stuffed (`FF 00`) and fill (`FF FF`) bytes are not markers, so that this
 /// also skips the entropy-coded data after a start of scan.
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let at = bytes
-        .windows(2)
-        .position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF))?;
-    Some((*bytes.get(at + 1)?, bytes.get(at + 2..)?))
+    memchr_iter(0xFF, bytes)
+        .filter_map(|at| bytes.get(at + 1..)?.split_first())
+        .map(|(&marker, after)| (marker, after))
+        .find(|(marker, _)| !matches!(marker, 0x00 | 0xFF))
 }
 
 /// What follows a segment whose two-byte length comes first.

@@ -17,6 +17,7 @@ mod filter;
 mod jpeg;
 mod load;
 mod processor;
+mod resample;
 mod resize;
 mod rgb;
 

@@ -1,15 +1,16 @@
 //! The image processor: what it does to a picture, and what comes out.
 
+use std::borrow::Cow;
+
 use image::{RgbImage, imageops};
 use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
 
 use super::filter::Resample;
-use super::resize::resize;
+use super::resample::CHANNELS;
+use super::resize::{Resize, resize};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-
-const CHANNELS: usize = 3;
 
 /// Makes pictures into the vision encoder's input: resize, centre crop, rescale, normalise, each as
 /// `CLIPImageProcessorPil` of transformers does it and each optional.
@@ -95,14 +96,18 @@ impl ImageProcessor {
         if width == 0 || height == 0 {
             return Err(Error::ImageEmpty { width, height });
         }
-        let resized = self
-            .size
-            .map(|size| resize(image, size, self.resample))
-            .transpose()?;
-        let image = resized.as_ref().unwrap_or(image);
-        let cropped = self.crop_size.map(|size| center_crop(image, size));
+        let cropped;
+        let resize = match (self.size, self.crop_size) {
+            (Some(size), None) => Resize::new(image, size, self.resample)?,
+            (None, None) => Resize::none(Cow::Borrowed(image)),
+            (Some(size), Some(crop_size)) => {
+                cropped = center_crop(&resize(image, size, self.resample)?, crop_size);
+                Resize::none(Cow::Borrowed(&cropped))
+            }
+            (None, Some(crop_size)) => Resize::none(Cow::Owned(center_crop(image, crop_size))),
+        };
         Ok(PixelValues {
-            values: self.normalize(cropped.as_ref().unwrap_or(image)),
+            values: self.normalize(&resize),
             original_size: ImageSize::new(width, height),
         })
     }
@@ -115,18 +120,31 @@ impl ImageProcessor {
         images.par_iter().map(|image| self.process(image)).collect()
     }
 
-    /// `[1, 3, height, width]` from a picture.
-    fn normalize(&self, image: &RgbImage) -> Array4<f32> {
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        let tables = self.tables();
+    /// `[1, 3, height, width]` from the rows of a resize, as they are made.
+    fn normalize(&self, resize: &Resize<'_>) -> Array4<f32> {
+        let (width, height) = resize.size();
+        let [red, green, blue] = self.tables();
         let mut values = Array4::zeros((1, CHANNELS, height, width));
         if let Some(values) = values.as_slice_mut() {
-            let rows = values.par_chunks_mut(width.max(1)).enumerate();
-            rows.for_each(|(at, row)| {
-                let (channel, y) = (at / height, at % height);
-                let pixels = image.chunks_exact(CHANNELS).skip(y * width);
-                for (value, pixel) in row.iter_mut().zip(pixels) {
-                    *value = tables[channel][usize::from(pixel[channel])];
+            let band = (resize.band() * width).max(1);
+            let (reds, rest) = values.split_at_mut(height * width);
+            let (greens, blues) = rest.split_at_mut(height * width);
+            let bands = (
+                reds.par_chunks_mut(band),
+                greens.par_chunks_mut(band),
+                blues.par_chunks_mut(band),
+            );
+            resize.for_each_row(bands.into_par_iter(), |(reds, greens, blues), row, pixels| {
+                let (pixels, _) = pixels.as_chunks::<CHANNELS>();
+                let to = [reds, greens, blues].map(|plane| plane.chunks_exact_mut(width).nth(row));
+                let [Some(reds), Some(greens), Some(blues)] = to else {
+                    return;
+                };
+                let to = reds.iter_mut().zip(greens).zip(blues);
+                for (&[r, g, b], ((to_red, to_green), to_blue)) in pixels.iter().zip(to) {
+                    *to_red = red[usize::from(r)];
+                    *to_green = green[usize::from(g)];
+                    *to_blue = blue[usize::from(b)];
                 }
             });
         }

@@ -3,144 +3,178 @@
 //! The arithmetic is that of `Resample.c` in Pillow 12: weights in fixed point, one axis after the other, rounded to
 //! 8 bits in between, so the order of the two passes matters.
 
+use std::borrow::Cow;
+
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::filter::{PRECISION_BITS, Resample, Weights};
+use super::filter::{Kernel, Resample, Weights};
+use super::resample::{CHANNELS, RowFilter, filter_columns};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-
-const CHANNELS: usize = 3;
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
-
-/// Rows that the horizontal pass takes at once. Its sums then run across rows, over `CHANNELS * LANES` adjacent
-/// values that all have the same weight, which compilers turn into vector instructions.
-const LANES: usize = 16;
-/// Rows longer than this, in pixels, are taken one by one: interleaved, a panorama of a few rows would need many
-/// times its own memory.
-const LONGEST_INTERLEAVED: u32 = 1 << 17;
 
 /// `image` at another size, as `PIL.Image.resize` gives it; the aspect ratio is not kept.
 ///
 /// # Errors
 /// [`Error::ImageEmpty`] if a side of the picture or of `size` is 0.
 pub fn resize(image: &RgbImage, size: ImageSize, resample: Resample) -> Result<RgbImage> {
-    let (width, height) = image.dimensions();
-    for (width, height) in [(width, height), (size.width, size.height)] {
-        if width == 0 || height == 0 {
-            return Err(Error::ImageEmpty { width, height });
+    Ok(Resize::new(image, size, resample)?.to_image())
+}
+
+/// A resize whose last passes are still to be made, row by row as its caller needs them.
+pub(super) struct Resize<'a> {
+    image: Cow<'a, RgbImage>,
+    /// Of the horizontal pass, if there is one: an axis that keeps its length is not filtered at all.
+    horizontal: Option<Weights>,
+    /// Of the vertical pass, if there is one.
+    vertical: Option<Weights>,
+}
+
+impl<'a> Resize<'a> {
+    /// Prepares what [`resize`] does.
+    ///
+    /// # Errors
+    /// [`Error::ImageEmpty`] if a side of the picture or of `size` is 0.
+    pub fn new(image: &'a RgbImage, size: ImageSize, resample: Resample) -> Result<Self> {
+        let (width, height) = image.dimensions();
+        for (width, height) in [(width, height), (size.width, size.height)] {
+            if width == 0 || height == 0 {
+                return Err(Error::ImageEmpty { width, height });
+            }
         }
+        let Some(kernel) = resample.kernel() else {
+            return Ok(Self::none(Cow::Owned(nearest(image, size))));
+        };
+        let horizontal = weights(kernel, width, size.width);
+        let vertical = weights(kernel, height, size.height);
+        // `Image.resize` takes extremely tall pictures by height first.
+        if u64::from(height) > 100 * u64::from(width) && size.height < height {
+            let squashed = Self {
+                vertical,
+                ..Self::none(Cow::Borrowed(image))
+            };
+            return Ok(Self {
+                horizontal,
+                ..Self::none(Cow::Owned(squashed.to_image()))
+            });
+        }
+        Ok(Self {
+            image: Cow::Borrowed(image),
+            horizontal,
+            vertical,
+        })
     }
-    let Some(kernel) = resample.kernel() else {
-        return Ok(nearest(image, size));
-    };
-    let along_x =
-        |image: &RgbImage| horizontal(image, &Weights::new(kernel, width as usize, size.width as usize));
-    let along_y = |image: &RgbImage| {
-        vertical(
+
+    /// No resize: the rows of the picture as they are.
+    pub fn none(image: Cow<'a, RgbImage>) -> Self {
+        Self {
             image,
-            &Weights::new(kernel, height as usize, size.height as usize),
+            horizontal: None,
+            vertical: None,
+        }
+    }
+
+    /// Width and height of the result.
+    pub fn size(&self) -> (usize, usize) {
+        let side = |weights: &Option<Weights>, length| weights.as_ref().map_or(length as usize, Weights::len);
+        (
+            side(&self.horizontal, self.image.width()),
+            side(&self.vertical, self.image.height()),
         )
-    };
-    // An axis that keeps its length is not filtered at all. `Image.resize` takes extremely tall pictures by height
-    // first.
-    let tall = u64::from(height) > 100 * u64::from(width) && size.height < height;
-    Ok(match (width == size.width, height == size.height) {
-        (true, true) => image.clone(),
-        (false, true) => along_x(image),
-        (true, false) => along_y(image),
-        (false, false) if tall => along_x(&along_y(image)),
-        (false, false) => along_y(&along_x(image)),
-    })
-}
-
-/// Filters each row.
-fn horizontal(image: &RgbImage, weights: &Weights) -> RgbImage {
-    if image.width() > LONGEST_INTERLEAVED {
-        filter_rows::<1>(image, weights)
-    } else {
-        filter_rows::<LANES>(image, weights)
     }
-}
 
-/// Filters each row, `LANES` of them at once.
-fn filter_rows<const LANES: usize>(image: &RgbImage, weights: &Weights) -> RgbImage {
-    let input_row = image.width() as usize * CHANNELS;
-    let output_row = weights.len() * CHANNELS;
-    let mut output = RgbImage::new(weights.len() as u32, image.height());
-    output
-        .par_chunks_mut(output_row * LANES)
-        .zip(image.par_chunks(input_row * LANES))
-        .for_each_init(
-            || vec![0; input_row * LANES],
-            |columns, (output, input)| {
-                interleave::<LANES>(input, input_row, columns);
-                filter_columns::<LANES>(columns, weights, output, output_row);
-            },
-        );
-    output
-}
-
-/// Up to `LANES` rows, turned: the values of all rows at one place lie side by side.
-fn interleave<const LANES: usize>(rows: &[u8], row: usize, columns: &mut [u8]) {
-    for (lane, values) in rows.chunks_exact(row).enumerate() {
-        for (column, &value) in columns.chunks_exact_mut(LANES).zip(values) {
-            column[lane] = value;
-        }
+    /// Rows to make at once: few enough to keep all threads busy to the end, many enough that what neighbouring
+    /// bands both filter is little.
+    pub fn band(&self) -> usize {
+        const FEWEST: usize = 16;
+        self.size()
+            .1
+            .div_ceil(4 * rayon::current_num_threads())
+            .max(FEWEST)
     }
-}
 
-/// Filters interleaved rows, and puts them back in order.
-fn filter_columns<const LANES: usize>(columns: &[u8], weights: &Weights, output: &mut [u8], row: usize) {
-    for position in 0..weights.len() {
-        let (first, weights) = weights.get(position);
-        let mut sums = [[HALF; LANES]; CHANNELS];
-        let sums = sums.as_flattened_mut();
-        for (pixel, &weight) in columns.chunks_exact(CHANNELS * LANES).skip(first).zip(weights) {
-            accumulate(sums, pixel, weight);
+    /// Makes the rows, in bands of [`band`](Self::band) rows on rayon's threads. `write` gets the band's element of
+    /// `bands`, the row's index in the band, and the row.
+    pub fn for_each_row<B: Send>(
+        &self,
+        bands: impl IndexedParallelIterator<Item = B>,
+        write: impl Fn(&mut B, usize, &[u8]) + Sync,
+    ) {
+        let (width, height) = self.size();
+        let band = self.band();
+        bands
+            .enumerate()
+            .for_each_init(Buffers::default, |buffers, (index, mut to)| {
+                let first = (index * band).min(height);
+                let end = (first + band).min(height);
+                buffers.row.resize(width * CHANNELS, 0);
+                self.make_rows(first, end, buffers, |row, values| write(&mut to, row, values));
+            });
+    }
+
+    fn make_rows(
+        &self,
+        first: usize,
+        end: usize,
+        buffers: &mut Buffers,
+        mut write: impl FnMut(usize, &[u8]),
+    ) {
+        let row = buffers.row.len();
+        let (first_needed, end_needed) = match &self.vertical {
+            Some(weights) => (weights.first(first), weights.end(end.saturating_sub(1))),
+            None => (first, end),
+        };
+        let image_row = self.image.width() as usize * CHANNELS;
+        let needed = self.image.get(first_needed * image_row..end_needed * image_row);
+        let mut rows = needed.unwrap_or_default();
+        if let Some(weights) = &self.horizontal {
+            buffers.filtered.resize((end_needed - first_needed) * row, 0);
+            buffers
+                .horizontal
+                .filter(rows, image_row, weights, &mut buffers.filtered);
+            rows = &buffers.filtered;
         }
-        for (lane, values) in output.chunks_exact_mut(row).enumerate() {
-            for (channel, value) in values
-                .iter_mut()
-                .skip(position * CHANNELS)
-                .take(CHANNELS)
+        match &self.vertical {
+            Some(weights) => {
+                for (index, (start, weights)) in weights.iter().take(end).skip(first).enumerate() {
+                    let rows = rows.get((start - first_needed) * row..).unwrap_or_default();
+                    filter_columns(rows, weights, &mut buffers.row);
+                    write(index, &buffers.row);
+                }
+            }
+            None => rows
+                .chunks_exact(row)
                 .enumerate()
-            {
-                *value = clip8(sums[channel * LANES + lane]);
-            }
+                .for_each(|(index, values)| write(index, values)),
         }
     }
-}
 
-/// Filters each column.
-fn vertical(image: &RgbImage, weights: &Weights) -> RgbImage {
-    let row = image.width() as usize * CHANNELS;
-    let mut output = RgbImage::new(image.width(), weights.len() as u32);
-    output.par_chunks_mut(row).enumerate().for_each_init(
-        || vec![HALF; row],
-        |sums, (position, output)| {
-            let (first, weights) = weights.get(position);
-            sums.fill(HALF);
-            for (input, &weight) in image.chunks_exact(row).skip(first).zip(weights) {
-                accumulate(sums, input, weight);
+    fn to_image(&self) -> RgbImage {
+        let (width, height) = self.size();
+        let row = width * CHANNELS;
+        let mut output = RgbImage::new(width as u32, height as u32);
+        let bands = output.par_chunks_mut(self.band() * row);
+        self.for_each_row(bands, |band, index, values| {
+            if let Some(to) = band.chunks_exact_mut(row).nth(index) {
+                to.copy_from_slice(values);
             }
-            for (value, &sum) in output.iter_mut().zip(&*sums) {
-                *value = clip8(sum);
-            }
-        },
-    );
-    output
-}
-
-#[inline(always)]
-fn accumulate(sums: &mut [i32], values: &[u8], weight: i32) {
-    for (sum, &value) in sums.iter_mut().zip(values) {
-        *sum += i32::from(value) * weight;
+        });
+        output
     }
 }
 
-fn clip8(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+/// What a thread needs for a band.
+#[derive(Default)]
+struct Buffers {
+    horizontal: RowFilter,
+    /// Rows after the horizontal pass.
+    filtered: Vec<u8>,
+    /// A row after both passes.
+    row: Vec<u8>,
+}
+
+fn weights(kernel: Kernel, from: u32, to: u32) -> Option<Weights> {
+    (from != to).then(|| Weights::new(kernel, from as usize, to as usize))
 }
 
 /// `ImagingScaleAffine`: the input position is advanced by addition, as it is there, so that rounding agrees.
@@ -160,23 +194,4 @@ fn nearest(image: &RgbImage, size: ImageSize) -> RgbImage {
         }
     }
     output
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_taken_one_by_one_are_the_same() {
-        let image = RgbImage::from_fn(301, 37, |x, y| {
-            image::Rgb([x, y, x * y].map(|value| (value * 89 % 256) as u8))
-        });
-        for resample in [Resample::Bicubic, Resample::Lanczos] {
-            let weights = Weights::new(resample.kernel().unwrap(), 301, 48);
-            assert_eq!(
-                filter_rows::<1>(&image, &weights),
-                filter_rows::<LANES>(&image, &weights)
-            );
-        }
-    }
 }

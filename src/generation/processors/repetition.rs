@@ -58,6 +58,8 @@ impl LogitsProcessor for NoRepeatNGram {
         let prefix = &tokens[tokens.len() + 1 - self.size..];
         for ngram in tokens.windows(self.size) {
             if let [start @ .., last] = ngram
+                // Most n-grams differ here already; a comparison of slices is a call.
+                && start.last() == prefix.last()
                 && start == prefix
             {
                 ban(scores, *last);

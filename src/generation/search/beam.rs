@@ -7,7 +7,6 @@ use super::top_k::{Candidate, TopK};
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
 use crate::error::Result;
 use crate::generation::config::{EarlyStopping, GenerationConfig};
-use crate::generation::math::log_softmax;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
@@ -196,8 +195,7 @@ impl Search for BeamSearch<'_> {
         let is_shared = self.is_shared();
         for (index, beam) in self.running.iter().enumerate() {
             if index == 0 || !is_shared {
-                workspace.load(logits.row(index))?;
-                log_softmax(&mut workspace.scores);
+                workspace.load_log_probs(logits.row(index))?;
                 workspace.processors.process(&beam.tokens, &mut workspace.scores);
             }
             let log_probs = &workspace.scores;

@@ -115,7 +115,7 @@ impl Search for IndependentSearch<'_> {
         for (row, &index) in self.rows.iter().enumerate() {
             let chain = &mut self.chains[index];
             if row == 0 || !self.is_shared {
-                workspace.load(logits.row(row))?;
+                workspace.load_logits(logits.row(row))?;
                 workspace.processors.process(&chain.tokens, &mut workspace.scores);
             }
             chain.choose(&workspace.scores, self.config);

@@ -1,6 +1,6 @@
 //! The best continuations of a step.
 
-use wide::f32x8;
+use crate::generation::math::scan_above;
 
 /// A token that may continue a beam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,18 +60,16 @@ impl TopK {
     }
 
     /// Offers every token as a continuation of `beam`, whose score so far is `beam_score`.
-    ///
-    /// Few tokens of a large vocabulary pass the threshold, so that eight are compared at a time.
     pub fn scan(&mut self, beam: usize, beam_score: f32, log_probs: &[f32]) {
-        const LANES: usize = 8;
-        let (blocks, rest) = log_probs.as_chunks::<LANES>();
-        for (index, block) in blocks.iter().enumerate() {
-            let scores = f32x8::from(*block) + f32x8::splat(beam_score);
-            if scores.simd_gt(f32x8::splat(self.threshold())).any() {
-                self.push_all(beam, beam_score, index * LANES, block);
-            }
-        }
-        self.push_all(beam, beam_score, blocks.len() * LANES, rest);
+        scan_above(
+            log_probs,
+            beam_score,
+            self.threshold(),
+            &mut |first_token, log_probs| {
+                self.push_all(beam, beam_score, first_token, log_probs);
+                self.threshold()
+            },
+        );
     }
 
     fn push_all(&mut self, beam: usize, beam_score: f32, first_token: usize, log_probs: &[f32]) {
