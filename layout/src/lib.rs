@@ -8,6 +8,7 @@
 pub mod files;
 pub mod generation;
 pub mod graphs;
+pub mod operators;
 pub mod tasks;
 pub mod tokenizer;
 pub mod tokens;
