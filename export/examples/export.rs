@@ -1,9 +1,10 @@
-//! `cargo run --example export -- CHECKPOINT OUT [--image-size N]`: a checkpoint's folder to a deployment's.
+//! `cargo run --example export -- CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME]`: a checkpoint's
+//! folder to a deployment's.
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use florence2_export::{Checkpoint, ExportOptions, export};
+use florence2_export::{Checkpoint, ExportOptions, Precision, Target, export};
 
 fn main() -> ExitCode {
     match run() {
@@ -16,17 +17,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (checkpoint, out, options) = match arguments[..] {
-        [checkpoint, out] => (checkpoint, out, ExportOptions::default()),
-        [checkpoint, out, "--image-size", side] => (
-            checkpoint,
-            out,
-            ExportOptions::default().with_image_size(side.parse()?),
-        ),
-        _ => return Err("usage: export CHECKPOINT OUT [--image-size N]".into()),
+    const USAGE: &str = "usage: export CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME]";
+    let mut arguments = std::env::args().skip(1);
+    let (Some(checkpoint), Some(out)) = (arguments.next(), arguments.next()) else {
+        return Err(USAGE.into());
     };
+    let mut options = ExportOptions::default();
+    while let Some(option) = arguments.next() {
+        let value = arguments.next().ok_or(USAGE)?;
+        options = match option.as_str() {
+            "--image-size" => options.with_image_size(value.parse()?),
+            "--target" => options.with_target(Target::from_name(&value).ok_or(USAGE)?),
+            "--precision" => options.with_precision(Precision::from_name(&value).ok_or(USAGE)?),
+            _ => return Err(USAGE.into()),
+        };
+    }
     let report = export(&Checkpoint::open(checkpoint)?, out, &options)?;
     for (file, bytes) in &report.files {
         println!("{bytes:>12} {}", file.display());

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use florence2_layout::tokenizer::InvalidTokenizer;
 
+use crate::target::{Precision, Target};
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -134,6 +136,27 @@ pub enum Error {
     NotInTarget {
         /// The graph's name.
         graph: &'static str,
+    },
+    /// The target has no graphs of this precision.
+    #[error(
+        "the export target {} has no {}; its precisions: {}",
+        target.name(),
+        precision.name(),
+        target.precisions().iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ")
+    )]
+    PrecisionNotInTarget {
+        /// The target.
+        target: Target,
+        /// The precision that was asked for.
+        precision: Precision,
+    },
+    /// A pattern of weights to keep in fp32 fits none that would be stored otherwise.
+    #[error("no quantised weight is part of {pattern:?}. Patterns are parts of names like these: {}", names.join(", "))]
+    KeepFp32 {
+        /// The pattern.
+        pattern: String,
+        /// What there is, `*` for any number.
+        names: Vec<String>,
     },
     /// The deployment would overwrite files of the checkpoint.
     #[error("{} is the checkpoint's own folder; export to another one", folder.display())]

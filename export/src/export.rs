@@ -10,10 +10,11 @@ use crate::atomic_file::AtomicFile;
 use crate::bundle;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::graph::{self, Graph, ModelHeader};
+use crate::graph::{self, ModelHeader};
 use crate::image_size::ImageSize;
 use crate::metadata;
-use crate::model;
+use crate::model::{self, Recipe};
+use crate::precisions::Precisions;
 use crate::target::{Precision, Target};
 
 /// What to export, and how.
@@ -24,6 +25,10 @@ pub struct ExportOptions {
     pub target: Target,
     /// How weights are stored.
     pub precision: Precision,
+    /// Weights that stay in 32-bit floats in any precision: patterns of the paths of their modules. A pattern is a run
+    /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
+    /// `fc2` for the second layer of each MLP.
+    pub keep_fp32: Vec<String>,
     /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
     /// `preprocessor_config.json` says, else 768.
     pub image_size: Option<u32>,
@@ -40,6 +45,7 @@ impl Default for ExportOptions {
         ExportOptions {
             target: Target::default(),
             precision: Precision::default(),
+            keep_fp32: Vec::new(),
             image_size: None,
             graphs: None,
             external_data_threshold: 100 << 20,
@@ -58,6 +64,12 @@ impl ExportOptions {
     /// Sets [`precision`](Self::precision).
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// Sets [`keep_fp32`](Self::keep_fp32).
+    pub fn with_keep_fp32(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.keep_fp32 = patterns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -113,6 +125,9 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     }
     let image_size = image_size(checkpoint, options)?;
     let unused_tensors = check(checkpoint, options, image_size)?;
+    for name in &unused_tensors {
+        tracing::warn!(tensor = %name, "no graph has a use for this tensor");
+    }
     // What is damaged among the files shows before the graphs take their time.
     let mut side_files = bundle::files(checkpoint, image_size)?;
     let onnx = folder.join(FOLDER);
@@ -124,7 +139,11 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     let mut files = Vec::new();
     let target = options.target.spec();
     for &file in options.graphs.as_deref().unwrap_or(target.graphs) {
-        let graph = build(checkpoint, file, image_size)?;
+        let graph = model::build(
+            file,
+            &recipe(checkpoint, options, image_size),
+            &checkpoint.weights(),
+        )?;
         let header = header(checkpoint, file, options, image_size);
         let path = onnx.join(format!(
             "{}{}{EXTENSION}",
@@ -174,7 +193,12 @@ pub fn export_graph_bytes(
     options: &ExportOptions,
 ) -> Result<Vec<u8>> {
     let image_size = image_size(checkpoint, options)?;
-    let graph = build(checkpoint, file, image_size)?;
+    check(checkpoint, options, image_size)?;
+    let graph = model::build(
+        file,
+        &recipe(checkpoint, options, image_size),
+        &checkpoint.weights(),
+    )?;
     graph::serialize_inline(graph, header(checkpoint, file, options, image_size))
 }
 
@@ -194,23 +218,27 @@ pub fn export_config_files(
 
 /// Asks for every weight of every graph; gives the names of those that none asked for.
 fn check(checkpoint: &Checkpoint, options: &ExportOptions, image_size: ImageSize) -> Result<Vec<String>> {
+    options.target.check(options.precision)?;
     let config = checkpoint.config();
     config
         .vision_config
         .check_positions(image_size, config.text_config.max_position_embeddings)?;
+    let recipe = recipe(checkpoint, options, image_size);
     let weights = checkpoint.weights();
     for &file in options.target.spec().graphs {
-        model::build(file, checkpoint.config(), &weights, image_size)?;
+        model::build(file, &recipe, &weights)?;
     }
-    let unused = weights.unused();
-    for name in &unused {
-        tracing::warn!(tensor = %name, "no graph has a use for this tensor");
-    }
-    Ok(unused)
+    recipe.precisions.check()?;
+    Ok(weights.unused())
 }
 
-fn build(checkpoint: &Checkpoint, file: GraphFile, image_size: ImageSize) -> Result<Graph<'_>> {
-    model::build(file, checkpoint.config(), &checkpoint.weights(), image_size)
+fn recipe<'r>(checkpoint: &'r Checkpoint, options: &'r ExportOptions, image_size: ImageSize) -> Recipe<'r> {
+    Recipe {
+        target: options.target,
+        config: checkpoint.config(),
+        image_size,
+        precisions: Precisions::new(options.precision, &options.keep_fp32),
+    }
 }
 
 fn header(
@@ -223,7 +251,7 @@ fn header(
     ModelHeader {
         name: file.name(),
         ir_version: target.ir_version,
-        opset: target.opset,
+        opsets: target.opsets,
         metadata: metadata::metadata(checkpoint.config(), file, options, image_size),
     }
 }

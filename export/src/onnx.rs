@@ -1,11 +1,15 @@
-//! The part of ONNX's protobuf schema (`onnx.proto`, IR version 8) that the graphs use.
+//! The part of ONNX's protobuf schema (`onnx.proto`, IR version 10) that the graphs use.
 
 /// Element types (`TensorProto.DataType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DataType {
     Float = 1,
+    Uint8 = 2,
+    Int8 = 3,
+    Int32 = 6,
     Int64 = 7,
     Bool = 9,
+    Float16 = 10,
 }
 
 /// `AttributeProto.AttributeType`.
@@ -13,6 +17,7 @@ pub(crate) enum DataType {
 pub(crate) enum AttributeType {
     Float = 1,
     Int = 2,
+    String = 3,
     Graph = 5,
     Ints = 7,
 }
@@ -90,6 +95,8 @@ pub(crate) struct AttributeProto {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
     #[prost(int64, repeated, packed = "false", tag = "8")]

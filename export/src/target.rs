@@ -2,6 +2,9 @@
 
 use florence2_layout::graphs::GraphFile;
 
+use crate::error::{Error, Result};
+use crate::graph::CONTRIB_DOMAIN;
+
 /// A set of graphs, for a kind of runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -9,6 +12,8 @@ pub enum Target {
     /// Standard ONNX operators only, in the layout of the onnx-community deployments: runs everywhere.
     #[default]
     Plain,
+    /// ONNX Runtime on a CPU: the `step` layout, with ONNX Runtime's own operators.
+    Cpu,
 }
 
 /// A target's row.
@@ -16,17 +21,19 @@ pub enum Target {
 pub(crate) struct TargetSpec {
     /// On the command line and in the graphs' metadata.
     pub(crate) name: &'static str,
-    /// Version of the standard operators.
-    pub(crate) opset: i64,
+    /// Domains of operators and their versions; ONNX's own is the empty one.
+    pub(crate) opsets: &'static [(&'static str, i64)],
     /// Version of the file format.
     pub(crate) ir_version: i64,
     /// Its graphs.
     pub(crate) graphs: &'static [GraphFile],
+    /// What its weights may be stored as.
+    pub(crate) precisions: &'static [Precision],
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 1] = [Target::Plain];
+    pub const ALL: [Target; 2] = [Target::Plain, Target::Cpu];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -38,14 +45,39 @@ impl Target {
         Target::ALL.into_iter().find(|target| target.name() == name)
     }
 
+    /// What its weights may be stored as.
+    pub fn precisions(self) -> &'static [Precision] {
+        self.spec().precisions
+    }
+
     pub(crate) fn spec(self) -> TargetSpec {
         match self {
             Target::Plain => TargetSpec {
                 name: "plain",
-                opset: 17,
+                opsets: &[("", 17)],
                 ir_version: 8,
                 graphs: &GraphFile::PLAIN,
+                precisions: &[Precision::Fp32],
             },
+            Target::Cpu => TargetSpec {
+                name: "cpu",
+                opsets: &[("", 20), (CONTRIB_DOMAIN, 1)],
+                ir_version: 10,
+                graphs: &GraphFile::STEP,
+                precisions: &Precision::ALL,
+            },
+        }
+    }
+
+    /// # Errors
+    /// [`Error::PrecisionNotInTarget`] if it does not have `precision`.
+    pub(crate) fn check(self, precision: Precision) -> Result<()> {
+        match self.precisions().contains(&precision) {
+            true => Ok(()),
+            false => Err(Error::PrecisionNotInTarget {
+                target: self,
+                precision,
+            }),
         }
     }
 }
@@ -57,11 +89,17 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     Fp32,
+    /// Matrices of signed bytes with a scale for each output channel, and products in integers: what goes in is
+    /// quantised to bytes while it runs.
+    Int8,
+    /// The text side's matrices of 4 bits with a scale for each block of 32; the vision side as in
+    /// [`Int8`](Self::Int8).
+    Int4,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 1] = [Precision::Fp32];
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Int8, Precision::Int4];
 
     /// The precision of a name.
     pub fn from_name(name: &str) -> Option<Precision> {
@@ -74,13 +112,17 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Precision::Fp32 => "fp32",
+            Precision::Int8 => "int8",
+            Precision::Int4 => "int4",
         }
     }
 
-    /// What follows a graph's name in its file's name.
+    /// What follows a graph's name in its file's name: as in the onnx-community deployments.
     pub fn suffix(self) -> &'static str {
         match self {
             Precision::Fp32 => "",
+            Precision::Int8 => "_int8",
+            Precision::Int4 => "_q4",
         }
     }
 }

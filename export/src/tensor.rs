@@ -3,21 +3,22 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A weight on its way into a graph. Values are f32, row-major; each [`values`](Tensor::values) reads them anew,
-/// so a model of gigabytes needs memory for its largest tensor only.
+/// A weight on its way into a graph. Values are row-major; each [`values`](Tensor::values) reads them anew, so a
+/// model of gigabytes needs memory for its largest tensor only. They come from the checkpoint as f32; other types
+/// are made from that.
 #[derive(Clone)]
-pub(crate) struct Tensor<'a> {
+pub(crate) struct Tensor<'a, T = f32> {
     name: String,
     shape: Vec<usize>,
-    load: Rc<dyn Fn() -> Vec<f32> + 'a>,
+    load: Rc<dyn Fn() -> Vec<T> + 'a>,
 }
 
-impl<'a> Tensor<'a> {
+impl<'a, T: 'a> Tensor<'a, T> {
     /// `load` gives as many values as `shape` has room for.
     pub(crate) fn new(
         name: impl Into<String>,
         shape: impl Into<Vec<usize>>,
-        load: impl Fn() -> Vec<f32> + 'a,
+        load: impl Fn() -> Vec<T> + 'a,
     ) -> Self {
         Tensor {
             name: name.into(),
@@ -40,8 +41,20 @@ impl<'a> Tensor<'a> {
         self.shape.iter().product()
     }
 
-    pub(crate) fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<T> {
         (self.load)()
+    }
+
+    /// What `change` makes of the values, in another shape or type; `suffix` tells the result from the original by
+    /// name.
+    pub(crate) fn derived<U: 'a>(
+        &self,
+        suffix: &str,
+        shape: impl Into<Vec<usize>>,
+        change: impl Fn(Vec<T>) -> Vec<U> + 'a,
+    ) -> Tensor<'a, U> {
+        let load = Rc::clone(&self.load);
+        Tensor::new(format!("{}.{suffix}", self.name), shape, move || change(load()))
     }
 
     /// The same weight under another name.
@@ -51,15 +64,13 @@ impl<'a> Tensor<'a> {
             ..self
         }
     }
+}
 
+impl<'a> Tensor<'a> {
     /// Applies `change` to the values; `suffix` tells the result from the original by name.
     pub(crate) fn map(self, suffix: &str, change: impl Fn(Vec<f32>) -> Vec<f32> + 'a) -> Self {
-        let load = self.load;
-        Tensor {
-            name: format!("{}.{suffix}", self.name),
-            shape: self.shape,
-            load: Rc::new(move || change(load())),
-        }
+        let shape = self.shape.clone();
+        self.derived(suffix, shape, change)
     }
 
     /// Every value times `factor`.
@@ -83,6 +94,17 @@ impl<'a> Tensor<'a> {
             values
         });
         Tensor { shape, ..rows }
+    }
+
+    /// Tensors of the same size, one below the other along the first axis.
+    pub(crate) fn stacked(name: impl Into<String>, parts: Vec<Tensor<'a>>) -> Self {
+        let mut shape = parts.first().map(|part| part.shape.clone()).unwrap_or_default();
+        if let Some(rows) = shape.first_mut() {
+            *rows *= parts.len();
+        }
+        Tensor::new(name, shape, move || {
+            parts.iter().flat_map(Tensor::values).collect()
+        })
     }
 
     /// `[a, b]` to `[b, a]`.
@@ -126,6 +148,15 @@ mod tests {
         assert_eq!(changed.name(), "w.tail.transposed.scaled");
         assert_eq!(changed.shape(), [2, 2]);
         assert_eq!(changed.values(), [30.0, 50.0, 40.0, 60.0]);
+    }
+
+    #[test]
+    fn stacked_rows_follow_each_other() {
+        let part =
+            |start: f32| Tensor::new("part", [2, 2], move || (0..4).map(|i| start + i as f32).collect());
+        let stacked = Tensor::stacked("both", vec![part(0.0), part(4.0)]);
+        assert_eq!((stacked.name(), stacked.shape()), ("both", &[4, 2][..]));
+        assert_eq!(stacked.values(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
     }
 
     #[test]

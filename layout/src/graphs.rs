@@ -101,10 +101,14 @@ pub const USE_CACHE_BRANCH: &str = "use_cache_branch";
 /// Decoder output, `[batch, sequence, vocabulary]`; in the `step` layout `[rows, vocabulary]`, after each row's last token.
 pub const LOGITS: &str = "logits";
 
-/// Decoder step's input, int32 `[rows]`: how many tokens each row's self-attention caches hold already.
+/// Decoder step's input, int32 `[rows]`: how many tokens each row's self-attention caches hold already. What lies behind
+/// them may be anything finite.
+///
+/// Rows of different lengths can share a step of one token. Several tokens a row are for the first step, where nothing
+/// is past yet; over a past, a single row may have them too.
 pub const PAST_SEQUENCE_LENGTHS: &str = "past_sequence_lengths";
-/// Decoder step's input, int32 `[images]`: how much of each image's cross-attention caches is to be attended to. The rows
-/// of an image follow each other; each image has as many.
+/// Decoder step's input, int32 `[images]`: how much of each image's cross-attention caches is to be attended to; the rest
+/// may be anything finite. The rows of an image follow each other; each image has as many.
 pub const ENCODER_SEQUENCE_LENGTHS: &str = "encoder_sequence_lengths";
 
 /// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of

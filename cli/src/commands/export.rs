@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use florence2::{Bundle, BundleSource};
 use florence2_export::TOKENIZER_FILES;
 use florence2_export::{
-    Checkpoint, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget, random_checkpoint,
+    Checkpoint, ExportOptions, Precision, RandomOptions, RandomSize, Report, Target as ExportTarget,
+    random_checkpoint,
 };
 
 use crate::console::Console;
@@ -22,6 +23,7 @@ use crate::output::{Column, Destination, Table, Target};
 #[command(after_help = "\
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
+  florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8
   florence2 run -m base-ft-onnx -t od street.jpg
   florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
@@ -37,9 +39,17 @@ pub struct ExportArgs {
     /// The folder to write; made if need be
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// What the graphs are for: plain is standard ONNX operators in the layout of onnx-community
+    /// What the graphs are for: plain is standard ONNX operators in the layout of onnx-community, cpu the fastest that
+    /// ONNX Runtime runs on a CPU
     #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
     target: ExportTarget,
+    /// How weights are stored: fp32; for cpu also int8, and int4 (the text side; the vision side is int8)
+    #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
+    precision: Precision,
+    /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with
+    /// `*` for any characters between dots; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    keep_fp32: Vec<String>,
     /// Side of the square images that the model will take, in pixels, a multiple of 32 [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     image_size: Option<u32>,
@@ -76,9 +86,19 @@ fn target(name: &str) -> Result<ExportTarget, String> {
     })
 }
 
+fn precision(name: &str) -> Result<Precision, String> {
+    Precision::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Precision::ALL.iter().map(|precision| precision.name()).collect();
+        format!("the precisions are {}", names.join(", "))
+    })
+}
+
 pub fn export(args: &ExportArgs, console: &Console) -> Result<Outcome> {
     check_out(&args.out, args.force)?;
-    let mut options = ExportOptions::default().with_target(args.target);
+    let mut options = ExportOptions::default()
+        .with_target(args.target)
+        .with_precision(args.precision)
+        .with_keep_fp32(&args.keep_fp32);
     options.image_size = args.image_size;
     let folder = checkpoint_folder(args, console)?;
     let mut checkpoint = Checkpoint::open(&folder)?;

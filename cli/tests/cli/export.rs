@@ -92,7 +92,12 @@ fn what_cannot_be_exported() {
         (&["export"], "CHECKPOINT"),
         (&["export", checkpoint, "--random", "base"], "cannot be used with"),
         (&["export", checkpoint, "--image-size", "100"], "32"),
-        (&["export", checkpoint, "--target", "toaster"], "plain"),
+        (&["export", checkpoint, "--target", "toaster"], "plain, cpu"),
+        (&["export", checkpoint, "--precision", "int3"], "fp32, int8, int4"),
+        (
+            &["export", checkpoint, "--precision", "int8"],
+            "plain has no int8",
+        ),
     ] {
         let ran = florence2(&[args, &["--out", out.to_str().unwrap()]].concat()).exits(2);
         assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);

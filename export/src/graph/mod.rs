@@ -1,5 +1,7 @@
 //! Building ONNX graphs: values, nodes, weights.
 
+mod contrib;
+mod initializer;
 mod ops;
 mod serialize;
 
@@ -12,6 +14,9 @@ use crate::onnx::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::tensor::Tensor;
+pub(crate) use contrib::{CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
+pub(crate) use initializer::Element;
+use initializer::Initializer;
 pub(crate) use ops::Conv2d;
 pub(crate) use serialize::{ModelHeader, serialize_inline, write};
 
@@ -20,6 +25,11 @@ pub(crate) use serialize::{ModelHeader, serialize_inline, write};
 pub(crate) struct Value(Rc<str>);
 
 impl Value {
+    /// In the place of an optional input that is not given.
+    pub(crate) fn absent() -> Self {
+        Value("".into())
+    }
+
     fn name(&self) -> &str {
         &self.0
     }
@@ -50,24 +60,12 @@ impl From<&'static str> for Dim {
     }
 }
 
-/// A constant of a graph.
-pub(crate) struct Initializer<'a> {
-    pub(crate) name: String,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) payload: Payload<'a>,
-}
-
-/// The values of a constant.
-pub(crate) enum Payload<'a> {
-    Float(Tensor<'a>),
-    Int64(Vec<i64>),
-}
-
 /// An attribute of a node.
 pub(crate) enum Attribute<'s> {
     Int(i64),
     Float(f32),
     Ints(&'s [i64]),
+    Text(&'s str),
     Graph(GraphProto),
 }
 
@@ -82,6 +80,8 @@ pub(crate) struct Graph<'a> {
     /// Automatic names of values that are outputs, and what the outputs are called.
     output_names: BTreeMap<String, String>,
     nodes_made: usize,
+    /// The module whose nodes are being made: the beginning of their names.
+    module: String,
 }
 
 impl<'a> Graph<'a> {
@@ -97,83 +97,105 @@ impl<'a> Graph<'a> {
         self.output_names.insert(value.name().to_owned(), name.to_owned());
     }
 
-    /// A weight.
-    pub(crate) fn weight(&mut self, tensor: &Tensor<'a>) -> Value {
-        let shape = tensor.shape().to_vec();
-        self.initializer(tensor.name().to_owned(), shape, || Payload::Float(tensor.clone()))
+    /// A weight, or another constant with a name.
+    pub(crate) fn weight<T: Element>(&mut self, tensor: &Tensor<'a, T>) -> Value {
+        self.initializer(tensor.name().to_owned(), || Initializer::new(tensor.clone()))
     }
 
     /// A float without dimensions.
     pub(crate) fn scalar(&mut self, value: f32) -> Value {
-        let name = format!("float_{value:e}");
-        self.initializer(name.clone(), vec![], || {
-            Payload::Float(Tensor::new(name, [], move || vec![value]))
-        })
+        self.constant(format!("float_{value:e}"), [], vec![value])
     }
 
     /// A vector of integers, such as a shape.
     pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
         let digits: Vec<String> = values.iter().map(i64::to_string).collect();
         let name = format!("ints_{}", digits.join("_"));
-        self.initializer(name, vec![values.len()], || Payload::Int64(values.to_vec()))
+        self.constant(name, [values.len()], values.to_vec())
     }
 
     /// An integer without dimensions.
     pub(crate) fn int(&mut self, value: i64) -> Value {
-        self.initializer(format!("int_{value}"), vec![], || Payload::Int64(vec![value]))
+        self.constant(format!("int_{value}"), [], vec![value])
     }
 
-    fn initializer(
-        &mut self,
-        name: String,
-        shape: Vec<usize>,
-        payload: impl FnOnce() -> Payload<'a>,
-    ) -> Value {
+    /// A 32-bit integer without dimensions.
+    pub(crate) fn int32(&mut self, value: i32) -> Value {
+        self.constant(format!("int32_{value}"), [], vec![value])
+    }
+
+    fn constant<T: Element>(&mut self, name: String, shape: impl Into<Vec<usize>>, values: Vec<T>) -> Value {
+        self.initializer(name.clone(), || {
+            Initializer::new(Tensor::new(name, shape, move || values.clone()))
+        })
+    }
+
+    fn initializer(&mut self, name: String, initializer: impl FnOnce() -> Initializer<'a>) -> Value {
         if self.initializer_names.insert(name.clone()) {
-            self.initializers.push(Initializer {
-                name: name.clone(),
-                shape,
-                payload: payload(),
-            });
+            self.initializers.push(initializer());
         }
         Value(name.into())
     }
 
-    /// Adds a node with one output.
+    /// The nodes that `build` makes get names that begin with `module`, the path of what they are part of: profiles
+    /// then say where time goes.
+    pub(crate) fn within<R>(&mut self, module: &str, build: impl FnOnce(&mut Self) -> R) -> R {
+        let outer = std::mem::replace(&mut self.module, format!("{module}/"));
+        let result = build(self);
+        self.module = outer;
+        result
+    }
+
+    /// Adds a node with one output, of a standard operator.
     pub(crate) fn node(
         &mut self,
         op: &str,
         inputs: &[&Value],
         attributes: &[(&str, Attribute<'_>)],
     ) -> Value {
-        let attributes = attributes
-            .iter()
-            .map(|(name, value)| attribute(name, value))
-            .collect();
-        let inputs = inputs.iter().map(|value| value.to_string()).collect();
-        let [output] = self.push(op, inputs, attributes);
+        let [output] = self.nodes("", op, inputs, attributes);
         output
     }
 
-    fn push<const OUTPUTS: usize>(
+    /// Adds a node of an operator of `domain` (empty: ONNX's own), with any number of outputs.
+    pub(crate) fn nodes<const OUTPUTS: usize>(
         &mut self,
+        domain: &str,
         op: &str,
-        input: Vec<String>,
-        attribute: Vec<AttributeProto>,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
     ) -> [Value; OUTPUTS] {
+        let outputs = self.push(domain, op, inputs, attributes, OUTPUTS);
+        std::array::from_fn(|index| outputs.get(index).cloned().unwrap_or_else(Value::absent))
+    }
+
+    /// Adds a node with `outputs` outputs.
+    fn push(
+        &mut self,
+        domain: &str,
+        op: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
+        outputs: usize,
+    ) -> Vec<Value> {
         self.nodes_made += 1;
-        let name = format!("{op}_{}", self.nodes_made);
-        let outputs: [Value; OUTPUTS] = std::array::from_fn(|index| match index {
-            0 => Value(name.as_str().into()),
-            _ => Value(format!("{name}_{index}").into()),
-        });
+        let name = format!("{}{op}_{}", self.module, self.nodes_made);
+        let outputs: Vec<Value> = (0..outputs)
+            .map(|index| match index {
+                0 => Value(name.as_str().into()),
+                _ => Value(format!("{name}_{index}").into()),
+            })
+            .collect();
         self.nodes.push(NodeProto {
-            input,
+            input: inputs.iter().map(|value| value.to_string()).collect(),
             output: outputs.iter().map(Value::to_string).collect(),
             name,
             op_type: op.to_owned(),
-            attribute,
-            domain: String::new(),
+            attribute: attributes
+                .iter()
+                .map(|(name, value)| attribute(name, value))
+                .collect(),
+            domain: domain.to_owned(),
         });
         outputs
     }
@@ -189,10 +211,10 @@ impl<'a> Graph<'a> {
         let then = self.branch("then", then);
         let otherwise = self.branch("else", otherwise);
         let attributes = [
-            attribute("then_branch", &Attribute::Graph(then)),
-            attribute("else_branch", &Attribute::Graph(otherwise)),
+            ("then_branch", Attribute::Graph(then)),
+            ("else_branch", Attribute::Graph(otherwise)),
         ];
-        self.push("If", vec![condition.to_string()], attributes.into())
+        self.nodes("", "If", &[condition], &attributes)
     }
 
     fn branch<const OUTPUTS: usize>(
@@ -239,6 +261,10 @@ fn attribute(name: &str, value: &Attribute<'_>) -> AttributeProto {
         Attribute::Ints(values) => {
             attribute.ints = values.to_vec();
             AttributeType::Ints
+        }
+        Attribute::Text(value) => {
+            attribute.s = Some(value.as_bytes().to_vec());
+            AttributeType::String
         }
         Attribute::Graph(graph) => {
             attribute.g = Some(graph.clone());

@@ -1,4 +1,4 @@
-//! ONNX operators (opset 17) as methods.
+//! ONNX operators as methods, as they are from opset 17 on; a newer one says so.
 
 use super::{Attribute, Graph, Value};
 use crate::onnx::DataType;
@@ -125,17 +125,53 @@ impl<'a> Graph<'a> {
         self.node("Gather", &[table, indices], &[("axis", Attribute::Int(0))])
     }
 
+    /// The last place along `axis`, which goes.
+    pub(crate) fn last(&mut self, x: &Value, axis: i64) -> Value {
+        let last = self.int(-1);
+        self.node("Gather", &[x, &last], &[("axis", Attribute::Int(axis))])
+    }
+
+    /// The largest value, as a vector of one.
+    pub(crate) fn largest(&mut self, x: &Value) -> Value {
+        self.node("ReduceMax", &[x], &[])
+    }
+
+    /// `a · bᵀ`, of matrices.
+    pub(crate) fn matmul_transposed(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Gemm", &[a, b], &[("transB", Attribute::Int(1))])
+    }
+
+    /// `x` in the shape that the vector of integers `shape` says.
+    pub(crate) fn reshape_to(&mut self, x: &Value, shape: &Value) -> Value {
+        self.node("Reshape", &[x, shape], &[])
+    }
+
+    /// Cuts `x` along `axis` into parts of these sizes.
+    pub(crate) fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
+        let lengths: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let lengths = self.ints(&lengths);
+        let attributes = [("axis", Attribute::Int(axis))];
+        self.push("", "Split", &[x, &lengths], &attributes, sizes.len())
+    }
+
+    /// `x · Φ(x)`, by the error function or approximated by tanh. Needs opset 20.
+    pub(crate) fn gelu(&mut self, x: &Value, approximate: bool) -> Value {
+        let approximate = if approximate { "tanh" } else { "none" };
+        self.node("Gelu", &[x], &[("approximate", Attribute::Text(approximate))])
+    }
+
     /// Keeps the axis, with size 1.
-    pub(crate) fn reduce_mean(&mut self, x: &Value, axis: i64) -> Value {
-        let attributes = [
-            ("axes", Attribute::Ints(&[axis])),
-            ("keepdims", Attribute::Int(1)),
-        ];
-        self.node("ReduceMean", &[x], &attributes)
+    pub(crate) fn reduce_sum(&mut self, x: &Value, axis: i64) -> Value {
+        let axes = self.ints(&[axis]);
+        self.node("ReduceSum", &[x, &axes], &[("keepdims", Attribute::Int(1))])
     }
 
     pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {
-        self.node("Cast", &[x], &[("to", Attribute::Int(DataType::Float as i64))])
+        self.cast(x, DataType::Float)
+    }
+
+    pub(crate) fn cast(&mut self, x: &Value, to: DataType) -> Value {
+        self.node("Cast", &[x], &[("to", Attribute::Int(to as i64))])
     }
 
     /// The size along `axis`, as a vector of one integer.

@@ -1,18 +1,16 @@
 //! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use prost::Message;
 
-use super::{Graph, Initializer, Payload};
+use super::Graph;
+use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
-use crate::onnx::{
-    DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, entry,
-};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
 
 /// Weights smaller than this stay in the graph's own file even if others do not.
@@ -26,7 +24,8 @@ const LARGEST_MESSAGE: u64 = (2 << 30) - (64 << 20);
 pub(crate) struct ModelHeader {
     pub(crate) name: &'static str,
     pub(crate) ir_version: i64,
-    pub(crate) opset: i64,
+    /// Domains of operators and their versions.
+    pub(crate) opsets: &'static [(&'static str, i64)],
     pub(crate) metadata: Vec<(String, String)>,
 }
 
@@ -100,10 +99,14 @@ fn model(mut graph: GraphProto, initializer: Vec<TensorProto>, header: ModelHead
         producer_name: env!("CARGO_PKG_NAME").to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto {
-            domain: String::new(),
-            version: header.opset,
-        }],
+        opset_import: header
+            .opsets
+            .iter()
+            .map(|&(domain, version)| OperatorSetIdProto {
+                domain: domain.to_owned(),
+                version,
+            })
+            .collect(),
         metadata_props: header
             .metadata
             .into_iter()
@@ -148,77 +151,10 @@ fn rename(nodes: &mut [NodeProto], names: &BTreeMap<String, String>) {
     }
 }
 
-impl Initializer<'_> {
-    fn byte_len(&self) -> u64 {
-        match &self.payload {
-            Payload::Float(tensor) => (tensor.len() * size_of::<f32>()) as u64,
-            Payload::Int64(values) => (values.len() * size_of::<i64>()) as u64,
-        }
-    }
-
-    fn header(&self) -> TensorProto {
-        let data_type = match self.payload {
-            Payload::Float(_) => DataType::Float,
-            Payload::Int64(_) => DataType::Int64,
-        };
-        TensorProto {
-            dims: self.shape.iter().map(|&size| size as i64).collect(),
-            data_type: data_type as i32,
-            name: self.name.clone(),
-            ..TensorProto::default()
-        }
-    }
-
-    fn inline(&self) -> TensorProto {
-        let raw_data = match &self.payload {
-            Payload::Float(tensor) => tensor
-                .values()
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-            Payload::Int64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        TensorProto {
-            raw_data: Some(raw_data),
-            ..self.header()
-        }
-    }
-
-    fn external(&self, location: &str, offset: u64) -> TensorProto {
-        let external_data: Vec<StringStringEntryProto> = vec![
-            entry("location", location),
-            entry("offset", offset.to_string()),
-            entry("length", self.byte_len().to_string()),
-        ];
-        TensorProto {
-            external_data,
-            data_location: Some(EXTERNAL),
-            ..self.header()
-        }
-    }
-
-    fn write_to(&self, file: &mut dyn Write) -> io::Result<()> {
-        match &self.payload {
-            Payload::Float(tensor) => {
-                let values = tensor.values();
-                let mut buffer = Vec::with_capacity(1 << 16);
-                for values in values.chunks(1 << 14) {
-                    buffer.clear();
-                    buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-                    file.write_all(&buffer)?;
-                }
-                Ok(())
-            }
-            Payload::Int64(values) => values
-                .iter()
-                .try_for_each(|value| file.write_all(&value.to_le_bytes())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::{DataType, EXTERNAL};
     use crate::tensor::Tensor;
 
     fn header() -> ModelHeader {
@@ -226,7 +162,7 @@ mod tests {
         ModelHeader {
             name: "test",
             ir_version: 8,
-            opset: 17,
+            opsets: &[("", 17)],
             metadata,
         }
     }

@@ -7,9 +7,11 @@ use crate::tensor::Tensor;
 
 /// `x · W + b`.
 pub(crate) struct Linear<'a> {
+    /// Path of the module.
+    pub(super) module: String,
     /// `[in, out]`.
-    weight: Tensor<'a>,
-    bias: Option<Tensor<'a>>,
+    pub(super) weight: Tensor<'a>,
+    pub(super) bias: Option<Tensor<'a>>,
 }
 
 impl<'a> Linear<'a> {
@@ -42,14 +44,36 @@ impl<'a> Linear<'a> {
             }
         };
         Ok(std::array::from_fn(|index| Linear {
+            module: weights.path(parts[index]).trim_end_matches('.').to_owned(),
             weight: part(&weight, index).transposed(),
             bias: bias.as_ref().map(|bias| part(bias, index)),
         }))
     }
 
+    /// Several layers of the same input and size as one, `name`: their results are side by side.
+    pub(crate) fn load_side_by_side(
+        weights: &Weights<'a>,
+        name: &str,
+        parts: &[&str],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let load = |tensor: &str, shape: &[usize]| -> Result<Tensor<'a>> {
+            let parts = parts.iter().map(|part| weights.at(part).tensor(tensor, shape));
+            let name = weights.at(name).path(tensor);
+            Ok(Tensor::stacked(name, parts.collect::<Result<_>>()?))
+        };
+        Ok(Linear {
+            module: weights.path(name),
+            weight: load("weight", &[outputs, inputs])?.transposed(),
+            bias: Some(load("bias", &[outputs])?),
+        })
+    }
+
     /// The layer whose result is `factor` times this one's.
     pub(crate) fn scaled(self, factor: f32) -> Self {
         Linear {
+            module: self.module,
             weight: self.weight.scaled(factor),
             bias: self.bias.map(|bias| bias.scaled(factor)),
         }
@@ -121,7 +145,7 @@ impl Activation {
         }
     }
 
-    fn apply(self, graph: &mut Graph<'_>, x: &Value) -> Value {
+    pub(super) fn apply(self, graph: &mut Graph<'_>, x: &Value) -> Value {
         match self {
             Activation::Gelu => {
                 // In this form ONNX Runtime finds it and runs it as one operator.

@@ -1,6 +1,7 @@
 //! The model, written down as graphs.
 
 mod bart;
+mod cpu;
 mod davit;
 mod layers;
 mod projector;
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::onnx::DataType;
+use crate::precisions::Precisions;
+use crate::target::Target;
 use bart::DecoderKind;
 
 /// Names of free sizes, shared by the graphs.
@@ -28,10 +31,37 @@ mod axes {
     pub(super) const PAST_ENCODER_SEQUENCE: &str = "past_encoder_sequence_length";
     pub(super) const PRESENT_ENCODER_BATCH: &str = "present_encoder_batch_size";
     pub(super) const PRESENT_ENCODER_SEQUENCE: &str = "present_encoder_sequence_length";
+    /// Tokens of the prompt.
+    pub(super) const TEXT_SEQUENCE: &str = "text_sequence_length";
+    /// Tokens of the image features.
+    pub(super) const IMAGE_SEQUENCE: &str = "image_sequence_length";
+    /// Sequences that the decoder step extends.
+    pub(super) const ROWS: &str = "rows";
+    /// New tokens of each row.
+    pub(super) const TOKENS: &str = "tokens";
+    /// Images whose answers the rows are.
+    pub(super) const IMAGES: &str = "images";
+    /// Tokens that a row's self-attention caches have room for.
+    pub(super) const CAPACITY: &str = "capacity";
 }
 
-/// Builds one graph of the `plain` layout. Weights are checked, not read.
-pub(crate) fn build<'a>(
+/// What is built, beside the weights.
+pub(crate) struct Recipe<'r> {
+    pub(crate) target: Target,
+    pub(crate) config: &'r ModelConfig,
+    pub(crate) image_size: ImageSize,
+    pub(crate) precisions: Precisions<'r>,
+}
+
+/// Builds one graph of the target. Weights are checked, not read.
+pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    match recipe.target {
+        Target::Plain => plain(file, recipe.config, weights, recipe.image_size),
+        Target::Cpu => cpu::build(file, recipe, weights),
+    }
+}
+
+fn plain<'a>(
     file: GraphFile,
     config: &ModelConfig,
     weights: &Weights<'a>,

@@ -24,7 +24,11 @@ pub(super) fn projector<'a>(
         .image_feature_source
         .iter()
         .map(|source| match source {
-            ImageFeatureSource::SpatialAvgPool => graph.reduce_mean(&tokens, 1),
+            ImageFeatureSource::SpatialAvgPool => {
+                let sum = graph.reduce_sum(&tokens, 1);
+                let count = graph.scalar(grid.tokens() as f32);
+                graph.div(&sum, &count)
+            }
             ImageFeatureSource::TemporalAvgPool | ImageFeatureSource::LastFrame => tokens.clone(),
         })
         .collect();

@@ -14,7 +14,9 @@ use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::image_size::ImageSize;
-use crate::model;
+use crate::model::{self, Recipe};
+use crate::precisions::Precisions;
+use crate::target::{Precision, Target};
 use florence2_layout::graphs::GraphFile;
 use values::{RandomTensor, Values};
 
@@ -127,8 +129,14 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
 /// Names and shapes of all weights: what the graphs ask for.
 fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String, Vec<usize>)> + use<>> {
     let weights = Weights::planned();
+    let recipe = Recipe {
+        target: Target::Plain,
+        config,
+        image_size: ImageSize::default(),
+        precisions: Precisions::new(Precision::Fp32, &[]),
+    };
     for file in GraphFile::PLAIN {
-        model::build(file, config, &weights, ImageSize::default())?;
+        model::build(file, &recipe, &weights)?;
     }
     // Without a shape: names under which others know the embedding matrix.
     Ok(weights.used().into_iter().filter(|(_, shape)| !shape.is_empty()))

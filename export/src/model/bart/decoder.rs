@@ -3,7 +3,7 @@
 use super::super::layers::{Activation, mlp};
 use super::decoder_io::{DecoderKind, Inputs, declare_outputs};
 use super::decoder_layer::DecoderLayers;
-use super::{additive_mask, embed_positions, output_projection};
+use super::{DECODER, additive_mask, embed_positions, logits_bias, output_projection};
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -20,7 +20,7 @@ pub(crate) fn decoder<'a>(
     let mut graph = Graph::default();
     let inputs = Inputs::declare(&mut graph, text, kind);
     let past = inputs.past.first().map(|cache| graph.dim(&cache.key, 2));
-    let decoder = weights.at("model.language_model.decoder");
+    let decoder = weights.at(DECODER);
     let mut x = embed_positions(&mut graph, text, &decoder, &inputs.embeddings, past.as_ref())?;
     let mut layers = DecoderLayers {
         config: text,
@@ -79,9 +79,7 @@ fn logits<'a>(
     let projection = output_projection(config, weights)?;
     let projection = graph.weight(&projection);
     let logits = graph.matmul(x, &projection);
-    let bias = weights.optional("final_logits_bias", &[1, config.text_config.vocab_size])?;
-    // Published checkpoints carry one of zeros.
-    match bias.filter(|bias| bias.values().iter().any(|&value| value != 0.0)) {
+    match logits_bias(&config.text_config, weights)? {
         Some(bias) => {
             let bias = graph.weight(&bias);
             Ok(graph.add(&logits, &bias))

@@ -4,7 +4,7 @@ use florence2_layout::graphs::{ATTENTION_MASK, INPUTS_EMBEDS, LAST_HIDDEN_STATE}
 
 use super::super::axes;
 use super::super::layers::{Activation, attention, layer_norm, merge_heads, mlp, split_heads};
-use super::{additive_mask, embed_positions, projection, query_projection};
+use super::{ENCODER, additive_mask, embed_positions, projection, query_projection};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::onnx::DataType;
 
 /// Embeddings to hidden states.
 pub(crate) fn encoder<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
-    let weights = weights.at("model.language_model.encoder");
+    let weights = weights.at(ENCODER);
     let activation = Activation::from_config("text_config.activation_function", &config.activation_function)?;
     let dim = config.d_model;
     let mut graph = Graph::default();

@@ -21,16 +21,21 @@ pub(crate) use decoder::decoder;
 pub(crate) use decoder_io::DecoderKind;
 pub(crate) use encoder::encoder;
 
+/// Where the weights of the two sides lie.
+pub(in crate::model) const ENCODER: &str = "model.language_model.encoder";
+/// See [`ENCODER`].
+pub(in crate::model) const DECODER: &str = "model.language_model.decoder";
+
 /// BART's position tables begin with this many rows that no token uses.
-const POSITION_OFFSET: usize = 2;
+pub(in crate::model) const POSITION_OFFSET: usize = 2;
 
 /// Token ids to embeddings.
 pub(crate) fn embed_tokens<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let text = &config.text_config;
     let mut table = embedding_matrix(text, weights)?;
     check_shared(text, weights, &table)?;
-    if text.scale_embedding {
-        table = table.scaled((text.d_model as f64).sqrt() as f32);
+    if let Some(scale) = embedding_scale(text) {
+        table = table.scaled(scale);
     }
     let mut graph = Graph::default();
     let dims = [axes::BATCH.into(), "sequence_length".into()];
@@ -59,7 +64,10 @@ const EMBEDDING_NAMES: [&str; 4] = [
 const OUTPUT_PROJECTION: &str = "lm_head.weight";
 
 /// `[vocabulary, d_model]`. A checkpoint may keep it under any of the names that share it, or several.
-fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
+pub(in crate::model) fn embedding_matrix<'a>(
+    config: &TextConfig,
+    weights: &Weights<'a>,
+) -> Result<Tensor<'a>> {
     let shape = [config.vocab_size, config.d_model];
     let [first, others @ ..] = EMBEDDING_NAMES;
     for name in EMBEDDING_NAMES {
@@ -72,7 +80,11 @@ fn embedding_matrix<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Te
 }
 
 /// transformers ties the decoder's embeddings to the shared ones unless the checkpoint has both and they differ.
-fn check_shared(config: &TextConfig, weights: &Weights<'_>, shared: &Tensor<'_>) -> Result<()> {
+pub(in crate::model) fn check_shared(
+    config: &TextConfig,
+    weights: &Weights<'_>,
+    shared: &Tensor<'_>,
+) -> Result<()> {
     let [first, _, decoder, _] = EMBEDDING_NAMES;
     let own = weights.optional(decoder, &[config.vocab_size, config.d_model])?;
     if own.is_some_and(|own| own.values() != shared.values()) {
@@ -84,15 +96,44 @@ fn check_shared(config: &TextConfig, weights: &Weights<'_>, shared: &Tensor<'_>)
 
 /// `[d_model, vocabulary]`: its own matrix if the checkpoint has one, else the embeddings'.
 fn output_projection<'a>(config: &ModelConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
-    let text = &config.text_config;
-    let shape = [text.vocab_size, text.d_model];
-    let own = if config.tie_word_embeddings {
-        weights.optional(OUTPUT_PROJECTION, &shape)?
-    } else {
-        Some(weights.tensor(OUTPUT_PROJECTION, &shape)?)
-    };
-    let projection = own.map_or_else(|| embedding_matrix(text, weights), Ok)?;
+    let own = own_output_projection(config, weights)?;
+    let projection = own.map_or_else(|| embedding_matrix(&config.text_config, weights), Ok)?;
     Ok(projection.renamed(OUTPUT_PROJECTION).transposed())
+}
+
+/// The output projection's own matrix, `[vocabulary, d_model]`, if the checkpoint has one.
+pub(in crate::model) fn own_output_projection<'a>(
+    config: &ModelConfig,
+    weights: &Weights<'a>,
+) -> Result<Option<Tensor<'a>>> {
+    let shape = [config.text_config.vocab_size, config.text_config.d_model];
+    if config.tie_word_embeddings {
+        weights.optional(OUTPUT_PROJECTION, &shape)
+    } else {
+        weights.tensor(OUTPUT_PROJECTION, &shape).map(Some)
+    }
+}
+
+/// What is added to the logits, `[1, vocabulary]`, unless it is nothing: published checkpoints carry zeros.
+pub(in crate::model) fn logits_bias<'a>(
+    config: &TextConfig,
+    weights: &Weights<'a>,
+) -> Result<Option<Tensor<'a>>> {
+    let bias = weights.optional("final_logits_bias", &[1, config.vocab_size])?;
+    Ok(bias.filter(|bias| bias.values().iter().any(|&value| value != 0.0)))
+}
+
+/// The factor on embeddings, if the model has one: √d_model.
+pub(in crate::model) fn embedding_scale(config: &TextConfig) -> Option<f32> {
+    config
+        .scale_embedding
+        .then(|| (config.d_model as f64).sqrt() as f32)
+}
+
+/// The learned positions of the side that `weights` belongs to, `[POSITION_OFFSET + positions, d_model]`.
+pub(in crate::model) fn position_table<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
+    let rows = config.max_position_embeddings + POSITION_OFFSET;
+    weights.tensor("embed_positions.weight", &[rows, config.d_model])
 }
 
 /// Embeddings plus the positions `past..past + sequence`, normalised; `past` is a vector of one integer, or
@@ -104,9 +145,7 @@ fn embed_positions<'a>(
     embeddings: &Value,
     past: Option<&Value>,
 ) -> Result<Value> {
-    let rows = config.max_position_embeddings + POSITION_OFFSET;
-    let table = weights.tensor("embed_positions.weight", &[rows, config.d_model])?;
-    let table = graph.weight(&table);
+    let table = graph.weight(&position_table(config, weights)?);
     let offset = graph.ints(&[POSITION_OFFSET as i64]);
     let start = match past {
         Some(past) => graph.add(past, &offset),

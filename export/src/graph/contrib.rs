@@ -1,0 +1,168 @@
+//! Operators of ONNX Runtime's own domain, `com.microsoft`, as methods. Their definitions are in its
+//! `docs/ContribOperators.md`.
+
+use super::{Attribute, Graph, Value};
+
+/// The domain of ONNX Runtime's own operators.
+pub(crate) const CONTRIB_DOMAIN: &str = "com.microsoft";
+
+/// What [`Graph::dynamic_quantize`] gives: u8 values, and the scale and zero point that they are counted from.
+pub(crate) struct Quantized {
+    values: Value,
+    scale: Value,
+    zero_point: Value,
+}
+
+/// A weight `[in, out]` of signed bytes.
+pub(crate) struct QuantizedWeight {
+    /// i8 `[in, out]`.
+    pub(crate) values: Value,
+    /// f32 `[out]`.
+    pub(crate) scales: Value,
+    /// i8 `[out]`. ONNX Runtime takes none for zeros, but turns weights into unsigned ones, where its kernels need it
+    /// to be exact (`session.x64quantprecision`), only if they are there.
+    pub(crate) zero_points: Value,
+}
+
+/// What [`Graph::fused_matmul`] does beside the product.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FusedMatMul {
+    pub(crate) transpose_a: bool,
+    pub(crate) transpose_b: bool,
+    /// What the product is multiplied by; 1 if there is nothing.
+    pub(crate) alpha: Option<f32>,
+}
+
+impl Graph<'_> {
+    /// Adds a node of ONNX Runtime's own operators, with one output.
+    pub(crate) fn contrib(
+        &mut self,
+        op: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
+    ) -> Value {
+        let [output] = self.nodes(CONTRIB_DOMAIN, op, inputs, attributes);
+        output
+    }
+
+    /// `x` as u8, with one scale and zero point for the whole tensor, found when it runs. (The operator is ONNX's own;
+    /// it stands here beside those that take its result.)
+    pub(crate) fn dynamic_quantize(&mut self, x: &Value) -> Quantized {
+        let [values, scale, zero_point] = self.nodes("", "DynamicQuantizeLinear", &[x], &[]);
+        Quantized {
+            values,
+            scale,
+            zero_point,
+        }
+    }
+
+    /// `x · weight + bias` in integers, quantising `x` as [`dynamic_quantize`](Self::dynamic_quantize) does.
+    pub(crate) fn dynamic_quantize_matmul(
+        &mut self,
+        x: &Value,
+        weight: &QuantizedWeight,
+        bias: Option<&Value>,
+    ) -> Value {
+        let inputs = [x, &weight.values, &weight.scales, &weight.zero_points];
+        let inputs: Vec<&Value> = inputs.into_iter().chain(bias).collect();
+        self.contrib("DynamicQuantizeMatMul", &inputs, &[])
+    }
+
+    /// `x · weight + bias` in integers, of what is quantised already.
+    pub(crate) fn matmul_integer_to_float(
+        &mut self,
+        x: &Quantized,
+        weight: &QuantizedWeight,
+        bias: Option<&Value>,
+    ) -> Value {
+        let inputs = [
+            &x.values,
+            &weight.values,
+            &x.scale,
+            &weight.scales,
+            &x.zero_point,
+            &weight.zero_points,
+        ];
+        let inputs: Vec<&Value> = inputs.into_iter().chain(bias).collect();
+        self.contrib("MatMulIntegerToFloat", &inputs, &[])
+    }
+
+    /// `alpha · a · b`, of batches of matrices, either of them transposed (in their last two axes) if need be.
+    pub(crate) fn fused_matmul(&mut self, a: &Value, b: &Value, how: FusedMatMul) -> Value {
+        let attributes = [
+            ("transA", Attribute::Int(how.transpose_a.into())),
+            ("transB", Attribute::Int(how.transpose_b.into())),
+            ("alpha", Attribute::Float(how.alpha.unwrap_or(1.0))),
+        ];
+        self.contrib("FusedMatMul", &[a, b], &attributes)
+    }
+
+    /// As [`multi_head_attention`](Self::multi_head_attention), scaled by 1/√size, over the first `lengths` (int32,
+    /// `[batch]`) of the keys; what the others hold has no influence as long as it is finite.
+    pub(crate) fn padded_multi_head_attention(
+        &mut self,
+        [query, key, value]: [&Value; 3],
+        lengths: &Value,
+        heads: usize,
+    ) -> Value {
+        let attributes = [
+            ("num_heads", Attribute::Int(heads as i64)),
+            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            ("mask_filter_value", Attribute::Float(f32::MIN)),
+        ];
+        let no_bias = Value::absent();
+        self.contrib(
+            "MultiHeadAttention",
+            &[query, key, value, &no_bias, lengths],
+            &attributes,
+        )
+    }
+
+    /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
+    /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
+    /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
+    /// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where
+    /// input and output are bound to the same.
+    ///
+    /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
+    /// there may be one row only.
+    pub(crate) fn cached_self_attention(
+        &mut self,
+        query_key_value: &Value,
+        [keys, values]: [&Value; 2],
+        last_positions: &Value,
+        longest: &Value,
+        heads: usize,
+    ) -> [Value; 3] {
+        let attributes = [
+            ("num_heads", Attribute::Int(heads as i64)),
+            ("kv_num_heads", Attribute::Int(heads as i64)),
+        ];
+        let packed = Value::absent();
+        let inputs = [
+            query_key_value,
+            &packed,
+            &packed,
+            keys,
+            values,
+            last_positions,
+            longest,
+        ];
+        self.nodes(CONTRIB_DOMAIN, "GroupQueryAttention", &inputs, &attributes)
+    }
+
+    /// `softmax(scale · q kᵀ) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
+    /// heads · size]`, or `[batch, heads, keys, size]`.
+    pub(crate) fn multi_head_attention(
+        &mut self,
+        [query, key, value]: [&Value; 3],
+        heads: usize,
+        scale: f32,
+    ) -> Value {
+        let attributes = [
+            ("num_heads", Attribute::Int(heads as i64)),
+            ("scale", Attribute::Float(scale)),
+        ];
+        self.contrib("MultiHeadAttention", &[query, key, value], &attributes)
+    }
+}

@@ -1,0 +1,250 @@
+//! The `step` layout's decoder: one graph for the first step and all others.
+
+use florence2_layout::graphs::{
+    Attention, ENCODER_SEQUENCE_LENGTHS, INPUT_IDS, KeyValue, LOGITS, PAST_SEQUENCE_LENGTHS, past, present,
+};
+
+use super::super::bart::{self, POSITION_OFFSET};
+use super::super::layers::{Activation, Linear, layer_norm};
+use super::super::{Recipe, axes};
+use super::embedding::TiedEmbedding;
+use super::layer::Layer;
+use super::linear::linear;
+use crate::checkpoint::Weights;
+use crate::config::TextConfig;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::onnx::DataType;
+
+/// What the size of a head must be a multiple of, for [`Graph::cached_self_attention`].
+const HEAD_SIZE_UNIT: usize = 8;
+
+/// Keys and values, `[rows, heads, length, head size]`.
+struct Cache {
+    key: Value,
+    value: Value,
+}
+
+/// Token ids and caches to the scores of what follows each row's last token, and the caches grown by the tokens.
+pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    let (text, precisions) = (&recipe.config.text_config, &recipe.precisions);
+    check_head_size(text)?;
+    let activation = Activation::from_config("text_config.activation_function", &text.activation_function)?;
+    let mut graph = Graph::default();
+    let inputs = Inputs::declare(&mut graph, text);
+    let embedding = TiedEmbedding::load(recipe.config, weights, precisions)?;
+    let decoder = weights.at(bart::DECODER);
+    let embeddings = embedding.apply(&mut graph, &inputs.ids);
+    let mut x = embed_positions(&mut graph, text, &decoder, &inputs, &embeddings)?;
+    let rows = Rows::new(&mut graph, &inputs, &x);
+    let mut presents = Vec::with_capacity(text.decoder_layers);
+    for (index, (self_past, cross)) in inputs.caches.iter().enumerate() {
+        let layer = Layer {
+            weights: decoder.at(format_args!("layers.{index}")),
+            config: text,
+            precisions,
+            activation,
+        };
+        let (y, cache) = self_attention(&mut graph, &layer, &x, self_past, &rows)?;
+        presents.push(cache);
+        x = layer.residual_norm(&mut graph, "self_attn_layer_norm", &x, &y)?;
+        let y = cross_attention(&mut graph, &layer, &x, cross, &inputs.encoder_lengths, &rows)?;
+        x = layer.residual_norm(&mut graph, "encoder_attn_layer_norm", &x, &y)?;
+        let y = layer.mlp(&mut graph, text.decoder_ffn_dim, &x)?;
+        x = layer.residual_norm(&mut graph, "final_layer_norm", &x, &y)?;
+    }
+    let x = graph.last(&x, 1);
+    let logits = embedding.logits(&mut graph, &x);
+    let logits = match bart::logits_bias(text, weights)? {
+        Some(bias) => {
+            let bias = graph.weight(&bias);
+            graph.add(&logits, &bias)
+        }
+        None => logits,
+    };
+    declare_outputs(&mut graph, text, &logits, &presents);
+    Ok(graph)
+}
+
+fn check_head_size(config: &TextConfig) -> Result<()> {
+    let head_size = config.d_model / config.decoder_attention_heads;
+    if head_size.is_multiple_of(HEAD_SIZE_UNIT) {
+        return Ok(());
+    }
+    Err(Error::Config {
+        key: "text_config.decoder_attention_heads",
+        reason: format!(
+            "{} makes heads of {head_size} features; ONNX Runtime's operator for caches in place takes multiples of \
+             {HEAD_SIZE_UNIT}: export with target plain",
+            config.decoder_attention_heads
+        ),
+    })
+}
+
+struct Inputs {
+    /// `[rows, tokens]`.
+    ids: Value,
+    /// Int32, `[rows]`.
+    past_lengths: Value,
+    /// Int32, `[images]`.
+    encoder_lengths: Value,
+    /// Self-attention's and cross-attention's, per layer.
+    caches: Vec<(Cache, Cache)>,
+}
+
+impl Inputs {
+    fn declare(graph: &mut Graph<'_>, config: &TextConfig) -> Self {
+        let heads = config.decoder_attention_heads;
+        let head_size = config.d_model / heads;
+        let ids = graph.input(
+            INPUT_IDS,
+            DataType::Int64,
+            &[axes::ROWS.into(), axes::TOKENS.into()],
+        );
+        let past_lengths = graph.input(PAST_SEQUENCE_LENGTHS, DataType::Int32, &[axes::ROWS.into()]);
+        let encoder_lengths = graph.input(ENCODER_SEQUENCE_LENGTHS, DataType::Int32, &[axes::IMAGES.into()]);
+        let mut cache = |layer, attention, rows: &'static str, length: &'static str| {
+            let dims = [rows.into(), heads.into(), length.into(), head_size.into()];
+            let mut input = |kv| graph.input(&past(layer, attention, kv), DataType::Float, &dims);
+            Cache {
+                key: input(KeyValue::Key),
+                value: input(KeyValue::Value),
+            }
+        };
+        let caches = (0..config.decoder_layers)
+            .map(|layer| {
+                (
+                    cache(layer, Attention::Decoder, axes::ROWS, axes::CAPACITY),
+                    cache(layer, Attention::Encoder, axes::IMAGES, axes::ENCODER_SEQUENCE),
+                )
+            })
+            .collect();
+        Inputs {
+            ids,
+            past_lengths,
+            encoder_lengths,
+            caches,
+        }
+    }
+}
+
+fn declare_outputs(graph: &mut Graph<'_>, config: &TextConfig, logits: &Value, presents: &[Cache]) {
+    let dims = [axes::ROWS.into(), config.vocab_size.into()];
+    graph.output(LOGITS, logits, DataType::Float, &dims);
+    let heads = config.decoder_attention_heads;
+    let head_size = config.d_model / heads;
+    let dims = [
+        axes::ROWS.into(),
+        heads.into(),
+        axes::CAPACITY.into(),
+        head_size.into(),
+    ];
+    for (layer, cache) in presents.iter().enumerate() {
+        for (kv, value) in [(KeyValue::Key, &cache.key), (KeyValue::Value, &cache.value)] {
+            graph.output(
+                &present(layer, Attention::Decoder, kv),
+                value,
+                DataType::Float,
+                &dims,
+            );
+        }
+    }
+}
+
+/// Embeddings plus the positions that follow each row's past, normalised.
+fn embed_positions<'a>(
+    graph: &mut Graph<'a>,
+    config: &TextConfig,
+    weights: &Weights<'a>,
+    inputs: &Inputs,
+    embeddings: &Value,
+) -> Result<Value> {
+    let table = graph.weight(&bart::position_table(config, weights)?);
+    let past = graph.cast(&inputs.past_lengths, DataType::Int64);
+    let past = graph.unsqueeze(&past, &[1]);
+    let offset = graph.int(POSITION_OFFSET as i64);
+    let tokens = graph.dim(embeddings, 1);
+    let tokens = graph.squeeze(&tokens);
+    let end = graph.add(&tokens, &offset);
+    let places = graph.range(&offset, &end);
+    let positions = graph.add(&past, &places);
+    let positions = graph.gather(&table, &positions);
+    let x = graph.add(embeddings, &positions);
+    layer_norm(graph, &weights.at("layernorm_embedding"), config.d_model, &x)
+}
+
+/// What all layers need to know of the rows.
+struct Rows {
+    /// Each row's last position, int32 `[rows]`.
+    last_positions: Value,
+    /// Length of the longest row with its new tokens, int32 `[1]`.
+    longest: Value,
+    /// `[rows, tokens, d_model]`.
+    shape: Value,
+    /// `[images, rows of an image · tokens, d_model]`: for cross-attention, rows are queries of one image.
+    shape_by_image: Value,
+}
+
+impl Rows {
+    fn new(graph: &mut Graph<'_>, inputs: &Inputs, x: &Value) -> Self {
+        let tokens = graph.dim(x, 1);
+        let tokens = graph.cast(&tokens, DataType::Int32);
+        let lengths = graph.add(&inputs.past_lengths, &tokens);
+        let longest = graph.largest(&lengths);
+        let one = graph.int32(1);
+        let last_positions = graph.sub(&lengths, &one);
+        let shape = graph.unary("Shape", x);
+        let images = graph.dim(&inputs.encoder_lengths, 0);
+        let queries = graph.ints(&[-1]);
+        let dim = graph.dim(x, 2);
+        let shape_by_image = graph.concat(&[&images, &queries, &dim], 0);
+        Rows {
+            last_positions,
+            longest,
+            shape,
+            shape_by_image,
+        }
+    }
+}
+
+fn self_attention<'a>(
+    graph: &mut Graph<'a>,
+    layer: &Layer<'a, '_>,
+    x: &Value,
+    past: &Cache,
+    rows: &Rows,
+) -> Result<(Value, Cache)> {
+    let (dim, heads) = (layer.config.d_model, layer.config.decoder_attention_heads);
+    let weights = layer.weights.at("self_attn");
+    let names = ["q_proj", "k_proj", "v_proj"];
+    let projection = Linear::load_side_by_side(&weights, "qkv_proj", &names, dim, dim)?;
+    let [query_key_value] = linear(graph, layer.precisions, [projection], x);
+    let [context, key, value] = graph.cached_self_attention(
+        &query_key_value,
+        [&past.key, &past.value],
+        &rows.last_positions,
+        &rows.longest,
+        heads,
+    );
+    Ok((
+        layer.project(graph, "self_attn.out_proj", &context)?,
+        Cache { key, value },
+    ))
+}
+
+fn cross_attention<'a>(
+    graph: &mut Graph<'a>,
+    layer: &Layer<'a, '_>,
+    x: &Value,
+    cache: &Cache,
+    encoder_lengths: &Value,
+    rows: &Rows,
+) -> Result<Value> {
+    let query = layer.project(graph, "encoder_attn.q_proj", x)?;
+    let query = graph.reshape_to(&query, &rows.shape_by_image);
+    let heads = layer.config.decoder_attention_heads;
+    let context =
+        graph.padded_multi_head_attention([&query, &cache.key, &cache.value], encoder_lengths, heads);
+    let context = graph.reshape_to(&context, &rows.shape);
+    layer.project(graph, "encoder_attn.out_proj", &context)
+}

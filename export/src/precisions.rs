@@ -1,0 +1,156 @@
+//! Which precision each weight gets: the export's, except for what is to be kept in fp32.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::target::Precision;
+
+/// The precision of each weight, by the path of its module. Clones remember together what was asked for.
+#[derive(Clone)]
+pub(crate) struct Precisions<'o> {
+    precision: Precision,
+    keep_fp32: &'o [String],
+    asked: Rc<RefCell<BTreeSet<String>>>,
+}
+
+impl<'o> Precisions<'o> {
+    /// `keep_fp32`: patterns of paths, see [`matches`].
+    pub(crate) fn new(precision: Precision, keep_fp32: &'o [String]) -> Self {
+        Precisions {
+            precision,
+            keep_fp32,
+            asked: Rc::default(),
+        }
+    }
+
+    /// How the weight of `module` is to be stored.
+    pub(crate) fn of(&self, module: &str) -> Precision {
+        if self.precision != Precision::Fp32 {
+            self.asked.borrow_mut().insert(module.to_owned());
+        }
+        match self.keep_fp32.iter().any(|pattern| matches(pattern, module)) {
+            true => Precision::Fp32,
+            false => self.precision,
+        }
+    }
+
+    /// The same, with bytes for what would have fewer bits.
+    pub(crate) fn at_least_int8(&self) -> Self {
+        Precisions {
+            precision: match self.precision {
+                Precision::Int4 => Precision::Int8,
+                precision => precision,
+            },
+            ..self.clone()
+        }
+    }
+
+    /// That each pattern fits a weight that was asked for and is not in fp32 anyway.
+    ///
+    /// # Errors
+    /// [`Error::KeepFp32`] names the first that does not.
+    pub(crate) fn check(&self) -> Result<()> {
+        let asked = self.asked.borrow();
+        let idle = |pattern: &&String| !asked.iter().any(|module| matches(pattern, module));
+        match self.keep_fp32.iter().find(idle) {
+            None => Ok(()),
+            Some(pattern) => {
+                let names: BTreeSet<String> = asked.iter().map(|module| without_numbers(module)).collect();
+                Err(Error::KeepFp32 {
+                    pattern: pattern.clone(),
+                    names: names.into_iter().collect(),
+                })
+            }
+        }
+    }
+}
+
+/// Whether `pattern` is a run of whole parts of the dotted `path`; in a part, `*` stands for any characters. So
+/// `blocks.1` fits `tower.blocks.1.0.qkv`, but not `tower.blocks.10.0.qkv`.
+fn matches(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split('.').collect();
+    let path: Vec<&str> = path.split('.').collect();
+    path.windows(pattern.len()).any(|parts| {
+        pattern
+            .iter()
+            .zip(parts)
+            .all(|(pattern, part)| part_matches(pattern, part))
+    })
+}
+
+fn part_matches(pattern: &str, part: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == part;
+    };
+    let Some(part) = part.strip_prefix(start) else {
+        return false;
+    };
+    let ends = part.char_indices().map(|(index, _)| index).chain([part.len()]);
+    ends.into_iter()
+        .any(|end| part.get(end..).is_some_and(|part| part_matches(rest, part)))
+}
+
+/// The path with `*` for each number.
+fn without_numbers(path: &str) -> String {
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = path
+        .split('.')
+        .map(|part| if is_number(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_whole_parts() {
+        let path = "model.vision_tower.blocks.1.10.spatial_block.ffn.fc2";
+        for pattern in [
+            path,
+            "blocks.1",
+            "blocks",
+            "1.10",
+            "blocks.*.10",
+            "fc*",
+            "*_block.ffn",
+            "*",
+        ] {
+            assert!(matches(pattern, path), "{pattern}");
+        }
+        for pattern in [
+            "",
+            "block",
+            "blocks.10",
+            "blocks.1.1",
+            "blocks.*.ffn",
+            "fc2.weight",
+            "*_tower.ffn",
+        ] {
+            assert!(!matches(pattern, path), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_fp32_and_an_idle_pattern_is_an_error() {
+        let keep = ["blocks.0".to_owned()];
+        let precisions = Precisions::new(Precision::Int4, &keep);
+        assert_eq!(precisions.of("blocks.1.fc1"), Precision::Int4);
+        let error = precisions.check().unwrap_err().to_string();
+        assert!(error.contains("blocks.*.fc1"), "{error}");
+        let vision = precisions.at_least_int8();
+        assert_eq!(vision.of("blocks.0.fc1"), Precision::Fp32);
+        assert_eq!(vision.of("blocks.2.fc1"), Precision::Int8);
+        precisions.check().unwrap();
+    }
+
+    #[test]
+    fn in_fp32_there_is_nothing_to_keep() {
+        let keep = ["fc1".to_owned()];
+        let precisions = Precisions::new(Precision::Fp32, &keep);
+        assert_eq!(precisions.of("fc1"), Precision::Fp32);
+        assert!(matches!(precisions.check(), Err(Error::KeepFp32 { .. })));
+    }
+}
