@@ -6,6 +6,12 @@ use pulp::{Scalar, Simd};
 
 /// Rows and columns of the kernel.
 pub(super) const KERNEL: usize = 3;
+const TAPS: usize = KERNEL * KERNEL;
+
+/// Channels whose weights lie together: as many as the widest vectors have lanes. Were they tap by tap for all
+/// channels, then those of a vector would lie a power of two apart, as its pixels do, and compete for the same places in
+/// the cache.
+const TILE: usize = 16;
 
 /// One 3×3 kernel and one bias a channel; stride 1, one pixel of zeros around the image.
 #[derive(Debug)]
@@ -13,8 +19,8 @@ pub(super) struct DepthwiseConv {
     height: usize,
     width: usize,
     bias: Vec<f32>,
-    /// `[3, 3, channels]`.
-    weight: Vec<f32>,
+    /// By tile, tap and channel; zeros fill the last tile.
+    weight: Vec<[[f32; TILE]; TAPS]>,
     /// A pixel outside the image.
     outside: Vec<f32>,
 }
@@ -22,12 +28,15 @@ pub(super) struct DepthwiseConv {
 impl DepthwiseConv {
     /// `weight`: `[channels, 1, 3, 3]`, as `Conv` has it.
     pub(super) fn new([height, width]: [usize; 2], weight: &[f32], bias: Vec<f32>) -> Self {
-        let taps = KERNEL * KERNEL;
-        let by_tap = (0..taps).flat_map(|tap| weight.iter().skip(tap).step_by(taps));
+        let tile = |kernels: &[f32]| {
+            array::from_fn(|tap| {
+                array::from_fn(|channel| kernels.get(channel * TAPS + tap).copied().unwrap_or(0.0))
+            })
+        };
         Self {
             height,
             width,
-            weight: by_tap.copied().collect(),
+            weight: weight.chunks(TILE * TAPS).map(tile).collect(),
             outside: vec![0.0; bias.len()],
             bias,
         }
@@ -93,10 +102,6 @@ impl DepthwiseConv {
         let count = bias.len();
         let vectors = |values| &S::as_simd_f32s(values).0[..count];
 
-        let mut weight = [bias; KERNEL * KERNEL];
-        for (weight, values) in weight.iter_mut().zip(self.weight.chunks_exact(self.channels())) {
-            *weight = vectors(&values[from..to]);
-        }
         let mut pixels = [[bias; N_AND_BORDER]; KERNEL];
         for (pixels, inputs) in pixels.iter_mut().zip(inputs) {
             for (pixel, input) in pixels.iter_mut().zip(inputs) {
@@ -110,10 +115,13 @@ impl DepthwiseConv {
 
         let mut sums = [simd.splat_f32s(0.0); N];
         for i in 0..count {
+            let channel = from + i * S::F32_LANES;
+            let weight = &self.weight[channel / TILE];
             let mut values = [bias[i]; N];
             for row in 0..KERNEL {
                 for column in 0..KERNEL {
-                    let weight = weight[row * KERNEL + column][i];
+                    let weight = &weight[row * KERNEL + column];
+                    let weight = S::as_simd_f32s(weight).0[channel % TILE / S::F32_LANES];
                     for n in 0..N {
                         values[n] = simd.mul_add_e_f32s(weight, pixels[row][n + column][i], values[n]);
                     }
