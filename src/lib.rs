@@ -33,6 +33,7 @@ mod geometry;
 mod graph;
 mod metrics;
 mod model;
+mod operators;
 mod options;
 mod output;
 pub mod postprocess;

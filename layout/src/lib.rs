@@ -10,6 +10,7 @@ pub mod dtypes;
 pub mod files;
 pub mod generation;
 pub mod graphs;
+pub mod operators;
 pub mod tasks;
 pub mod tokenizer;
 pub mod tokens;

@@ -9,6 +9,7 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use super::device::Device;
 use super::environment::environment;
 use crate::error::{Error, Result};
+use crate::operators;
 
 /// How a graph is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +134,8 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
-        .with_inter_op_spinning(options.spinning)?;
+        .with_inter_op_spinning(options.spinning)?
+        .with_operators(operators::domain()?)?;
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
     }

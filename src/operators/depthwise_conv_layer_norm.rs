@@ -1,0 +1,170 @@
+//! `DepthwiseConvLayerNorm`: a 3×3 depthwise convolution over tokens in image order, and the layer normalisation of
+//! its result.
+
+use florence2_layout::operators::DEPTHWISE_CONV_LAYER_NORM;
+use ort::Error;
+use ort::operator::{
+    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
+};
+use ort::value::TensorElementType::Float32;
+use pulp::{Arch, Simd, WithSimd};
+
+use super::depthwise_conv::{DepthwiseConv, KERNEL};
+use super::layer_norm::LayerNorm;
+use super::{parallel, tensors};
+
+/// Pixels of a row that are computed together: weights are read once for all of them, and each input pixel serves
+/// three of them.
+const BLOCK: usize = 4;
+
+/// | | | |
+/// |---|---|---|
+/// | inputs | `tokens` | `[batch, height·width, channels]` |
+/// | | `weight`, `bias` | `[channels, 1, 3, 3]`, `[channels]`; constants |
+/// | | `scale`, `shift` | `[channels]` each; constants |
+/// | attributes | `grid` | height and width |
+/// | | `epsilon` | of the normalisation |
+/// | outputs | `convolved` | the convolution with one pixel of zeros around the image, shaped as `tokens` |
+/// | | `normalized` | its normalisation over the channels, shaped as `tokens` |
+///
+/// All are 32-bit floats.
+pub(super) struct DepthwiseConvLayerNorm;
+
+impl Operator for DepthwiseConvLayerNorm {
+    type Kernel<'attr> = FusedKernel;
+
+    fn name(&self) -> &str {
+        DEPTHWISE_CONV_LAYER_NORM
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [const { OperatorInput::required(Float32) }; 5]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [const { OperatorOutput::required(Float32) }; 2]
+    }
+
+    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
+        if let Some(tokens) = context.inputs().first() {
+            context.set_output(0, tokens)?;
+            context.set_output(1, tokens)?;
+        }
+        Ok(())
+    }
+
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {
+        let grid: Vec<i64> = tensors::attribute(context, "grid")?;
+        let grid: Option<Vec<usize>> = grid.iter().map(|&side| side.try_into().ok()).collect();
+        let grid = grid.and_then(|grid| <[usize; 2]>::try_from(grid).ok());
+        let grid = grid.ok_or_else(|| Error::new("attribute grid must be height and width"))?;
+        let [(shape, weight), (_, bias), (_, scale), (_, shift)] = tensors::constants(context, [1, 2, 3, 4])?;
+        let channels = bias.len();
+        if shape != [channels, 1, KERNEL, KERNEL] || scale.len() != channels || shift.len() != channels {
+            return Err(Error::new(
+                "weight, bias, scale and shift are not of one number of channels",
+            ));
+        }
+        let epsilon = tensors::attribute(context, "epsilon")?;
+        Ok(FusedKernel {
+            arch: Arch::new(),
+            grid,
+            conv: DepthwiseConv::new(grid, &weight, bias),
+            norm: LayerNorm {
+                scale,
+                shift,
+                epsilon,
+            },
+        })
+    }
+}
+
+pub(super) struct FusedKernel {
+    arch: Arch,
+    /// Height and width.
+    grid: [usize; 2],
+    conv: DepthwiseConv,
+    norm: LayerNorm,
+}
+
+impl Kernel for FusedKernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let tokens = tensors::input(context, 0)?;
+        let (shape, tokens) = tokens.try_extract_tensor::<f32>()?;
+        let [height, width] = self.grid;
+        let row_len = width * self.conv.channels();
+        if shape.get(1..) != Some(&[(height * width) as i64, self.conv.channels() as i64]) {
+            return Err(Error::new(format!(
+                "tokens are {shape}, not of a grid of {height}×{width}"
+            )));
+        }
+        let mut convolved = tensors::output(context, 0, shape)?;
+        let mut normalized = tensors::output(context, 1, shape)?;
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let convolved = convolved
+            .try_extract_tensor_mut::<f32>()?
+            .1
+            .chunks_exact_mut(row_len);
+        let normalized = normalized
+            .try_extract_tensor_mut::<f32>()?
+            .1
+            .chunks_exact_mut(row_len);
+        let rows = convolved
+            .zip(normalized)
+            .enumerate()
+            .map(|(row, (convolved, normalized))| Row {
+                kernel: self,
+                image: &tokens[row / height * height * row_len..][..height * row_len],
+                y: row % height,
+                convolved,
+                normalized,
+            });
+        parallel::for_each(context, rows, |row| self.arch.dispatch(row))
+    }
+}
+
+/// A row of an image, to be computed.
+struct Row<'a> {
+    kernel: &'a FusedKernel,
+    /// `[height, width, channels]`.
+    image: &'a [f32],
+    y: usize,
+    /// `[width, channels]`, as is `normalized`.
+    convolved: &'a mut [f32],
+    normalized: &'a mut [f32],
+}
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let whole_blocks = self.kernel.conv.width() / BLOCK * BLOCK;
+        for x in (0..whole_blocks).step_by(BLOCK) {
+            self.pixels::<S, BLOCK, { BLOCK + 2 }>(simd, x);
+        }
+        for x in whole_blocks..self.kernel.conv.width() {
+            self.pixels::<S, 1, 3>(simd, x);
+        }
+    }
+}
+
+impl Row<'_> {
+    /// `N` pixels, from `x` on.
+    #[inline(always)]
+    fn pixels<S: Simd, const N: usize, const N_AND_BORDER: usize>(&mut self, simd: S, x: usize) {
+        let FusedKernel { conv, norm, .. } = self.kernel;
+        let channels = conv.channels();
+        let span = x * channels..(x + N) * channels;
+        let convolved = &mut self.convolved[span.clone()];
+        let sums = conv.pixels::<S, N, N_AND_BORDER>(simd, self.image, (x, self.y), convolved);
+        let pixels = convolved
+            .chunks_exact(channels)
+            .zip(self.normalized[span].chunks_exact_mut(channels));
+        for ((convolved, normalized), sum) in pixels.zip(sums) {
+            norm.apply(simd, convolved, sum, normalized);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Operators of our own, for ONNX Runtime on the processor.
+//!
+//! A graph that uses one carries its meaning with it, as an ONNX function of standard operators
+//! ([`florence2_layout::operators`] has the names). ONNX Runtime runs that function wherever the operator is unknown;
+//! here it is known, and one kernel does the work in a single pass over memory. The kernels are written for vectors of
+//! any width: [`pulp`] picks the widest that the processor has, at run time. They run on the session's own threads.
+//!
+//! One operator a file; what they share is in [`tensors`] and [`parallel`].
+
+mod depthwise_conv;
+mod depthwise_conv_layer_norm;
+mod layer_norm;
+mod parallel;
+mod tensors;
+
+use florence2_layout::operators::DOMAIN;
+use ort::operator::OperatorDomain;
+
+use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
+
+/// All operators, for a session.
+///
+/// # Errors
+/// Those of ONNX Runtime.
+pub(crate) fn domain() -> ort::Result<OperatorDomain> {
+    OperatorDomain::new(DOMAIN)?.add(DepthwiseConvLayerNorm)
+}
