@@ -1,5 +1,6 @@
 """Hugging Face transformers on torch, as a worker (see README.md)."""
 
+from copy import copy
 from importlib.metadata import version
 
 import torch
@@ -10,6 +11,8 @@ from transformers.utils import logging
 from protocol import serve, timed
 
 TASK = "<OD>"
+# The task's row of what the published checkpoints' processors have.
+ANSWERS = {"description_with_bboxes": {}}
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
@@ -29,7 +32,8 @@ class Worker:
         self.dtype = dtype
         # The published checkpoints lack `<image>`, which transformers writes the place of the image with.
         tokenizer = AutoTokenizer.from_pretrained(processor, extra_special_tokens={"image_token": "<image>"})
-        self.processor = Florence2Processor(AutoImageProcessor.from_pretrained(processor), tokenizer)
+        images = AutoImageProcessor.from_pretrained(processor)
+        self.processor = Florence2Processor(images, tokenizer, post_processor_config=ANSWERS)
 
     def inputs(self, image, task):
         """What `generate` takes."""
@@ -65,7 +69,9 @@ class Worker:
 
     def generate(self, beams, tokens):
         text = {name: self.prepared[name] for name in ("input_ids", "attention_mask")}
-        ids, seconds = timed(lambda: self.search(beams, tokens, encoder_outputs=self.encoded, **text))
+        # `generate` writes the beams' copies into the object that it is given.
+        encoded = copy(self.encoded)
+        ids, seconds = timed(lambda: self.search(beams, tokens, encoder_outputs=encoded, **text))
         return {"seconds": seconds, "tokens": ids[0, 1:].tolist()}
 
     def search(self, beams, tokens, **inputs):

@@ -29,7 +29,8 @@ fn serve() -> io::Result<()> {
     let mut worker = Worker::default();
     let mut stdout = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        let answer = answer(&mut worker, &line?).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        let answer =
+            answer(&mut worker, &line?).unwrap_or_else(|error| json!({ "error": error.to_string() }));
         writeln!(stdout, "{answer}")?;
         stdout.flush()?;
     }
