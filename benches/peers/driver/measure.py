@@ -68,8 +68,8 @@ def in_turns(peers, photo, picture, rounds):
             workers[peer.name] = worker
         # The first round warms up.
         for number in range(rounds + 1):
-            say(f"round {number}/{rounds}" if number else "warming up")
             for item, measure in ITEMS.items():
+                say((f"round {number}/{rounds}" if number else "warming up") + f": {item}")
                 # Nobody is always the first.
                 for index in range(len(peers)):
                     peer = peers[(index + number) % len(peers)]

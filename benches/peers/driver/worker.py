@@ -1,5 +1,6 @@
 """A worker: a process that does one peer's work, and lies still while it is another's turn."""
 
+import ctypes
 import json
 import os
 import re
@@ -7,6 +8,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+
+
+# prctl's: the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    """So that no worker is left behind, whatever ends the driver: a suspended one would not see its input close."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class WorkerError(Exception):
@@ -20,7 +30,8 @@ class Worker:
         self.name = name
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+            preexec_fn=die_with_parent,
         )
 
     def ask(self, do, **request):
