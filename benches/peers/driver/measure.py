@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from contextlib import ExitStack
+from statistics import median
 
 from prepare import say
 from worker import Worker
@@ -10,6 +11,8 @@ from worker import Worker
 ANSWER_TOKENS = 20
 # A decoder step is what a longer search takes more than a shorter one, by token: prompt, first step and set-up cancel out.
 SHORT, LONG = 10, 50
+# Of the norm of the image features, which quantisation may change a little.
+TOLERANCE = 0.05
 
 
 def step(worker, peer, beams):
@@ -77,4 +80,14 @@ def in_turns(peers, photo, picture, rounds):
                         result = measure(workers[peer.name], peer, photo)
                         if number:
                             found[peer.name][item].append(result)
+    check_features(found)
     return versions, found
+
+
+def check_features(found):
+    """That all encoders did the same work: the norms of their features agree."""
+    norms = {name: items["vision"][-1]["norm"] for name, items in found.items() if items["vision"]}
+    middle = median(norms.values())
+    for name, norm in norms.items():
+        if not abs(norm / middle - 1) <= TOLERANCE:
+            raise RuntimeError(f"{name}: its features' norm is {norm:.1f}, but the peers' median is {middle:.1f}")

@@ -36,7 +36,9 @@ impl Worker {
                 let (model, prepared) = (self.model()?, self.prepared()?);
                 let start = Instant::now();
                 let features = model.encode_pixels(&prepared.pixels)?;
-                Ok(json!({ "seconds": seconds(start), "shape": features.view().shape() }))
+                let seconds = seconds(start);
+                let norm = features.view().mapv(|value| f64::from(value).powi(2)).sum().sqrt();
+                Ok(json!({ "seconds": seconds, "norm": norm }))
             }
             Request::TextEncoder => {
                 // Two tokens, of which the first is forced: the least that an answer can be asked for.
