@@ -41,6 +41,7 @@ pub struct Cli {
 pub enum Command {
     Run(Box<commands::run::RunArgs>),
     Parse(commands::parse::ParseArgs),
+    Compare(Box<commands::compare::CompareArgs>),
     Tasks(commands::tasks::TasksArgs),
     Inspect(commands::inspect::InspectArgs),
     Export(commands::export::ExportArgs),

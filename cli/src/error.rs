@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Outcome {
     /// Everything asked for was done.
     AllGood,
-    /// Some inputs failed, each with a message; the others were done.
+    /// Some inputs failed, or fell short of what was asked of them, each with a message; the others were done.
     SomeFailed,
 }
 
@@ -70,6 +70,11 @@ impl Error {
             stream: "standard output",
             source,
         }
+    }
+
+    /// Whether other inputs may go well where this one failed.
+    pub fn concerns_the_input(&self) -> bool {
+        matches!(self, Error::Engine(florence2::Error::InvalidRegion { .. }))
     }
 
     /// Whether the user called the work off.

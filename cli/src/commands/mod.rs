@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+pub mod compare;
 pub mod demo;
 pub mod export;
+mod images;
 pub mod inspect;
 pub mod parse;
+mod requests;
 pub mod run;
 pub mod tasks;
 
@@ -16,6 +19,7 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
     match command {
         Command::Run(args) => run::run(&args, globals, console),
         Command::Parse(args) => parse::parse(&args),
+        Command::Compare(args) => compare::compare(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
         Command::Export(args) => export::export(&args, console),

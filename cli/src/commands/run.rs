@@ -1,23 +1,21 @@
 //! `florence2 run`: tasks about images.
 
 mod generation;
-mod images;
 mod pictures;
-mod requests;
 mod writer;
 
 use std::ops::ControlFlow;
 
-use clap::Args;
-use florence2::{Error as EngineError, Florence2, ImageFeatures, Output, RunOptions, Task};
+use clap::{ArgGroup, Args};
+use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
 
 use image::DynamicImage;
 
 use self::generation::GenerationArgs;
-use self::images::{ImageArgs, Input};
 use self::pictures::Pictures;
-use self::requests::RequestArgs;
 use self::writer::ResultWriter;
+use super::images::{self, ImageArgs, Input};
+use super::requests::RequestArgs;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::{Console, Progress};
 use crate::engine;
@@ -29,6 +27,7 @@ use crate::output::{Format, Target};
 ///
 /// All tasks on an image share one pass of the vision encoder.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("question").args(["tasks", "prompts"]).multiple(true).required(true)))]
 #[command(after_help = "\
 Examples:
   florence2 run -m DIR -t caption photo.jpg
@@ -168,9 +167,9 @@ impl Job<'_> {
                             pictures.draw(index, number, &image, best, self.console)?;
                         }
                     }
-                    Err(Error::Engine(error)) if concerns_the_input(&error) => {
+                    Err(error) if error.concerns_the_input() => {
                         outcome = Outcome::SomeFailed;
-                        self.failed(writer, input, Some(task), &error.into())?;
+                        self.failed(writer, input, Some(task), &error)?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -246,9 +245,4 @@ impl Job<'_> {
             timings.generation,
         ));
     }
-}
-
-/// Whether other images may go well where this one failed.
-fn concerns_the_input(error: &EngineError) -> bool {
-    matches!(error, EngineError::InvalidRegion { .. })
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-pub use truth::{Labelled, Truth};
+pub use truth::Truth;
 
 /// The file that describes the scenes.
 const SCENES: &str = "scenes.jsonl";
@@ -163,6 +163,8 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
+    use florence2_metrics::Labelled;
+
     use super::*;
 
     fn opened(lines: &str, selection: &Selection) -> Result<Dataset> {

@@ -1,6 +1,7 @@
 //! Right answers, by the kind of the task's output.
 
 use florence2::{BoundingBox, Cause, OutputKind, Point, Polygon, Quad, TaskKind};
+use florence2_metrics::Labelled;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,15 +19,6 @@ pub enum Truth {
     Quads(Vec<Labelled<Quad>>),
     /// Segmentation: the polygons of all instances, which make one mask.
     Mask(Vec<Polygon>),
-}
-
-/// A shape in the picture, in pixels, and what is said of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Labelled<S> {
-    /// What is said of it.
-    pub label: String,
-    /// Where it is.
-    pub shape: S,
 }
 
 #[derive(Deserialize)]

@@ -3,10 +3,7 @@
 //! Every metric is a quotient of two sums over all samples of a task ([`Ratio`]): a micro-average. What each sample
 //! adds to them is in [`score()`].
 
-mod matching;
-mod overlap;
 mod score;
-mod text;
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -20,7 +17,7 @@ pub use score::score;
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// F1 at an IoU of 0.5: `2 TP / (answered + true instances)`, over the instances of all samples. An instance is a
-    /// true positive if it is [matched](matching::pairs): same label, IoU of 0.5 or more, each truth once.
+    /// true positive if it is [matched](florence2_metrics::pairs): same label, IoU of 0.5 or more, each truth once.
     F1,
     /// The mean IoU of the matched instances of all samples.
     MeanIou,

@@ -1,12 +1,13 @@
 //! What one answer adds to its task's metrics.
 
-use florence2::{BoundingBox, Parsed, Polygon, Quad, Segmentation, TaskInput, TaskKind};
+use florence2::{Parsed, TaskInput, TaskKind};
+use florence2_metrics::{
+    Labelled, box_iou, boxes, character_errors, mask_iou, normalise, pairs, polygons, quad_iou, quads,
+    without_locations,
+};
 
-use super::matching::pairs;
-use super::overlap::{box_iou, mask_iou, quad_iou};
-use super::text::{character_errors, normalise, without_locations};
 use super::{Metric, Ratio};
-use crate::dataset::{Labelled, Truth};
+use crate::dataset::Truth;
 
 /// The sums that an answer to a task adds to.
 pub fn score(task: TaskKind, answer: &Parsed, truth: &Truth) -> Vec<(Metric, Ratio)> {
@@ -38,7 +39,7 @@ fn instances<S: Copy>(
 ) -> Vec<(Metric, Ratio)> {
     let truths: Vec<_> = truths
         .iter()
-        .map(|truth| labelled(&truth.label, truth.shape))
+        .map(|truth| Labelled::normalised(&truth.label, truth.shape))
         .collect();
     let ious = pairs(answered, &truths, iou);
     let (matched, all) = (ious.len() as f64, (answered.len() + truths.len()) as f64);
@@ -56,71 +57,11 @@ fn text(task: TaskKind, answer: &Parsed) -> String {
     }
 }
 
-/// The boxes of an answer; of an outline, its bounding box.
-fn boxes(answer: &Parsed) -> Vec<Labelled<BoundingBox>> {
-    let (detections, segmentations) = match answer {
-        Parsed::Detections(detections) => (detections.as_slice(), [].as_slice()),
-        Parsed::OpenVocabulary {
-            detections,
-            segmentations,
-        } => (detections.as_slice(), segmentations.as_slice()),
-        _ => Default::default(),
-    };
-    let detections = detections
-        .iter()
-        .map(|detection| labelled(&detection.label, detection.bbox));
-    let outlines = segmentations
-        .iter()
-        .map(|segmentation| labelled(&segmentation.label, bounding_box(segmentation)));
-    detections.chain(outlines).collect()
-}
-
-fn quads(answer: &Parsed) -> Vec<Labelled<Quad>> {
-    match answer {
-        Parsed::OcrRegions(regions) => regions
-            .iter()
-            .map(|region| labelled(&region.text, region.quad))
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn polygons(answer: &Parsed) -> Vec<Polygon> {
-    match answer {
-        Parsed::Segmentations(segmentations) => segmentations
-            .iter()
-            .flat_map(|segmentation| segmentation.polygons.clone())
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn labelled<S>(label: &str, shape: S) -> Labelled<S> {
-    Labelled {
-        label: normalise(label),
-        shape,
-    }
-}
-
-/// From the leftmost to the rightmost corner, from the uppermost to the lowest.
-fn bounding_box(segmentation: &Segmentation) -> BoundingBox {
-    let points = segmentation.polygons.iter().flat_map(|polygon| &polygon.points);
-    let nothing = BoundingBox::new(f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY);
-    points.fold(nothing, |bbox, point| {
-        BoundingBox::new(
-            bbox.x1.min(point.x),
-            bbox.y1.min(point.y),
-            bbox.x2.max(point.x),
-            bbox.y2.max(point.y),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use florence2::{Detection, OcrRegion, Point};
+    use florence2::{BoundingBox, Detection, OcrRegion, Point, Polygon, Quad, Segmentation};
 
     use super::*;
     use crate::metrics::Tally;

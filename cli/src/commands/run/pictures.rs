@@ -7,7 +7,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use florence2::{Output, OutputKind, Task};
 use image::{DynamicImage, ImageFormat};
 
-use super::images::{Input, refuse_overwriting};
+use crate::commands::images::{Input, refuse_overwriting};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::output::{Target, write_picture};

@@ -2,7 +2,7 @@
 
 use florence2::{Output, OutputKind, Task};
 
-use super::images::Input;
+use crate::commands::images::Input;
 use crate::commands::parse::coordinate_format;
 use crate::console::Console;
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Which answered instance is which true one.
 
-use crate::dataset::Labelled;
+use crate::shapes::Labelled;
 
 /// The least IoU of a match; that of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
 /// Challenge", 2010, section 4.2).
@@ -40,7 +40,7 @@ mod tests {
     use florence2::BoundingBox;
 
     use super::*;
-    use crate::metrics::overlap::box_iou;
+    use crate::overlap::box_iou;
 
     /// Boxes 10 high, from `x1` to `x2`.
     fn strips(strips: &[(&str, f32, f32)]) -> Vec<Labelled<BoundingBox>> {

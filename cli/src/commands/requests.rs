@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 pub struct RequestArgs {
     /// A task: od, caption, ocr-with-region, ... or its tag (see `florence2 tasks`); several: repeat it, or commas
     #[arg(short, long = "task", value_name = "TASK", value_parser = task_kind, value_delimiter = ',')]
-    #[arg(required_unless_present = "prompts")]
     tasks: Vec<TaskKind>,
     /// The text for the tasks that take one: a caption, a phrase
     #[arg(long, value_name = "TEXT")]
@@ -27,6 +26,25 @@ pub struct RequestArgs {
 }
 
 impl RequestArgs {
+    /// What is asked; where nothing is, all tasks that need no input, and those whose input is given.
+    pub fn tasks_or_all(&self, console: &Console) -> Result<Vec<Task>> {
+        if !self.tasks.is_empty() || !self.prompts.is_empty() {
+            return self.tasks(console);
+        }
+        let askable = TASKS.iter().filter(|row| match row.input {
+            TaskInput::None => true,
+            TaskInput::Text => self.text.is_some(),
+            TaskInput::Region => self.region.is_some(),
+        });
+        let all = Self {
+            tasks: askable.map(|row| row.kind).collect(),
+            text: self.text.clone(),
+            region: self.region,
+            prompts: Vec::new(),
+        };
+        all.tasks(console)
+    }
+
     /// The tasks with their inputs, then the prompts.
     pub fn tasks(&self, console: &Console) -> Result<Vec<Task>> {
         self.check_taken(TaskInput::Text, "--text", self.text.is_some())?;

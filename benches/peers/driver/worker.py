@@ -1,0 +1,68 @@
+"""A worker: a process that does one peer's work, and lies still while it is another's turn."""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+# prctl's: the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    """So that no worker is left behind, whatever ends the driver: a suspended one would not see its input close."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class WorkerError(Exception):
+    """What a worker said went wrong, or that it died."""
+
+
+class Worker:
+    """A process that answers JSON lines. Suspended between requests: thread pools that spin would cost the others."""
+
+    def __init__(self, name, command, environment):
+        self.name = name
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+            preexec_fn=die_with_parent,
+        )
+
+    def ask(self, do, **request):
+        """The answer to a request."""
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.stdin.write(json.dumps({"do": do} | request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise WorkerError(f"{self.name}: ended during {do}, exit status {self.process.wait()}")
+        self.process.send_signal(signal.SIGSTOP)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(f"{self.name}: {do}: {answer['error']}")
+        return answer
+
+    def seconds_alive(self):
+        """Since the process was started."""
+        return time.perf_counter() - self.started
+
+    def peak_memory(self):
+        """The largest resident set so far, in bytes (VmHWM)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()

@@ -1,0 +1,99 @@
+//! What a token costs beside the decoder: log-softmax, logits processors, the best candidates, the beams' bookkeeping.
+//! The decoder is a made-up one that costs nothing.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use florence2::Result;
+use florence2::generation::{Decoder, GenerationConfig, GenerationOptions, Hooks, generate};
+use florence2::ndarray::{Array2, ArrayView2, s};
+
+const VOCABULARY: usize = 51_289;
+const TOKENS: usize = 64;
+const MOST_ROWS: usize = 5;
+
+/// Gives the rows of a table of logits, others at each step.
+struct TableDecoder<'a> {
+    table: &'a Array2<f32>,
+    rows: usize,
+    steps: usize,
+}
+
+impl Decoder for TableDecoder<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn step(&mut self, _: ArrayView2<'_, u32>) -> Result<ArrayView2<'_, f32>> {
+        self.steps += 1;
+        let first = self.steps % (self.table.nrows() - self.rows);
+        Ok(self.table.slice(s![first..first + self.rows, ..]))
+    }
+
+    fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+        self.rows = parents.len();
+        Ok(())
+    }
+}
+
+/// Logits spread as a model's are: a bell curve, of which few values are high.
+fn table() -> Array2<f32> {
+    let mut state = 1u32;
+    let mut uniform = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    Array2::from_shape_simple_fn((MOST_ROWS + 16, VOCABULARY), || {
+        (0..4).map(|_| uniform()).sum::<f32>() * 5.0 - 10.0
+    })
+}
+
+/// Settings as the published checkpoints have them, for a search of [`TOKENS`] tokens.
+fn config(options: GenerationOptions) -> GenerationConfig {
+    let mut config = GenerationConfig::default();
+    config.forced_bos_token_id = Some(0);
+    config.forced_eos_token_ids = vec![2];
+    config.no_repeat_ngram_size = 3;
+    config
+        .with_options(&options.with_min_new_tokens(TOKENS).with_max_new_tokens(TOKENS))
+        .unwrap()
+}
+
+fn search(criterion: &mut Criterion) {
+    let table = table();
+    let options = GenerationOptions::default;
+    let mut group = criterion.benchmark_group("search, a token");
+    // The first token is forced.
+    group.throughput(Throughput::Elements(TOKENS as u64 - 1));
+    for (name, options) in [
+        ("greedy", options().with_num_beams(1)),
+        ("3 beams", options().with_num_beams(3)),
+        ("5 beams", options().with_num_beams(5)),
+        (
+            "sampling, top-k 50",
+            options().with_do_sample(true).with_top_k(50),
+        ),
+        (
+            "sampling, top-p 0.9",
+            options().with_do_sample(true).with_top_k(0).with_top_p(0.9),
+        ),
+    ] {
+        let config = config(options);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut decoder = TableDecoder {
+                    table: black_box(&table),
+                    rows: 1,
+                    steps: 0,
+                };
+                let sequences = generate(&mut decoder, &config, Hooks::default()).unwrap();
+                assert_eq!(sequences[0][0].token_ids.len(), TOKENS);
+                sequences
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, search);
+criterion_main!(benches);

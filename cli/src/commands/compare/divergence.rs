@@ -1,0 +1,95 @@
+//! Where two answers part, and how close a call it was.
+
+use florence2::{Florence2, ImageFeatures, Task};
+use serde::Serialize;
+
+use crate::error::Result;
+
+/// The first difference of two answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Divergence {
+    /// How many tokens come before it.
+    pub position: usize,
+    /// The reference's token; `None` where its answer has ended.
+    pub reference: Option<Token>,
+    /// The candidate's.
+    pub candidate: Option<Token>,
+    /// By how much the reference's token is likelier than the candidate's to the reference model there, as the
+    /// difference of log-probabilities. Near 0, it was a tie; below 0, the search chose otherwise than by this token
+    /// alone.
+    pub gap: Option<f32>,
+}
+
+/// A token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// What it says.
+    pub text: String,
+}
+
+impl Divergence {
+    /// The first difference of two answers (their token ids, the reference's first), as the reference model sees it.
+    pub fn find(
+        model: &Florence2,
+        image: &ImageFeatures,
+        task: &Task,
+        [reference, candidate]: [&[u32]; 2],
+    ) -> Result<Self> {
+        let position = shared_prefix(reference, candidate);
+        let (one, other) = (reference.get(position).copied(), candidate.get(position).copied());
+        let gap = match (one, other) {
+            (Some(one), Some(other)) => {
+                let prefix = reference.get(..position).unwrap_or_default();
+                let logits = next_token_logits(model, image, task, prefix)?;
+                // The normalisation of a softmax is the same for both.
+                let logit = |id: u32| logits.get(id as usize).copied();
+                logit(one).zip(logit(other)).map(|(one, other)| one - other)
+            }
+            _ => None,
+        };
+        let token = |id: u32| Token {
+            id,
+            text: model.tokenizer().decode(&[id]).text,
+        };
+        Ok(Self {
+            position,
+            reference: one.map(token),
+            candidate: other.map(token),
+            gap,
+        })
+    }
+}
+
+/// How many tokens two answers share until the first that differs.
+pub fn shared_prefix(one: &[u32], other: &[u32]) -> usize {
+    one.iter()
+        .zip(other)
+        .take_while(|(one, other)| one == other)
+        .count()
+}
+
+/// The logits after an answer's first tokens.
+pub fn next_token_logits(
+    model: &Florence2,
+    image: &ImageFeatures,
+    task: &Task,
+    answer: &[u32],
+) -> Result<Vec<f32>> {
+    let mut ids = vec![model.generation_config().decoder_start_token_id];
+    ids.extend_from_slice(answer);
+    Ok(model.next_token_logits(image, task, &ids)?.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shared_prefix;
+
+    #[test]
+    fn prefixes() {
+        assert_eq!(shared_prefix(&[0, 5, 7, 2], &[0, 5, 8, 2]), 2);
+        assert_eq!(shared_prefix(&[0, 5], &[0, 5, 8]), 2);
+        assert_eq!(shared_prefix(&[], &[1]), 0);
+    }
+}

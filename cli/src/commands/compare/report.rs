@@ -1,0 +1,157 @@
+//! The report.
+
+use serde::Serialize;
+
+use super::answers::AnswerComparison;
+use super::divergence::Token;
+use super::summary::Summary;
+use crate::output::{Column, Table, heading};
+
+/// How many differences a person gets to see.
+const SHOWN: usize = 10;
+
+/// All that there is to say about two models.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub reference: String,
+    pub candidate: String,
+    /// All answers together.
+    pub overall: Summary,
+    /// By task, in the order in which they were asked.
+    pub tasks: Vec<Summary>,
+    /// Each answer, image by image.
+    pub answers: Vec<AnswerComparison>,
+    pub failures: Vec<Failure>,
+}
+
+/// An image, or a task on it, that failed.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    pub error: String,
+}
+
+impl Report {
+    pub fn new(
+        reference: String,
+        candidate: String,
+        answers: Vec<AnswerComparison>,
+        failures: Vec<Failure>,
+    ) -> Self {
+        let mut tasks: Vec<&str> = Vec::new();
+        for answer in &answers {
+            if !tasks.contains(&answer.task.as_str()) {
+                tasks.push(&answer.task);
+            }
+        }
+        let of_task = |task: &str| {
+            Summary::of(
+                Some(task),
+                answers.iter().filter(move |answer| answer.task == task),
+            )
+        };
+        Self {
+            reference,
+            candidate,
+            overall: Summary::of(None, answers.iter()),
+            tasks: tasks.iter().map(|task| of_task(task)).collect(),
+            answers,
+            failures,
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let title = format!("{} and {}", self.reference, self.candidate);
+        heading(&title, "") + &self.summaries() + &self.divergences()
+    }
+
+    fn summaries(&self) -> String {
+        let forced = self.overall.teacher_forced_agreement.is_some();
+        let mut columns = vec![
+            Column::Text("task"),
+            Column::Number("answers"),
+            Column::Number("tokens"),
+        ];
+        columns.extend(forced.then_some(Column::Number("forced")));
+        columns.extend(["exact", "text", "F1", "IoU", "mask IoU", "score ±"].map(Column::Number));
+        let mut table = Table::new(&columns, 2);
+        for summary in self.tasks.iter().chain([&self.overall]) {
+            let mut row = vec![
+                summary.task.clone().unwrap_or_else(|| "all".into()),
+                summary.answers.to_string(),
+                figure(summary.token_agreement),
+            ];
+            row.extend(forced.then(|| figure(summary.teacher_forced_agreement)));
+            row.extend(
+                [
+                    summary.exact,
+                    summary.same_text,
+                    summary.f1,
+                    summary.mean_iou,
+                    summary.mask_iou,
+                    summary.score_difference,
+                ]
+                .map(figure),
+            );
+            table.row(row);
+        }
+        table.render()
+    }
+
+    /// Where answers part, the clearest cases first.
+    fn divergences(&self) -> String {
+        let mut found: Vec<_> = self
+            .answers
+            .iter()
+            .filter_map(|answer| Some((answer, answer.divergence.as_ref()?)))
+            .collect();
+        if found.is_empty() {
+            return String::new();
+        }
+        let unsure = f32::INFINITY;
+        found.sort_by(|(_, one), (_, other)| {
+            other.gap.unwrap_or(unsure).total_cmp(&one.gap.unwrap_or(unsure))
+        });
+        let columns = [
+            Column::Text("image"),
+            Column::Text("task"),
+            Column::Number("token"),
+            Column::Text("reference"),
+            Column::Text("candidate"),
+            Column::Number("gap"),
+        ];
+        let mut table = Table::new(&columns, 2);
+        for (answer, divergence) in found.iter().take(SHOWN) {
+            table.row([
+                answer.path.clone(),
+                answer.task.clone(),
+                divergence.position.to_string(),
+                token(divergence.reference.as_ref()),
+                token(divergence.candidate.as_ref()),
+                divergence.gap.map_or("-".into(), |gap| format!("{gap:.3}")),
+            ]);
+        }
+        let more = match found.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("  and {more} more: see --format json\n"),
+        };
+        let title = format!("{} of {} answers differ", found.len(), self.answers.len());
+        format!(
+            "\n{}{}{more}",
+            heading(&title, "from this token on"),
+            table.render()
+        )
+    }
+}
+
+fn figure(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.4}"))
+}
+
+/// Quoted, so that spaces show.
+fn token(token: Option<&Token>) -> String {
+    token.map_or("(end)".into(), |token| format!("{:?}", token.text))
+}
