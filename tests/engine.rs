@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use common::golden::{Answers, exported, load};
 use florence2::generation::GenerationOptions;
+use florence2::runtime::SessionOptions;
 use florence2::{
-    BoundingBox, CancelToken, Error, Florence2, ImageFeatures, ImageLimits, Region, RunOptions, Task,
-    load_image,
+    BoundingBox, CancelToken, Error, Florence2, ImageFeatures, ImageLimits, LoadOptions, Region, RunOptions,
+    Task, load_image,
 };
 use florence2_export::GraphFile;
 use image::DynamicImage;
@@ -141,6 +142,24 @@ fn threads_share_a_model() {
 #[test]
 fn threads_share_a_model_in_the_step_layout() {
     share(&load(&exported("base-like", &GraphFile::STEP)));
+}
+
+#[test]
+fn memory_that_is_given_back_changes_no_answer() {
+    let folder = exported("base-like", &GraphFile::STEP);
+    let mut session = SessionOptions::default();
+    session.release_memory = true;
+    let options = LoadOptions::default().with_session(session);
+    let frugal = Florence2::from_pretrained(folder.path(), options).unwrap();
+    for _ in 0..2 {
+        let answers = [&load(&folder), &frugal].map(|model| {
+            model
+                .run_with(&picture(), &Task::Ocr, &greedy())
+                .unwrap()
+                .token_ids
+        });
+        assert_eq!(answers[0], answers[1]);
+    }
 }
 
 /// Threads that ask one model different things at the same time, with as many beams as they like.

@@ -73,8 +73,9 @@ impl GraphLayout {
 
     /// The layout in which the model is whole; `None` if it is in none.
     ///
-    /// Where it is in both, it is [`LayoutKind::Step`]: the answers are the same, but a step of its decoder is one run
-    /// that writes its caches in place, where the other's is two that copy them.
+    /// Where it is in both, it is [`LayoutKind::Step`], whatever the types of its graphs: who has exported it wants to
+    /// use it. Of the same weights it gives the same answers, but a step of its decoder is one run that writes its
+    /// caches in place, where the other's is two that copy them.
     pub fn kind(&self) -> Option<LayoutKind> {
         [LayoutKind::Step, LayoutKind::Plain]
             .into_iter()

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use florence2_layout::graphs::{Attention, GraphFile, KeyValue, past, present};
-use ort::session::{IoBinding, Session, SessionInputValue};
+use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::tensor::FloatType;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
 use crate::metrics::timed;
-use crate::runtime::{GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session};
+use crate::runtime::{GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session, run_options};
 
 /// One loaded graph.
 pub(crate) struct Graph {
     session: Mutex<Session>,
     signature: GraphSignature,
+    run_options: Option<RunOptions>,
 }
 
 impl Graph {
@@ -38,6 +39,7 @@ impl Graph {
         Ok(Self {
             session: Mutex::new(session),
             signature,
+            run_options: run_options(&options)?,
         })
     }
 
@@ -88,7 +90,11 @@ impl Graph {
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || session.run(inputs)).map_err(Error::ort(self.running()))?;
+        let outputs = timed(runtime, || match &self.run_options {
+            Some(options) => session.run_with_options(inputs, options),
+            None => session.run(inputs),
+        });
+        let outputs = outputs.map_err(Error::ort(self.running()))?;
         let values = outputs
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))

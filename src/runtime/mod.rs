@@ -18,5 +18,6 @@ pub use device::Device;
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
+pub(crate) use session::run_options;
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, build_session};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

@@ -178,20 +178,26 @@ impl Rows {
         }
     }
 
-    /// The number of images and the greatest number of an image's rows, of the rows that are to be in use.
+    /// The number of images and the greatest number of an image's rows, of the rows that are to be in use; `None` if
+    /// those of an image do not stand together.
     fn needs(&self) -> Option<(usize, usize)> {
-        let mut seen: Vec<usize> = Vec::with_capacity(self.room.images);
-        let mut widest = 0;
         let image = |place: &usize| place / self.room.width.max(1);
-        for group in self.workspace.places.chunk_by(|a, b| image(a) == image(b)) {
-            let image = image(group.first()?);
-            if seen.contains(&image) {
+        let mut places = self.workspace.places.as_slice();
+        let (mut images, mut widest) = (0, 0);
+        while let Some(first) = places.first() {
+            let group = places
+                .iter()
+                .take_while(|&place| image(place) == image(first))
+                .count();
+            let (_, rest) = places.split_at(group);
+            if rest.iter().any(|place| image(place) == image(first)) {
                 return None;
             }
-            seen.push(image);
-            widest = widest.max(group.len());
+            images += 1;
+            widest = widest.max(group);
+            places = rest;
         }
-        Some((seen.len(), widest))
+        Some((images, widest))
     }
 
     /// The rows in use, image by image.
