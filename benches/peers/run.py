@@ -50,6 +50,14 @@ def library(interpreter):
     return os.environ.get("ORT_DYLIB_PATH") or (libraries[0] if libraries else None)
 
 
+def limits(interpreter, threads):
+    """What the machine can do, measured in a process of its own."""
+    say("measuring the machine")
+    found = subprocess.run([interpreter, HERE / "driver" / "machine.py", str(threads)], check=True,
+                           stdout=subprocess.PIPE, text=True)
+    return json.loads(found.stdout)
+
+
 def git(*command):
     return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
@@ -62,19 +70,18 @@ def measured(options, checkpoint, exports, interpreter):
     wanted = options.only.split(",") if options.only else [""]
     chosen = [peer for peer in everyone if any(part in peer.name for part in wanted)]
     photo, picture = prepare.picture(options.work, interpreter)
-    say("measuring the machine")
-    limits = subprocess.run([interpreter, HERE / "driver" / "machine.py", str(options.threads)], check=True,
-                            stdout=subprocess.PIPE, text=True).stdout
+    before = limits(interpreter, options.threads)
     alone = measure.alone(chosen, photo, options.alone)
-    versions, turns = measure.in_turns(chosen, photo, picture, options.rounds)
-    return {
+    in_turns = measure.in_turns(chosen, photo, picture, options.rounds)
+    after = limits(interpreter, options.threads)
+    return in_turns | {
         "command": "python benches/peers/run.py" + f" --rounds {options.rounds} --threads {options.threads}",
         "date": date.today().isoformat(),
         "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if git("status", "--porcelain") else ""),
         "rounds": options.rounds, "threads": options.threads, "attention": options.attention,
-        "description": machine.description(), "machine": json.loads(limits), "versions": versions,
+        "description": machine.description(), "machine": {name: max(before[name], after[name]) for name in before},
         "precisions": {peer.name: peer.precision for peer in chosen if peer.precision},
-        "alone": alone, "turns": turns,
+        "alone": alone,
     }
 
 

@@ -1,9 +1,12 @@
 """The measuring: first each peer alone in a fresh process, then all of them in turns."""
 
+import os
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from statistics import median
 
+from machine import processor_seconds
 from prepare import say
 from worker import Worker
 
@@ -59,7 +62,9 @@ def alone(peers, photo, rounds):
 
 
 def in_turns(peers, photo, picture, rounds):
-    """The versions, and all answers by peer and item; within a round, an item is done by one peer after the other."""
+    """All answers by peer and item, the versions, and the share of the processor's time that others took meanwhile.
+
+    Within a round, an item is done by one peer after the other."""
     found, versions = defaultdict(lambda: defaultdict(list)), {}
     with ExitStack() as stack:
         workers = {}
@@ -69,6 +74,7 @@ def in_turns(peers, photo, picture, rounds):
             versions |= worker.ask("load", **peer.load)["versions"]
             worker.ask("prepare", image=str(picture))
             workers[peer.name] = worker
+        start, others = time.perf_counter(), others_seconds(workers.values())
         # The first round warms up.
         for number in range(rounds + 1):
             for item, measure in ITEMS.items():
@@ -80,8 +86,15 @@ def in_turns(peers, photo, picture, rounds):
                         result = measure(workers[peer.name], peer, photo)
                         if number:
                             found[peer.name][item].append(result)
+        others = others_seconds(workers.values()) - others
+        disturbance = others / (time.perf_counter() - start) / os.cpu_count()
     check_features(found)
-    return versions, found
+    return {"turns": {peer.name: found[peer.name] for peer in peers}, "versions": versions, "disturbance": disturbance}
+
+
+def others_seconds(workers):
+    """The processor time of all processes but these."""
+    return processor_seconds() - sum(worker.processor_seconds() for worker in workers)
 
 
 def check_features(found):

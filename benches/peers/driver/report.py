@@ -7,15 +7,17 @@ from measure import ANSWER_TOKENS, LONG, SHORT
 from peers import TRANSFORMERS_FP32
 from prepare import SIDE
 
-# Columns of the tables of stages: item, heading, and what to multiply seconds with.
-COLUMNS = [
-    ("vision", "vision, ms", 1e3),
-    ("text_encoder", "text encoder, ms", 1e3),
-    ("step_1", "decoder, ms/token, greedy", 1e3),
-    ("step_3", "decoder, ms/token, 3 beams", 1e3),
-    ("answer", "end to end, ms", 1e3),
-    ("second_task", "second task, ms", 1e3),
-]
+# What each item is called; seconds are shown as milliseconds.
+TITLES = {
+    "vision": "vision",
+    "text_encoder": "text encoder",
+    "step_1": "decoder, a token, greedy",
+    "step_3": "decoder, a token, 3 beams",
+    "answer": "end to end",
+    "second_task": "second task",
+}
+# From this share of the processor's time in other processes on, the report warns.
+DISTURBED = 0.1
 
 METHOD = f"""\
 Each figure is the median over the rounds; a ratio is the median of the quotients within the rounds. Within a round, each
@@ -66,17 +68,15 @@ def number(value, scale=1.0, unit=""):
 
 def stages(figures):
     """Medians."""
-    rows = [[name] + [number(figures.median(name, item), scale) for item, _, scale in COLUMNS]
-            for name in figures.names()]
-    return table([""] + [heading for _, heading, _ in COLUMNS], rows)
+    rows = [[name] + [number(figures.median(name, item), 1e3) for item in TITLES] for name in figures.names()]
+    return table(["ms", *TITLES.values()], rows)
 
 
 def ratios(figures, ours):
     """How many times as long as we the others take."""
-    rows = [[name] + [number(figures.ratio(name, item, ours), unit=" ×") for item, _, _ in COLUMNS]
+    rows = [[name] + [number(figures.ratio(name, item, ours), unit=" ×") for item in TITLES]
             for name in figures.names() if name != ours]
-    return table([f"÷ {ours}"] + [heading.split(", ms")[0] + ("" if "token" not in heading else heading[heading.rindex(","):])
-                                  for _, heading, _ in COLUMNS], rows)
+    return table([f"÷ {ours}", *TITLES.values()], rows)
 
 
 def memory(figures):
@@ -95,7 +95,7 @@ def limits(figures, floors):
         for item, work, floor in floors.rows(name):
             seconds = figures.median(name, item)
             if seconds:
-                rows.append([f"{name}: {dict((i, h) for i, h, _ in COLUMNS)[item]}", work, number(floor, 1e3),
+                rows.append([f"{name}: {TITLES[item]}", work, number(floor, 1e3),
                              number(seconds, 1e3), number(seconds / floor, unit=" ×")])
     return table(["", "work", "floor, ms", "measured, ms", "of the floor"], rows)
 
@@ -122,6 +122,9 @@ def render(results, checkpoint):
     main = by_name.get("cpu int8", fp32)
     machine, (spread, worst) = results["machine"], figures.spread()
     rates = ", ".join(f"{machine[name] / 1e12:.2f} Top/s {name}" for name in ("fp32", "bf16", "int8"))
+    disturbance = f"Other processes took {results['disturbance']:.0%} of the processor's time meanwhile."
+    if results["disturbance"] > DISTURBED:
+        disturbance = f"**{disturbance} These figures are worth little; the ratios a little more.**"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items()))
     return f"""\
 # Side by side with other ways to run Florence-2 on a CPU
@@ -130,6 +133,7 @@ Made by `{results["command"]}` on {results["date"]}, commit {results["commit"]}.
 
 {results["threads"]} threads each, {results["rounds"]} rounds. {results["description"]}.
 {versions}; transformers with {results["attention"]} attention.
+{disturbance}
 
 ## Bars
 

@@ -55,6 +55,11 @@ class Worker:
         """Since the process was started."""
         return time.perf_counter() - self.started
 
+    def processor_seconds(self):
+        """Of all threads so far, in user and system mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def peak_memory(self):
         """The largest resident set so far, in bytes (VmHWM)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -1,5 +1,7 @@
 """The vision encoder in OpenVINO, as a worker (see README.md): the plain export's graph, converted as it is loaded."""
 
+from importlib.metadata import version
+
 import numpy as np
 import openvino
 from PIL import Image
@@ -27,7 +29,7 @@ class Worker:
 
         model, seconds = timed(compiled)
         self.request = model.create_infer_request()
-        return {"seconds": seconds, "versions": {"openvino": openvino.__version__.split("-")[0]}}
+        return {"seconds": seconds, "versions": {"openvino": version("openvino")}}
 
     def prepare(self, image):
         """The image has the model's size already."""
