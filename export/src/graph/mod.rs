@@ -2,6 +2,7 @@
 
 mod contrib;
 mod initializer;
+mod observe;
 mod ops;
 mod serialize;
 
@@ -14,7 +15,7 @@ use crate::onnx::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::tensor::Tensor;
-pub(crate) use contrib::{CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
+pub(crate) use contrib::{BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
 pub(crate) use initializer::Element;
 use initializer::Initializer;
 pub(crate) use ops::Conv2d;

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::model::davit::Stage;
-use crate::model::{Recipe, axes, projector};
+use crate::model::{Recipe, VISION_TOWER, axes, projector};
 use crate::onnx::DataType;
 use block::dual_attention_block;
 use patch_embedding::patch_embedding;
@@ -35,7 +35,7 @@ pub(super) fn vision_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> 
         width.into(),
     ];
     let mut x = graph.input(PIXEL_VALUES, DataType::Float, &dims);
-    let tower = weights.at("model.vision_tower");
+    let tower = weights.at(VISION_TOWER);
     for stage in Stage::all(vision, recipe.image_size)? {
         x = patch_embedding(&mut graph, &precisions, &stage, &tower, &x)?;
         for block in 0..stage.depth {
