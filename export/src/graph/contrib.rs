@@ -9,9 +9,9 @@ pub(crate) const CONTRIB_DOMAIN: &str = "com.microsoft";
 
 /// What [`Graph::dynamic_quantize`] gives: u8 values, and the scale and zero point that they are counted from.
 pub(crate) struct Quantized {
-    values: Value,
-    scale: Value,
-    zero_point: Value,
+    pub(crate) values: Value,
+    pub(crate) scale: Value,
+    pub(crate) zero_point: Value,
 }
 
 /// A weight `[in, out]` of signed bytes.

@@ -2,6 +2,7 @@
 
 mod contrib;
 mod initializer;
+mod observe;
 mod ops;
 mod serialize;
 
