@@ -92,8 +92,8 @@ pub enum Precision {
     /// Matrices of signed bytes with a scale for each output channel, and products in integers: what goes in is
     /// quantised to bytes while it runs.
     Int8,
-    /// The text side's matrices of 4 bits with a scale for each block of 32; the vision side as in
-    /// [`Int8`](Self::Int8).
+    /// The decoder's matrices of 4 bits with a scale for each block of 32; everything else, and the embedding matrix, as
+    /// in [`Int8`](Self::Int8), which is faster where many tokens go through at once.
     Int4,
 }
 

@@ -48,7 +48,7 @@ pub struct ExportArgs {
     /// ONNX Runtime runs on a CPU
     #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
     target: ExportTarget,
-    /// How weights are stored: fp32; for cpu also int8, and int4 (the text side; the vision side is int8)
+    /// How weights are stored: fp32; for cpu also int8, and int4 (the decoder; the encoders are int8)
     #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
     precision: Precision,
     /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with
