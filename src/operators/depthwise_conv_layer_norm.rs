@@ -55,7 +55,8 @@ impl Operator for DepthwiseConvLayerNorm {
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {
         let grid: Vec<i64> = tensors::attribute(context, "grid")?;
-        let grid: Option<Vec<usize>> = grid.iter().map(|&side| side.try_into().ok()).collect();
+        let side = |&side: &i64| u32::try_from(side).ok().map(|side| side as usize);
+        let grid: Option<Vec<usize>> = grid.iter().map(side).collect();
         let grid = grid.and_then(|grid| <[usize; 2]>::try_from(grid).ok());
         let grid = grid.ok_or_else(|| Error::new("attribute grid must be height and width"))?;
         let [(shape, weight), (_, bias), (_, scale), (_, shift)] = tensors::constants(context, [1, 2, 3, 4])?;

@@ -146,8 +146,12 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?;
-    if options.own_operators && options.devices.iter().all(|&device| device == Device::Cpu) {
-        builder = builder.with_operators(operators::domain()?)?;
+    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
+    if options.own_operators
+        && on_cpu
+        && let Some(domain) = operators::domain()?
+    {
+        builder = builder.with_operators(domain)?;
     }
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
