@@ -158,6 +158,25 @@ pub enum Error {
         /// What there is, `*` for any number.
         names: Vec<String>,
     },
+    /// What was recorded of activations is not of this checkpoint, or incomplete.
+    #[error(
+        "the activation ranges have {found} channels for {module}, not {expected}: record what graphs of this checkpoint \
+         with observers give"
+    )]
+    ActivationRanges {
+        /// The module whose result was to be observed.
+        module: String,
+        /// Its channels.
+        expected: usize,
+        /// Channels recorded; 0 if there is nothing.
+        found: usize,
+    },
+    /// The target knows no calibration.
+    #[error("observers and activation ranges are for quantised graphs: the export target {} has none", target.name())]
+    NoCalibration {
+        /// The target.
+        target: Target,
+    },
     /// The deployment would overwrite files of the checkpoint.
     #[error("{} is the checkpoint's own folder; export to another one", folder.display())]
     IntoCheckpoint {

@@ -8,13 +8,15 @@ use florence2_layout::graphs::{EXTENSION, EXTERNAL_DATA_SUFFIX, FOLDER, GraphFil
 
 use crate::atomic_file::AtomicFile;
 use crate::bundle;
-use crate::checkpoint::Checkpoint;
+use crate::calibration::ActivationRanges;
+use crate::checkpoint::{Checkpoint, Weights};
 use crate::error::{Error, Result};
 use crate::graph::{self, ModelHeader};
 use crate::image_size::ImageSize;
 use crate::metadata;
 use crate::model::{self, Recipe};
 use crate::precisions::Precisions;
+use crate::smoothing::Smoothing;
 use crate::target::{Precision, Target};
 
 /// What to export, and how.
@@ -29,6 +31,12 @@ pub struct ExportOptions {
     /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
     /// `fc2` for the second layer of each MLP.
     pub keep_fp32: Vec<String>,
+    /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
+    /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].
+    pub activation_ranges: Option<ActivationRanges>,
+    /// Adds the outputs that [`ActivationRanges`] are recorded from. For [`Target::Cpu`], best in
+    /// [`Precision::Fp32`].
+    pub observers: bool,
     /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
     /// `preprocessor_config.json` says, else 768.
     pub image_size: Option<u32>,
@@ -46,6 +54,8 @@ impl Default for ExportOptions {
             target: Target::default(),
             precision: Precision::default(),
             keep_fp32: Vec::new(),
+            activation_ranges: None,
+            observers: false,
             image_size: None,
             graphs: None,
             external_data_threshold: 100 << 20,
@@ -70,6 +80,18 @@ impl ExportOptions {
     /// Sets [`keep_fp32`](Self::keep_fp32).
     pub fn with_keep_fp32(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.keep_fp32 = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`activation_ranges`](Self::activation_ranges).
+    pub fn with_activation_ranges(mut self, ranges: ActivationRanges) -> Self {
+        self.activation_ranges = Some(ranges);
+        self
+    }
+
+    /// Sets [`observers`](Self::observers).
+    pub fn with_observers(mut self, observers: bool) -> Self {
+        self.observers = observers;
         self
     }
 
@@ -124,7 +146,8 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
         });
     }
     let image_size = image_size(checkpoint, options)?;
-    let unused_tensors = check(checkpoint, options, image_size)?;
+    let recipe = recipe(checkpoint, options, image_size)?;
+    let unused_tensors = check(checkpoint, &recipe)?;
     for name in &unused_tensors {
         tracing::warn!(tensor = %name, "no graph has a use for this tensor");
     }
@@ -139,11 +162,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     let mut files = Vec::new();
     let target = options.target.spec();
     for &file in options.graphs.as_deref().unwrap_or(target.graphs) {
-        let graph = model::build(
-            file,
-            &recipe(checkpoint, options, image_size),
-            &checkpoint.weights(),
-        )?;
+        let graph = model::build(file, &recipe, &weights(checkpoint, &recipe))?;
         let header = header(checkpoint, file, options, image_size);
         let path = onnx.join(format!(
             "{}{}{EXTENSION}",
@@ -193,12 +212,9 @@ pub fn export_graph_bytes(
     options: &ExportOptions,
 ) -> Result<Vec<u8>> {
     let image_size = image_size(checkpoint, options)?;
-    check(checkpoint, options, image_size)?;
-    let graph = model::build(
-        file,
-        &recipe(checkpoint, options, image_size),
-        &checkpoint.weights(),
-    )?;
+    let recipe = recipe(checkpoint, options, image_size)?;
+    check(checkpoint, &recipe)?;
+    let graph = model::build(file, &recipe, &weights(checkpoint, &recipe))?;
     graph::serialize_inline(graph, header(checkpoint, file, options, image_size))
 }
 
@@ -217,28 +233,44 @@ pub fn export_config_files(
 }
 
 /// Asks for every weight of every graph; gives the names of those that none asked for.
-fn check(checkpoint: &Checkpoint, options: &ExportOptions, image_size: ImageSize) -> Result<Vec<String>> {
-    options.target.check(options.precision)?;
-    let config = checkpoint.config();
-    config
-        .vision_config
-        .check_positions(image_size, config.text_config.max_position_embeddings)?;
-    let recipe = recipe(checkpoint, options, image_size);
-    let weights = checkpoint.weights();
-    for &file in options.target.spec().graphs {
-        model::build(file, &recipe, &weights)?;
+fn check(checkpoint: &Checkpoint, recipe: &Recipe<'_>) -> Result<Vec<String>> {
+    let weights = weights(checkpoint, recipe);
+    for &file in recipe.target.spec().graphs {
+        model::build(file, recipe, &weights)?;
     }
     recipe.precisions.check()?;
     Ok(weights.unused())
 }
 
-fn recipe<'r>(checkpoint: &'r Checkpoint, options: &'r ExportOptions, image_size: ImageSize) -> Recipe<'r> {
-    Recipe {
-        target: options.target,
-        config: checkpoint.config(),
+fn weights<'a>(checkpoint: &'a Checkpoint, recipe: &Recipe<'_>) -> Weights<'a> {
+    checkpoint.weights().multiplied(recipe.smoothing.tensors.clone())
+}
+
+fn recipe<'r>(
+    checkpoint: &'r Checkpoint,
+    options: &'r ExportOptions,
+    image_size: ImageSize,
+) -> Result<Recipe<'r>> {
+    let (target, config) = (options.target, checkpoint.config());
+    target.check(options.precision)?;
+    if (options.observers || options.activation_ranges.is_some()) && target != Target::Cpu {
+        return Err(Error::NoCalibration { target });
+    }
+    config
+        .vision_config
+        .check_positions(image_size, config.text_config.max_position_embeddings)?;
+    let smoothing = match &options.activation_ranges {
+        Some(ranges) => Smoothing::new(config, &checkpoint.weights(), ranges)?,
+        None => Smoothing::default(),
+    };
+    Ok(Recipe {
+        target,
+        config,
         image_size,
         precisions: Precisions::new(options.precision, &options.keep_fp32),
-    }
+        smoothing,
+        observers: options.observers,
+    })
 }
 
 fn header(

@@ -23,6 +23,7 @@
 
 mod atomic_file;
 mod bundle;
+mod calibration;
 mod checkpoint;
 mod config;
 mod error;
@@ -35,9 +36,11 @@ mod onnx;
 mod precisions;
 mod quantize;
 mod random;
+mod smoothing;
 mod target;
 mod tensor;
 
+pub use calibration::ActivationRanges;
 pub use checkpoint::Checkpoint;
 pub use config::{ImageFeatureSource, ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};

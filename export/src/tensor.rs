@@ -81,6 +81,20 @@ impl<'a> Tensor<'a> {
         })
     }
 
+    /// Each value times the factor of its place along the last axis. Keeps the name.
+    pub(crate) fn multiplied(self, factors: Rc<[f32]>) -> Self {
+        let name = self.name.clone();
+        let multiplied = self.map("", move |mut values| {
+            for row in values.chunks_exact_mut(factors.len().max(1)) {
+                row.iter_mut()
+                    .zip(&*factors)
+                    .for_each(|(value, factor)| *value *= factor);
+            }
+            values
+        });
+        multiplied.renamed(&name)
+    }
+
     /// Rows `range` of the first axis; `suffix` names them.
     pub(crate) fn rows(self, suffix: &str, range: Range<usize>) -> Self {
         let width: usize = self.shape.iter().skip(1).product();

@@ -18,7 +18,7 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Parse(args) => parse::parse(&args),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
-        Command::Export(args) => export::export(&args, console),
+        Command::Export(args) => export::export(&args, globals, console),
         Command::Demo(args) => demo::demo(&args, globals, console),
     }
 }

@@ -98,9 +98,65 @@ fn what_cannot_be_exported() {
             &["export", checkpoint, "--precision", "int8"],
             "plain has no int8",
         ),
+        (
+            &["export", checkpoint, "--calibrate", "a.jpg"],
+            "--precision int8",
+        ),
     ] {
         let ran = florence2(&[args, &["--out", out.to_str().unwrap()]].concat()).exits(2);
         assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);
         assert!(!out.exists(), "{args:?}");
     }
+}
+
+#[test]
+fn a_calibrated_export_has_other_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = repository("models/demo/checkpoint");
+    let image = repository("models/demo/scenes/north.jpg");
+    let int8 = |out: &str, more: &[&str]| {
+        let out = dir.path().join(out);
+        let args = [
+            "export",
+            checkpoint.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        florence2(&[&args[..], &["--target", "cpu", "--precision", "int8"], more].concat()).exits(0);
+        ["vision_encoder", "text_encoder", "decoder_step"]
+            .map(|graph| fs::read(out.join(format!("onnx/{graph}_int8.onnx"))).unwrap())
+    };
+    let uncalibrated = int8("uncalibrated", &[]);
+    let calibrated = int8("calibrated", &["--calibrate", image.to_str().unwrap()]);
+    let differ: Vec<bool> = uncalibrated
+        .iter()
+        .zip(&calibrated)
+        .map(|(a, b)| a != b)
+        .collect();
+    assert_eq!(differ, [true, true, false]);
+}
+
+#[test]
+fn an_unreadable_image_ends_a_calibration_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let checkpoint = repository("models/demo/checkpoint");
+    let config = checkpoint.join("config.json");
+    let args = [
+        "export",
+        checkpoint.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let calibrate = [
+        "--target",
+        "cpu",
+        "--precision",
+        "int8",
+        "--calibrate",
+        config.to_str().unwrap(),
+    ];
+    let ran = florence2(&[&args[..], &calibrate].concat()).exits(2);
+    assert!(ran.stderr.contains("config.json"), "{}", ran.stderr);
+    assert!(!out.exists());
 }

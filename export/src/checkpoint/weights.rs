@@ -17,6 +17,8 @@ pub(crate) struct Weights<'a> {
     checkpoint: Option<&'a Checkpoint>,
     prefix: String,
     used: Rc<RefCell<BTreeMap<String, Vec<usize>>>>,
+    /// By full names: a factor for each place along the last axis.
+    factors: Rc<BTreeMap<String, Rc<[f32]>>>,
 }
 
 impl<'a> Weights<'a> {
@@ -25,6 +27,7 @@ impl<'a> Weights<'a> {
             checkpoint: Some(checkpoint),
             prefix: String::new(),
             used: Rc::default(),
+            factors: Rc::default(),
         }
     }
 
@@ -34,7 +37,13 @@ impl<'a> Weights<'a> {
             checkpoint: None,
             prefix: String::new(),
             used: Rc::default(),
+            factors: Rc::default(),
         }
+    }
+
+    /// The weights with some of them multiplied, by full names: by a factor for each place along the last axis.
+    pub(crate) fn multiplied(self, factors: Rc<BTreeMap<String, Rc<[f32]>>>) -> Self {
+        Weights { factors, ..self }
     }
 
     /// The weights below `module`.
@@ -94,11 +103,16 @@ impl<'a> Weights<'a> {
             });
         }
         let (bytes, dtype) = (checkpoint.bytes(&stored.entry), *dtype);
-        Ok(Some(match *shape {
+        let factors = self.factors.get(&native).cloned();
+        let tensor = match *shape {
             [outputs, inputs] if turned => Tensor::new(native, shape, move || {
                 transpose(&storage::to_f32(bytes, dtype), inputs, outputs)
             }),
             _ => Tensor::new(native, shape, move || storage::to_f32(bytes, dtype)),
+        };
+        Ok(Some(match factors {
+            Some(factors) => tensor.multiplied(factors),
+            None => tensor,
         }))
     }
 

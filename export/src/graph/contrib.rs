@@ -2,15 +2,16 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
+use crate::quantize::BlockFormat;
 
 /// The domain of ONNX Runtime's own operators.
 pub(crate) const CONTRIB_DOMAIN: &str = "com.microsoft";
 
 /// What [`Graph::dynamic_quantize`] gives: u8 values, and the scale and zero point that they are counted from.
 pub(crate) struct Quantized {
-    values: Value,
-    scale: Value,
-    zero_point: Value,
+    pub(crate) values: Value,
+    pub(crate) scale: Value,
+    pub(crate) zero_point: Value,
 }
 
 /// A weight `[in, out]` of signed bytes.
@@ -22,6 +23,17 @@ pub(crate) struct QuantizedWeight {
     /// i8 `[out]`. ONNX Runtime takes none for zeros, but turns weights into unsigned ones, where its kernels need it
     /// to be exact (`session.x64quantprecision`), only if they are there.
     pub(crate) zero_points: Value,
+}
+
+/// A weight `[out, in]` by blocks of its rows.
+pub(crate) struct BlockQuantizedWeight {
+    pub(crate) format: BlockFormat,
+    /// Size of the matrix, `[out, in]`.
+    pub(crate) shape: [usize; 2],
+    /// u8 `[out, blocks, bytes of a block]`.
+    pub(crate) values: Value,
+    /// f32 `[out, blocks]`.
+    pub(crate) scales: Value,
 }
 
 /// What [`Graph::fused_matmul`] does beside the product.
@@ -85,6 +97,31 @@ impl Graph<'_> {
         ];
         let inputs: Vec<&Value> = inputs.into_iter().chain(bias).collect();
         self.contrib("MatMulIntegerToFloat", &inputs, &[])
+    }
+
+    /// `x · weightᵀ + bias` in integers: each row of `x` is quantised by itself, by blocks as the weight is.
+    pub(crate) fn matmul_by_blocks(
+        &mut self,
+        x: &Value,
+        weight: &BlockQuantizedWeight,
+        bias: Option<&Value>,
+    ) -> Value {
+        let [outputs, inputs] = weight.shape;
+        let attributes = [
+            ("K", Attribute::Int(inputs as i64)),
+            ("N", Attribute::Int(outputs as i64)),
+            ("bits", Attribute::Int(weight.format.bits() as i64)),
+            ("block_size", Attribute::Int(weight.format.block_size() as i64)),
+            // Products of bytes.
+            ("accuracy_level", Attribute::Int(4)),
+        ];
+        let absent = Value::absent();
+        let mut inputs = vec![x, &weight.values, &weight.scales];
+        if let Some(bias) = bias {
+            // Between them: zero points (the middle, if there are none), and an order of the inputs.
+            inputs.extend([&absent, &absent, bias]);
+        }
+        self.contrib("MatMulNBits", &inputs, &attributes)
     }
 
     /// `alpha · a · b`, of batches of matrices, either of them transposed (in their last two axes) if need be.

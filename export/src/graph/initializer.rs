@@ -56,6 +56,11 @@ impl<'a> Initializer<'a> {
         }
     }
 
+    /// Number of values.
+    pub(super) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     pub(super) fn byte_len(&self) -> u64 {
         self.byte_len
     }

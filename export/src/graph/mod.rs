@@ -3,6 +3,7 @@
 mod contrib;
 mod function;
 mod initializer;
+mod observe;
 mod ops;
 mod serialize;
 
@@ -15,7 +16,7 @@ use crate::onnx::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::tensor::Tensor;
-pub(crate) use contrib::{CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
+pub(crate) use contrib::{BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
 pub(crate) use function::Function;
 use function::Functions;
 pub(crate) use initializer::Element;

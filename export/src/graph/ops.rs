@@ -111,6 +111,18 @@ impl<'a> Graph<'a> {
         self.node("Pad", &[x, &pads], &[])
     }
 
+    /// `value`, without dimensions, around `x`: `before` and `after` count how often for each axis.
+    pub(crate) fn pad_with(&mut self, x: &Value, before: &[i64], after: &[i64], value: &Value) -> Value {
+        let pads = self.ints(&[before, after].concat());
+        self.node("Pad", &[x, &pads, value], &[])
+    }
+
+    /// Every `steps`th of `x[starts..ends]` along `axes`; the four lists are of one length.
+    pub(crate) fn strided_slice(&mut self, x: &Value, [starts, ends, axes, steps]: [&[i64]; 4]) -> Value {
+        let [starts, ends, axes, steps] = [starts, ends, axes, steps].map(|list| self.ints(list));
+        self.node("Slice", &[x, &starts, &ends, &axes, &steps], &[])
+    }
+
     pub(crate) fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Value {
         let axes = self.ints(axes);
         self.node("Unsqueeze", &[x, &axes], &[])

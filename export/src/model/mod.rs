@@ -8,6 +8,7 @@ mod projector;
 
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
 
+use crate::calibration::observer;
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -15,8 +16,13 @@ use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::onnx::DataType;
 use crate::precisions::Precisions;
+use crate::smoothing::{self, Smoothing};
 use crate::target::Target;
 use bart::DecoderKind;
+pub(crate) use bart::{DECODER, ENCODER};
+
+/// Where the weights of the vision encoder's DaViT lie.
+pub(crate) const VISION_TOWER: &str = "model.vision_tower";
 
 /// Names of free sizes, shared by the graphs.
 mod axes {
@@ -51,13 +57,22 @@ pub(crate) struct Recipe<'r> {
     pub(crate) config: &'r ModelConfig,
     pub(crate) image_size: ImageSize,
     pub(crate) precisions: Precisions<'r>,
+    pub(crate) smoothing: Smoothing,
+    /// Whether the norms behind which layers are quantised are observed.
+    pub(crate) observers: bool,
 }
 
 /// Builds one graph of the target. Weights are checked, not read.
 pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     match recipe.target {
         Target::Plain => plain(file, recipe.config, weights, recipe.image_size),
-        Target::Cpu => cpu::build(file, recipe, weights),
+        Target::Cpu => {
+            let mut graph = cpu::build(file, recipe, weights)?;
+            if recipe.observers {
+                smoothing::norms(recipe.config).for_each(|norm| graph.observe_norm(&norm, &observer(&norm)));
+            }
+            Ok(graph)
+        }
     }
 }
 
@@ -96,13 +111,7 @@ fn vision_encoder<'a>(
         width.into(),
     ];
     let pixels = graph.input(PIXEL_VALUES, DataType::Float, &dims);
-    let tokens = davit::davit(
-        &mut graph,
-        vision,
-        &weights.at("model.vision_tower"),
-        image_size,
-        &pixels,
-    )?;
+    let tokens = davit::davit(&mut graph, vision, &weights.at(VISION_TOWER), image_size, &pixels)?;
     let projector = weights.at("model.multi_modal_projector");
     let features = projector::projector(&mut graph, vision, &projector, grid, &tokens)?;
     let dims = [

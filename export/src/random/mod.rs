@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::image_size::ImageSize;
 use crate::model::{self, Recipe};
 use crate::precisions::Precisions;
+use crate::smoothing::Smoothing;
 use crate::target::{Precision, Target};
 use florence2_layout::graphs::GraphFile;
 use values::{RandomTensor, Values};
@@ -134,6 +135,8 @@ fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String,
         config,
         image_size: ImageSize::default(),
         precisions: Precisions::new(Precision::Fp32, &[]),
+        smoothing: Smoothing::default(),
+        observers: false,
     };
     for file in GraphFile::PLAIN {
         model::build(file, &recipe, &weights)?;

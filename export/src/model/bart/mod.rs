@@ -22,9 +22,9 @@ pub(crate) use decoder_io::DecoderKind;
 pub(crate) use encoder::encoder;
 
 /// Where the weights of the two sides lie.
-pub(in crate::model) const ENCODER: &str = "model.language_model.encoder";
+pub(crate) const ENCODER: &str = "model.language_model.encoder";
 /// See [`ENCODER`].
-pub(in crate::model) const DECODER: &str = "model.language_model.decoder";
+pub(crate) const DECODER: &str = "model.language_model.decoder";
 
 /// BART's position tables begin with this many rows that no token uses.
 pub(in crate::model) const POSITION_OFFSET: usize = 2;

@@ -8,8 +8,7 @@ use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm};
 use super::super::{Recipe, axes};
 use super::embedding::TiedEmbedding;
-use super::layer::Layer;
-use super::linear::linear;
+use super::layer::{Layer, RowCount};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
@@ -44,6 +43,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
             config: text,
             precisions,
             activation,
+            row_count: RowCount::Few,
         };
         let (y, cache) = self_attention(&mut graph, &layer, &x, self_past, &rows)?;
         presents.push(cache);
@@ -54,7 +54,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
         x = layer.residual_norm(&mut graph, "final_layer_norm", &x, &y)?;
     }
     let x = graph.last(&x, 1);
-    let logits = embedding.logits(&mut graph, &x);
+    let logits = embedding.logits(&mut graph, precisions, &x);
     let logits = match bart::logits_bias(text, weights)? {
         Some(bias) => {
             let bias = graph.weight(&bias);
@@ -218,7 +218,7 @@ fn self_attention<'a>(
     let weights = layer.weights.at("self_attn");
     let names = ["q_proj", "k_proj", "v_proj"];
     let projection = Linear::load_side_by_side(&weights, "qkv_proj", &names, dim, dim)?;
-    let [query_key_value] = linear(graph, layer.precisions, [projection], x);
+    let query_key_value = layer.linear(graph, projection, x);
     let [context, key, value] = graph.cached_self_attention(
         &query_key_value,
         [&past.key, &past.value],

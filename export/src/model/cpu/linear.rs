@@ -69,7 +69,8 @@ impl<'x> Input<'x> {
     }
 }
 
-fn int8_weight<'a>(graph: &mut Graph<'a>, weight: &Tensor<'a>) -> QuantizedWeight {
+/// A weight `[in, out]` in bytes.
+pub(super) fn int8_weight<'a>(graph: &mut Graph<'a>, weight: &Tensor<'a>) -> QuantizedWeight {
     let quantized = quantize::int8_columns(weight);
     let columns = quantized.scales.len();
     let zeros = Tensor::new(format!("int8_zeros_{columns}"), [columns], move || {

@@ -7,7 +7,7 @@ use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm, split_heads};
 use super::super::{Recipe, axes};
 use super::embedding::Embedding;
-use super::layer::Layer;
+use super::layer::{Layer, RowCount};
 use super::linear::{linear, linear_many};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
@@ -34,17 +34,24 @@ pub(super) fn text_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
     let x = graph.concat(&[&features, &embeddings], 1);
     let encoder = weights.at(bart::ENCODER);
     let mut x = embed_positions(&mut graph, text, &encoder, &x)?;
+    let mut norm = encoder.path("layernorm_embedding");
     for layer in 0..text.encoder_layers {
         let layer = Layer {
             weights: encoder.at(format_args!("layers.{layer}")),
             config: text,
             precisions,
             activation,
+            row_count: RowCount::Many,
         };
-        let y = self_attention(&mut graph, &layer, &x)?;
+        let y = recipe.smoothing.input(&mut graph, &norm, &x);
+        let y = self_attention(&mut graph, &layer, &y)?;
         x = layer.residual_norm(&mut graph, "self_attn_layer_norm", &x, &y)?;
-        let y = layer.mlp(&mut graph, text.encoder_ffn_dim, &x)?;
+        let y = recipe
+            .smoothing
+            .input(&mut graph, &layer.weights.path("self_attn_layer_norm"), &x);
+        let y = layer.mlp(&mut graph, text.encoder_ffn_dim, &y)?;
         x = layer.residual_norm(&mut graph, "final_layer_norm", &x, &y)?;
+        norm = layer.weights.path("final_layer_norm");
     }
     let dims = [
         axes::BATCH.into(),
@@ -52,7 +59,8 @@ pub(super) fn text_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
         text.d_model.into(),
     ];
     graph.output(LAST_HIDDEN_STATE, &x, DataType::Float, &dims);
-    cross_caches(&mut graph, text, precisions, &weights.at(bart::DECODER), &x)?;
+    let states = recipe.smoothing.input(&mut graph, &norm, &x);
+    cross_caches(&mut graph, text, precisions, &weights.at(bart::DECODER), &states)?;
     Ok(graph)
 }
 

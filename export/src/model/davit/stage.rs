@@ -15,9 +15,9 @@ const DEPTHWISE_KERNEL: usize = 3;
 pub(in crate::model) struct Stage {
     pub(in crate::model) index: usize,
     /// What goes into its first convolution.
-    pub(super) input_grid: Grid,
-    pub(super) input_dim: usize,
-    pub(super) patch: Patch,
+    pub(in crate::model) input_grid: Grid,
+    pub(in crate::model) input_dim: usize,
+    pub(in crate::model) patch: Patch,
     pub(in crate::model) grid: Grid,
     pub(in crate::model) dim: usize,
     /// Number of blocks.
@@ -31,10 +31,10 @@ pub(in crate::model) struct Stage {
 }
 
 /// The convolution that begins a stage.
-pub(super) struct Patch {
-    pub(super) geometry: Conv2d,
+pub(in crate::model) struct Patch {
+    pub(in crate::model) geometry: Conv2d,
     /// Whether the norm comes before the convolution (else after it).
-    pub(super) prenorm: bool,
+    pub(in crate::model) prenorm: bool,
 }
 
 impl Stage {

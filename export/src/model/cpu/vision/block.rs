@@ -10,9 +10,11 @@ use crate::model::cpu::mlp::Mlp;
 use crate::model::davit::Stage;
 use crate::precisions::Precisions;
 
-/// Bytes of an MLP's hidden values that are computed at a time: with more, they leave the cache between its two
-/// layers; with less, products become too small to be fast.
-const MLP_PIECE: usize = 4 << 20;
+/// Bytes of an MLP's hidden values that are computed at a time: with more, they leave the cache between its two layers.
+const MLP_PIECE: usize = 2 << 20;
+/// Tokens that are computed at a time at least: with fewer, reading the weights again for each piece costs more than
+/// that.
+const MLP_TOKENS: usize = 256;
 
 /// `[batch, tokens, dim]` to the same; `weights` has `spatial_block` and `channel_block`.
 pub(super) fn dual_attention_block<'a>(
@@ -52,17 +54,15 @@ fn half<'a>(
         hidden: stage.mlp_dim,
         activation: stage.activation,
     };
-    let pieces = pieces(
-        stage.grid.tokens(),
-        MLP_PIECE / (stage.mlp_dim * size_of::<f32>()),
-    );
+    let largest = MLP_PIECE / (stage.mlp_dim * size_of::<f32>());
+    let pieces = pieces(stage.grid.tokens(), largest.max(MLP_TOKENS));
     let hidden = mlp.apply_in_pieces(graph, precisions, &weights.at("ffn"), &pieces, &normed)?;
     Ok(graph.within(module, |graph| graph.add(&x, &hidden)))
 }
 
 /// `tokens` in as few pieces of at most `largest` as possible, which differ by one token at most.
 fn pieces(tokens: usize, largest: usize) -> Vec<usize> {
-    let count = tokens.div_ceil(largest.max(1)).max(1);
+    let count = tokens.div_ceil(largest);
     (0..count)
         .map(|piece| tokens * (piece + 1) / count - tokens * piece / count)
         .collect()
@@ -77,7 +77,6 @@ mod tests {
         assert_eq!(pieces(10, 10), [10]);
         assert_eq!(pieces(10, 9), [5, 5]);
         assert_eq!(pieces(11, 4), [3, 4, 4]);
-        assert_eq!(pieces(3, 0), [1, 1, 1]);
-        assert_eq!(pieces(0, 5), [0]);
+        assert_eq!(pieces(3, 1), [1, 1, 1]);
     }
 }

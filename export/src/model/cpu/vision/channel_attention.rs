@@ -1,5 +1,6 @@
 //! Attention among the channels of each group: tokens play the part of features.
 
+use super::gram;
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{FusedMatMul, Graph, Value};
@@ -7,6 +8,7 @@ use crate::model::cpu::linear::linear;
 use crate::model::davit::Stage;
 use crate::model::layers::{Linear, merge_heads, split_heads};
 use crate::precisions::Precisions;
+use crate::target::Precision;
 
 /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.
 pub(super) fn channel_attention<'a>(
@@ -16,8 +18,15 @@ pub(super) fn channel_attention<'a>(
     weights: &Weights<'a>,
     x: &Value,
 ) -> Result<Value> {
+    let qkv = stage.qkv(weights)?;
     let output = Linear::load(&weights.at("proj"), stage.dim, stage.dim, true)?;
-    let projected = linear(graph, precisions, stage.qkv(weights)?, x);
+    let of_floats = |layer: &Linear<'_>| precisions.of(&layer.module) == Precision::Fp32;
+    if qkv.iter().chain([&output]).all(of_floats) && gram::pays(stage) {
+        return Ok(graph.within(&weights.path("gram"), |graph| {
+            gram::channel_attention(graph, stage, qkv, output, x)
+        }));
+    }
+    let projected = linear(graph, precisions, qkv, x);
     let scores = FusedMatMul {
         transpose_a: true,
         alpha: Some((stage.grid.tokens() as f64).powf(-0.5) as f32),

@@ -3,6 +3,8 @@
 mod block;
 mod channel_attention;
 mod depthwise;
+mod gram;
+mod patch_embedding;
 mod window_attention;
 
 use florence2_layout::graphs::{IMAGE_FEATURES, PIXEL_VALUES};
@@ -12,9 +14,10 @@ use crate::error::Result;
 use crate::graph::{Dim, Graph};
 use crate::image_size::ImageSize;
 use crate::model::davit::Stage;
-use crate::model::{Recipe, axes, projector};
+use crate::model::{Recipe, VISION_TOWER, axes, projector};
 use crate::onnx::DataType;
 use block::dual_attention_block;
+use patch_embedding::patch_embedding;
 
 /// Pixels to image features: DaViT, then the projection to the text side's width.
 pub(super) fn vision_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
@@ -32,10 +35,9 @@ pub(super) fn vision_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> 
         width.into(),
     ];
     let mut x = graph.input(PIXEL_VALUES, DataType::Float, &dims);
-    let tower = weights.at("model.vision_tower");
+    let tower = weights.at(VISION_TOWER);
     for stage in Stage::all(vision, recipe.image_size)? {
-        let convs = tower.path(&format!("convs.{}", stage.index));
-        x = graph.within(&convs, |graph| stage.patch_embedding(graph, &tower, &x))?;
+        x = patch_embedding(&mut graph, &precisions, &stage, &tower, &x)?;
         for block in 0..stage.depth {
             let weights = stage.weights(&tower, block);
             x = dual_attention_block(&mut graph, &precisions, &stage, &weights, &x)?;

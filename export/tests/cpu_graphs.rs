@@ -1,0 +1,123 @@
+//! The `cpu` target: what its graphs are made of. That they compute the model is checked by
+//! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
+
+use florence2_export::{
+    Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes,
+};
+
+/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
+fn checkpoint(name: &str) -> Checkpoint {
+    let folder = format!(
+        "{}/../tests/fixtures/checkpoints/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    Checkpoint::open(folder).unwrap()
+}
+
+fn options(precision: Precision) -> ExportOptions {
+    ExportOptions::default()
+        .with_target(Target::Cpu)
+        .with_precision(precision)
+}
+
+fn vision_encoder(checkpoint_name: &str, options: &ExportOptions) -> Vec<u8> {
+    export_graph_bytes(&checkpoint(checkpoint_name), GraphFile::VisionEncoder, options).unwrap()
+}
+
+fn contains(graph: &[u8], text: &str) -> bool {
+    graph.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn each_precision_has_three_graphs_of_its_name() {
+    for (precision, suffix) in [
+        (Precision::Fp32, ""),
+        (Precision::Int8, "_int8"),
+        (Precision::Int4, "_q4"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let report = export(&checkpoint("base-like"), folder.path(), &options(precision)).unwrap();
+        assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
+        for graph in ["vision_encoder", "text_encoder", "decoder_step"] {
+            let path = folder.path().join(format!("onnx/{graph}{suffix}.onnx"));
+            let bytes = std::fs::read(path).unwrap();
+            assert!(contains(&bytes, "com.microsoft"), "{graph}");
+            assert!(contains(&bytes, precision.name()), "{graph}");
+        }
+        let graphs = std::fs::read_dir(folder.path().join("onnx")).unwrap().count();
+        assert_eq!(graphs, 3);
+    }
+}
+
+#[test]
+fn layers_multiply_in_integers_except_those_to_keep() {
+    let fc1 = |stage: usize, op: &str| format!("blocks.{stage}.0.spatial_block.ffn.fc1/{op}_");
+    let int8 = options(Precision::Int8);
+    let quantized = vision_encoder("base-like", &int8);
+    let kept = vision_encoder("base-like", &int8.with_keep_fp32(["blocks.3", "convs.1.conv"]));
+    for stage in 0..4 {
+        assert!(contains(&quantized, &fc1(stage, "DynamicQuantizeMatMul")));
+        assert!(!contains(&quantized, &fc1(stage, "MatMul")));
+        assert_eq!(contains(&kept, &fc1(stage, "MatMul")), stage == 3);
+        assert_eq!(contains(&kept, &fc1(stage, "DynamicQuantizeMatMul")), stage != 3);
+    }
+    assert!(contains(&quantized, "convs.1.conv/MatMulIntegerToFloat_"));
+    assert!(!contains(&kept, "convs.1.conv/MatMulIntegerToFloat_"));
+    assert!(contains(&kept, "convs.2.conv/MatMulIntegerToFloat_"));
+}
+
+#[test]
+fn a_pattern_may_fit_another_graph_but_not_none() {
+    let text = options(Precision::Int8).with_keep_fp32(["encoder.layers.0"]);
+    assert_eq!(
+        vision_encoder("base-like", &text),
+        vision_encoder("base-like", &options(Precision::Int8))
+    );
+    let none = options(Precision::Int8).with_keep_fp32(["blocks.3", "blocks.30"]);
+    let error = export_graph_bytes(&checkpoint("base-like"), GraphFile::VisionEncoder, &none).unwrap_err();
+    let message = error.to_string();
+    match error {
+        Error::KeepFp32 { pattern, .. } => assert_eq!(pattern, "blocks.30"),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        message.contains("model.vision_tower.blocks.*.*.spatial_block.ffn.fc1,"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_vision_side_has_at_least_8_bits() {
+    let int8 = vision_encoder("base-like", &options(Precision::Int8));
+    let int4 = vision_encoder("base-like", &options(Precision::Int4));
+    assert_eq!(int8.len(), int4.len());
+    // The name of the precision in the metadata.
+    let different = int8.iter().zip(&int4).filter(|(a, b)| a != b).count();
+    assert_eq!(different, 1);
+}
+
+#[test]
+fn windows_are_padded_only_where_they_do_not_divide_the_grid() {
+    let divided = vision_encoder("base-like", &options(Precision::Fp32));
+    let padded = vision_encoder("large-like", &options(Precision::Fp32));
+    for op in ["windows/Pad_", "windows/Slice_"] {
+        assert!(!contains(&divided, op));
+        assert!(contains(&padded, op));
+    }
+}
+
+#[test]
+fn plain_graphs_have_no_other_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ExportOptions::default().with_precision(Precision::Int8);
+    let error = export(&checkpoint("base-like"), folder.path(), &options).unwrap_err();
+    assert!(error.to_string().ends_with("its precisions: fp32"), "{error}");
+    assert!(matches!(
+        error,
+        Error::PrecisionNotInTarget {
+            target: Target::Plain,
+            precision: Precision::Int8
+        }
+    ));
+    assert!(!folder.path().join("onnx").exists());
+}
