@@ -55,7 +55,8 @@ impl Operator for DepthwiseConvLayerNorm {
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {
         let grid: Vec<i64> = tensors::attribute(context, "grid")?;
-        let grid: Option<Vec<usize>> = grid.iter().map(|&side| side.try_into().ok()).collect();
+        let side = |&side: &i64| u32::try_from(side).ok().map(|side| side as usize);
+        let grid: Option<Vec<usize>> = grid.iter().map(side).collect();
         let grid = grid.and_then(|grid| <[usize; 2]>::try_from(grid).ok());
         let grid = grid.ok_or_else(|| Error::new("attribute grid must be height and width"))?;
         let [(shape, weight), (_, bias), (_, scale), (_, shift)] = tensors::constants(context, [1, 2, 3, 4])?;
@@ -165,6 +166,105 @@ impl Row<'_> {
             .zip(self.normalized[span].chunks_exact_mut(channels));
         for ((convolved, normalized), sum) in pixels.zip(sums) {
             norm.apply(simd, convolved, sum, normalized);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that look random, in -1..1.
+    fn noise(len: usize, seed: usize) -> Vec<f32> {
+        let value = |i: usize| ((i + 31 * seed) * 7919 % 1009) as f32 / 504.5 - 1.0;
+        (0..len).map(value).collect()
+    }
+
+    /// The definition, in 64 bits.
+    fn reference(kernel: &FusedKernel, weight: &[f32], bias: &[f32], image: &[f32]) -> [Vec<f64>; 2] {
+        let [height, width] = kernel.grid;
+        let channels = bias.len();
+        let (mut convolved, mut normalized) = (Vec::new(), Vec::new());
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let pixel: Vec<f64> = (0..channels)
+                .map(|c| {
+                    let taps = (0..3).flat_map(|dy| (0..3).map(move |dx| (dy, dx)));
+                    let products = taps.filter_map(|(dy, dx)| {
+                        let (y, x) = ((y + dy).checked_sub(1)?, (x + dx).checked_sub(1)?);
+                        let inside = y < height && x < width;
+                        let value = inside.then(|| image[(y * width + x) * channels + c])?;
+                        Some(f64::from(value) * f64::from(weight[c * 9 + dy * 3 + dx]))
+                    });
+                    f64::from(bias[c]) + products.sum::<f64>()
+                })
+                .collect();
+            let mean = pixel.iter().sum::<f64>() / channels as f64;
+            let variance = pixel.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / channels as f64;
+            let deviation = (variance + f64::from(kernel.norm.epsilon)).sqrt();
+            let parameters = kernel.norm.scale.iter().zip(&kernel.norm.shift);
+            normalized.extend(
+                pixel.iter().zip(parameters).map(|(x, (&scale, &shift))| {
+                    (x - mean) / deviation * f64::from(scale) + f64::from(shift)
+                }),
+            );
+            convolved.extend(pixel);
+        }
+        [convolved, normalized]
+    }
+
+    fn assert_close(values: &[f32], reference: &[f64], what: &str) {
+        let largest = reference.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        let differences = values
+            .iter()
+            .zip(reference)
+            .map(|(&a, b)| (f64::from(a) - b).abs());
+        let difference = differences.fold(0.0, f64::max) / largest;
+        assert_eq!(values.len(), reference.len());
+        assert!(difference < 1e-6, "{what}: {difference:e}");
+    }
+
+    #[test]
+    fn any_size_is_computed_as_defined_with_vectors_and_without() {
+        // Channels that no vector divides and widths that no block does; images of one row, column and pixel.
+        let grids = [[1, 1], [1, 4], [5, 1], [2, 3], [3, 7], [4, 8], [6, 9]];
+        for (grid, channels) in grids
+            .into_iter()
+            .flat_map(|grid| [5, 16, 21, 40, 64].map(|c| (grid, c)))
+        {
+            let [height, width] = grid;
+            let (weight, bias) = (noise(channels * 9, 1), noise(channels, 2));
+            let image = noise(height * width * channels, 5);
+            for arch in [Arch::new(), Arch::Scalar] {
+                let kernel = FusedKernel {
+                    arch,
+                    grid,
+                    conv: DepthwiseConv::new(grid, &weight, bias.clone()),
+                    norm: LayerNorm {
+                        scale: noise(channels, 3),
+                        shift: noise(channels, 4),
+                        epsilon: 1e-5,
+                    },
+                };
+                let mut convolved = vec![f32::NAN; image.len()];
+                let mut normalized = convolved.clone();
+                let row_len = width * channels;
+                let rows = convolved
+                    .chunks_exact_mut(row_len)
+                    .zip(normalized.chunks_exact_mut(row_len));
+                for (y, (convolved, normalized)) in rows.enumerate() {
+                    arch.dispatch(Row {
+                        kernel: &kernel,
+                        image: &image,
+                        y,
+                        convolved,
+                        normalized,
+                    });
+                }
+                let case = format!("{height}×{width}×{channels}, {arch:?}");
+                let [expected_convolved, expected_normalized] = reference(&kernel, &weight, &bias, &image);
+                assert_close(&convolved, &expected_convolved, &format!("{case}, convolved"));
+                assert_close(&normalized, &expected_normalized, &format!("{case}, normalized"));
+            }
         }
     }
 }

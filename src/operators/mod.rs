@@ -15,13 +15,18 @@ mod tensors;
 
 use florence2_layout::operators::DOMAIN;
 use ort::operator::OperatorDomain;
+use pulp::Arch;
 
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 
-/// All operators, for a session.
+/// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
+/// are faster then.
 ///
 /// # Errors
 /// Those of ONNX Runtime.
-pub(crate) fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(DepthwiseConvLayerNorm)
+pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
+    match Arch::new() {
+        Arch::Scalar => Ok(None),
+        _ => OperatorDomain::new(DOMAIN)?.add(DepthwiseConvLayerNorm).map(Some),
+    }
 }

@@ -37,6 +37,10 @@ pub struct SessionOptions {
     pub release_memory: bool,
     /// The devices to use, the preferred one first; what none of them can do runs on the processor.
     pub devices: Vec<Device>,
+    /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
+    /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
+    /// more steps.
+    pub own_operators: bool,
     /// Write a profile of each operator, to a file with this prefix, when the session ends.
     pub profiling: Option<PathBuf>,
 }
@@ -52,6 +56,7 @@ impl Default for SessionOptions {
             memory_pattern: false,
             release_memory: false,
             devices: vec![Device::Cpu],
+            own_operators: true,
             profiling: None,
         }
     }
@@ -61,6 +66,12 @@ impl SessionOptions {
     /// For a graph whose runs have ever new shapes: a memory layout would be kept for each of them, for ever.
     pub(crate) fn with_changing_shapes(mut self) -> Self {
         self.memory_pattern = false;
+        self
+    }
+
+    /// Leaves an optimizer out.
+    pub(crate) fn without_optimizer(mut self, name: &str) -> Self {
+        self.disabled_optimizers.push(name.to_owned());
         self
     }
 }
@@ -155,8 +166,14 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
-        .with_inter_op_spinning(options.spinning)?
-        .with_operators(operators::domain()?)?;
+        .with_inter_op_spinning(options.spinning)?;
+    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
+    if options.own_operators
+        && on_cpu
+        && let Some(domain) = operators::domain()?
+    {
+        builder = builder.with_operators(domain)?;
+    }
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
     }

@@ -98,9 +98,12 @@ class Checker:
         onnx.checker.check_model(str(path), full_check=True)
         graph = onnx.load(path, load_external_data=False)
         ir_version, domains = FORMATS[self.target]
-        assert {opset.domain: opset.version for opset in graph.opset_import} == domains, graph.opset_import
+        functions = {(function.domain, function.name) for function in graph.functions}
+        opsets = domains | {domain: 1 for domain, _ in functions}
+        assert {opset.domain: opset.version for opset in graph.opset_import} == opsets, graph.opset_import
         assert graph.ir_version == ir_version
-        assert all(node.domain in domains for node in graph.graph.node)
+        nodes = [node for part in (graph.graph, *graph.functions) for node in part.node]
+        assert all(node.domain in domains or (node.domain, node.op_type) in functions for node in nodes)
         metadata = {entry.key: entry.value for entry in graph.metadata_props}
         named = [metadata[f"florence2.{key}"] for key in ("graph", "target", "precision")]
         assert named == [name, self.target, self.precision], named

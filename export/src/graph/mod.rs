@@ -1,6 +1,7 @@
 //! Building ONNX graphs: values, nodes, weights.
 
 mod contrib;
+mod function;
 mod initializer;
 mod observe;
 mod ops;
@@ -16,9 +17,11 @@ use crate::onnx::{
 };
 use crate::tensor::Tensor;
 pub(crate) use contrib::{BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
+pub(crate) use function::Function;
+use function::Functions;
 pub(crate) use initializer::Element;
 use initializer::Initializer;
-pub(crate) use ops::Conv2d;
+pub(crate) use ops::{Conv2d, LAYER_NORM_EPSILON};
 pub(crate) use serialize::{ModelHeader, serialize_inline, write};
 
 /// A tensor in a graph: an input, a weight, or what a node gives.
@@ -68,6 +71,8 @@ pub(crate) enum Attribute<'s> {
     Ints(&'s [i64]),
     Text(&'s str),
     Graph(GraphProto),
+    /// What the function around the node was given as its attribute of this name and type.
+    Parameter(&'s str, AttributeType),
 }
 
 /// A graph being built. Weights are shared by name; a subgraph's weights belong to the graph around it.
@@ -78,6 +83,8 @@ pub(crate) struct Graph<'a> {
     initializer_names: BTreeSet<String>,
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
+    /// Those that nodes call, by name.
+    functions: Functions,
     /// Automatic names of values that are outputs, and what the outputs are called.
     output_names: BTreeMap<String, String>,
     nodes_made: usize,
@@ -270,6 +277,10 @@ fn attribute(name: &str, value: &Attribute<'_>) -> AttributeProto {
         Attribute::Graph(graph) => {
             attribute.g = Some(graph.clone());
             AttributeType::Graph
+        }
+        Attribute::Parameter(name, kind) => {
+            attribute.ref_attr_name = (*name).to_owned();
+            *kind
         }
     };
     attribute.r#type = kind as i32;

@@ -8,10 +8,9 @@ impl Graph<'_> {
     /// result of the norm whose weight is `module`'s, if it is in this graph.
     pub(crate) fn observe_norm(&mut self, module: &str, output: &str) {
         let weight = format!("{module}.weight");
-        let norm = self.nodes.iter().find(|node| {
-            node.op_type == "LayerNormalization" && node.input.get(1).is_some_and(|input| *input == weight)
-        });
-        let Some(result) = norm.and_then(|norm| norm.output.first()) else {
+        let norm = self.nodes.iter().find(|node| node.input.contains(&weight));
+        // Where a norm is the end of a larger operator, its result is the last.
+        let Some(result) = norm.and_then(|norm| norm.output.last()) else {
             return;
         };
         let result = Value(result.as_str().into());

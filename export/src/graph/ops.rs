@@ -5,7 +5,7 @@ use crate::onnx::DataType;
 use crate::tensor::Tensor;
 
 /// PyTorch's `LayerNorm` default, which every norm of the model uses.
-const LAYER_NORM_EPSILON: f32 = 1e-5;
+pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 
 /// The geometry of a 2-D convolution, the same along both axes.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,13 @@
 //! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
 use prost::Message;
 
 use super::Graph;
+use super::function::{Definition, Functions};
 use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
@@ -41,9 +42,9 @@ pub(crate) fn serialize_inline(graph: Graph<'_>, header: ModelHeader) -> Result<
             bytes,
         });
     }
-    let (graph, initializers) = graph.finish(header.name);
+    let (graph, functions, initializers) = graph.finish(header.name);
     let tensors = initializers.iter().map(Initializer::inline).collect();
-    Ok(model(graph, tensors, header).encode_to_vec())
+    Ok(model(graph, functions, tensors, header).encode_to_vec())
 }
 
 /// Writes the graph to `path`. If its weights exceed `threshold` bytes, the big ones go to a file beside it, one
@@ -71,7 +72,7 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
         }
     }
     let mut data = AtomicFile::create(&data_path)?;
-    let (graph, initializers) = graph.finish(header.name);
+    let (graph, functions, initializers) = graph.finish(header.name);
     let location = file_name(&data_path);
     let mut tensors = Vec::with_capacity(initializers.len());
     for initializer in &initializers {
@@ -84,7 +85,7 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
         tensors.push(initializer.external(&location, offset));
     }
     let data_len = data.position();
-    let bytes = model(graph, tensors, header).encode_to_vec();
+    let bytes = model(graph, functions, tensors, header).encode_to_vec();
     let mut file = AtomicFile::create(path)?;
     file.write_with(|file| file.write_all(&bytes))?;
     data.commit()?;
@@ -92,20 +93,28 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
     Ok(vec![(file_name(path), bytes.len() as u64), (location, data_len)])
 }
 
-fn model(mut graph: GraphProto, initializer: Vec<TensorProto>, header: ModelHeader) -> ModelProto {
+fn model(
+    mut graph: GraphProto,
+    functions: Functions,
+    initializer: Vec<TensorProto>,
+    header: ModelHeader,
+) -> ModelProto {
     graph.initializer = initializer;
+    let opset = |&(domain, version): &(&str, i64)| OperatorSetIdProto {
+        domain: domain.to_owned(),
+        version,
+    };
+    let opsets: Vec<OperatorSetIdProto> = header.opsets.iter().map(opset).collect();
+    let domains: BTreeSet<(&str, i64)> = functions.values().map(Definition::domain).collect();
     ModelProto {
         ir_version: header.ir_version,
         producer_name: env!("CARGO_PKG_NAME").to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
-        opset_import: header
-            .opsets
-            .iter()
-            .map(|&(domain, version)| OperatorSetIdProto {
-                domain: domain.to_owned(),
-                version,
-            })
+        opset_import: opsets.iter().cloned().chain(domains.iter().map(opset)).collect(),
+        functions: functions
+            .into_values()
+            .map(|definition| definition.finish(&opsets))
             .collect(),
         metadata_props: header
             .metadata
@@ -120,8 +129,8 @@ impl<'a> Graph<'a> {
         self.initializers.iter().map(Initializer::byte_len).sum()
     }
 
-    /// The graph without its weights, with outputs under their names; and the weights.
-    fn finish(mut self, name: &str) -> (GraphProto, Vec<Initializer<'a>>) {
+    /// The graph without its weights, with outputs under their names; the functions that it uses; and the weights.
+    pub(super) fn finish(mut self, name: &str) -> (GraphProto, Functions, Vec<Initializer<'a>>) {
         rename(&mut self.nodes, &self.output_names);
         let graph = GraphProto {
             node: self.nodes,
@@ -130,7 +139,7 @@ impl<'a> Graph<'a> {
             input: self.inputs,
             output: self.outputs,
         };
-        (graph, self.initializers)
+        (graph, self.functions, self.initializers)
     }
 }
 

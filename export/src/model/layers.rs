@@ -99,9 +99,13 @@ pub(crate) fn layer_norm<'a>(
     dim: usize,
     x: &Value,
 ) -> Result<Value> {
-    let weight = weights.tensor("weight", &[dim])?;
-    let bias = weights.tensor("bias", &[dim])?;
+    let [weight, bias] = layer_norm_weights(weights, dim)?;
     Ok(graph.layer_norm(x, &weight, &bias))
+}
+
+/// A `LayerNorm`'s weight and bias, `[dim]` each.
+pub(crate) fn layer_norm_weights<'a>(weights: &Weights<'a>, dim: usize) -> Result<[Tensor<'a>; 2]> {
+    Ok([weights.tensor("weight", &[dim])?, weights.tensor("bias", &[dim])?])
 }
 
 /// `fc2(activation(fc1(x)))`.

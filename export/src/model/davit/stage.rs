@@ -6,6 +6,7 @@ use crate::config::VisionConfig;
 use crate::error::Result;
 use crate::graph::{Conv2d, Graph, Value};
 use crate::image_size::{Grid, ImageSize};
+use crate::tensor::Tensor;
 
 /// Kernel of the depthwise convolutions.
 const DEPTHWISE_KERNEL: usize = 3;
@@ -83,13 +84,8 @@ impl Stage {
         tower.at(format_args!("blocks.{}.{block}", self.index))
     }
 
-    /// `conv(x) + x` as one convolution: one is added to the kernel's centre.
-    pub(in crate::model) fn depthwise<'a>(
-        &self,
-        graph: &mut Graph<'a>,
-        weights: &Weights<'a>,
-        x: &Value,
-    ) -> Result<Value> {
+    /// Weight and bias of a depthwise convolution that is `conv(x) + x`: one is added to the kernel's centre.
+    pub(in crate::model) fn depthwise_weights<'a>(&self, weights: &Weights<'a>) -> Result<[Tensor<'a>; 2]> {
         let kernel = DEPTHWISE_KERNEL;
         let weight = weights.tensor("weight", &[self.dim, 1, kernel, kernel])?;
         let bias = weights.tensor("bias", &[self.dim])?;
@@ -102,6 +98,18 @@ impl Stage {
                 .for_each(|centre| *centre += 1.0);
             kernels
         });
+        Ok([weight, bias])
+    }
+
+    /// `conv(x) + x`, as one convolution.
+    pub(super) fn depthwise<'a>(
+        &self,
+        graph: &mut Graph<'a>,
+        weights: &Weights<'a>,
+        x: &Value,
+    ) -> Result<Value> {
+        let kernel = DEPTHWISE_KERNEL;
+        let [weight, bias] = self.depthwise_weights(weights)?;
         let x = channels_first(graph, x, self.grid, self.dim);
         let geometry = Conv2d {
             kernel,

@@ -1,0 +1,83 @@
+//! Operators of our own, each with its meaning in standard operators: an ONNX function.
+
+use std::collections::BTreeMap;
+
+use super::{Attribute, Graph, Value};
+use crate::onnx::{DataType, FunctionProto, OperatorSetIdProto};
+
+/// An operator. Runtimes that have no kernel for it put its body in its place.
+pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
+    pub(crate) domain: &'static str,
+    pub(crate) version: i64,
+    pub(crate) name: &'static str,
+    pub(crate) inputs: [&'static str; INPUTS],
+    pub(crate) attributes: &'static [&'static str],
+    pub(crate) outputs: [&'static str; OUTPUTS],
+    /// Makes the nodes that give the outputs. They may use [attributes](Attribute::Parameter) of the operator, but no
+    /// weights and constants of a graph: a function has none.
+    pub(crate) body: fn(&mut Graph<'_>, [Value; INPUTS]) -> [Value; OUTPUTS],
+}
+
+/// The functions that a graph uses, by name.
+pub(super) type Functions = BTreeMap<&'static str, Definition>;
+
+/// A function that a graph uses.
+pub(super) struct Definition {
+    domain: (&'static str, i64),
+    /// All but the versions of the operators in it.
+    proto: FunctionProto,
+}
+
+impl Definition {
+    /// The domain and its version.
+    pub(super) fn domain(&self) -> (&'static str, i64) {
+        self.domain
+    }
+
+    /// The function, of operators as old as the model's.
+    pub(super) fn finish(self, opsets: &[OperatorSetIdProto]) -> FunctionProto {
+        FunctionProto {
+            opset_import: opsets.to_vec(),
+            ..self.proto
+        }
+    }
+}
+
+impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
+    fn define(&self) -> Definition {
+        let mut body = Graph::default();
+        let inputs = self.inputs.map(|name| body.input(name, DataType::Float, &[]));
+        let outputs = (self.body)(&mut body, inputs);
+        for (name, value) in self.outputs.iter().zip(&outputs) {
+            body.output(name, value, DataType::Float, &[]);
+        }
+        let (body, ..) = body.finish(self.name);
+        Definition {
+            domain: (self.domain, self.version),
+            proto: FunctionProto {
+                name: self.name.to_owned(),
+                input: self.inputs.map(str::to_owned).to_vec(),
+                output: self.outputs.map(str::to_owned).to_vec(),
+                attribute: self.attributes.iter().map(|&name| name.to_owned()).collect(),
+                node: body.node,
+                opset_import: Vec::new(),
+                domain: self.domain.to_owned(),
+            },
+        }
+    }
+}
+
+impl Graph<'_> {
+    /// Adds a node of a function.
+    pub(crate) fn call<const INPUTS: usize, const OUTPUTS: usize>(
+        &mut self,
+        function: &Function<INPUTS, OUTPUTS>,
+        inputs: [&Value; INPUTS],
+        attributes: &[(&str, Attribute<'_>)],
+    ) -> [Value; OUTPUTS] {
+        self.functions
+            .entry(function.name)
+            .or_insert_with(|| function.define());
+        self.nodes(function.domain, function.name, &inputs, attributes)
+    }
+}
