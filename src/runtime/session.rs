@@ -166,9 +166,7 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
-        .with_inter_op_spinning(options.spinning)?
-        // Without it, products of bytes overflow on x86 processors that have no VNNI.
-        .with_config_entry("session.x64quantprecision", "1")?;
+        .with_inter_op_spinning(options.spinning)?;
     let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
     if options.own_operators
         && on_cpu
