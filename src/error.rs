@@ -180,8 +180,7 @@ pub enum Error {
     },
     /// A model, revision or file that a server has not, or does not show.
     #[error(
-        "{what} was not found (HTTP {status} for {url}), and there is no folder of this name. Check the spelling; what \
-         is private needs a token (HF_TOKEN)."
+        "{what} was not found (HTTP {status} for {url}). Check the spelling; a private model needs a token (HF_TOKEN)"
     )]
     NotFound {
         /// What was looked for.
@@ -193,8 +192,8 @@ pub enum Error {
     },
     /// A server refused access.
     #[error(
-        "access to {what} was refused (HTTP {status} for {url}){}. Set HF_TOKEN to a token that may read it; a gated \
-         model's terms are to be accepted on its page first.",
+        "access to {what} was refused (HTTP {status} for {url}){}. A private model needs HF_TOKEN, a token that may \
+         read it; a gated one's terms are to be accepted on its page first",
         quoted(reason)
     )]
     AccessDenied {

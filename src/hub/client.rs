@@ -58,7 +58,7 @@ impl Client {
             .call()
             .map_err(unreachable(&url))?;
         check_status(
-            &self.id.to_string(),
+            &format!("the model {} (no folder has this name either)", self.id),
             &url,
             response.status().as_u16(),
             response.headers(),

@@ -46,7 +46,9 @@ impl UrlLimits {
 
 /// Whether this is the address of something on a web server: `http://` or `https://`.
 pub fn is_url(text: &str) -> bool {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
     matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
@@ -57,14 +59,22 @@ pub fn is_url(text: &str) -> bool {
 /// [`Error::DownloadTooLarge`], and those of [`decode_image`].
 pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
     let agent = agent(limits.timeout);
-    let request = agent.get(url).config().timeout_global(Some(limits.timeout)).build();
+    let request = agent
+        .get(url)
+        .config()
+        .timeout_global(Some(limits.timeout))
+        .build();
     let response = request.call().map_err(unreachable(url))?;
     check_status("the picture", url, response.status().as_u16(), response.headers())?;
     let too_large = || Error::DownloadTooLarge {
         url: url.to_owned(),
         limit: limits.max_bytes,
     };
-    if response.body().content_length().is_some_and(|length| length > limits.max_bytes) {
+    if response
+        .body()
+        .content_length()
+        .is_some_and(|length| length > limits.max_bytes)
+    {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
