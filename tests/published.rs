@@ -46,7 +46,7 @@ fn a_checkpoint_describes_and_reads_as_published() {
     let caption = ask(&model, &street, &Task::DetailedCaption);
     assert_eq!(
         caption.raw_text,
-        "</s><s>The image shows a stop sign sitting on the side of a street in Chinatown, New York City. The street is \
+        "<s>The image shows a stop sign sitting on the side of a street in Chinatown, New York City. The street is \
          lined with buildings, trees, and statues, and there are people walking on the footpath. The sky is visible in \
          the background.</s>"
     );
@@ -57,7 +57,7 @@ fn a_checkpoint_describes_and_reads_as_published() {
     );
     assert_eq!(
         wheels.raw_text,
-        "</s><s>wheels<loc_144><loc_570><loc_870><loc_778>wheels<loc_711><loc_573><loc_866><loc_774>\
+        "<s>wheels<loc_144><loc_570><loc_870><loc_778>wheels<loc_711><loc_573><loc_866><loc_774>\
          wheels<loc_148><loc_579><loc_304><loc_774></s>"
     );
 }

@@ -123,17 +123,17 @@ fn a_refusal_by_the_host_of_the_files_leaves_no_file() {
 
 #[test]
 fn wrong_bytes_are_not_kept() {
-    let machine = Machine::new(deployment());
     for file in [DATA, "config.json"] {
+        let machine = Machine::new(deployment());
         machine.server.fail(file, [Fault::WrongBytes]);
         let error = machine.prepare().unwrap_err();
         assert!(
             matches!(&error, Error::CorruptDownload { url, .. } if url.ends_with(file)),
             "{error}"
         );
-        assert!(!machine.unfinished(DATA).exists());
+        assert!(!machine.unfinished(file).exists());
+        machine.assert_recovers();
     }
-    machine.assert_recovers();
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_model_is_loaded_by_its_name_and_answers() {
     let caption = by_name.run(&scene(), &Task::Caption).unwrap();
     assert_eq!(
         caption.raw_text,
-        "</s><s>A white diamond, a blue ring and a sign.</s>"
+        "<s>A white diamond, a blue ring and a sign.</s>"
     );
 
     // A folder of that name, as users may make it, comes first; nothing is asked of the hub.
