@@ -46,7 +46,9 @@ impl Client {
     pub(super) fn list(&self) -> Result<Listing> {
         let repo = self.api.repo(repo(&self.id, self.id.revision()));
         let request = repo.info_request().query("blobs", "true");
-        let url = request.uri_ref().map(ToString::to_string).unwrap_or_default();
+        let url = request.uri_ref().map(ToString::to_string);
+        // An endpoint that is no address has none.
+        let url = url.unwrap_or_else(|| self.url(self.id.revision(), ""));
         let timeouts = self.agent.config().timeouts();
         let mut response = request
             .config()

@@ -76,9 +76,9 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Resu
             let data = paths.iter().filter(|path| is_data_of(path, graph)).cloned();
             [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
         };
-        let needed: Vec<String> = layout.needed().iter().flat_map(|file| with_data(file)).collect();
+        let needed: Vec<String> = layout.needed().iter().flat_map(&with_data).collect();
         let alternatives = layout.alternatives();
-        let alternatives = alternatives.iter().flat_map(|file| with_data(file));
+        let alternatives = alternatives.iter().flat_map(with_data);
         return Ok(Selection::Graphs {
             alternatives: alternatives.filter(|file| !needed.contains(file)).collect(),
             files: settings.into_iter().chain(needed).collect(),

@@ -30,6 +30,14 @@ pub(super) struct Transfer<'a> {
     pub(super) received: &'a dyn Fn(u64),
 }
 
+/// How a request went that brought no error.
+enum Fetched {
+    /// The file is as long as it is to be.
+    Whole,
+    /// What was there did not fit, and is gone.
+    StartAnew,
+}
+
 impl Transfer<'_> {
     /// Brings the file at `path` to what the hub lists, going on after what is there. At the end it is whole and
     /// checked; after an error, what arrived is there still, unless it was wrong.
@@ -57,29 +65,31 @@ impl Transfer<'_> {
 
     /// Fetches until the file is as long as it is to be.
     fn complete(&self, path: &Path) -> Result<()> {
+        let left = size_of(path);
+        let mut furthest = if left > self.file.size { 0 } else { left };
         let mut failures = 0;
-        loop {
-            let before = size_of(path);
-            if before == self.file.size && path.exists() {
-                return Ok(());
-            }
-            let Err(error) = self.fetch(path) else { continue };
-            if size_of(path) == 0 {
-                // Nothing to go on with.
-                remove(path)?;
-            }
-            failures = if size_of(path) > before { 0 } else { failures + 1 };
-            if !is_passing(&error) || failures > self.options.retries || self.stop.load(Ordering::Relaxed) {
+        while !(path.exists() && size_of(path) == self.file.size) {
+            let error = match self.fetch(path) {
+                Ok(Fetched::Whole) => return Ok(()),
+                Ok(Fetched::StartAnew) => self.corrupt("its parts do not fit together"),
+                Err(error) if !is_passing(&error) => return Err(error),
+                Err(error) => error,
+            };
+            let size = size_of(path);
+            failures = if size > furthest { 0 } else { failures + 1 };
+            furthest = furthest.max(size);
+            if failures > self.options.retries || self.stop.load(Ordering::Relaxed) {
                 return Err(error);
             }
             tracing::debug!(file = self.file.path, %error, "the transfer is tried again");
             let doubled = self.options.retry_delay.saturating_mul(1 << failures.min(8));
             thread::sleep(doubled.min(LONGEST_DELAY));
         }
+        Ok(())
     }
 
     /// One request, for what is missing.
-    fn fetch(&self, path: &Path) -> Result<()> {
+    fn fetch(&self, path: &Path) -> Result<Fetched> {
         let mut start = size_of(path);
         if start > self.file.size {
             remove(path)?;
@@ -94,7 +104,7 @@ impl Transfer<'_> {
             remove(path)?;
             start = 0;
             if status != 200 {
-                return Ok(());
+                return Ok(Fetched::StartAnew);
             }
         }
         check_status(&self.file.path, self.url, status, response.headers())?;
@@ -104,7 +114,12 @@ impl Transfer<'_> {
             .open(path)
             .map_err(|error| self.unwritable(path, start, error))?;
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        self.receive(&mut body, &mut file, path, start)
+        let received = self.receive(&mut body, &mut file, path, start);
+        if received.is_err() && size_of(path) == 0 {
+            // Nothing to go on with.
+            remove(path)?;
+        }
+        received.map(|()| Fetched::Whole)
     }
 
     fn receive(&self, body: &mut impl Read, file: &mut File, path: &Path, mut size: u64) -> Result<()> {
