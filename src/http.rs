@@ -31,7 +31,7 @@ pub(crate) fn agent(stall: Duration) -> Agent {
 }
 
 /// An error of the connection.
-pub(crate) fn unreachable(url: &str) -> impl FnOnce(ureq::Error) -> Error {
+pub(crate) fn network_error(url: &str) -> impl FnOnce(ureq::Error) -> Error {
     let url = url.to_owned();
     move |error| Error::Network {
         url,

@@ -12,7 +12,7 @@ use super::listing::{Answer, Listing, RemoteFile, is_etag};
 use super::options::HubOptions;
 use super::settings::Settings;
 use crate::error::{Cause, Error, Result};
-use crate::http::{agent, check_status, header, unreachable};
+use crate::http::{agent, check_status, header, network_error};
 
 /// The length of SHA-256 in hexadecimal.
 const SHA256_LENGTH: usize = 64;
@@ -58,7 +58,7 @@ impl Client {
             .timeout_recv_body(timeouts.recv_response)
             .build()
             .call()
-            .map_err(unreachable(&url))?;
+            .map_err(network_error(&url))?;
         check_status(
             &format!("the model {} (no folder has this name either)", self.id),
             &url,
@@ -67,7 +67,7 @@ impl Client {
         )?;
         let answer: Answer = response.body_mut().read_json().map_err(|error| match error {
             ureq::Error::Json(error) => self.odd(&url, format!("not a listing: {error}")),
-            error => unreachable(&url)(error),
+            error => network_error(&url)(error),
         })?;
         answer
             .listing()
@@ -85,7 +85,7 @@ impl Client {
         let request = self.authorised(self.agent.head(&url));
         // The hub itself knows the checksum, not the host that it refers to.
         let response = request.config().max_redirects(0).build().call();
-        let response = response.map_err(unreachable(&url))?;
+        let response = response.map_err(network_error(&url))?;
         let headers = response.headers();
         let status = response.status();
         if !status.is_redirection() {
@@ -115,7 +115,7 @@ impl Client {
         if start > 0 {
             request = request.header("range", format!("bytes={start}-"));
         }
-        request.call().map_err(unreachable(url))
+        request.call().map_err(network_error(url))
     }
 
     fn authorised<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {

@@ -15,6 +15,7 @@ use super::id::ModelId;
 use super::listing::{Listing, RemoteFile};
 use super::selection::select;
 use super::settings::Settings;
+use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
 
@@ -61,12 +62,6 @@ fn get(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepar
     let cached = || Snapshot::cached(id, &cache, options, alternatives);
     let snapshot = if settings.offline {
         cached()?
-    } else if id.is_pinned()
-        && !alternatives
-        && let Ok(whole) = cached()
-    {
-        // What a commit holds does not change.
-        whole
     } else {
         let client = Client::new(id, &settings, hub)?;
         match client.list() {
@@ -130,6 +125,12 @@ impl Snapshot {
         }
         let selection =
             select(&id.to_string(), &present, &options.dtype).map_err(|error| absent(error.to_string()))?;
+        if !selection.is_checkpoint() {
+            let missing = Bundle::open_with(BundleSource::Folder(folder.clone()), &options.dtype)?.missing();
+            if !missing.is_empty() {
+                return Err(absent(format!("missing: {}", missing.join(", "))));
+            }
+        }
         let mut files = selection.files(alternatives);
         if selection.is_sharded() {
             let shards = shards(&folder.join(WEIGHTS_INDEX))?;

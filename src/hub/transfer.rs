@@ -11,7 +11,7 @@ use super::client::Client;
 use super::listing::RemoteFile;
 use super::options::HubOptions;
 use crate::error::{Error, Result};
-use crate::http::{check_status, header, unreachable};
+use crate::http::{check_status, header, network_error};
 
 /// How much is read at a time.
 const CHUNK: usize = 1 << 16;
@@ -133,11 +133,11 @@ impl Transfer<'_> {
                 }
                 Ok(0) => {
                     let cut = std::io::Error::from(ErrorKind::UnexpectedEof);
-                    return Err(unreachable(self.url)(cut.into()));
+                    return Err(network_error(self.url)(cut.into()));
                 }
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unreachable(self.url)(error.into())),
+                Err(error) => return Err(network_error(self.url)(error.into())),
             };
             size += read as u64;
             if size > self.file.size {

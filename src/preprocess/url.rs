@@ -7,7 +7,7 @@ use image::RgbImage;
 
 use super::{ImageLimits, decode_image};
 use crate::error::{Error, Result};
-use crate::http::{agent, check_status, unreachable};
+use crate::http::{agent, check_status, network_error};
 
 /// How long and how big the transfer of a picture may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits)
         .config()
         .timeout_global(Some(limits.timeout))
         .build();
-    let response = request.call().map_err(unreachable(url))?;
+    let response = request.call().map_err(network_error(url))?;
     check_status("the picture", url, response.status().as_u16(), response.headers())?;
     let too_large = || Error::DownloadTooLarge {
         url: url.to_owned(),
@@ -81,7 +81,7 @@ pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits)
     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
     body.take(limits.max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(|error| unreachable(url)(error.into()))?;
+        .map_err(|error| network_error(url)(error.into()))?;
     match bytes.len() as u64 > limits.max_bytes {
         true => Err(too_large()),
         false => decode_image(url, &bytes, image_limits),

@@ -8,7 +8,7 @@ use std::thread;
 use florence2::hub::{HubProgress, cached_models, prepare, remove_model};
 use florence2::{Error, LoadOptions};
 
-use super::server::{COMMIT, git_blob, hex};
+use super::server::{COMMIT, etag};
 use super::{Machine, deployment, id};
 
 const FP32: [&str; 7] = [
@@ -59,19 +59,14 @@ fn files_lie_as_the_hubs_own_tools_lay_them() {
     let machine = Machine::new(deployment());
     machine.prepare().unwrap();
     let snapshot = machine.repository().join("snapshots").join(COMMIT);
-    let config = git_blob(&machine.server.bytes("config.json"));
+    let config = etag(&machine.server.bytes("config.json"));
     let link = fs::read_link(snapshot.join("config.json"));
     let graph = fs::read_link(snapshot.join("onnx/encoder_model.onnx"));
     let blobs: BTreeSet<String> = machine.blobs().into_iter().collect();
     assert!(blobs.contains(&config), "{blobs:?}");
     if cfg!(unix) {
         assert_eq!(link.unwrap().to_str().unwrap(), format!("../../blobs/{config}"));
-        let sha256 = {
-            use sha2::Digest;
-            hex(&sha2::Sha256::digest(
-                machine.server.bytes("onnx/encoder_model.onnx"),
-            ))
-        };
+        let sha256 = etag(&machine.server.bytes("onnx/encoder_model.onnx"));
         assert_eq!(
             graph.unwrap().to_str().unwrap(),
             format!("../../../blobs/{sha256}")
@@ -173,17 +168,15 @@ fn without_network_what_is_cached_is_used() {
 }
 
 #[test]
-fn a_commit_by_its_hash_needs_no_question() {
+fn a_commit_by_its_hash_is_no_reference() {
     let machine = Machine::new(deployment());
     let pinned = format!("{}@{COMMIT}", super::ID).parse().unwrap();
     let fetched = prepare(&pinned, &machine.options()).unwrap();
     assert!(!machine.repository().join("refs").exists());
-    machine.server.requests();
-    assert_eq!(
-        prepare(&pinned, &machine.options()).unwrap().folder,
-        fetched.folder
-    );
-    assert!(machine.server.requests().is_empty());
+    let offline = prepare(&pinned, &machine.offline()).unwrap();
+    assert_eq!(offline.folder, fetched.folder);
+    let branch = prepare(&id(), &machine.offline()).unwrap_err();
+    assert!(matches!(branch, Error::NotCached { .. }), "{branch}");
 }
 
 /// As `huggingface_hub` leaves it after `snapshot_download` with `allow_patterns`.
@@ -194,7 +187,7 @@ fn a_cache_that_python_wrote_is_used() {
     let repository = machine.repository();
     for file in FP32 {
         let bytes = machine.server.bytes(file);
-        let etag = git_blob(&bytes);
+        let etag = etag(&bytes);
         let link = repository.join("snapshots").join(COMMIT).join(file);
         fs::create_dir_all(repository.join("blobs")).unwrap();
         fs::create_dir_all(link.parent().unwrap()).unwrap();
@@ -210,6 +203,16 @@ fn a_cache_that_python_wrote_is_used() {
     let prepared = prepare(&id(), &machine.offline()).unwrap();
     machine.assert_whole(&prepared.files);
     assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
+
+    // Python fetches what it is asked for, be it a model or not.
+    fs::remove_file(prepared.folder.join("tokenizer.json")).unwrap();
+    let error = prepare(&id(), &machine.offline()).unwrap_err();
+    assert!(
+        matches!(&error, Error::NotCached { reason, .. } if reason.contains("tokenizer.json")),
+        "{error}"
+    );
+    assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
+    machine.assert_whole(&prepared.files);
 }
 
 #[test]

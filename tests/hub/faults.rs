@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use florence2::hub::prepare;
 use florence2::{Error, Florence2, LoadOptions, ModelId};
-use sha2::{Digest, Sha256};
 
-use super::server::{Fault, hex};
+use super::server::{Fault, etag};
 use super::{Machine, deployment, id};
 
 /// The biggest file.
@@ -15,10 +14,8 @@ const DATA: &str = "onnx/vision_encoder.onnx_data";
 
 impl Machine {
     fn unfinished(&self, file: &str) -> std::path::PathBuf {
-        let sha256 = hex(&Sha256::digest(self.server.bytes(file)));
-        self.repository()
-            .join("blobs")
-            .join(format!("{sha256}.incomplete"))
+        let etag = etag(&self.server.bytes(file));
+        self.repository().join("blobs").join(format!("{etag}.incomplete"))
     }
 
     /// That a failed attempt left nothing that a later one could take for the model, and that one goes well.

@@ -296,12 +296,20 @@ fn head(mut stream: &TcpStream, status: u16, headers: &[(&str, &str)], length: u
     stream.write_all(format!("{text}\r\n").as_bytes())
 }
 
+/// What the hub's tools call a file in their cache.
+pub fn etag(bytes: &[u8]) -> String {
+    match bytes.len() > SMALL {
+        true => hex(&Sha256::digest(bytes)),
+        false => git_blob(bytes),
+    }
+}
+
 /// What git calls a file.
-pub fn git_blob(bytes: &[u8]) -> String {
+fn git_blob(bytes: &[u8]) -> String {
     let header = format!("blob {}\0", bytes.len());
     hex(&Sha1::new().chain_update(header).chain_update(bytes).finalize())
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -37,11 +37,7 @@ impl Worker {
                 let start = Instant::now();
                 let features = model.encode_pixels(&prepared.pixels)?;
                 let seconds = seconds(start);
-                let norm = features
-                    .view()
-                    .mapv(|value| f64::from(value).powi(2))
-                    .sum()
-                    .sqrt();
+                let norm = features.view().mapv(|value| f64::from(value).powi(2)).sum().sqrt();
                 Ok(json!({ "seconds": seconds, "norm": norm }))
             }
             Request::TextEncoder => {
