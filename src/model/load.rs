@@ -41,7 +41,7 @@ impl Florence2 {
     /// whole model; those of `hub::prepare`.
     pub fn from_pretrained(name_or_folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
         let path = name_or_folder.as_ref();
-        if path.is_dir() {
+        if path.exists() {
             return Self::load(BundleSource::Folder(path.to_owned()), options);
         }
         #[cfg(feature = "hub")]
