@@ -169,13 +169,117 @@ pub enum Error {
         /// The model's positions.
         limit: usize,
     },
+    /// A name that is no folder's and cannot be a model's on a hub.
+    #[error(
+        "{name:?}: there is no such folder, and a model's name on a hub would be `organisation/name` or \
+         `organisation/name@revision`"
+    )]
+    UnknownModel {
+        /// The name as given.
+        name: String,
+    },
+    /// A model, revision or file that a server has not, or does not show.
+    #[error(
+        "{what} was not found (HTTP {status} for {url}). Check the spelling; a private model needs a token (HF_TOKEN)"
+    )]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// Where.
+        url: String,
+        /// What the server answered.
+        status: u16,
+    },
+    /// A server refused access.
+    #[error(
+        "access to {what} was refused (HTTP {status} for {url}){}. A private model needs HF_TOKEN, a token that may \
+         read it; a gated one's terms are to be accepted on its page first",
+        quoted(reason)
+    )]
+    AccessDenied {
+        /// What was asked for.
+        what: String,
+        /// Where.
+        url: String,
+        /// What the server answered.
+        status: u16,
+        /// Its reason; may be empty.
+        reason: String,
+    },
+    /// A server that cannot be reached, falls silent, or speaks of something else.
+    #[error(
+        "cannot fetch {url}: {source}. Check the connection and the address, and try again: it goes on where it ended."
+    )]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// A server's answer that is neither the file nor a refusal.
+    #[error(
+        "{url} answered with HTTP status {status}{}. Try again later.",
+        quoted(reason)
+    )]
+    HttpStatus {
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: u16,
+        /// The server's reason; may be empty.
+        reason: String,
+    },
+    /// What came is not what the hub lists. Nothing of it was kept.
+    #[error(
+        "{url} is not the file that the hub lists: {reason}. Nothing of it was kept; try again, or without proxies."
+    )]
+    CorruptDownload {
+        /// The file.
+        url: String,
+        /// What differs.
+        reason: String,
+    },
+    /// A model that is to be used without network, and is not there.
+    #[error("{model} is not whole in the cache ({}), and the network is not to be used: {reason}. Fetch it while online: `florence2 pull {model}`.", folder.display())]
+    NotCached {
+        /// The model.
+        model: String,
+        /// Where it would be.
+        folder: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error("no space for {}: {needed} bytes are still to come. Make room (`florence2 cache list` shows what is kept), and try again: it goes on where it ended.", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are missing.
+        needed: u64,
+    },
+    /// A picture on a server that is longer than the limit allows.
+    #[error("{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` if you trust it")]
+    DownloadTooLarge {
+        /// The picture.
+        url: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The work was called off by its caller.
     #[error("cancelled")]
     Cancelled,
-    /// The embedded checkpoint could not be exported.
-    #[cfg(feature = "demo")]
+    /// A checkpoint (the embedded one, or one of a hub) could not be exported.
+    #[cfg(any(feature = "demo", feature = "hub"))]
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
+}
+
+/// A reason that may be empty, to follow a sentence.
+fn quoted(reason: &str) -> String {
+    match reason.is_empty() {
+        true => String::new(),
+        false => format!(": {reason}"),
+    }
 }
 
 impl From<InvalidTokenizer> for Error {

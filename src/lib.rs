@@ -4,7 +4,7 @@
 //! ```no_run
 //! use florence2::{Florence2, LoadOptions, Task};
 //!
-//! let model = Florence2::from_pretrained("models/Florence-2-base-ft", LoadOptions::default())?;
+//! let model = Florence2::from_pretrained("onnx-community/Florence-2-base-ft", LoadOptions::default())?;
 //! let image = florence2::load_image("street.jpg", &Default::default())?.into();
 //! let output = model.run(&image, &Task::ObjectDetection)?;
 //! println!("{:?}", output.parsed);
@@ -13,7 +13,8 @@
 //!
 //! [`Florence2`] is the engine, [`Task`] what to ask, [`Output`] the answer. The stages are modules of their own, to be
 //! used by themselves too: [`preprocess`] (pictures to pixel values), [`generation`] (logits to tokens), [`postprocess`]
-//! (text to typed results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime).
+//! (text to typed results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime), `hub` (models by their name on a hub;
+//! a feature, on by default).
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
@@ -31,6 +32,10 @@ mod error;
 pub mod generation;
 mod geometry;
 mod graph;
+#[cfg(feature = "hub")]
+mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod metrics;
 mod model;
 mod operators;
@@ -47,6 +52,8 @@ pub use bundle::{Bundle, BundleSource};
 pub use cache::cache_dir;
 pub use error::{Cause, Error, Result};
 pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
+#[cfg(feature = "hub")]
+pub use hub::{HubOptions, ModelId};
 pub use metrics::Timings;
 pub use model::{Florence2, ImageFeatures};
 pub use options::{CancelToken, LoadOptions, RunOptions};

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bundle::DtypeChoice;
 use crate::generation::GenerationOptions;
+#[cfg(feature = "hub")]
+use crate::hub::HubOptions;
 use crate::postprocess::ParseOptions;
 use crate::runtime::{RuntimeOptions, SessionOptions};
 
@@ -18,6 +20,9 @@ pub struct LoadOptions {
     pub session: SessionOptions,
     /// Which of a graph's files is loaded, where there are several types of it.
     pub dtype: DtypeChoice,
+    /// How a model on a hub is fetched.
+    #[cfg(feature = "hub")]
+    pub hub: HubOptions,
 }
 
 impl LoadOptions {
@@ -32,6 +37,14 @@ impl LoadOptions {
     #[must_use]
     pub fn with_session(mut self, session: SessionOptions) -> Self {
         self.session = session;
+        self
+    }
+
+    /// How a model on a hub is fetched.
+    #[cfg(feature = "hub")]
+    #[must_use]
+    pub fn with_hub(mut self, hub: HubOptions) -> Self {
+        self.hub = hub;
         self
     }
 

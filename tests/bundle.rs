@@ -40,7 +40,7 @@ fn message(folder: &Path) -> String {
 fn what_is_no_model_folder() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent");
-    assert!(matches!(load(&absent), Err(Error::Io { path, .. }) if path == absent));
+    assert!(matches!(load(&absent), Err(Error::UnknownModel { name }) if absent == Path::new(&name)));
     let file = folder.path().join("file");
     fs::write(&file, "not a folder").unwrap();
     assert!(matches!(load(&file), Err(Error::Io { .. })));

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use florence2::bundle::DtypeChoice;
 use florence2::runtime::Device;
-use florence2::{TASKS, TaskKind};
+use florence2::{ModelId, TASKS, TaskKind};
 
 use crate::commands;
 
@@ -23,7 +23,8 @@ use crate::commands;
 #[command(after_help = "\
 Examples:
   florence2 demo                             every task, with the embedded model
-  florence2 run -m DIR -t od street.jpg      the objects in a picture
+  florence2 run -m onnx-community/Florence-2-base-ft -t od street.jpg
+                                             the objects in a picture
   florence2 run -m DIR -t od,caption --format jsonl *.jpg > answers.jsonl
 
 Results go to stdout, everything else to stderr. Exit codes: 0 all good; 1 some
@@ -46,6 +47,9 @@ pub enum Command {
     Inspect(commands::inspect::InspectArgs),
     Export(commands::export::ExportArgs),
     Demo(commands::demo::DemoArgs),
+    Pull(commands::pull::PullArgs),
+    Models(commands::models::ModelsArgs),
+    Cache(commands::cache::CacheArgs),
 }
 
 /// Options of every command.
@@ -64,6 +68,9 @@ pub struct GlobalArgs {
     /// Do not fetch ONNX Runtime if this machine has none
     #[arg(long, global = true)]
     pub no_fetch: bool,
+    /// Keep off the network: models come from the cache only, and ONNX Runtime is not fetched
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// Threads to compute with [default: one per physical core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -85,13 +92,19 @@ pub enum ModelArg {
     Demo,
     /// A folder.
     Folder(PathBuf),
+    /// A model on a hub.
+    Hub(ModelId),
 }
 
 impl From<OsString> for ModelArg {
     fn from(name: OsString) -> Self {
         match name.to_str() {
             Some("demo") => ModelArg::Demo,
-            _ => ModelArg::Folder(name.into()),
+            _ if Path::new(&name).is_dir() => ModelArg::Folder(name.into()),
+            Some(text) => text
+                .parse()
+                .map_or_else(|_| ModelArg::Folder(name.into()), ModelArg::Hub),
+            None => ModelArg::Folder(name.into()),
         }
     }
 }
@@ -128,6 +141,22 @@ mod tests {
         assert_eq!(
             ModelArg::from(OsString::from("./demo")),
             ModelArg::Folder("./demo".into())
+        );
+    }
+
+    #[test]
+    fn what_is_no_folder_is_a_model_on_a_hub_if_it_can_be() {
+        let id = "org/name@v2".parse().unwrap();
+        assert_eq!(ModelArg::from(OsString::from("org/name@v2")), ModelArg::Hub(id));
+        let folder = env!("CARGO_MANIFEST_DIR");
+        assert_eq!(
+            ModelArg::from(OsString::from(folder)),
+            ModelArg::Folder(folder.into())
+        );
+        // There is a folder that could be a model's name as well.
+        assert_eq!(
+            ModelArg::from(OsString::from("src/commands")),
+            ModelArg::Folder("src/commands".into())
         );
     }
 

@@ -106,6 +106,15 @@ impl Console {
         Self::animate(bar, String::new())
     }
 
+    /// Progress through so many bytes.
+    pub fn byte_bar(&self, bytes: u64) -> Progress {
+        let bar = self.progress.add(ProgressBar::new(bytes));
+        bar.set_style(style(
+            "{spinner:.cyan} {bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} {eta} {msg}",
+        ));
+        Self::animate(bar, String::new())
+    }
+
     fn animate(bar: ProgressBar, message: String) -> Progress {
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -135,6 +144,11 @@ impl Progress {
     /// One step more is done.
     pub fn step(&self) {
         self.0.inc(1);
+    }
+
+    /// So many bytes more are done.
+    pub fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
     }
 }
 

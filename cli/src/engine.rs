@@ -6,11 +6,12 @@ use florence2::{Florence2, LoadOptions};
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::error::Result;
+use crate::hub;
 
 /// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
 pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
     let options = runtime_options(globals);
-    let info = if globals.no_fetch {
+    let info = if globals.no_fetch || globals.offline {
         runtime::init(&options)?
     } else {
         let spinner = console.spinner("looking for ONNX Runtime");
@@ -51,19 +52,21 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
     }
     start(globals, console)?;
     let _spinner = console.spinner("loading the model");
-    let options = load_options(globals);
+    let options = load_options(globals, console);
     Ok(match model {
         Some(ModelArg::Folder(folder)) => Florence2::from_pretrained(folder, options)?,
+        Some(ModelArg::Hub(id)) => Florence2::from_hub(id, options)?,
         Some(ModelArg::Demo) | None => Florence2::demo(options)?,
     })
 }
 
 /// How models are loaded, by the global options.
-pub fn load_options(globals: &GlobalArgs) -> LoadOptions {
+pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
     LoadOptions::default()
         .with_runtime(runtime_options(globals))
         .with_session(session_options(globals))
         .with_dtype(globals.dtype.clone().unwrap_or_default())
+        .with_hub(hub::options(globals, console))
 }
 
 fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {

@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod engine;
 mod error;
+mod hub;
 mod interrupt;
 mod output;
 

@@ -14,6 +14,8 @@ pub const FOLDER: &str = "onnx";
 pub const EXTENSION: &str = ".onnx";
 /// What the file of a graph's big weights is called, after the graph's file name: `x.onnx` → `x.onnx_data`.
 pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
+/// What else it is called in deployments; where there are several files, a number follows.
+pub const EXTERNAL_DATA_SUFFIXES: [&str; 2] = [EXTERNAL_DATA_SUFFIX, ".data"];
 
 /// The graphs of the layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -50,6 +50,13 @@ pub struct GraphLayout {
 }
 
 impl GraphLayout {
+    /// The graphs of the `plain` layout that each combination of decoders needs.
+    const PLAIN_ENCODERS: [GraphFile; 3] = [
+        GraphFile::VisionEncoder,
+        GraphFile::EmbedTokens,
+        GraphFile::EncoderModel,
+    ];
+
     /// Looks for the graphs in `onnx/` and beside the configuration; of a graph that is there in several types, the
     /// one preferred is taken ([`Dtype::BY_PREFERENCE`]).
     pub fn find(source: &BundleSource) -> Self {
@@ -96,6 +103,43 @@ impl GraphLayout {
         })
     }
 
+    /// The files of the graphs that are loaded if ONNX Runtime takes them; none if no layout is whole.
+    pub fn needed(&self) -> Vec<String> {
+        let graphs = match (self.kind(), self.decoder()) {
+            (Some(LayoutKind::Step), _) => GraphFile::STEP.to_vec(),
+            (Some(LayoutKind::Plain), Some(decoder)) => {
+                let (first, next) = decoder.graphs();
+                let mut graphs = Self::PLAIN_ENCODERS.to_vec();
+                graphs.extend([first, next]);
+                graphs
+            }
+            _ => Vec::new(),
+        };
+        self.files_of(graphs)
+    }
+
+    /// The files of the decoder graphs of the `plain` layout that are loaded if ONNX Runtime refuses the best ones.
+    pub fn alternatives(&self) -> Vec<String> {
+        match self.kind() {
+            Some(LayoutKind::Plain) => {
+                let graphs = self.decoders().skip(1).map(DecoderGraphs::graphs);
+                self.files_of(graphs.flat_map(|(first, next)| [first, next]))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The files of graphs, each once.
+    fn files_of(&self, graphs: impl IntoIterator<Item = GraphFile>) -> Vec<String> {
+        let mut files: Vec<String> = Vec::new();
+        for file in graphs.into_iter().filter_map(|graph| self.files.get(&graph)) {
+            if !files.contains(file) {
+                files.push(file.clone());
+            }
+        }
+        files
+    }
+
     /// What is missing for a whole model, in words; empty if nothing is. Of the layouts, it is the one meant of which
     /// more is there.
     pub fn missing(&self) -> Vec<String> {
@@ -117,11 +161,7 @@ impl GraphLayout {
     fn missing_of(&self, kind: LayoutKind) -> Vec<String> {
         let single: &[GraphFile] = match kind {
             LayoutKind::Step => &GraphFile::STEP,
-            LayoutKind::Plain => &[
-                GraphFile::VisionEncoder,
-                GraphFile::EmbedTokens,
-                GraphFile::EncoderModel,
-            ],
+            LayoutKind::Plain => &Self::PLAIN_ENCODERS,
         };
         let mut missing: Vec<String> = single
             .iter()

@@ -7,6 +7,8 @@ use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
 use crate::graph::{VisionEncoder, load_language_model};
+#[cfg(feature = "hub")]
+use crate::hub::{self, ModelId};
 use crate::options::LoadOptions;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
@@ -28,13 +30,46 @@ fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &Vision
 }
 
 impl Florence2 {
-    /// Loads a model from a folder: `config.json`, `tokenizer.json`, ... and the graphs in `onnx/` (or beside them),
-    /// in the layout of the onnx-community deployments or that of `florence2 export --target cpu`.
+    /// Loads a model from a folder, or by its name on a hub: `organisation/name`, or `organisation/name@revision`.
+    ///
+    /// A folder holds `config.json`, `tokenizer.json`, ... and the graphs in `onnx/` (or beside them), in the layout of
+    /// the onnx-community deployments or that of `florence2 export --target cpu`. What is no folder is got from the
+    /// hub, with the feature `hub`: see [`hub::prepare`](crate::hub::prepare).
     ///
     /// # Errors
-    /// If ONNX Runtime cannot be started, the folder is not there, or what it holds is not a whole model.
-    pub fn from_pretrained(folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
-        Self::load(BundleSource::Folder(folder.as_ref().to_owned()), options)
+    /// If ONNX Runtime cannot be started, there is neither such a folder nor such a model, or what it holds is not a
+    /// whole model; those of `hub::prepare`.
+    pub fn from_pretrained(name_or_folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        let path = name_or_folder.as_ref();
+        if path.exists() {
+            return Self::load(BundleSource::Folder(path.to_owned()), options);
+        }
+        #[cfg(feature = "hub")]
+        if let Some(name) = path.to_str() {
+            return Self::from_hub(&name.parse()?, options);
+        }
+        Err(Error::UnknownModel {
+            name: path.display().to_string(),
+        })
+    }
+
+    /// Loads a model from a hub.
+    ///
+    /// # Errors
+    /// As [`hub::prepare`](crate::hub::prepare) and [`load`](Self::load).
+    #[cfg(feature = "hub")]
+    pub fn from_hub(id: &ModelId, options: LoadOptions) -> Result<Self> {
+        let prepared = hub::prepare(id, &options)?;
+        let folder = BundleSource::Folder(prepared.folder);
+        let loaded = Self::load(folder.clone(), options.clone());
+        if prepared.exported || !matches!(loaded, Err(Error::Ort { .. })) {
+            return loaded;
+        }
+        // Some published decoders are refused by ONNX Runtime; loading takes others where they are.
+        match hub::prepare_with_alternatives(id, &options) {
+            Ok(more) if more.files.len() > prepared.files.len() => Self::load(folder, options),
+            _ => loaded,
+        }
     }
 
     /// The demo model that this crate carries: small, and trained on drawn shapes and signs.

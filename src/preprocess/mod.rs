@@ -20,9 +20,13 @@ mod processor;
 mod resample;
 mod resize;
 mod rgb;
+#[cfg(feature = "hub")]
+mod url;
 
 pub use filter::Resample;
 pub use load::{ImageLimits, decode_image, load_image};
 pub use processor::{ImageProcessor, Normalization, PixelValues};
 pub use resize::resize;
 pub use rgb::to_rgb8;
+#[cfg(feature = "hub")]
+pub use url::{UrlLimits, is_url, load_image_url};

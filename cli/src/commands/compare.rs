@@ -37,7 +37,7 @@ F1, IoU: of the instances with equal labels and an IoU of 0.5 or more. gap: by h
 much likelier, in log-probability, the reference found its token at the first
 difference than the candidate's: near 0, it was a tie.")]
 pub struct CompareArgs {
-    /// The model to go by: a folder with ONNX graphs, or `demo`
+    /// The model to go by: a folder with ONNX graphs, a name on a hub, or `demo`
     #[arg(long, value_name = "MODEL")]
     reference: ModelArg,
     /// The model to judge

@@ -5,8 +5,10 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use florence2::preprocess::{UrlLimits, is_url, load_image_url};
 use florence2::{ImageLimits, decode_image, load_image};
 use image::RgbImage;
 
@@ -16,12 +18,18 @@ use crate::error::{Error, Result};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Images")]
 pub struct ImageArgs {
-    /// Images: PNG, JPEG, WebP, GIF, BMP, TIFF, ...; - reads one from stdin
+    /// Images: PNG, JPEG, WebP, GIF, BMP, TIFF, ...; http(s) addresses too; - reads one from stdin
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<OsString>,
     /// Refuse images with more pixels than this
     #[arg(long, value_name = "N", default_value_t = ImageLimits::default().max_pixels)]
     max_pixels: u64,
+    /// Give up on an image's address after this long
+    #[arg(long, value_name = "SECONDS", default_value_t = UrlLimits::default().timeout.as_secs())]
+    url_timeout: u64,
+    /// Refuse an image's address that gives more bytes than this
+    #[arg(long, value_name = "BYTES", default_value_t = UrlLimits::default().max_bytes)]
+    url_max_bytes: u64,
 }
 
 /// An image, not read yet.
@@ -31,6 +39,8 @@ pub enum Input {
     Stdin,
     /// A file.
     File(PathBuf),
+    /// An address.
+    Url(String),
 }
 
 impl Input {
@@ -38,11 +48,11 @@ impl Input {
     pub fn stem(&self) -> String {
         match self {
             Input::Stdin => "stdin".into(),
-            Input::File(path) => path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            Input::File(path) => stem(path),
+            Input::Url(url) => match stem(Path::new(url_path(url))) {
+                name if name.is_empty() => "image".into(),
+                name => name,
+            },
         }
     }
 }
@@ -53,6 +63,7 @@ impl fmt::Display for Input {
         match self {
             Input::Stdin => f.write_str("-"),
             Input::File(path) => path.display().fmt(f),
+            Input::Url(url) => f.write_str(url),
         }
     }
 }
@@ -63,12 +74,10 @@ impl ImageArgs {
         let inputs: Vec<Input> = self
             .images
             .iter()
-            .map(|name| {
-                if name == "-" {
-                    Input::Stdin
-                } else {
-                    Input::File(name.into())
-                }
+            .map(|name| match name.to_str() {
+                Some("-") => Input::Stdin,
+                Some(text) if is_url(text) => Input::Url(text.to_owned()),
+                _ => Input::File(name.into()),
             })
             .collect();
         if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
@@ -92,6 +101,12 @@ impl ImageArgs {
                 ),
             }),
             Input::File(path) => Ok(load_image(path, &limits)?),
+            Input::Url(url) => {
+                let url_limits = UrlLimits::default()
+                    .with_timeout(Duration::from_secs(self.url_timeout))
+                    .with_max_bytes(self.url_max_bytes);
+                Ok(load_image_url(url, &url_limits, &limits)?)
+            }
             Input::Stdin => {
                 let mut bytes = Vec::new();
                 let mut stdin = io::stdin().lock().take(limits.max_file_bytes.saturating_add(1));
@@ -105,6 +120,22 @@ impl ImageArgs {
     }
 }
 
+/// A file's name without its extension.
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The last part of an address's path, without host, query and fragment.
+fn url_path(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = after_scheme.split(['?', '#']).next().unwrap_or_default();
+    path.split_once('/')
+        .map_or("", |(_, path)| path.rsplit('/').next().unwrap_or_default())
+}
+
 /// Refuses to write where an image is read.
 pub fn refuse_overwriting(path: &Path, inputs: &[Input]) -> Result<()> {
     let Ok(target) = fs::canonicalize(path) else {
@@ -112,12 +143,29 @@ pub fn refuse_overwriting(path: &Path, inputs: &[Input]) -> Result<()> {
     };
     let is_target = |input: &&Input| match input {
         Input::File(path) => fs::canonicalize(path).is_ok_and(|path| path == target),
-        Input::Stdin => false,
+        Input::Stdin | Input::Url(_) => false,
     };
     match inputs.iter().find(is_target) {
         Some(input) => Err(Error::Usage(format!(
             "{input} is an input; writing to it would destroy it"
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_names_for_their_pictures() {
+        for (url, name) in [
+            ("https://example.com/a/photo.jpg?size=2#top", "photo"),
+            ("http://example.com/", "image"),
+            ("http://example.com", "image"),
+            ("http://example.com/?x=a/b.png", "image"),
+        ] {
+            assert_eq!(Input::Url(url.into()).stem(), name, "{url}");
+        }
     }
 }

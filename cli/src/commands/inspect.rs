@@ -6,7 +6,7 @@ mod onnx;
 mod report;
 
 use clap::Args;
-use florence2::{Bundle, BundleSource, Florence2};
+use florence2::{Bundle, BundleSource, Florence2, hub};
 
 use self::facts::Facts;
 use self::graphs::GraphRecord;
@@ -23,7 +23,7 @@ use crate::output::{Destination, ReportFormat, Target, json_pretty};
 /// the exit code is 2 if the model cannot be used.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The model: a folder, or `demo` for the one in this program
+    /// The model: a folder, a name on a hub (`organisation/name`), or `demo` for the one in this program
     #[arg(short, long, value_name = "MODEL")]
     model: ModelArg,
     /// How the report is written
@@ -35,6 +35,9 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
     let source = match &args.model {
         ModelArg::Demo => florence2::demo::bundle()?,
         ModelArg::Folder(folder) => BundleSource::Folder(folder.clone()),
+        ModelArg::Hub(id) => {
+            BundleSource::Folder(hub::prepare(id, &engine::load_options(globals, console))?.folder)
+        }
     };
     let name = source.name();
     let bundle = Bundle::open_with(source, &globals.dtype.clone().unwrap_or_default())?;
@@ -69,7 +72,7 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     problems.extend(graphs.iter().filter_map(|graph| graph.error.clone()));
     let model = if missing.is_empty() && problems.is_empty() {
         let _spinner = console.spinner("loading the model");
-        let loaded = Florence2::load(bundle.source.clone(), engine::load_options(globals));
+        let loaded = Florence2::load(bundle.source.clone(), engine::load_options(globals, console));
         loaded.map_err(|error| problems.push(describe(&error))).ok()
     } else {
         None

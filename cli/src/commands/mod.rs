@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+pub mod cache;
 pub mod compare;
 pub mod demo;
 pub mod export;
 mod images;
 pub mod inspect;
+pub mod models;
 pub mod parse;
+pub mod pull;
 mod requests;
 pub mod run;
 pub mod tasks;
@@ -24,5 +27,8 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
         Command::Export(args) => export::export(&args, globals, console),
         Command::Demo(args) => demo::demo(&args, globals, console),
+        Command::Pull(args) => pull::pull(&args, globals, console),
+        Command::Models(args) => models::models(&args),
+        Command::Cache(args) => cache::cache(&args, console),
     }
 }

@@ -30,7 +30,8 @@ use crate::output::{Format, Target};
 #[command(group(ArgGroup::new("question").args(["tasks", "prompts"]).multiple(true).required(true)))]
 #[command(after_help = "\
 Examples:
-  florence2 run -m DIR -t caption photo.jpg
+  florence2 run -m onnx-community/Florence-2-base-ft -t caption photo.jpg
+  florence2 run -m DIR -t caption https://example.com/photo.jpg
   florence2 run -m DIR -t od,ocr --format json *.jpg -o found.json --draw found/
   florence2 run -m DIR -t caption-to-phrase-grounding --text 'a dog' photo.jpg
   florence2 run -m DIR -t region-to-description --region 34,160,597,371 photo.jpg
@@ -43,7 +44,8 @@ score, truncated, timings in seconds. With --num-return-sequences, `sequences`
 holds all of them, the best first, and the fields beside it are the best one's.
 What fails is {path, task, error}; without a task it is the image itself.")]
 pub struct RunArgs {
-    /// The model: a folder with ONNX graphs, or `demo` for the one in this program [default: demo]
+    /// The model: a folder with ONNX graphs, a name on a hub (`organisation/name`, `organisation/name@revision`), or
+    /// `demo` for the one in this program [default: demo]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<ModelArg>,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 mod compare;
 mod demo;
 mod export;
+mod hub;
 mod inputs;
 mod inspect;
 mod parse;

@@ -1,0 +1,74 @@
+//! `florence2 pull`: models into the cache.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use florence2::{ModelId, hub};
+use serde::Serialize;
+
+use crate::args::GlobalArgs;
+use crate::console::Console;
+use crate::engine;
+use crate::error::{Outcome, Result};
+use crate::output::{Destination, ReportFormat, Target, json_pretty};
+
+/// Fetch models from a hub into the cache
+///
+/// Only what loading takes is fetched: one layout, one dtype (--dtype), and the configuration. Each file is checked
+/// against the checksum that the hub lists; what was cut off goes on where it ended. A repository without graphs is
+/// exported. The folders to load the models from are written to stdout.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  florence2 pull onnx-community/Florence-2-base-ft
+  florence2 pull onnx-community/Florence-2-base-ft --dtype q4,vision=fp16
+  florence2 pull microsoft/Florence-2-base@main --dtype int8
+
+The cache is the one of the hub's tools for Python. Environment variables: HF_HOME,
+HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE; FLORENCE2_CACHE for exports.")]
+pub struct PullArgs {
+    /// `organisation/name`, or `organisation/name@revision`; see `florence2 models`
+    #[arg(value_name = "MODEL", required = true)]
+    models: Vec<ModelId>,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
+}
+
+#[derive(Serialize)]
+struct PulledRecord {
+    model: String,
+    commit: String,
+    folder: PathBuf,
+    files: Vec<String>,
+    fetched_bytes: u64,
+    exported: bool,
+}
+
+pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
+    let mut out = Destination::open(&Target::Stdout)?;
+    let mut records = Vec::new();
+    for id in &args.models {
+        let prepared = hub::prepare(id, &engine::load_options(globals, console))?;
+        console.note(&match prepared.fetched_bytes {
+            0 => format!("{id} is in the cache"),
+            bytes => format!("{id}: fetched {}", indicatif::HumanBytes(bytes)),
+        });
+        if args.format == ReportFormat::Text {
+            out.write(&format!("{}\n", prepared.folder.display()))?;
+        }
+        records.push(PulledRecord {
+            model: id.to_string(),
+            commit: prepared.commit,
+            folder: prepared.folder,
+            files: prepared.files,
+            fetched_bytes: prepared.fetched_bytes,
+            exported: prepared.exported,
+        });
+    }
+    if args.format == ReportFormat::Json {
+        out.write(&json_pretty(&records)?)?;
+    }
+    out.commit()?;
+    Ok(Outcome::AllGood)
+}

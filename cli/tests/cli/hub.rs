@@ -1,0 +1,186 @@
+//! Models by their name, and pictures by their address.
+
+#[path = "../../../tests/hub/server.rs"]
+#[allow(dead_code)] // the library's tests use the rest
+mod server;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use self::server::{COMMIT, ID, Server};
+use crate::program::{Ran, command, exported, scene};
+
+/// A machine whose caches are empty, and a hub that has the demo model.
+struct Machine {
+    dir: TempDir,
+    server: Server,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let mut files = files_in(exported(), "");
+        files.push(("picture.jpg".to_owned(), fs::read(scene("north.jpg")).unwrap()));
+        Self {
+            dir: TempDir::new().unwrap(),
+            server: Server::new(files),
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut command = command(args);
+        command
+            .env("HF_HOME", self.dir.path())
+            .env("HF_ENDPOINT", &self.server.endpoint);
+        for name in [
+            "HF_HUB_CACHE",
+            "HUGGINGFACE_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_HUB_OFFLINE",
+            "TRANSFORMERS_OFFLINE",
+        ] {
+            command.env_remove(name);
+        }
+        command.output().unwrap().into()
+    }
+
+    /// With a cache of our own that is empty too; there is no ONNX Runtime in it.
+    fn run_without_runtime(&self, args: &[&str]) -> Ran {
+        let mut command = command(args);
+        command
+            .env("HF_HOME", self.dir.path())
+            .env("HF_ENDPOINT", &self.server.endpoint)
+            .env("FLORENCE2_CACHE", self.dir.path().join("own"));
+        command.output().unwrap().into()
+    }
+}
+
+fn files_in(folder: &Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .flat_map(|entry| {
+            let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            match entry.file_type().unwrap().is_dir() {
+                true => files_in(&entry.path(), &format!("{name}/")),
+                false => vec![(name, fs::read(entry.path()).unwrap())],
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
+    let machine = Machine::new();
+    let url = format!("{}/{ID}/resolve/{COMMIT}/picture.jpg", machine.server.endpoint);
+    let args = ["run", "-m", ID, "-t", "caption", "--format", "json", &url];
+    let ran = machine.run(&args).exits(0);
+    let record = &ran.json()[0];
+    assert_eq!(record["path"], url.as_str());
+    assert_eq!(
+        record["result"]["<CAPTION>"],
+        "A white diamond, a blue ring and a sign."
+    );
+    assert!(ran.stderr.contains("fetching"), "{}", ran.stderr);
+    // No terminal, no bar.
+    assert!(
+        !ran.stderr.contains('\r') && !ran.stderr.contains('\u{1b}'),
+        "{}",
+        ran.stderr
+    );
+
+    let missing = url.replace("picture", "absent");
+    let ran = machine
+        .run(&[
+            "run",
+            "-m",
+            ID,
+            "--offline",
+            "-t",
+            "caption",
+            "--format",
+            "jsonl",
+            &missing,
+            &url,
+        ])
+        .exits(1);
+    let records = ran.jsonl();
+    assert!(records[0]["error"].as_str().unwrap().contains("404"), "{ran:?}");
+    assert!(records[1].get("result").is_some());
+    assert!(!ran.stderr.contains("fetching"), "{}", ran.stderr);
+}
+
+#[test]
+fn models_are_pulled_listed_and_removed() {
+    let machine = Machine::new();
+    let pulled = machine.run(&["pull", ID, "--format", "json"]).exits(0).json();
+    assert_eq!(pulled[0]["model"], ID);
+    assert_eq!(pulled[0]["commit"], COMMIT);
+    let folder = pulled[0]["folder"].as_str().unwrap().to_owned();
+    assert!(Path::new(&folder).join("onnx/vision_encoder.onnx").is_file());
+    let again = machine.run(&["pull", ID]).exits(0);
+    assert_eq!(again.text().trim(), folder);
+    assert!(again.stderr.contains("is in the cache"), "{}", again.stderr);
+
+    let models = machine.run(&["models", "--format", "json"]).exits(0).json();
+    let models = models.as_array().unwrap().clone();
+    let ours = models.iter().find(|model| model["id"] == ID).unwrap();
+    assert_eq!(ours["cached"]["dtypes"][0], "fp32");
+    let known = models
+        .iter()
+        .find(|model| model["id"] == "onnx-community/Florence-2-base-ft")
+        .unwrap();
+    assert_eq!(known["cached"], Value::Null);
+    let table = machine.run(&["models"]).exits(0).text();
+    assert!(
+        table.contains(ID) && table.contains("onnx-community/Florence-2-base-ft"),
+        "{table}"
+    );
+
+    let path = machine.run(&["cache", "path"]).exits(0).text();
+    assert_eq!(
+        path.lines().next().unwrap(),
+        machine.dir.path().join("hub").to_str().unwrap()
+    );
+    let list = machine
+        .run_without_runtime(&["cache", "list", "--format", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert!(list[0]["bytes"].as_u64().unwrap() > 1_000_000);
+
+    machine
+        .run_without_runtime(&["cache", "clean", "--all", "--dry-run"])
+        .exits(0);
+    assert!(Path::new(&folder).exists());
+    machine.run_without_runtime(&["cache", "clean", ID]).exits(0);
+    assert!(!Path::new(&folder).exists());
+    let gone = machine.run_without_runtime(&["cache", "clean", ID]).exits(2);
+    assert!(gone.stderr.contains("not in the cache"), "{}", gone.stderr);
+    machine.run(&["cache", "clean"]).exits(2);
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_neither_folder_nor_model() {
+    let machine = Machine::new();
+    let north = scene("north.jpg");
+    let run = |model: &str, more: &[&str]| {
+        machine
+            .run(&[&["run", "-t", "caption", "-m", model, &north], more].concat())
+            .exits(2)
+            .stderr
+    };
+    let absent = run("org/absent", &[]);
+    assert!(
+        absent.contains("org/absent") && absent.contains("folder"),
+        "{absent}"
+    );
+    let neither = run("nowhere", &[]);
+    assert!(neither.contains("organisation/name"), "{neither}");
+    let offline = run(ID, &["--offline"]);
+    assert!(offline.contains("florence2 pull"), "{offline}");
+    machine.server.fail_listing(Some((403, "GatedRepo")));
+    let gated = run(ID, &[]);
+    assert!(gated.contains("HF_TOKEN") && gated.contains("403"), "{gated}");
+}

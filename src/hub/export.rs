@@ -1,0 +1,288 @@
+//! Exports of repositories that have no graphs, each made once and kept in this crate's own cache.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
+use florence2_layout::graphs::GraphFile;
+use serde::{Deserialize, Serialize};
+
+use super::cache::lock_file;
+use super::checksum::{sha256, sha256_of_text};
+use super::id::ModelId;
+use super::options::{HubOptions, HubProgress};
+use crate::bundle::{Dtype, DtypeChoice};
+use crate::error::{Error, Result};
+use crate::options::LoadOptions;
+use crate::runtime::Device;
+
+/// The folder of the exports in the cache.
+const FOLDER: &str = "exports";
+/// What says where an export comes from; it is there when the export is whole.
+const RECORD: &str = "export.json";
+/// The names of unfinished exports begin so.
+const UNFINISHED: &str = "unfinished-";
+/// How many characters of the checksum name a folder.
+const KEY_LENGTH: usize = 16;
+
+/// An export in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportedModel {
+    /// The repository and revision that it was made of.
+    pub model: String,
+    /// `cpu`, `plain`: what it was made for.
+    pub target: String,
+    /// `fp32`, `int8`, `int4`.
+    pub precision: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What that takes on the disk.
+    pub bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    model: String,
+    commit: String,
+    target: String,
+    precision: String,
+}
+
+/// The folder of the export of a checkpoint in the hub's cache, which is made if it is not there. What it is kept by is
+/// the contents of the files, and all that decides about the graphs.
+pub(super) fn export(
+    id: &ModelId,
+    commit: &str,
+    checkpoint: &Path,
+    files: &[String],
+    options: &LoadOptions,
+) -> Result<PathBuf> {
+    let target = target(&options.session.devices);
+    let precision = precision(&options.dtype)?;
+    let root = root(&options.hub)?;
+    let name = id.repository().replace('/', "--");
+    let key = key(checkpoint, files, target, precision)?;
+    let folder = root.join(name).join(key);
+    if folder.join(RECORD).is_file() {
+        return Ok(folder);
+    }
+
+    fs::create_dir_all(&root).map_err(Error::io(&root))?;
+    let path = root.join(".lock");
+    let lock = File::create(&path).map_err(Error::io(&path))?;
+    options.hub.report(HubProgress::Exporting);
+    lock_file(&lock, || ()).map_err(Error::io(&path))?;
+    if folder.join(RECORD).is_file() {
+        return Ok(folder);
+    }
+    remove_unfinished(&root);
+    let unfinished = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(&root)
+        .map_err(Error::io(&root))?;
+    let export_options = ExportOptions::default()
+        .with_target(target)
+        .with_precision(precision)
+        .with_model_name(id.repository());
+    // A folder of usual permissions, which the temporary one has not.
+    let made = unfinished.path().join("model");
+    florence2_export::export(&Checkpoint::open(checkpoint)?, &made, &export_options)?;
+    let record = Record {
+        model: id.to_string(),
+        commit: commit.to_owned(),
+        target: target.name().to_owned(),
+        precision: precision.name().to_owned(),
+    };
+    let path = made.join(RECORD);
+    let json = serde_json::to_vec_pretty(&record).map_err(|source| Error::Json {
+        path: path.clone(),
+        source,
+    })?;
+    fs::write(&path, json).map_err(Error::io(&path))?;
+
+    let parent = folder.parent().unwrap_or(&root);
+    fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    if folder.exists() {
+        // Without its record, it is none of ours.
+        fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    fs::rename(&made, &folder).map_err(Error::io(&folder))?;
+    Ok(folder)
+}
+
+/// The exports in the cache.
+///
+/// # Errors
+/// [`Error::InvalidOption`] if there is no home folder and no other is set.
+pub fn exported_models(options: &HubOptions) -> Result<Vec<ExportedModel>> {
+    let repositories = folders_in(&root(options)?);
+    let mut exports: Vec<ExportedModel> = repositories
+        .iter()
+        .flat_map(|repository| folders_in(repository))
+        .filter_map(|folder| {
+            let record: Record = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
+            Some(ExportedModel {
+                model: record.model,
+                target: record.target,
+                precision: record.precision,
+                bytes: size_of_folder(&folder),
+                folder,
+            })
+        })
+        .collect();
+    exports.sort_by(|a, b| (&a.model, &a.folder).cmp(&(&b.model, &b.folder)));
+    Ok(exports)
+}
+
+/// Removes an export.
+///
+/// # Errors
+/// [`Error::Io`] if that fails.
+pub fn remove_export(export: &ExportedModel) -> Result<()> {
+    fs::remove_dir_all(&export.folder).map_err(Error::io(&export.folder))
+}
+
+fn root(options: &HubOptions) -> Result<PathBuf> {
+    let cache = options.export_dir.clone().or_else(crate::cache_dir);
+    cache
+        .map(|cache| cache.join(FOLDER))
+        .ok_or_else(|| Error::InvalidOption {
+            name: "export_dir",
+            reason: "there is no home folder to keep exports in; set FLORENCE2_CACHE to a folder".into(),
+        })
+}
+
+/// What runs best on the devices.
+fn target(devices: &[Device]) -> Target {
+    match devices.iter().all(|&device| device == Device::Cpu) {
+        true => Target::Cpu,
+        false => Target::Plain,
+    }
+}
+
+/// The precision whose files are those that the choice is about to look for.
+fn precision(dtypes: &DtypeChoice) -> Result<Precision> {
+    let wanted = GraphFile::STEP.map(|graph| dtypes.of(graph));
+    let [first, ..] = wanted;
+    let precision = match first {
+        None | Some(Dtype::Fp32) => Some(Precision::Fp32),
+        Some(Dtype::Int8) => Some(Precision::Int8),
+        Some(Dtype::Q4) => Some(Precision::Int4),
+        Some(_) => None,
+    };
+    precision
+        .filter(|_| wanted.iter().all(|dtype| *dtype == first))
+        .ok_or_else(|| Error::InvalidOption {
+            name: "dtype",
+            reason: "a repository without graphs is exported as a whole, in fp32, int8 or q4".into(),
+        })
+}
+
+/// The checksum of all that decides about an export.
+fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision) -> Result<String> {
+    let mut text = format!(
+        "{} {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        target.name(),
+        precision.name()
+    );
+    let mut files: Vec<&String> = files.iter().collect();
+    files.sort_unstable();
+    for file in files {
+        let path = checkpoint.join(file);
+        // In the cache, a file is called by its checksum; what is no link is read.
+        let checksum = match fs::read_link(&path) {
+            Ok(blob) => blob
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            Err(_) => sha256(&path).map_err(Error::io(&path))?,
+        };
+        text.push_str(&format!("{file} {checksum}\n"));
+    }
+    Ok(sha256_of_text(&text).chars().take(KEY_LENGTH).collect())
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// What a folder's files take, links not followed.
+pub(super) fn size_of_folder(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .map(|(path, found)| match found.is_dir() {
+            true => size_of_folder(&path),
+            false if found.is_file() => found.len(),
+            false => 0,
+        })
+        .sum()
+}
+
+/// Removes what a killed process left behind: under the lock nobody is at work there.
+fn remove_unfinished(root: &Path) {
+    let is_unfinished = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(UNFINISHED)
+    };
+    for path in folders_in(root).iter().filter(is_unfinished) {
+        if let Err(error) = fs::remove_dir_all(path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished export");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_are_those_whose_files_are_looked_for() {
+        let of = |dtype: &str| precision(&dtype.parse().unwrap());
+        assert_eq!(precision(&DtypeChoice::default()).unwrap(), Precision::Fp32);
+        assert_eq!(of("int8").unwrap(), Precision::Int8);
+        let q4 = of("q4").unwrap();
+        assert_eq!(q4.suffix(), Dtype::Q4.suffix());
+        for refused in ["fp16", "int8,vision=fp32", "decoder=q4"] {
+            assert!(
+                matches!(of(refused), Err(Error::InvalidOption { name: "dtype", .. })),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_key_is_of_contents_and_options() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "1").unwrap();
+        fs::write(dir.path().join("b"), "2").unwrap();
+        let files = ["a".to_owned(), "b".to_owned()];
+        let reversed = ["b".to_owned(), "a".to_owned()];
+        let first = key(dir.path(), &files, Target::Cpu, Precision::Fp32).unwrap();
+        assert_eq!(first.len(), KEY_LENGTH);
+        assert_eq!(
+            key(dir.path(), &reversed, Target::Cpu, Precision::Fp32).unwrap(),
+            first
+        );
+        assert_ne!(
+            key(dir.path(), &files, Target::Cpu, Precision::Int8).unwrap(),
+            first
+        );
+        assert_ne!(
+            key(dir.path(), &files, Target::Plain, Precision::Fp32).unwrap(),
+            first
+        );
+        fs::write(dir.path().join("b"), "3").unwrap();
+        assert_ne!(
+            key(dir.path(), &files, Target::Cpu, Precision::Fp32).unwrap(),
+            first
+        );
+    }
+}

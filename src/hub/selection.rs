@@ -1,0 +1,221 @@
+//! Which of a repository's files a model needs.
+
+use std::collections::BTreeMap;
+
+use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_INDEX};
+use florence2_layout::graphs::EXTERNAL_DATA_SUFFIXES;
+
+use crate::bundle::{BundleSource, Bytes, DtypeChoice, GraphLayout};
+use crate::error::{Error, Result};
+
+/// What a repository offers, and which of its files that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// Graphs, with their weights and the configuration.
+    Graphs {
+        /// The files.
+        files: Vec<String>,
+        /// Decoder graphs that would do instead, should ONNX Runtime refuse those among the files.
+        alternatives: Vec<String>,
+    },
+    /// Weights to be exported, and the configuration. Of weights in several files, it is the index that says which.
+    Checkpoint {
+        /// The files, without those that the index lists.
+        files: Vec<String>,
+        /// Whether there is an index.
+        sharded: bool,
+    },
+}
+
+impl Selection {
+    /// The files; those of the index, if there is one, are not among them.
+    pub(super) fn files(&self, with_alternatives: bool) -> Vec<String> {
+        match self {
+            Selection::Graphs { files, alternatives } if with_alternatives => {
+                files.iter().chain(alternatives).cloned().collect()
+            }
+            Selection::Graphs { files, .. } | Selection::Checkpoint { files, .. } => files.clone(),
+        }
+    }
+
+    /// Whether it is to be exported.
+    pub(super) fn is_checkpoint(&self) -> bool {
+        matches!(self, Selection::Checkpoint { .. })
+    }
+
+    /// Whether the index of the weights names further files.
+    pub(super) fn is_sharded(&self) -> bool {
+        matches!(self, Selection::Checkpoint { sharded: true, .. })
+    }
+}
+
+/// Selects among the files of a repository (`name` in messages), by the rules by which models are loaded.
+///
+/// # Errors
+/// [`Error::InvalidBundle`] if there is neither a whole set of graphs nor a checkpoint.
+pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Result<Selection> {
+    let listed: BTreeMap<String, Bytes> = paths
+        .iter()
+        .map(|path| (path.clone(), Bytes::default()))
+        .collect();
+    let source = BundleSource::Memory {
+        name: name.to_owned(),
+        files: listed,
+    };
+    let layout = GraphLayout::find_with(&source, dtypes);
+    let has = |path: &str| paths.iter().any(|listed| listed == path);
+    let settings: Vec<String> = [CONFIG]
+        .into_iter()
+        .chain(SETTINGS_FILES)
+        .chain(TOKENIZER_FILES)
+        .filter(|file| has(file))
+        .map(str::to_owned)
+        .collect();
+    if layout.kind().is_some() {
+        let with_data = |graph: &String| {
+            let data = paths.iter().filter(|path| is_data_of(path, graph)).cloned();
+            [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
+        };
+        let needed: Vec<String> = layout.needed().iter().flat_map(&with_data).collect();
+        let alternatives = layout.alternatives();
+        let alternatives = alternatives.iter().flat_map(with_data);
+        return Ok(Selection::Graphs {
+            alternatives: alternatives.filter(|file| !needed.contains(file)).collect(),
+            files: settings.into_iter().chain(needed).collect(),
+        });
+    }
+    let weights = [WEIGHTS, WEIGHTS_INDEX].into_iter().find(|file| has(file));
+    match weights.filter(|_| has(CONFIG)) {
+        Some(weights) => Ok(Selection::Checkpoint {
+            files: settings.into_iter().chain([weights.to_owned()]).collect(),
+            sharded: weights == WEIGHTS_INDEX,
+        }),
+        None => Err(Error::InvalidBundle {
+            path: name.into(),
+            reason: format!(
+                "it has neither graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}). Name another model, or \
+                 another dtype: `florence2 models` lists known ones.",
+                layout.missing().join(", ")
+            ),
+        }),
+    }
+}
+
+/// Whether a file holds weights of a graph: `x.onnx_data`, `x.onnx_data_1`, `x.onnx.data`.
+fn is_data_of(path: &str, graph: &str) -> bool {
+    let Some(rest) = path.strip_prefix(graph) else {
+        return false;
+    };
+    EXTERNAL_DATA_SUFFIXES
+        .iter()
+        .any(|suffix| rest.starts_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deployment with the usual types and decoders.
+    fn deployment() -> Vec<String> {
+        let mut files: Vec<String> = [
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "vocab.json",
+            "onnx/README.md",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for graph in [
+            "vision_encoder",
+            "embed_tokens",
+            "encoder_model",
+            "decoder_model",
+            "decoder_model_merged",
+            "decoder_with_past_model",
+        ] {
+            for dtype in ["", "_fp16", "_q4"] {
+                files.push(format!("onnx/{graph}{dtype}.onnx"));
+            }
+        }
+        files.extend([
+            "onnx/vision_encoder.onnx_data".to_owned(),
+            "onnx/vision_encoder.onnx_data_1".into(),
+        ]);
+        files
+    }
+
+    fn selected(files: &[String], dtypes: &str) -> Selection {
+        let dtypes = match dtypes {
+            "" => DtypeChoice::default(),
+            dtypes => dtypes.parse().unwrap(),
+        };
+        select("org/name", files, &dtypes).unwrap()
+    }
+
+    #[test]
+    fn of_a_deployment_one_type_and_one_decoder_are_taken_with_their_data() {
+        let Selection::Graphs { files, alternatives } = selected(&deployment(), "") else {
+            panic!("no graphs");
+        };
+        assert_eq!(
+            files,
+            [
+                "config.json",
+                "tokenizer.json",
+                "vocab.json",
+                "onnx/vision_encoder.onnx",
+                "onnx/vision_encoder.onnx_data",
+                "onnx/vision_encoder.onnx_data_1",
+                "onnx/embed_tokens.onnx",
+                "onnx/encoder_model.onnx",
+                "onnx/decoder_model_merged.onnx",
+            ]
+        );
+        assert_eq!(
+            alternatives,
+            ["onnx/decoder_model.onnx", "onnx/decoder_with_past_model.onnx"]
+        );
+        let Selection::Graphs { files, .. } = selected(&deployment(), "q4,vision=fp16") else {
+            panic!("no graphs");
+        };
+        assert!(
+            files.contains(&"onnx/vision_encoder_fp16.onnx".to_owned()),
+            "{files:?}"
+        );
+        assert!(
+            files.contains(&"onnx/decoder_model_merged_q4.onnx".to_owned()),
+            "{files:?}"
+        );
+        assert_eq!(files.iter().filter(|file| file.contains("onnx")).count(), 4);
+    }
+
+    #[test]
+    fn checkpoints_are_for_want_of_graphs() {
+        let files = [
+            "config.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "tokenizer.json",
+        ]
+        .map(str::to_owned);
+        let Selection::Checkpoint { files, sharded } = selected(&files, "") else {
+            panic!("no checkpoint");
+        };
+        assert_eq!(files, ["config.json", "tokenizer.json", "model.safetensors"]);
+        assert!(!sharded);
+
+        let files = ["config.json", "pytorch_model.bin"].map(str::to_owned);
+        let error = select("org/name", &files, &DtypeChoice::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("org/name") && error.contains("model.safetensors"),
+            "{error}"
+        );
+        let error = select("org/name", &deployment(), &"int8".parse().unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("vision_encoder_int8.onnx"), "{error}");
+    }
+}

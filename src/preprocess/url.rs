@@ -1,0 +1,89 @@
+//! Pictures by their address.
+
+use std::io::Read;
+use std::time::Duration;
+
+use image::RgbImage;
+
+use super::{ImageLimits, decode_image};
+use crate::error::{Error, Result};
+use crate::http::{agent, check_status, network_error};
+
+/// How long and how big the transfer of a picture may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UrlLimits {
+    /// From the first connection to the last byte; 30 seconds by default.
+    pub timeout: Duration,
+    /// The encoded picture, in bytes; 64 MiB by default.
+    pub max_bytes: u64,
+}
+
+impl Default for UrlLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            max_bytes: 64 << 20,
+        }
+    }
+}
+
+impl UrlLimits {
+    /// Sets [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+}
+
+/// Whether this is the address of something on a web server: `http://` or `https://`.
+pub fn is_url(text: &str) -> bool {
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https"))
+}
+
+/// Fetches the picture at an `http` or `https` address, upright and in RGB; see [`decode_image`].
+///
+/// # Errors
+/// [`Error::Network`] (a timeout is one), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
+/// [`Error::DownloadTooLarge`], and those of [`decode_image`].
+pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
+    let agent = agent(limits.timeout);
+    let request = agent
+        .get(url)
+        .config()
+        .timeout_global(Some(limits.timeout))
+        .build();
+    let response = request.call().map_err(network_error(url))?;
+    check_status("the picture", url, response.status().as_u16(), response.headers())?;
+    let too_large = || Error::DownloadTooLarge {
+        url: url.to_owned(),
+        limit: limits.max_bytes,
+    };
+    if response
+        .body()
+        .content_length()
+        .is_some_and(|length| length > limits.max_bytes)
+    {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    body.take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| network_error(url)(error.into()))?;
+    match bytes.len() as u64 > limits.max_bytes {
+        true => Err(too_large()),
+        false => decode_image(url, &bytes, image_limits),
+    }
+}

@@ -1,0 +1,145 @@
+//! From a hub to answers.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use florence2::hub::{exported_models, prepare, remove_export};
+use florence2::{Error, Florence2, ImageLimits, LoadOptions, Task, load_image};
+use florence2_export::{Checkpoint, ExportOptions, export};
+use image::DynamicImage;
+
+use super::{ID, Machine, files_in};
+
+/// A folder's files, as a repository has them.
+fn repository_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let read = |file: String| {
+        let bytes = fs::read(folder.join(&file)).unwrap();
+        (file, bytes)
+    };
+    files_in(folder).into_iter().map(read).collect()
+}
+
+/// A checkpoint, exported as deployments are.
+fn deployment_of(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
+    let dir = tempfile::tempdir().unwrap();
+    // Weights beside the graphs, too.
+    let options = ExportOptions::default().with_external_data_threshold(1 << 20);
+    export(&Checkpoint::open(checkpoint).unwrap(), dir.path(), &options).unwrap();
+    repository_of(dir.path())
+}
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint")
+}
+
+fn scene() -> DynamicImage {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/scenes/north.jpg");
+    load_image(path, &ImageLimits::default()).unwrap().into()
+}
+
+#[test]
+fn a_model_is_loaded_by_its_name_and_answers() {
+    common::runtime();
+    let machine = Machine::new(deployment_of(&demo()));
+    let names = machine.prepare().unwrap().files;
+    assert!(names.iter().any(|file| file.ends_with(".onnx_data")), "{names:?}");
+    assert!(
+        !names.contains(&"onnx/decoder_model.onnx".to_owned()),
+        "{names:?}"
+    );
+
+    let by_name = Florence2::from_pretrained(ID, machine.options()).unwrap();
+    let caption = by_name.run(&scene(), &Task::Caption).unwrap();
+    assert_eq!(
+        caption.raw_text,
+        "<s>A white diamond, a blue ring and a sign.</s>"
+    );
+
+    // A folder of that name, as users may make it, comes first; nothing is asked of the hub.
+    machine.server.requests();
+    let folder = machine.repository().join("snapshots").join(super::server::COMMIT);
+    Florence2::from_pretrained(folder, machine.options()).unwrap();
+    assert!(machine.server.requests().is_empty());
+}
+
+#[test]
+fn decoders_that_are_refused_are_replaced_by_others() {
+    common::runtime();
+    let mut files = deployment_of(&common::fixture("checkpoints/base-like"));
+    for (name, bytes) in &mut files {
+        if name.contains("decoder_model_merged") {
+            *bytes = b"no graph that ONNX Runtime would take".to_vec();
+        }
+    }
+    let machine = Machine::new(files);
+    Florence2::from_pretrained(ID, machine.options()).unwrap();
+    let snapshot = machine.snapshot();
+    for name in ["onnx/decoder_model.onnx", "onnx/decoder_with_past_model.onnx"] {
+        assert!(snapshot.contains(&name.to_owned()), "{snapshot:?}");
+    }
+}
+
+#[test]
+fn a_repository_of_weights_is_exported_once() {
+    common::runtime();
+    let mut files = repository_of(&common::fixture("checkpoints/large-like"));
+    files.push(("pytorch_model.bin".to_owned(), vec![0; 5000]));
+    let machine = Machine::new(files);
+    let model = Florence2::from_pretrained(ID, machine.options()).unwrap();
+    assert_eq!(
+        machine
+            .snapshot()
+            .iter()
+            .filter(|file| file.ends_with(".safetensors"))
+            .count(),
+        3
+    );
+    assert!(!machine.snapshot().contains(&"pytorch_model.bin".to_owned()));
+    let first = model.run(&scene(), &Task::Caption).unwrap();
+
+    let exports = exported_models(&machine.hub()).unwrap();
+    let [made] = exports.as_slice() else {
+        panic!("{exports:?}")
+    };
+    assert_eq!(
+        (made.model.as_str(), made.target.as_str(), made.precision.as_str()),
+        (ID, "cpu", "fp32")
+    );
+    let graph = made.folder.join("onnx/decoder_step.onnx");
+    let written = fs::metadata(&graph).unwrap().modified().unwrap();
+
+    // Again, and without network.
+    let again = Florence2::from_pretrained(ID, machine.offline()).unwrap();
+    assert_eq!(
+        again.run(&scene(), &Task::Caption).unwrap().raw_text,
+        first.raw_text
+    );
+    assert_eq!(fs::metadata(&graph).unwrap().modified().unwrap(), written);
+    let prepared = prepare(&ID.parse().unwrap(), &machine.offline()).unwrap();
+    assert!(prepared.exported && prepared.folder == made.folder);
+
+    // One shard less is not the model.
+    let shard = machine.repository().join("snapshots").join(super::server::COMMIT);
+    fs::remove_file(shard.join("model-00002-of-00003.safetensors")).unwrap();
+    let error = prepare(&ID.parse().unwrap(), &machine.offline()).unwrap_err();
+    assert!(
+        matches!(&error, Error::NotCached { reason, .. } if reason.contains("00002")),
+        "{error}"
+    );
+    remove_export(made).unwrap();
+    assert!(exported_models(&machine.hub()).unwrap().is_empty());
+}
+
+#[test]
+fn a_precision_that_no_export_has_is_refused() {
+    let machine = Machine::new(repository_of(&common::fixture("checkpoints/base-like")));
+    let options: LoadOptions = machine.options().with_dtype("bnb4".parse().unwrap());
+    let error = Florence2::from_pretrained(ID, options).unwrap_err();
+    assert!(
+        matches!(error, Error::InvalidOption { name: "dtype", .. }),
+        "{error}"
+    );
+}
