@@ -136,7 +136,7 @@ def _shape(rng, stage, aspect, near=None):
 def _sign(rng, stage, aspect, near=None):
     """A sign somewhere in the picture, or near a point."""
     text, font = signs.draw_text(rng, stage.letters), rng.choice(signs.FONTS)
-    height = rng.uniform(stage.letter_height, max(0.15, stage.letter_height))
+    height = rng.uniform(stage.letter_height, max(0.17, stage.letter_height))
     width = signs.proportion(text, font)
     pad_x, pad_y = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.7)
     half_x, half_y = width / 2 + pad_x, 0.5 + pad_y

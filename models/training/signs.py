@@ -34,14 +34,14 @@ CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 def draw_text(rng, longest):
-    """The text of a sign, at most `longest` characters: a word, random letters, a number, or letters and digits."""
+    """The text of a sign, at most `longest` characters: a word, a few random letters, a number, or letters and digits."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.6:
         return rng.choice([word for word in WORDS if len(word) <= longest])
-    length = rng.randint(min(2, longest), min(7, longest))
-    if kind < 0.75:
+    length = rng.randint(min(2, longest), min(4, longest))
+    if kind < 0.8:
         return "".join(rng.choice(LETTERS) for _ in range(length))
-    if kind < 0.87:
+    if kind < 0.9:
         return str(rng.randint(2, 10 ** min(4, longest) - 1))
     return "".join(rng.choice(LETTERS + DIGITS) for _ in range(length))
 

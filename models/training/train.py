@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import Florence2ForConditionalGeneration
 
 import model as florence
 import tokenizer as tokenizer_builder
-from curriculum import FULL, FULL_BEGINS, stage
+from curriculum import FULL, WARM_BEGINS, stage
 from data import loader
 from evaluate import evaluate
+from warm_start import warm_start
 
 # Weight of the loss of `model.CellHead`; it falls to a fifth over the training.
-CELL_WEIGHT = 0.5
+CELL_WEIGHT = 1.0
 EMA_DECAY = 0.999
 SAVE_MINUTES = 2.0
 
@@ -50,25 +50,33 @@ class Trainer:
         self.mean, self.std = (value.to(self.device) for value in florence.normalization())
 
     def losses(self, batch):
-        """The loss of the answers, a mean over their tokens, and that of the cells."""
+        """The loss of the answers and that of the cells."""
         pixels = (batch["pixels"].float() - self.mean) / self.std
         with torch.autocast(self.device.type, torch.bfloat16):
             # Each picture is encoded once for all its questions.
             features = florence.image_features(self.model, pixels)
             parts = [self._answer_loss(features, part) for part in batch["parts"]]
-        tokens = [(part["labels"] >= 0).sum() for part in batch["parts"]]
-        answer = sum(loss * count for loss, count in zip(parts, tokens)) / sum(tokens)
-        return answer, self.head(features, batch["cells"])
+        losses, weights = zip(*parts)
+        return sum(losses) / sum(weights), self.head(features, batch["cells"])
 
     def _answer_loss(self, features, part):
-        """The mean loss of one part's answers."""
-        model = self.model
+        """The loss of one part's answers: a weighted sum over their tokens, and the weights' sum.
+
+        A token weighs 1 / sqrt(its answer's length): the few letters of a sign would be lost among corners of outlines.
+        """
+        model, labels = self.model, part["labels"]
         words = model.get_input_embeddings()(part["ids"][:, florence.IMAGE_TOKENS :])
         encoded = model.model.language_model.encoder(
             attention_mask=part["mask"],
             inputs_embeds=torch.cat([features[part["images"]].to(words.dtype), words], 1),
         )
-        return model(encoder_outputs=encoded, attention_mask=part["mask"], labels=part["labels"]).loss
+        logits = model(encoder_outputs=encoded, attention_mask=part["mask"], labels=labels).logits
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="none"
+        )
+        asked = labels >= 0
+        weights = asked / asked.sum(1, keepdim=True).sqrt()
+        return (losses * weights.flatten()).sum(), weights.sum()
 
     def step(self, batch, rate, cell_weight):
         """One step of the optimizer; returns both losses, still on the device."""
@@ -118,9 +126,9 @@ def arguments():
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT")
     parser.add_argument(
-        "--start-from", type=Path, help="checkpoint whose weights a new run begins with, at the full difficulty"
+        "--start-from", type=Path, help="checkpoint whose weights a new run begins with, past the first stages"
     )
-    parser.add_argument("--images", type=int, default=96 if gpu else 8, help="pictures a step (%(default)s)")
+    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="pictures a step (%(default)s)")
     parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions a picture (%(default)s)")
     parser.add_argument("--rate", type=float, default=8e-4 if gpu else 7e-4, help="highest learning rate (%(default)s)")
     parser.add_argument("--warmup", type=int, default=300 if gpu else 100, help="steps until the highest rate (%(default)s)")
@@ -143,8 +151,7 @@ def prepare(options, tokenizer):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = florence.build(tokenizer, options.seed)
     if options.start_from:
-        start = Florence2ForConditionalGeneration.from_pretrained(options.start_from, dtype=torch.float32)
-        model.load_state_dict(start.state_dict())
+        warm_start(model, tokenizer, options.start_from)
     model.to(device)
     # torch's fused attention is slow backwards on a CPU: it took half of each step.
     model.set_attn_implementation("sdpa" if device.type == "cuda" else "eager")
@@ -152,7 +159,7 @@ def prepare(options, tokenizer):
     head = florence.CellHead().to(device)
     optimizer = torch.optim.AdamW(
         [*model.parameters(), *head.parameters()], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.02,
-        fused=device.type == "cuda",
+        fused=True,
     )
     trainer = Trainer(model, average, head, optimizer, device)
     if options.resume:
@@ -214,7 +221,7 @@ def train(trainer, options, tokenizer, log):
     """Steps until the time is up."""
     progress = trainer.progress
     progress.legs += 1
-    floor = FULL_BEGINS if options.start_from else 0.0
+    floor = WARM_BEGINS if options.start_from else 0.0
     # How far the curriculum is: the loader's processes read it.
     shared = multiprocessing.Value("d", floor)
     batches = iter(loader(
