@@ -187,12 +187,13 @@ def _grounding(rng, task, things):
 
 
 def questions(rng, scene, count, reading=1.0):
-    """`count` questions about a scene, by the tasks' weights, those of reading times `reading`."""
+    """`count` different questions about a scene, by the tasks' weights, those of reading times `reading`. Each scene gives
+    ten or more."""
     tasks = list(WEIGHTS)
     weights = [WEIGHTS[task] * (reading if task in READING else 1) for task in tasks]
-    asked = []
+    asked = {}
     while len(asked) < count:
         sample = ask(rng, scene, rng.choices(tasks, weights)[0])
         if sample:
-            asked.append(sample)
-    return asked
+            asked[sample.prompt] = sample
+    return list(asked.values())

@@ -27,18 +27,18 @@ class Stage:
 
 # What the finished model is trained on and measured with: as hard as five million parameters carry.
 FULL = Stage(
-    things=4, overlap=0.35, small=0.5, letter_height=0.1, letters=6, sign=0.75, second_sign=0.15, clutter=0.8, wear=0.6,
+    things=4, overlap=0.3, small=0.5, letter_height=0.13, letters=6, sign=0.75, second_sign=0.1, clutter=0.8, wear=0.5,
     reading=1.5,
 )
 
 # Shares of the training at which a stage begins. The first must stay easy until the model looks at the picture at all:
 # without it, training sits for long on a plateau of plausible answers.
 CURRICULUM = (
-    (0.00, Stage(1, 0.0, 0.0, 0.14, 2, 0.50, 0.0, 0.2, 0.2, 1.0)),
-    (0.06, Stage(2, 0.0, 0.2, 0.13, 3, 0.80, 0.0, 0.4, 0.3, 2.0)),
-    (0.14, Stage(3, 0.2, 0.3, 0.13, 4, 0.90, 0.2, 0.5, 0.4, 2.0)),
-    (0.24, Stage(4, 0.3, 0.4, 0.11, 5, 0.90, 0.2, 0.7, 0.5, 2.0)),
-    (0.36, FULL),
+    (0.00, Stage(1, 0.0, 0.0, 0.16, 2, 0.50, 0.0, 0.2, 0.2, 1.0)),
+    (0.06, Stage(2, 0.0, 0.2, 0.15, 3, 0.80, 0.0, 0.4, 0.3, 2.0)),
+    (0.14, Stage(2, 0.1, 0.3, 0.16, 4, 0.95, 0.0, 0.4, 0.3, 3.0)),
+    (0.30, Stage(3, 0.2, 0.4, 0.14, 5, 0.90, 0.1, 0.6, 0.4, 2.5)),
+    (0.50, FULL),
 )
 # Where a training begins that starts from a checkpoint which sees already, but reads badly.
 WARM_BEGINS = CURRICULUM[2][0]

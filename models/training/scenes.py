@@ -32,7 +32,7 @@ CONTRAST = 70
 ASPECTS = (3 / 4, 1, 1, 1, 4 / 3, 4 / 3, 3 / 2, 16 / 9)
 # Rotations that leave a shape's first corner first, and a square a square.
 TILT = math.radians(14)
-SIGN_TILT = math.radians(7)
+SIGN_TILT = math.radians(5)
 # Boards of signs and the colours that text on them can have.
 BOARDS = {
     "white": ("black", "red", "blue", "green"), "black": ("white", "yellow"), "red": ("white",), "blue": ("white", "yellow"),
@@ -136,7 +136,7 @@ def _shape(rng, stage, aspect, near=None):
 def _sign(rng, stage, aspect, near=None):
     """A sign somewhere in the picture, or near a point."""
     text, font = signs.draw_text(rng, stage.letters), rng.choice(signs.FONTS)
-    height = rng.uniform(stage.letter_height, max(0.17, stage.letter_height))
+    height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
     width = signs.proportion(text, font)
     pad_x, pad_y = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.7)
     half_x, half_y = width / 2 + pad_x, 0.5 + pad_y
