@@ -87,14 +87,14 @@ class CellHead(nn.Module):
         count = some.sum().clamp(min=1)
         none = torch.full_like(cells["color"], -1)
         rarity = characters.new_ones(CHARACTER_CLASSES)
-        rarity[0] = 0.1
+        rarity[0] = 0.01
         cross_entropy = nn.functional.cross_entropy
         return (
             5 * nn.functional.binary_cross_entropy_with_logits(present[..., 0], some.float())
             + cross_entropy(category.flatten(0, 1), cells["category"].flatten(), ignore_index=-1)
             + cross_entropy(color.flatten(0, 1), torch.where(some, cells["color"], none).flatten(), ignore_index=-1)
             + 10 * ((box.sigmoid() - cells["box"]).abs().mean(-1) * some).sum() / count
-            + 2 * cross_entropy(characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity)
+            + 4 * cross_entropy(characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity)
         )
 
 

@@ -135,7 +135,7 @@ def _shape(rng, stage, aspect, near=None):
 
 def _sign(rng, stage, aspect, near=None):
     """A sign somewhere in the picture, or near a point."""
-    text, font = signs.draw_text(rng, stage.letters), rng.choice(signs.FONTS)
+    text, font = signs.draw_text(rng, stage.letters, stage.words), rng.choice(signs.FONTS)
     height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
     width = signs.proportion(text, font)
     pad_x, pad_y = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.7)
