@@ -138,7 +138,7 @@ def _sign(rng, stage, aspect, near=None):
     text, font = signs.draw_text(rng, stage.letters, stage.words), rng.choice(signs.FONTS)
     height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
     width = signs.proportion(text, font)
-    pad_x, pad_y = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.7)
+    pad_x, pad_y = rng.uniform(0.25, 0.6), rng.uniform(0.2, 0.5)
     half_x, half_y = width / 2 + pad_x, 0.5 + pad_y
     # Too wide for the picture: smaller letters, but never below the least height.
     height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
@@ -238,8 +238,8 @@ def _attempt(rng, seed, stage):
     layout = _Layout(backdrop)
     total = rng.randint(1, stage.things)
     sign_count = int(rng.random() < stage.sign)
-    if sign_count and total > 1 and rng.random() < stage.second_sign:
-        sign_count = 2
+    while 0 < sign_count < total and rng.random() < stage.more_signs:
+        sign_count += 1
     makers = [_sign] * sign_count + [_shape] * (total - sign_count)
     rng.shuffle(makers)
     for make in makers:

@@ -26,16 +26,16 @@ CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 def draw_text(rng, longest, words):
-    """The text of a sign, at most `longest` characters: one of `WORDS`, at a share of `words`; otherwise two or three random
+    """The text of a sign, at most `longest` characters: one of `WORDS`, at a share of `words`; otherwise one to three random
     letters, a number, or letters and digits."""
     if rng.random() < words:
         return rng.choice([word for word in WORDS if len(word) <= longest])
-    length = rng.randint(min(2, longest), min(3, longest))
+    length = rng.randint(1, min(3, longest))
     kind = rng.random()
     if kind < 0.5:
         return "".join(rng.choice(LETTERS) for _ in range(length))
     if kind < 0.8:
-        return str(rng.randint(2, 10 ** min(3, longest) - 1))
+        return str(rng.randint(2, 10 ** length - 1))
     return "".join(rng.choice(LETTERS + DIGITS) for _ in range(length))
 
 
