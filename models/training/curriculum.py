@@ -23,6 +23,8 @@ class Stage:
     # Busyness of backgrounds; blur, noise and JPEG artefacts: 0 to 1.
     clutter: float
     wear: float
+    # Share of pictures that are charts (`charts.py`).
+    charts: float
     # How much more often than `annotations.WEIGHTS` says the text of signs is asked for.
     reading: float
 
@@ -30,18 +32,18 @@ class Stage:
 # What the finished model is trained on and measured with: as hard as five million parameters carry.
 FULL = Stage(
     things=4, overlap=0.3, small=0.5, letter_height=0.13, letters=6, sign=0.75, more_signs=0.1, words=0.85, clutter=0.8,
-    wear=0.5, reading=1.5,
+    wear=0.5, charts=0.0, reading=1.5,
 )
 
 # Shares of the training at which a stage begins. The first must stay easy until the model looks at the picture at all:
-# without it, training sits for long on a plateau of plausible answers. Reading is learnt from pictures full of signs, each
+# without it, training sits for long on a plateau of plausible answers. Reading is learnt from charts of signs, each
 # with a random letter or two: what is in a region is a question that the model answers early, and a word can be guessed.
 CURRICULUM = (
-    (0.00, Stage(1, 0.0, 0.0, 0.16, 2, 0.50, 0.0, 0.0, 0.2, 0.2, 1.0)),
-    (0.06, Stage(2, 0.0, 0.2, 0.16, 2, 0.80, 0.4, 0.0, 0.4, 0.3, 2.0)),
-    (0.14, Stage(12, 0.0, 0.7, 0.11, 2, 1.00, 0.95, 0.0, 0.4, 0.2, 2.0)),
-    (0.50, Stage(5, 0.2, 0.4, 0.13, 4, 0.95, 0.4, 0.4, 0.6, 0.4, 2.0)),
-    (0.65, FULL),
+    (0.00, Stage(1, 0.0, 0.0, 0.16, 2, 0.5, 0.0, 0.0, 0.2, 0.2, 0.0, 1.0)),
+    (0.06, Stage(2, 0.0, 0.2, 0.16, 2, 0.8, 0.4, 0.0, 0.4, 0.2, 0.3, 2.0)),
+    (0.14, Stage(3, 0.0, 0.4, 0.15, 2, 0.9, 0.4, 0.0, 0.4, 0.2, 0.7, 2.0)),
+    (0.80, Stage(4, 0.2, 0.4, 0.13, 4, 0.9, 0.2, 0.5, 0.6, 0.4, 0.2, 2.0)),
+    (0.90, FULL),
 )
 # Where a training begins that starts from a checkpoint which sees already, but reads badly.
 WARM_BEGINS = CURRICULUM[2][0]

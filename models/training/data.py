@@ -9,7 +9,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from annotations import questions
+from annotations import REGIONAL, WEIGHTS, questions
+from charts import chart
 from curriculum import stage
 from model import CATEGORIES, CELL_CHARACTERS, GRID, IMAGE_SIDE, IMAGE_TOKENS
 from scenes import compose, draw
@@ -85,8 +86,10 @@ class Scenes(IterableDataset):
         index = 0
         while True:
             now = stage(self.progress.value)
-            scene, backdrop = compose(f"{stream}/{index}", now)
-            yield picture(scene, backdrop), questions(rng, scene, self.prompts, now.reading), cells(scene)
+            is_chart = rng.random() < now.charts
+            scene, backdrop = (chart if is_chart else compose)(f"{stream}/{index}", now)
+            asked = questions(rng, scene, self.prompts, now.reading, REGIONAL if is_chart else WEIGHTS)
+            yield picture(scene, backdrop), asked, cells(scene)
             index += 1
 
 

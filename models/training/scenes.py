@@ -133,26 +133,10 @@ def _shape(rng, stage, aspect, near=None):
     return Thing(category, color, _shade(rng, color), frame, outline, hole=hole, large=large, **_manner(rng))
 
 
-def _sign(rng, stage, aspect, near=None):
-    """A sign somewhere in the picture, or near a point."""
-    text, font = signs.draw_text(rng, stage.letters, stage.words), rng.choice(signs.FONTS)
-    height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
-    width = signs.proportion(text, font)
-    pad_x, pad_y = rng.uniform(0.25, 0.6), rng.uniform(0.2, 0.5)
-    half_x, half_y = width / 2 + pad_x, 0.5 + pad_y
-    # Too wide for the picture: smaller letters, but never below the least height.
-    height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
-    if height < stage.letter_height * 0.98:
-        return None
-    tilt = rng.uniform(-SIGN_TILT, SIGN_TILT) if rng.random() < 0.6 else 0.0
-    reach = Frame(0, 0, height, tilt, aspect).place([(half_x, half_y), (half_x, -half_y)])
-    reach_x, reach_y = max(abs(x) for x, _ in reach) + 0.008, max(abs(y) for _, y in reach) + 0.008
-    if max(reach_x, reach_y) >= 0.5:
-        return None
-    x, y = near or (None, None)
-    frame = Frame(
-        _middle(rng, reach_x, x, reach_x), _middle(rng, reach_y, y, 2 * reach_y), height, tilt, aspect
-    )
+def sign(rng, text, font, half, frame):
+    """A sign whose board has half the size `half`, in heights of its letters; `frame` has its middle, and that height as
+    radius."""
+    (half_x, half_y), width = half, signs.proportion(text, font)
     color = rng.choice(list(BOARDS))
     return Thing(
         "sign", color, _shade(rng, color), frame,
@@ -161,6 +145,39 @@ def _sign(rng, stage, aspect, near=None):
         text_quad=frame.place([(-width / 2, -0.5), (width / 2, -0.5), (width / 2, 0.5), (-width / 2, 0.5)]),
         **_manner(rng),
     )
+
+
+def text_and_board(rng, stage):
+    """Text and font of a sign, and half the size of its board, in heights of its letters."""
+    text, font = signs.draw_text(rng, stage.letters, stage.words), rng.choice(signs.FONTS)
+    pad_x, pad_y = rng.uniform(0.25, 0.6), rng.uniform(0.2, 0.5)
+    return text, font, (signs.proportion(text, font) / 2 + pad_x, 0.5 + pad_y)
+
+
+def _sign(rng, stage, aspect, near=None):
+    """A sign somewhere in the picture, or near a point."""
+    text, font, half = text_and_board(rng, stage)
+    half_x, half_y = half
+    height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
+    # Too wide for the picture: smaller letters, but never below the least height.
+    height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
+    if height < stage.letter_height * 0.98:
+        return None
+    tilt = sign_tilt(rng)
+    reach = Frame(0, 0, height, tilt, aspect).place([(half_x, half_y), (half_x, -half_y)])
+    reach_x, reach_y = max(abs(x) for x, _ in reach) + 0.008, max(abs(y) for _, y in reach) + 0.008
+    if max(reach_x, reach_y) >= 0.5:
+        return None
+    x, y = near or (None, None)
+    frame = Frame(
+        _middle(rng, reach_x, x, reach_x), _middle(rng, reach_y, y, 2 * reach_y), height, tilt, aspect
+    )
+    return sign(rng, text, font, half, frame)
+
+
+def sign_tilt(rng):
+    """The rotation of a sign; many have none."""
+    return rng.uniform(-SIGN_TILT, SIGN_TILT) if rng.random() < 0.6 else 0.0
 
 
 class _Layout:

@@ -1,0 +1,43 @@
+"""Charts: pictures full of small signs, from which a model learns letters.
+
+A scene has a sign or two, a chart has about ten: each picture teaches several times as many letters. Only single regions of
+it are asked about, since nobody could say in which order its signs stand.
+"""
+
+import random
+
+from backgrounds import background
+from scenes import ASPECTS, LAYOUT, Scene, sign, sign_tilt, text_and_board
+from shapes import Frame, bounds
+
+ROWS = (3, 4)
+# Share of a row's height that its boards take.
+FILL = (0.65, 0.9)
+
+
+def chart(seed, stage):
+    """The chart of a seed (a string) and its background, as `scenes.compose` gives them."""
+    seed = f"{seed}/chart"
+    rng = random.Random(seed)
+    scene = Scene(rng.choice(ASPECTS), [], [], stage.clutter, stage.wear, seed)
+    rows = rng.randint(*ROWS)
+    for row in range(rows):
+        left = rng.uniform(0.01, 0.1)
+        while True:
+            board = _board(rng, stage, scene.aspect, left, (row + 0.5) / rows, rng.uniform(*FILL) / rows)
+            if board.box[2] > 0.99:
+                break
+            scene.layers.append(board)
+            left = board.box[2] + rng.uniform(0.01, 0.06)
+    scene.things = scene.layers
+    return scene, background(scene.random("background"), LAYOUT, scene.clutter)
+
+
+def _board(rng, stage, aspect, left, middle, height):
+    """A sign of some height, right of `left`."""
+    text, font, half = text_and_board(rng, stage)
+    letters = height / aspect**0.5 / (2 * half[1])
+    reach = half[0] * letters / aspect**0.5
+    thing = sign(rng, text, font, half, Frame(left + reach, middle, letters, sign_tilt(rng), aspect))
+    thing.box = bounds(thing.outline)
+    return thing
