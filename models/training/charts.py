@@ -36,8 +36,10 @@ def chart(seed, stage):
 def _board(rng, stage, aspect, left, middle, height):
     """A sign of some height, right of `left`."""
     text, font, half = text_and_board(rng, stage)
-    letters = height / aspect**0.5 / (2 * half[1])
-    reach = half[0] * letters / aspect**0.5
-    thing = sign(rng, text, font, half, Frame(left + reach, middle, letters, sign_tilt(rng), aspect))
+    tilt = sign_tilt(rng)
+    # Of letters of height 1.
+    _, _, reach_x, reach_y = bounds(Frame(0, 0, 1, tilt, aspect).place([(-half[0], half[1]), half, (half[0], -half[1])]))
+    letters = height / (2 * reach_y)
+    thing = sign(rng, text, font, half, Frame(left + letters * reach_x, middle, letters, tilt, aspect))
     thing.box = bounds(thing.outline)
     return thing

@@ -42,8 +42,8 @@ CURRICULUM = (
     (0.00, Stage(1, 0.0, 0.0, 0.16, 2, 0.5, 0.0, 0.0, 0.2, 0.2, 0.0, 1.0)),
     (0.06, Stage(2, 0.0, 0.2, 0.16, 2, 0.8, 0.4, 0.0, 0.4, 0.2, 0.3, 2.0)),
     (0.14, Stage(3, 0.0, 0.4, 0.15, 2, 0.9, 0.4, 0.0, 0.4, 0.2, 0.7, 2.0)),
-    (0.80, Stage(4, 0.2, 0.4, 0.13, 4, 0.9, 0.2, 0.5, 0.6, 0.4, 0.2, 2.0)),
-    (0.90, FULL),
+    (0.50, Stage(4, 0.2, 0.4, 0.13, 4, 0.9, 0.2, 0.5, 0.6, 0.4, 0.2, 2.0)),
+    (0.65, FULL),
 )
 # Where a training begins that starts from a checkpoint which sees already, but reads badly.
 WARM_BEGINS = CURRICULUM[2][0]

@@ -44,6 +44,7 @@ def warm_start(model, tokenizer, folder):
         if name in TOKEN_ROWS:
             weight.copy_(torch.stack([old[row].mean(0) for row in rows]))
         elif name in GRID_ROWS:
+            weight.copy_(old)
             weight[:GRID] = _resampled(old[:grid].T[None], GRID)[0].T
         elif name == SEQUENCE_ROWS:
             _place(weight, old, grid)
