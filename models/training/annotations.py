@@ -188,8 +188,8 @@ def _grounding(rng, task, things):
 
 
 def questions(rng, scene, count, reading=1.0, weights=WEIGHTS):
-    """`count` different questions about a scene, by the tasks' `weights`, those of reading times `reading`. Each scene gives
-    ten or more."""
+    """`count` different questions about a scene, by the tasks' `weights`, those of reading times `reading`. Each picture
+    gives ten or more."""
     tasks = list(weights)
     shares = [weights[task] * (reading if task in READING else 1) for task in tasks]
     asked = {}

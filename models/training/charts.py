@@ -11,6 +11,8 @@ from scenes import ASPECTS, LAYOUT, Scene, sign, sign_tilt, text_and_board
 from shapes import Frame, bounds
 
 ROWS = (3, 4)
+# A chart of fewer signs is not made: it would not give enough questions.
+LEAST_SIGNS = 4
 # Share of a row's height that its boards take.
 FILL = (0.65, 0.9)
 
@@ -20,17 +22,21 @@ def chart(seed, stage):
     seed = f"{seed}/chart"
     rng = random.Random(seed)
     scene = Scene(rng.choice(ASPECTS), [], [], stage.clutter, stage.wear, seed)
-    rows = rng.randint(*ROWS)
-    for row in range(rows):
-        left = rng.uniform(0.01, 0.1)
-        while True:
-            board = _board(rng, stage, scene.aspect, left, (row + 0.5) / rows, rng.uniform(*FILL) / rows)
-            if board.box[2] > 0.99:
-                break
-            scene.layers.append(board)
-            left = board.box[2] + rng.uniform(0.01, 0.06)
+    while len(scene.layers) < LEAST_SIGNS:
+        scene.layers = _rows(rng, stage, scene.aspect)
     scene.things = scene.layers
     return scene, background(scene.random("background"), LAYOUT, scene.clutter)
+
+
+def _rows(rng, stage, aspect):
+    """Signs in rows, as many as find room."""
+    boards, rows = [], rng.randint(*ROWS)
+    for row in range(rows):
+        left = rng.uniform(0.01, 0.1)
+        while (board := _board(rng, stage, aspect, left, (row + 0.5) / rows, rng.uniform(*FILL) / rows)).box[2] <= 0.99:
+            boards.append(board)
+            left = board.box[2] + rng.uniform(0.01, 0.06)
+    return boards
 
 
 def _board(rng, stage, aspect, left, middle, height):
