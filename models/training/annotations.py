@@ -18,12 +18,14 @@ BINS = 1000
 # How often each task is asked in training. Reading is learnt last and slowest, so it is asked most.
 WEIGHTS = {
     "<OD>": 4, "<DENSE_REGION_CAPTION>": 2, "<REGION_PROPOSAL>": 1,
-    "<CAPTION>": 2, "<DETAILED_CAPTION>": 1, "<MORE_DETAILED_CAPTION>": 1,
-    "<OCR>": 4, "<OCR_WITH_REGION>": 3, "<REGION_TO_OCR>": 4,
+    "<CAPTION>": 2, "<DETAILED_CAPTION>": 1, "<MORE_DETAILED_CAPTION>": 2,
+    "<OCR>": 4, "<OCR_WITH_REGION>": 3, "<REGION_TO_OCR>": 6,
     "<CAPTION_TO_PHRASE_GROUNDING>": 2, "<OPEN_VOCABULARY_DETECTION>": 2,
     "<REFERRING_EXPRESSION_SEGMENTATION>": 2, "<REGION_TO_SEGMENTATION>": 2,
     "<REGION_TO_CATEGORY>": 1, "<REGION_TO_DESCRIPTION>": 1,
 }
+REGIONAL = {task: weight for task, weight in WEIGHTS.items() if task.startswith("<REGION_TO") and "SEGM" not in task}
+READING = ("<OCR>", "<OCR_WITH_REGION>", "<REGION_TO_OCR>")
 
 
 @dataclass
@@ -185,12 +187,14 @@ def _grounding(rng, task, things):
     return _boxes(task, named, input=_capital(_enumerate(phrases)) + ".")
 
 
-def questions(rng, scene, count):
-    """`count` questions about a scene, by the tasks' weights."""
-    tasks, weights = list(WEIGHTS), list(WEIGHTS.values())
-    asked = []
+def questions(rng, scene, count, reading=1.0, weights=WEIGHTS):
+    """`count` different questions about a scene, by the tasks' `weights`, those of reading times `reading`. Each picture
+    gives ten or more."""
+    tasks = list(weights)
+    shares = [weights[task] * (reading if task in READING else 1) for task in tasks]
+    asked = {}
     while len(asked) < count:
-        sample = ask(rng, scene, rng.choices(tasks, weights)[0])
+        sample = ask(rng, scene, rng.choices(tasks, shares)[0])
         if sample:
-            asked.append(sample)
-    return asked
+            asked[sample.prompt] = sample
+    return list(asked.values())

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 import signs
 import tokenizer as tokenizer_builder
 from annotations import WEIGHTS, ask
-from curriculum import FULL
+from charts import chart
+from curriculum import CURRICULUM, FULL
 from data import cells
 from reading import clear_order, reading_order
 from scenes import LEAST_VISIBLE, _paint, compose
@@ -77,6 +78,18 @@ def check_text(scene):
         assert np.abs(np.array(around) - ink).max() <= slack, (thing.text, around, ink)
 
 
+def check_chart(scene):
+    """The signs lie within the picture, apart from each other, and most letters have a cell's place."""
+    check_text(scene)
+    for index, thing in enumerate(scene.layers):
+        left, top, right, bottom = thing.box
+        assert 0 <= left and 0 <= top and right <= 1 and bottom <= 1, thing.box
+        for other in scene.layers[:index]:
+            assert other.box[2] <= left or right <= other.box[0] or other.box[3] <= top or bottom <= other.box[1], thing.box
+    placed = int((cells(scene)["characters"] > 0).sum())
+    assert placed >= 0.9 * sum(len(thing.text) for thing in scene.layers), placed
+
+
 def check_answers(rng, scene, tokenizer):
     """Answers survive the tokenizer, agree with their truth, and fit the model's length."""
     for task in WEIGHTS:
@@ -116,6 +129,8 @@ def main():
         check_things(scene)
         check_text(scene)
         check_answers(rng, scene, tokenizer)
+        for stage in (stage for _, stage in CURRICULUM if stage.charts):
+            check_chart(chart(f"check/{index}", stage)[0])
         assert (cells(scene)["category"] >= 0).any()
         things += len(scene.things)
         occluded += sum(not thing.whole for thing in scene.things)

@@ -9,7 +9,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from annotations import questions
+from annotations import REGIONAL, WEIGHTS, questions
+from charts import chart
 from curriculum import stage
 from model import CATEGORIES, CELL_CHARACTERS, GRID, IMAGE_SIDE, IMAGE_TOKENS
 from scenes import compose, draw
@@ -25,7 +26,7 @@ PARTS = 4
 
 
 def picture(scene, backdrop=None):
-    """Pixels [3, 256, 256], u8, of a scene as the model sees it."""
+    """Pixels [3, 192, 192], u8, of a scene as the model sees it."""
     image = draw(scene, (IMAGE_SIDE, IMAGE_SIDE), backdrop)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
@@ -84,13 +85,16 @@ class Scenes(IterableDataset):
         rng = random.Random(stream)
         index = 0
         while True:
-            scene, backdrop = compose(f"{stream}/{index}", stage(self.progress.value))
-            yield picture(scene, backdrop), questions(rng, scene, self.prompts), cells(scene)
+            now = stage(self.progress.value)
+            is_chart = rng.random() < now.charts
+            scene, backdrop = (chart if is_chart else compose)(f"{stream}/{index}", now)
+            asked = questions(rng, scene, self.prompts, now.reading, REGIONAL if is_chart else WEIGHTS)
+            yield picture(scene, backdrop), asked, cells(scene)
             index += 1
 
 
 class Collate:
-    """Makes a batch: pixels u8 [images, 3, 256, 256], cells, and parts of the questions, each with ids, mask and labels
+    """Makes a batch: pixels u8 [images, 3, 192, 192], cells, and parts of the questions, each with ids, mask and labels
     [questions, length], and `images`, the index of each question's picture."""
 
     def __init__(self, tokenizer_file):

@@ -13,19 +13,18 @@ from annotations import BINS, PROCESSOR
 from shapes import COLORS, SHAPES
 from signs import CHARACTERS
 
-# 256 pixels: the smallest letters are 12 pixels high, and windows of 8 divide every grid (64, 32, 16, 8), so that nothing
-# is padded. 64 tokens of 32×32 pixels and their mean make 65.
-IMAGE_SIDE = 256
-GRID = 8
+# 36 tokens of 32×32 pixels and their mean make 37. A window of 12 spans the whole third grid (48, 24, 12, 6).
+IMAGE_SIDE = 192
+GRID = 6
 IMAGE_TOKENS = GRID * GRID + 1
-WIDTH = 160
+WIDTH = 128
 
 VISION = dict(
-    embed_dim=[32, 64, 128, 256], num_heads=[2, 4, 8, 16], num_groups=[2, 4, 8, 16], depths=[1, 1, 3, 1], window_size=8,
+    embed_dim=[32, 64, 128, 256], num_heads=[2, 4, 8, 16], num_groups=[2, 4, 8, 16], depths=[1, 1, 3, 1], window_size=12,
     projection_dim=WIDTH, drop_path_rate=0.0, max_position_embeddings=16, max_temporal_embeddings=4,
 )
 TEXT = dict(
-    d_model=WIDTH, encoder_layers=3, decoder_layers=3, encoder_attention_heads=5, decoder_attention_heads=5,
+    d_model=WIDTH, encoder_layers=3, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
     encoder_ffn_dim=4 * WIDTH, decoder_ffn_dim=4 * WIDTH, max_position_embeddings=256, activation_function="gelu",
     dropout=0.0, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
 )
@@ -66,7 +65,7 @@ def _smooth_locations(model, first):
 
 
 def image_features(model, pixels):
-    """Image tokens [images, 65, width] of pixels [images, 3, 256, 256], normalised."""
+    """Image tokens [images, 37, width] of pixels [images, 3, 192, 192], normalised."""
     return model.get_image_features(pixels).pooler_output
 
 
@@ -80,7 +79,7 @@ class CellHead(nn.Module):
         self.linear = nn.Linear(WIDTH, sum(self.parts))
 
     def forward(self, features, cells):
-        """The loss over features [images, 65, width] and `data.cells` of the images."""
+        """The loss over features [images, 37, width] and `data.cells` of the images."""
         present, category, color, box, characters = self.linear(features[:, 1:].float()).split(self.parts, -1)
         characters = characters.unflatten(-1, (CELL_CHARACTERS, CHARACTER_CLASSES))
         # No indexing by masks: it would make the GPU wait for the CPU at each step.
@@ -88,14 +87,14 @@ class CellHead(nn.Module):
         count = some.sum().clamp(min=1)
         none = torch.full_like(cells["color"], -1)
         rarity = characters.new_ones(CHARACTER_CLASSES)
-        rarity[0] = 0.1
+        rarity[0] = 0.01
         cross_entropy = nn.functional.cross_entropy
         return (
             5 * nn.functional.binary_cross_entropy_with_logits(present[..., 0], some.float())
             + cross_entropy(category.flatten(0, 1), cells["category"].flatten(), ignore_index=-1)
             + cross_entropy(color.flatten(0, 1), torch.where(some, cells["color"], none).flatten(), ignore_index=-1)
             + 10 * ((box.sigmoid() - cells["box"]).abs().mean(-1) * some).sum() / count
-            + 2 * cross_entropy(characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity)
+            + 4 * cross_entropy(characters.flatten(0, 2), cells["characters"].flatten(), weight=rarity)
         )
 
 

@@ -32,7 +32,7 @@ CONTRAST = 70
 ASPECTS = (3 / 4, 1, 1, 1, 4 / 3, 4 / 3, 3 / 2, 16 / 9)
 # Rotations that leave a shape's first corner first, and a square a square.
 TILT = math.radians(14)
-SIGN_TILT = math.radians(7)
+SIGN_TILT = math.radians(5)
 # Boards of signs and the colours that text on them can have.
 BOARDS = {
     "white": ("black", "red", "blue", "green"), "black": ("white", "yellow"), "red": ("white",), "blue": ("white", "yellow"),
@@ -133,26 +133,10 @@ def _shape(rng, stage, aspect, near=None):
     return Thing(category, color, _shade(rng, color), frame, outline, hole=hole, large=large, **_manner(rng))
 
 
-def _sign(rng, stage, aspect, near=None):
-    """A sign somewhere in the picture, or near a point."""
-    text, font = signs.draw_text(rng, stage.letters), rng.choice(signs.FONTS)
-    height = rng.uniform(stage.letter_height, max(0.15, stage.letter_height))
-    width = signs.proportion(text, font)
-    pad_x, pad_y = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.7)
-    half_x, half_y = width / 2 + pad_x, 0.5 + pad_y
-    # Too wide for the picture: smaller letters, but never below the least height.
-    height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
-    if height < stage.letter_height * 0.98:
-        return None
-    tilt = rng.uniform(-SIGN_TILT, SIGN_TILT) if rng.random() < 0.6 else 0.0
-    reach = Frame(0, 0, height, tilt, aspect).place([(half_x, half_y), (half_x, -half_y)])
-    reach_x, reach_y = max(abs(x) for x, _ in reach) + 0.008, max(abs(y) for _, y in reach) + 0.008
-    if max(reach_x, reach_y) >= 0.5:
-        return None
-    x, y = near or (None, None)
-    frame = Frame(
-        _middle(rng, reach_x, x, reach_x), _middle(rng, reach_y, y, 2 * reach_y), height, tilt, aspect
-    )
+def sign(rng, text, font, half, frame):
+    """A sign whose board has half the size `half`, in heights of its letters; `frame` has its middle, and that height as
+    radius."""
+    (half_x, half_y), width = half, signs.proportion(text, font)
     color = rng.choice(list(BOARDS))
     return Thing(
         "sign", color, _shade(rng, color), frame,
@@ -161,6 +145,39 @@ def _sign(rng, stage, aspect, near=None):
         text_quad=frame.place([(-width / 2, -0.5), (width / 2, -0.5), (width / 2, 0.5), (-width / 2, 0.5)]),
         **_manner(rng),
     )
+
+
+def text_and_board(rng, stage):
+    """Text and font of a sign, and half the size of its board, in heights of its letters."""
+    text, font = signs.draw_text(rng, stage.letters, stage.words), rng.choice(signs.FONTS)
+    pad_x, pad_y = rng.uniform(0.25, 0.6), rng.uniform(0.2, 0.5)
+    return text, font, (signs.proportion(text, font) / 2 + pad_x, 0.5 + pad_y)
+
+
+def _sign(rng, stage, aspect, near=None):
+    """A sign somewhere in the picture, or near a point."""
+    text, font, half = text_and_board(rng, stage)
+    half_x, half_y = half
+    height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
+    # Too wide for the picture: smaller letters, but never below the least height.
+    height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
+    if height < stage.letter_height * 0.98:
+        return None
+    tilt = sign_tilt(rng)
+    reach = Frame(0, 0, height, tilt, aspect).place([(half_x, half_y), (half_x, -half_y)])
+    reach_x, reach_y = max(abs(x) for x, _ in reach) + 0.008, max(abs(y) for _, y in reach) + 0.008
+    if max(reach_x, reach_y) >= 0.5:
+        return None
+    x, y = near or (None, None)
+    frame = Frame(
+        _middle(rng, reach_x, x, reach_x), _middle(rng, reach_y, y, 2 * reach_y), height, tilt, aspect
+    )
+    return sign(rng, text, font, half, frame)
+
+
+def sign_tilt(rng):
+    """The rotation of a sign; many have none."""
+    return rng.uniform(-SIGN_TILT, SIGN_TILT) if rng.random() < 0.6 else 0.0
 
 
 class _Layout:
@@ -238,8 +255,8 @@ def _attempt(rng, seed, stage):
     layout = _Layout(backdrop)
     total = rng.randint(1, stage.things)
     sign_count = int(rng.random() < stage.sign)
-    if sign_count and total > 1 and rng.random() < stage.second_sign:
-        sign_count = 2
+    while 0 < sign_count < total and rng.random() < stage.more_signs:
+        sign_count += 1
     makers = [_sign] * sign_count + [_shape] * (total - sign_count)
     rng.shuffle(makers)
     for make in makers:

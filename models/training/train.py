@@ -11,16 +11,17 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import Florence2ForConditionalGeneration
 
 import model as florence
+import parallel
 import tokenizer as tokenizer_builder
-from curriculum import FULL, FULL_BEGINS, stage
+from curriculum import FULL, WARM_BEGINS, stage
 from data import loader
 from evaluate import evaluate
+from warm_start import warm_start
 
 # Weight of the loss of `model.CellHead`; it falls to a fifth over the training.
-CELL_WEIGHT = 0.5
+CELL_WEIGHT = 1.0
 EMA_DECAY = 0.999
 SAVE_MINUTES = 2.0
 
@@ -44,31 +45,43 @@ class Trainer:
     head: florence.CellHead
     optimizer: torch.optim.Optimizer
     device: torch.device
+    # Of how many processes this is one, and which.
+    rank: int = 0
+    processes: int = 1
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self):
+        self.weights = [*self.model.parameters(), *self.head.parameters()]
         self.mean, self.std = (value.to(self.device) for value in florence.normalization())
 
     def losses(self, batch):
-        """The loss of the answers, a mean over their tokens, and that of the cells."""
+        """The loss of the answers and that of the cells."""
         pixels = (batch["pixels"].float() - self.mean) / self.std
         with torch.autocast(self.device.type, torch.bfloat16):
             # Each picture is encoded once for all its questions.
             features = florence.image_features(self.model, pixels)
             parts = [self._answer_loss(features, part) for part in batch["parts"]]
-        tokens = [(part["labels"] >= 0).sum() for part in batch["parts"]]
-        answer = sum(loss * count for loss, count in zip(parts, tokens)) / sum(tokens)
-        return answer, self.head(features, batch["cells"])
+        losses, weights = zip(*parts)
+        return sum(losses) / sum(weights), self.head(features, batch["cells"])
 
     def _answer_loss(self, features, part):
-        """The mean loss of one part's answers."""
-        model = self.model
+        """The loss of one part's answers: a weighted sum over their tokens, and the weights' sum.
+
+        A token weighs 1 / sqrt(its answer's length): the few letters of a sign would be lost among corners of outlines.
+        """
+        model, labels = self.model, part["labels"]
         words = model.get_input_embeddings()(part["ids"][:, florence.IMAGE_TOKENS :])
         encoded = model.model.language_model.encoder(
             attention_mask=part["mask"],
             inputs_embeds=torch.cat([features[part["images"]].to(words.dtype), words], 1),
         )
-        return model(encoder_outputs=encoded, attention_mask=part["mask"], labels=part["labels"]).loss
+        logits = model(encoder_outputs=encoded, attention_mask=part["mask"], labels=labels).logits
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="none"
+        )
+        asked = labels >= 0
+        weights = asked / asked.sum(1, keepdim=True).sqrt()
+        return (losses * weights.flatten()).sum(), weights.sum()
 
     def step(self, batch, rate, cell_weight):
         """One step of the optimizer; returns both losses, still on the device."""
@@ -77,11 +90,12 @@ class Trainer:
         answer, cell = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         (answer + cell_weight * cell).backward()
+        parallel.average([weight.grad for weight in self.weights if weight.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self._average()
         self.progress.step += 1
-        self.progress.samples += sum(len(part["labels"]) for part in batch["parts"])
+        self.progress.samples += self.processes * sum(len(part["labels"]) for part in batch["parts"])
         return answer.detach(), cell.detach()
 
     @torch.no_grad()
@@ -118,9 +132,9 @@ def arguments():
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT")
     parser.add_argument(
-        "--start-from", type=Path, help="checkpoint whose weights a new run begins with, at the full difficulty"
+        "--start-from", type=Path, help="checkpoint whose weights a new run begins with, past the first stages"
     )
-    parser.add_argument("--images", type=int, default=96 if gpu else 8, help="pictures a step (%(default)s)")
+    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="pictures a step and process (%(default)s)")
     parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions a picture (%(default)s)")
     parser.add_argument("--rate", type=float, default=8e-4 if gpu else 7e-4, help="highest learning rate (%(default)s)")
     parser.add_argument("--warmup", type=int, default=300 if gpu else 100, help="steps until the highest rate (%(default)s)")
@@ -138,13 +152,12 @@ def arguments():
     return parser.parse_args()
 
 
-def prepare(options, tokenizer):
+def prepare(options, tokenizer, rank, processes):
     """The trainer of a new run, or of the run to resume."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = florence.build(tokenizer, options.seed)
     if options.start_from:
-        start = Florence2ForConditionalGeneration.from_pretrained(options.start_from, dtype=torch.float32)
-        model.load_state_dict(start.state_dict())
+        warm_start(model, tokenizer, options.start_from)
     model.to(device)
     # torch's fused attention is slow backwards on a CPU: it took half of each step.
     model.set_attn_implementation("sdpa" if device.type == "cuda" else "eager")
@@ -152,9 +165,9 @@ def prepare(options, tokenizer):
     head = florence.CellHead().to(device)
     optimizer = torch.optim.AdamW(
         [*model.parameters(), *head.parameters()], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.02,
-        fused=device.type == "cuda",
+        fused=True,
     )
-    trainer = Trainer(model, average, head, optimizer, device)
+    trainer = Trainer(model, average, head, optimizer, device, rank, processes)
     if options.resume:
         trainer.load(options.output / "state.pt")
     if options.compile:
@@ -172,13 +185,15 @@ def to_device(batch, device):
 
 
 class Log:
-    """Writes lines to the run's log and to standard output."""
+    """Writes lines to the run's log and to standard output; only the first process does."""
 
-    def __init__(self, file):
-        self.file = file
+    def __init__(self, file, rank):
+        self.file, self.rank = file, rank
 
     def __call__(self, line):
         """Writes a line."""
+        if self.rank > 0:
+            return
         print(line, flush=True)
         with open(self.file, "a") as file:
             file.write(line + "\n")
@@ -214,18 +229,18 @@ def train(trainer, options, tokenizer, log):
     """Steps until the time is up."""
     progress = trainer.progress
     progress.legs += 1
-    floor = FULL_BEGINS if options.start_from else 0.0
+    floor = WARM_BEGINS if options.start_from else 0.0
     # How far the curriculum is: the loader's processes read it.
     shared = multiprocessing.Value("d", floor)
     batches = iter(loader(
-        f"train/{options.seed}/{progress.legs}", options.images, options.prompts, shared,
+        f"train/{options.seed}/{progress.legs}/{trainer.rank}", options.images, options.prompts, shared,
         options.output / "tokenizer.json", options.workers, trainer.device.type == "cuda",
     ))
     begin, before = time.monotonic(), progress.minutes
     saved = evaluated = before
     window = Window(progress.samples)
     while True:
-        progress.minutes = before + (time.monotonic() - begin) / 60
+        progress.minutes = parallel.agree(before + (time.monotonic() - begin) / 60)
         done = min(1.0, progress.minutes / options.minutes)
         shared.value = max(floor, done)
         if done >= 1 or progress.minutes - before >= options.stop_after:
@@ -238,6 +253,8 @@ def train(trainer, options, tokenizer, log):
         if progress.step % options.log_steps == 0:
             log(window.line(progress, rate))
             window = Window(progress.samples)
+        if trainer.rank > 0:
+            continue
         if progress.minutes - saved >= SAVE_MINUTES:
             trainer.save(options.output / "state.pt")
             saved = progress.minutes
@@ -256,21 +273,27 @@ def measure(trainer, options, tokenizer, log, now=FULL):
 
 def main():
     options = arguments()
+    rank, processes = parallel.join()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = True
-    if not options.resume:
+    if rank == 0 and not options.resume:
         tokenizer_builder.write(options.output)
+    parallel.agree(0)
     tokenizer = Tokenizer.from_file(str(options.output / "tokenizer.json"))
-    log = Log(options.output / "train.log")
-    trainer = prepare(options, tokenizer)
+    log = Log(options.output / "train.log", rank)
+    trainer = prepare(options, tokenizer, rank, processes)
     size = sum(weight.numel() for weight in trainer.model.parameters())
-    log(f"{size / 1e6:.2f} M parameters, {trainer.device}, torch {torch.__version__}, {options.workers} workers")
+    log(
+        f"{size / 1e6:.2f} M parameters, {trainer.device}, torch {torch.__version__}, {processes} processes, "
+        f"{options.workers} more to draw for each"
+    )
     train(trainer, options, tokenizer, log)
-    trainer.save(options.output / "state.pt")
-    florence.save(trainer.average, options.output / "checkpoint", options.output)
-    measure(trainer, options, tokenizer, log)
+    if rank == 0:
+        trainer.save(options.output / "state.pt")
+        florence.save(trainer.average, options.output / "checkpoint", options.output)
+        measure(trainer, options, tokenizer, log)
 
 
 if __name__ == "__main__":
