@@ -1,6 +1,6 @@
 //! What a graph says of itself, in its file's `metadata_props`.
 
-use florence2_layout::graphs::{GraphFile, SHARED_ENCODER_ROW};
+use florence2_layout::graphs::{GraphFile, PRECISION, SHARED_ENCODER_ROW};
 
 use crate::config::ModelConfig;
 use crate::export::ExportOptions;
@@ -23,7 +23,6 @@ pub(crate) fn metadata(
         ("model", name.to_owned()),
         ("graph", file.name().to_owned()),
         ("target", options.target.name().to_owned()),
-        ("precision", options.precision.name().to_owned()),
         (
             "image_size",
             format!("{}x{}", image_size.height, image_size.width),
@@ -45,8 +44,9 @@ pub(crate) fn metadata(
         ("exporter", exporter.to_owned()),
     ]
     .map(|(key, value)| (format!("florence2.{key}"), value));
+    let precision = (PRECISION.to_owned(), options.precision.name().to_owned());
     let shared_row = is_decoder(file).then(|| (SHARED_ENCODER_ROW.to_owned(), "true".to_owned()));
-    facts.into_iter().chain(shared_row).collect()
+    facts.into_iter().chain([precision]).chain(shared_row).collect()
 }
 
 fn is_decoder(file: GraphFile) -> bool {

@@ -157,6 +157,9 @@ pub const PAST_SEQUENCE_LENGTHS: &str = "past_sequence_lengths";
 /// may be anything finite. The rows of an image follow each other; each image has as many.
 pub const ENCODER_SEQUENCE_LENGTHS: &str = "encoder_sequence_lengths";
 
+/// Metadata key of a graph: the precision that it was exported with, by the exporter's name for it (`fp32`, `int8`).
+pub const PRECISION: &str = "florence2.precision";
+
 /// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of
 /// `inputs_embeds` (the beams of one image).
 pub const SHARED_ENCODER_ROW: &str = "florence2.shared_encoder_row";

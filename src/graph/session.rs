@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use florence2_layout::graphs::{Attention, GraphFile, KeyValue, past, present};
+use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, present};
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
@@ -11,7 +11,10 @@ use super::tensor::FloatType;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
 use crate::metrics::timed;
-use crate::runtime::{GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session, run_options};
+use crate::runtime::{
+    Device, GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session, byte_products_saturate,
+    run_options,
+};
 
 /// One loaded graph.
 pub(crate) struct Graph {
@@ -26,6 +29,8 @@ impl Graph {
         let mut options = options.clone();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
+            // Only the vision encoder has them; the others are to load beside it.
+            options.own_operators = false;
         }
         let source = match &bytes {
             GraphBytes::File(path) => GraphSource::File(path),
@@ -36,6 +41,7 @@ impl Graph {
         };
         let session = build_session(source, &options)?;
         let signature = GraphSignature::of(&session, file.name())?;
+        warn_of_saturation(&signature, &options);
         Ok(Self {
             session: Mutex::new(session),
             signature,
@@ -129,6 +135,19 @@ impl Graph {
             graph: self.name().into(),
             reason: reason.into(),
         }
+    }
+}
+
+/// Says so where a graph of bytes may give wrong sums on this processor.
+fn warn_of_saturation(signature: &GraphSignature, options: &SessionOptions) {
+    let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
+    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
+    if precision != "fp32" && on_cpu && byte_products_saturate() {
+        tracing::warn!(
+            graph = signature.graph,
+            precision,
+            "this processor has no VNNI: ONNX Runtime's sums of products of bytes can saturate; use fp32 graphs"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ mod environment;
 #[cfg(feature = "fetch-runtime")]
 pub mod fetch;
 mod library;
+mod processor;
 mod session;
 mod signature;
 
@@ -18,6 +19,7 @@ pub use device::Device;
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
+pub(crate) use processor::byte_products_saturate;
 pub(crate) use session::run_options;
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, build_session};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

@@ -1,6 +1,7 @@
 //! Building a session from a graph.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
@@ -133,11 +134,29 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
     }
     let context = || format!("loading graph {}", graph.name());
     let mut builder = configured(environment()?, options).map_err(Error::ort(context()))?;
+    let mut alone = uses_own_operators(options).then(alone_until_known).flatten();
     let session = match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Bytes { bytes, .. } => builder.commit_from_memory(bytes),
     };
-    session.map_err(Error::ort(context()))
+    let session = session.map_err(Error::ort(context()))?;
+    if let Some(known) = &mut alone {
+        **known = true;
+    }
+    Ok(session)
+}
+
+/// The first session with operators of our own enters their domain into a table of the process, without a lock: two at
+/// once would fail. This is the right to be alone until one has been made; `None` if one has.
+fn alone_until_known() -> Option<MutexGuard<'static, bool>> {
+    static DOMAIN_IS_KNOWN: Mutex<bool> = Mutex::new(false);
+    let known = DOMAIN_IS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    (!*known).then_some(known)
+}
+
+/// Whether sessions with these options know operators of our own: those are for the processor only.
+fn uses_own_operators(options: &SessionOptions) -> bool {
+    options.own_operators && options.devices.iter().all(|&device| device == Device::Cpu)
 }
 
 /// What a run of a session with these options is to be told; `None` if nothing.
@@ -167,9 +186,7 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?;
-    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
-    if options.own_operators
-        && on_cpu
+    if uses_own_operators(options)
         && let Some(domain) = operators::domain()?
     {
         builder = builder.with_operators(domain)?;
