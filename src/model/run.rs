@@ -63,8 +63,8 @@ impl Florence2 {
     ///
     /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. With the `step` layout, the
     /// next one joins as soon as one is done; with the `plain` one, the next ones as all are done. With quantised
-    /// graphs, an answer can differ from a single run's where rows are quantised together; those of this crate's exporter
-    /// quantise each by itself.
+    /// graphs, an answer can differ from a single run's in a close call: rounding to bytes enlarges the last bit's
+    /// differences between batches, and graphs of others may quantise rows together.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with), for the batch as a whole.
