@@ -185,7 +185,9 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
-        .with_inter_op_spinning(options.spinning)?;
+        .with_inter_op_spinning(options.spinning)?
+        // Threads that spin on after a run would take the processor from the next graph's.
+        .with_config_entry("session.force_spinning_stop", "1")?;
     if uses_own_operators(options)
         && let Some(domain) = operators::domain()?
     {
