@@ -81,6 +81,15 @@ impl Console {
         self.print(AnsiColor::Red, "error", message);
     }
 
+    /// What went wrong with an input, which is named first; errors of files name it already.
+    pub fn input_failure(&self, input: &str, message: &str) {
+        if message.starts_with(input) {
+            self.failure(message);
+        } else {
+            self.failure(&format!("{input}: {message}"));
+        }
+    }
+
     fn print(&self, color: AnsiColor, kind: &str, message: &str) {
         let style = Style::new().fg_color(Some(color.into())).bold();
         // Nowhere to complain if stderr itself fails.

@@ -164,13 +164,7 @@ impl Job<'_> {
     }
 
     fn failed(&self, path: &str, task: Option<&Task>, error: String) -> Failure {
-        // Errors of files name them already.
-        let place = if error.starts_with(path) {
-            String::new()
-        } else {
-            format!("{path}: ")
-        };
-        self.console.failure(&format!("{place}{error}"));
+        self.console.input_failure(path, &error);
         Failure {
             path: path.to_owned(),
             task: task.map(|task| task.tag().to_owned()),

@@ -215,14 +215,7 @@ impl Job<'_> {
         error: &Error,
     ) -> Result<()> {
         let message = describe(error);
-        // Errors of files name them already.
-        let name = input.to_string();
-        let place = if message.starts_with(&name) {
-            String::new()
-        } else {
-            format!("{name}: ")
-        };
-        self.console.failure(&format!("{place}{message}"));
+        self.console.input_failure(&input.to_string(), &message);
         writer.failure(input, task, &message)
     }
 

@@ -128,6 +128,12 @@ impl<'a> Weights<'a> {
         format!("{}{name}", self.prefix)
     }
 
+    /// The path of the module `name`; of the module that these are the weights of, if it is empty.
+    pub(crate) fn module(&self, name: &str) -> String {
+        let path = self.path(name);
+        path.strip_suffix('.').map(str::to_owned).unwrap_or(path)
+    }
+
     /// Marks a weight as known though no graph holds it, such as a second copy of a shared one.
     pub(crate) fn ignore(&self, name: &str) {
         self.used.borrow_mut().insert(self.path(name), Vec::new());

@@ -44,7 +44,7 @@ impl<'a> Linear<'a> {
             }
         };
         Ok(std::array::from_fn(|index| Linear {
-            module: weights.path(parts[index]).trim_end_matches('.').to_owned(),
+            module: weights.module(parts[index]),
             weight: part(&weight, index).transposed(),
             bias: bias.as_ref().map(|bias| part(bias, index)),
         }))

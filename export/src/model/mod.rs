@@ -12,8 +12,8 @@ use crate::calibration::observer;
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Graph};
-use crate::image_size::ImageSize;
+use crate::graph::{Dim, Graph, Value};
+use crate::image_size::{Grid, ImageSize};
 use crate::onnx::DataType;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
@@ -23,6 +23,8 @@ pub(crate) use bart::{DECODER, ENCODER};
 
 /// Where the weights of the vision encoder's DaViT lie.
 pub(crate) const VISION_TOWER: &str = "model.vision_tower";
+/// Where those of the projection to the text side's width lie.
+const PROJECTOR: &str = "model.multi_modal_projector";
 
 /// Names of free sizes, shared by the graphs.
 mod axes {
@@ -82,8 +84,12 @@ fn plain<'a>(
     weights: &Weights<'a>,
     image_size: ImageSize,
 ) -> Result<Graph<'a>> {
+    let vision = &config.vision_config;
     match file {
-        GraphFile::VisionEncoder => vision_encoder(config, weights, image_size),
+        GraphFile::VisionEncoder => vision_encoder(config, image_size, |graph, grid, pixels| {
+            let tokens = davit::davit(graph, vision, &weights.at(VISION_TOWER), image_size, pixels)?;
+            projector::projector(graph, vision, &weights.at(PROJECTOR), grid, &tokens)
+        }),
         GraphFile::EmbedTokens => bart::embed_tokens(config, weights),
         GraphFile::EncoderModel => bart::encoder(&config.text_config, weights),
         GraphFile::DecoderModel => bart::decoder(config, weights, DecoderKind::First),
@@ -93,11 +99,11 @@ fn plain<'a>(
     }
 }
 
-/// Pixels to image features: DaViT, then the projection to the text side's width.
+/// The vision encoder of any target: `encode` makes image features of pixels, for a grid of as many image tokens.
 fn vision_encoder<'a>(
     config: &ModelConfig,
-    weights: &Weights<'a>,
     image_size: ImageSize,
+    encode: impl FnOnce(&mut Graph<'a>, Grid, &Value) -> Result<Value>,
 ) -> Result<Graph<'a>> {
     let vision = &config.vision_config;
     let ImageSize { height, width } = image_size;
@@ -111,9 +117,7 @@ fn vision_encoder<'a>(
         width.into(),
     ];
     let pixels = graph.input(PIXEL_VALUES, DataType::Float, &dims);
-    let tokens = davit::davit(&mut graph, vision, &weights.at(VISION_TOWER), image_size, &pixels)?;
-    let projector = weights.at("model.multi_modal_projector");
-    let features = projector::projector(&mut graph, vision, &projector, grid, &tokens)?;
+    let features = encode(&mut graph, grid, &pixels)?;
     let dims = [
         batch,
         vision.feature_tokens(grid).into(),

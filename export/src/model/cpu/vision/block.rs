@@ -43,11 +43,10 @@ fn half<'a>(
     x: &Value,
     attention: impl FnOnce(&mut Graph<'a>, &Value) -> Result<Value>,
 ) -> Result<Value> {
-    let module = weights.path("");
-    let module = module.trim_end_matches('.');
+    let module = weights.module("");
     let [x, normed] = depthwise_conv_residual_norm(graph, stage, weights, ["conv1", "norm1"], x)?;
     let attended = attention(graph, &normed)?;
-    let x = graph.within(module, |graph| graph.add(&x, &attended));
+    let x = graph.within(&module, |graph| graph.add(&x, &attended));
     let [x, normed] = depthwise_conv_residual_norm(graph, stage, weights, ["conv2", "norm2"], &x)?;
     let mlp = Mlp {
         dim: stage.dim,
@@ -57,7 +56,7 @@ fn half<'a>(
     let largest = MLP_PIECE / (stage.mlp_dim * size_of::<f32>());
     let pieces = pieces(stage.grid.tokens(), largest.max(MLP_TOKENS));
     let hidden = mlp.apply_in_pieces(graph, precisions, &weights.at("ffn"), &pieces, &normed)?;
-    Ok(graph.within(module, |graph| graph.add(&x, &hidden)))
+    Ok(graph.within(&module, |graph| graph.add(&x, &hidden)))
 }
 
 /// `tokens` in as few pieces of at most `largest` as possible, which differ by one token at most.
