@@ -268,6 +268,11 @@ pub enum Error {
     /// The work was called off by its caller.
     #[error("cancelled")]
     Cancelled,
+    /// The answer was not there by the time that its caller had set.
+    #[error(
+        "the deadline has passed; allow more time (`RunOptions::with_timeout`), or fewer beams or tokens"
+    )]
+    DeadlineExceeded,
     /// A checkpoint (the embedded one, or one of a hub) could not be exported.
     #[cfg(any(feature = "demo", feature = "hub"))]
     #[error(transparent)]

@@ -23,7 +23,9 @@
 )]
 
 pub mod bundle;
+mod bytes;
 mod cache;
+mod cancel;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "draw")]
@@ -50,13 +52,14 @@ mod tokenizer;
 
 pub use bundle::{Bundle, BundleSource};
 pub use cache::cache_dir;
+pub use cancel::CancelToken;
 pub use error::{Cause, Error, Result};
 pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
 #[cfg(feature = "hub")]
 pub use hub::{HubOptions, ModelId};
 pub use metrics::Timings;
 pub use model::{Florence2, ImageFeatures};
-pub use options::{CancelToken, LoadOptions, RunOptions};
+pub use options::{LoadOptions, RunOptions};
 pub use output::{CoordinateFormat, Detection, OcrRegion, Output, Parsed, Segmentation};
 pub use preprocess::{ImageLimits, ImageProcessor, PixelValues, decode_image, load_image};
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};

@@ -1,9 +1,10 @@
 //! How a model is loaded and run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::bundle::DtypeChoice;
+use crate::cancel::CancelToken;
+use crate::error::Error;
 use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
@@ -67,6 +68,10 @@ pub struct RunOptions {
     pub parse: Option<ParseOptions>,
     /// Calls the work off when it is set, from any thread.
     pub cancel: Option<CancelToken>,
+    /// When the answer is no longer wanted: the work then ends with
+    /// [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded). It is looked at before each graph's run, so that
+    /// what is asked too late ends at most one run (of the vision encoder, the longest) after it.
+    pub deadline: Option<Instant>,
     /// How many of a batch's requests are decoded at the same time; the others wait until there is room. More are
     /// faster together, as each step reads the decoder's weights once for all of them, and take more memory: for the
     /// base model at 768×768 pixels 22 MB each, and 36 kB for each beam and token.
@@ -79,6 +84,7 @@ impl Default for RunOptions {
             generation: GenerationOptions::default(),
             parse: None,
             cancel: None,
+            deadline: None,
             max_batch: 8,
         }
     }
@@ -112,26 +118,27 @@ impl RunOptions {
         self.cancel = Some(cancel);
         self
     }
-}
 
-/// Calls work off from another thread. Clones share their state.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// A token that has not been used.
-    pub fn new() -> Self {
-        Self::default()
+    /// When the answer is no longer wanted.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
     }
 
-    /// Calls off all work that holds this token; it ends with [`Error::Cancelled`](crate::Error::Cancelled) before
-    /// its next step.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// How long from now the answer is wanted; for ever, if that is longer than a clock can count.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.deadline = Instant::now().checked_add(timeout);
+        self
     }
 
-    /// Whether the work has been called off.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Why the work is to end now, if it is.
+    pub(crate) fn interruption(&self) -> Option<Error> {
+        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Some(Error::Cancelled);
+        }
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        is_late.then_some(Error::DeadlineExceeded)
     }
 }

@@ -67,7 +67,11 @@ fn session(checkpoint: &Checkpoint, file: GraphFile, options: &ExportOptions) ->
     let bytes = export_graph_bytes(checkpoint, file, options).unwrap();
     let name = file.name();
     build_session(
-        GraphSource::Bytes { name, bytes: &bytes },
+        GraphSource::Bytes {
+            name,
+            bytes: &bytes,
+            external_data: &[],
+        },
         &SessionOptions::default(),
     )
     .unwrap()

@@ -20,6 +20,7 @@ fn the_first_sessions_are_made_at_the_same_time() {
     let source = GraphSource::Bytes {
         name: "vision_encoder",
         bytes: &graph,
+        external_data: &[],
     };
     let threads = 8;
     let start = Barrier::new(threads);

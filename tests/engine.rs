@@ -3,6 +3,7 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use common::golden::{Answers, exported, load};
 use florence2::generation::GenerationOptions;
@@ -132,6 +133,50 @@ fn work_can_be_called_off() {
         model.answer(&features, &Task::Ocr, &options),
         Err(Error::Cancelled)
     ));
+}
+
+#[test]
+fn a_picture_is_not_encoded_for_work_that_was_called_off() {
+    let model = model();
+    let cancel = CancelToken::new();
+    let options = greedy().with_cancel(cancel.clone());
+    let features = model.encode_image_with(&picture(), &options).unwrap();
+    assert_eq!(features.view(), model.encode_image(&picture()).unwrap().view());
+    cancel.cancel();
+    let result = model.encode_image_with(&picture(), &options);
+    assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    let model = model();
+    let (picture, none) = (picture(), greedy().with_timeout(Duration::ZERO));
+    let features = model.encode_image(&picture).unwrap();
+    let results = [
+        model.encode_image_with(&picture, &none).map(drop),
+        model.run_with(&picture, &Task::Ocr, &none).map(drop),
+        model.answer(&features, &Task::Ocr, &none).map(drop),
+    ];
+    for result in results {
+        assert!(matches!(result, Err(Error::DeadlineExceeded)), "{result:?}");
+    }
+    // In the midst of a search.
+    let timeout = Duration::from_secs(60);
+    let options = greedy().with_timeout(timeout);
+    let whole = model.answer(&features, &Task::Ocr, &options).unwrap();
+    let mut pieces = 0;
+    let mut options = options;
+    options.deadline = Some(Instant::now() + Duration::from_millis(300));
+    let result = model.stream(&features, &Task::Ocr, &options, &mut |_| {
+        pieces += 1;
+        std::thread::sleep(Duration::from_millis(310));
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(result, Err(Error::DeadlineExceeded)), "{result:?}");
+    assert!(pieces == 1 && whole.token_ids.len() > 2, "{pieces} pieces");
+    // A time without end.
+    let endless = greedy().with_timeout(Duration::MAX);
+    assert_eq!(endless.deadline, None);
 }
 
 #[test]

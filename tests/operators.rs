@@ -43,6 +43,7 @@ fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
         let source = GraphSource::Bytes {
             name: "vision",
             bytes: &graph,
+            external_data: &[],
         };
         features(build_session(source, &options).unwrap(), 2)
     });

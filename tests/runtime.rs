@@ -2,10 +2,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::thread;
 
+use common::own_process::{in_own_process, library};
 use common::{fixture, runtime};
 use florence2::Error;
 use florence2::runtime::{
@@ -46,6 +46,7 @@ fn sessions_run_from_files_and_bytes() {
     let graph = GraphSource::Bytes {
         name: "tiny",
         bytes: &bytes,
+        external_data: &[],
     };
     assert_eq!(doubled(graph, &SessionOptions::default()), [2.0, 4.0, 6.0]);
 }
@@ -56,6 +57,7 @@ fn every_option_is_accepted_by_onnx_runtime() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options();
     options.inter_threads = Some(1);
+    options.environment_allocators = true;
     options.spinning = false;
     options.memory_pattern = true;
     options.disabled_optimizers = vec!["SimplifiedLayerNormFusion".into(), "GeluFusionL2".into()];
@@ -105,6 +107,7 @@ fn bad_graphs_are_errors_that_name_them() {
         let graph = GraphSource::Bytes {
             name: "cut.onnx",
             bytes: &bytes,
+            external_data: &[],
         };
         for graph in [GraphSource::File(&path), graph] {
             // A cut between two fields leaves a valid message: some metadata less, say.
@@ -138,6 +141,24 @@ fn missing_files_are_named() {
     };
     assert!(context.contains("tiny_external.onnx"), "{context}");
     assert!(source.message().contains("tiny_external.onnx_data"), "{source}");
+}
+
+#[test]
+fn weights_beside_a_graph_in_memory_are_found() {
+    runtime();
+    let [bytes, weights] =
+        ["tiny_external.onnx", "tiny_external.onnx_data"].map(|name| std::fs::read(fixture(name)).unwrap());
+    let external_data = [("tiny_external.onnx_data".to_owned(), weights.into())];
+    let graph = GraphSource::Bytes {
+        name: "tiny_external",
+        bytes: &bytes,
+        external_data: &external_data,
+    };
+    let mut session = build_session(graph, &options()).unwrap();
+    let x = Tensor::from_array(([1, 3], vec![1.0f32, 0.0, 1.0])).unwrap();
+    let outputs = session.run(ort::inputs! { "x" => x }).unwrap();
+    let y = outputs["y"].try_extract_tensor::<f32>().unwrap().1;
+    assert_eq!(y, [8.0, 10.0, 12.0, 14.0]);
 }
 
 #[test]
@@ -192,36 +213,7 @@ fn an_input_that_is_no_tensor_is_an_error() {
 }
 
 // A process starts ONNX Runtime once. Each test below is about a process's first steps: it runs one of the ignored
-// tests at the end in a process of its own, with the library's path in `LIBRARY`.
-
-const LIBRARY: &str = "FLORENCE2_TEST_LIBRARY";
-
-fn library() -> PathBuf {
-    std::env::var_os(LIBRARY).expect("run by another test").into()
-}
-
-fn in_own_process(test: &str, env: &[(&str, &str)]) {
-    let path = runtime()
-        .path
-        .as_ref()
-        .expect("the tests load the library themselves");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env_remove("ORT_DYLIB_PATH")
-        .env(LIBRARY, path)
-        .envs(env.iter().copied())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(
-        status.success() && stdout.contains("1 passed"),
-        "{stdout}\n{stderr}"
-    );
-}
+// tests at the end in a process of its own.
 
 #[test]
 fn a_failed_start_can_be_retried() {

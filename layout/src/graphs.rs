@@ -17,6 +17,16 @@ pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
 /// What else it is called in deployments; where there are several files, a number follows.
 pub const EXTERNAL_DATA_SUFFIXES: [&str; 2] = [EXTERNAL_DATA_SUFFIX, ".data"];
 
+/// Whether `path` is, by its name, a file of the external data of the graph at `graph`.
+pub fn is_external_data(path: &str, graph: &str) -> bool {
+    let rest = path.strip_prefix(graph);
+    rest.is_some_and(|rest| {
+        EXTERNAL_DATA_SUFFIXES
+            .iter()
+            .any(|suffix| rest.starts_with(suffix))
+    })
+}
+
 /// The graphs of the layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GraphFile {

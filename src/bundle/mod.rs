@@ -4,12 +4,13 @@ mod dtypes;
 mod layout;
 mod source;
 
+pub use crate::bytes::Bytes;
 pub use dtypes::DtypeChoice;
 pub use florence2_layout::dtypes::Dtype;
-pub use florence2_layout::graphs::ModelPart;
+pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
+pub use source::BundleSource;
 pub(crate) use source::GraphBytes;
-pub use source::{BundleSource, Bytes};
 
 use florence2_layout::files::{
     ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,

@@ -1,15 +1,15 @@
 //! Where a bundle's files come from.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use florence2_layout::graphs::is_external_data;
 
-/// A file's bytes, borrowed from the program or owned.
-pub type Bytes = Cow<'static, [u8]>;
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
 
 /// Where a bundle's files come from.
 #[derive(Clone)]
@@ -21,7 +21,8 @@ pub enum BundleSource {
     Memory {
         /// What the model is called in messages.
         name: String,
-        /// File contents by path inside the bundle, `/` between folders.
+        /// File contents by path inside the bundle, `/` between folders; a graph's external data beside the graph,
+        /// under the name that the graph has for it.
         files: BTreeMap<String, Bytes>,
     },
 }
@@ -32,7 +33,11 @@ pub(crate) enum GraphBytes {
     /// From a file, with external data beside it.
     File(PathBuf),
     /// From memory.
-    Memory(Bytes),
+    Memory {
+        graph: Bytes,
+        /// Its external data, by the names that the graph has for them.
+        external_data: Vec<(String, Bytes)>,
+    },
 }
 
 /// Files in memory by name and size: their contents are too much for a message.
@@ -103,9 +108,26 @@ impl BundleSource {
                 let path = folder.join(file);
                 path.is_file().then_some(GraphBytes::File(path))
             }
-            BundleSource::Memory { files, .. } => files.get(file).cloned().map(GraphBytes::Memory),
+            BundleSource::Memory { files, .. } => Some(GraphBytes::Memory {
+                graph: files.get(file)?.clone(),
+                external_data: external_data(files, file),
+            }),
         }
     }
+}
+
+/// The external data of a graph among files in memory, by their names without the folder.
+fn external_data(files: &BTreeMap<String, Bytes>, graph: &str) -> Vec<(String, Bytes)> {
+    let after = (Bound::Excluded(graph), Bound::Unbounded);
+    files
+        .range::<str, _>(after)
+        .take_while(|(path, _)| path.starts_with(graph))
+        .filter(|(path, _)| is_external_data(path, graph))
+        .map(|(path, bytes)| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            (name.to_owned(), bytes.clone())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -123,5 +145,21 @@ mod tests {
             format!("{source:?}"),
             r#"Memory { name: "small", files: {"onnx/a.onnx": 100000} }"#
         );
+    }
+
+    #[test]
+    fn external_data_is_found_beside_its_graph() {
+        let names = [
+            "onnx/a.onnx",
+            "onnx/a.onnx.data",
+            "onnx/a.onnx_data",
+            "onnx/a.onnx_data_1",
+            "onnx/a.onnx_notes",
+            "onnx/b.onnx_data",
+        ];
+        let files = names.map(|name| (name.to_owned(), vec![1].into()));
+        let found = external_data(&BTreeMap::from(files), "onnx/a.onnx");
+        let found: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, ["a.onnx.data", "a.onnx_data", "a.onnx_data_1"]);
     }
 }

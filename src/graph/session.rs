@@ -1,7 +1,7 @@
 //! One loaded graph: a session that is locked only while it runs, and its signature.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, present};
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
@@ -9,6 +9,7 @@ use ort::value::DynValue;
 
 use super::tensor::FloatType;
 use crate::bundle::{Bundle, GraphBytes};
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
@@ -20,6 +21,8 @@ use crate::runtime::{
 pub(crate) struct Graph {
     session: Mutex<Session>,
     signature: GraphSignature,
+    release_memory: bool,
+    /// What each run is to be told, if anything.
     run_options: Option<RunOptions>,
 }
 
@@ -34,9 +37,10 @@ impl Graph {
         }
         let source = match &bytes {
             GraphBytes::File(path) => GraphSource::File(path),
-            GraphBytes::Memory(bytes) => GraphSource::Bytes {
+            GraphBytes::Memory { graph, external_data } => GraphSource::Bytes {
                 name: file.name(),
-                bytes,
+                bytes: graph,
+                external_data,
             },
         };
         let session = build_session(source, &options)?;
@@ -45,7 +49,11 @@ impl Graph {
         Ok(Self {
             session: Mutex::new(session),
             signature,
-            run_options: run_options(&options)?,
+            release_memory: options.release_memory,
+            run_options: match options.release_memory {
+                true => Some(run_options(true)?),
+                false => None,
+            },
         })
     }
 
@@ -95,8 +103,34 @@ impl Graph {
         inputs: Vec<(&str, SessionInputValue<'_>)>,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
+        self.run_with(inputs, self.run_options.as_ref(), runtime)
+    }
+
+    /// [`run`](Self::run), ended in its midst where `cancel` says so: with [`Error::Cancelled`].
+    pub(crate) fn run_until_cancelled(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        cancel: &CancelToken,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'_>> {
+        // A run's own options: ending it must not end those of other threads.
+        let options = Arc::new(run_options(self.release_memory)?);
+        cancel.watch(&options);
+        self.run_with(inputs, Some(&options), runtime)
+            .map_err(|error| match cancel.is_cancelled() {
+                true => Error::Cancelled,
+                false => error,
+            })
+    }
+
+    fn run_with(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        options: Option<&RunOptions>,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'_>> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || match &self.run_options {
+        let outputs = timed(runtime, || match options {
             Some(options) => session.run_with_options(inputs, options),
             None => session.run(inputs),
         });

@@ -6,6 +6,7 @@ use ndarray::{Array3, ArrayView4};
 use super::session::Graph;
 use super::tensor;
 use crate::bundle::Bundle;
+use crate::cancel::CancelToken;
 use crate::error::Result;
 use crate::geometry::ImageSize;
 use crate::runtime::SessionOptions;
@@ -36,9 +37,18 @@ impl VisionEncoder {
     }
 
     /// `[batch, 3, height, width]` to `[batch, image tokens, d_model]`; adds the time within the runtime to `runtime`.
-    pub(crate) fn run(&self, pixel_values: ArrayView4<'_, f32>, runtime: &mut f64) -> Result<Array3<f32>> {
+    pub(crate) fn run(
+        &self,
+        pixel_values: ArrayView4<'_, f32>,
+        cancel: Option<&CancelToken>,
+        runtime: &mut f64,
+    ) -> Result<Array3<f32>> {
         let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
-        let mut outputs = self.graph.run(vec![(PIXEL_VALUES, pixels)], runtime)?;
+        let inputs = vec![(PIXEL_VALUES, pixels)];
+        let mut outputs = match cancel {
+            Some(cancel) => self.graph.run_until_cancelled(inputs, cancel, runtime)?,
+            None => self.graph.run(inputs, runtime)?,
+        };
         tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_INDEX};
-use florence2_layout::graphs::EXTERNAL_DATA_SUFFIXES;
+use florence2_layout::graphs::is_external_data;
 
 use crate::bundle::{BundleSource, Bytes, DtypeChoice, GraphLayout};
 use crate::error::{Error, Result};
@@ -73,7 +73,7 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Resu
         .collect();
     if layout.kind().is_some() {
         let with_data = |graph: &String| {
-            let data = paths.iter().filter(|path| is_data_of(path, graph)).cloned();
+            let data = paths.iter().filter(|path| is_external_data(path, graph)).cloned();
             [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
         };
         let needed: Vec<String> = layout.needed().iter().flat_map(&with_data).collect();
@@ -99,16 +99,6 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Resu
             ),
         }),
     }
-}
-
-/// Whether a file holds weights of a graph: `x.onnx_data`, `x.onnx_data_1`, `x.onnx.data`.
-fn is_data_of(path: &str, graph: &str) -> bool {
-    let Some(rest) = path.strip_prefix(graph) else {
-        return false;
-    };
-    EXTERNAL_DATA_SUFFIXES
-        .iter()
-        .any(|suffix| rest.starts_with(suffix))
 }
 
 #[cfg(test)]

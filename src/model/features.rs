@@ -7,6 +7,7 @@ use super::Florence2;
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::metrics::timed;
+use crate::options::RunOptions;
 use crate::preprocess::{PixelValues, to_rgb8};
 
 /// What the vision encoder makes of an image. It costs far more than a task's other stages, and serves any number
@@ -38,9 +39,18 @@ impl Florence2 {
     /// # Errors
     /// [`Error::ImageEmpty`] for an image without pixels, and what ONNX Runtime reports.
     pub fn encode_image(&self, image: &DynamicImage) -> Result<ImageFeatures> {
+        self.encode_image_with(image, &RunOptions::default())
+    }
+
+    /// [`encode_image`](Self::encode_image), which may be called off or take too long: of the options, `cancel` and
+    /// `deadline` count.
+    ///
+    /// # Errors
+    /// As [`encode_image`](Self::encode_image); [`Error::Cancelled`], [`Error::DeadlineExceeded`].
+    pub fn encode_image_with(&self, image: &DynamicImage, options: &RunOptions) -> Result<ImageFeatures> {
         let mut seconds = 0.0;
         let pixels = timed(&mut seconds, || self.image_processor.process(&to_rgb8(image)))?;
-        let features = self.encode_pixels(&pixels)?;
+        let features = self.encode_pixels_with(&pixels, options)?;
         Ok(ImageFeatures {
             preprocess_seconds: seconds,
             ..features
@@ -53,8 +63,22 @@ impl Florence2 {
     /// # Errors
     /// What ONNX Runtime reports.
     pub fn encode_pixels(&self, pixels: &PixelValues) -> Result<ImageFeatures> {
+        self.encode_pixels_with(pixels, &RunOptions::default())
+    }
+
+    /// [`encode_pixels`](Self::encode_pixels), as [`encode_image_with`](Self::encode_image_with).
+    ///
+    /// # Errors
+    /// As [`encode_pixels`](Self::encode_pixels); [`Error::Cancelled`], [`Error::DeadlineExceeded`].
+    pub fn encode_pixels_with(&self, pixels: &PixelValues, options: &RunOptions) -> Result<ImageFeatures> {
+        if let Some(interruption) = options.interruption() {
+            return Err(interruption);
+        }
         let (mut seconds, mut runtime) = (0.0, 0.0);
-        let features = timed(&mut seconds, || self.vision.run(pixels.view(), &mut runtime))?;
+        let cancel = options.cancel.as_ref();
+        let features = timed(&mut seconds, || {
+            self.vision.run(pixels.view(), cancel, &mut runtime)
+        })?;
         let shape = features.dim();
         if shape.0 != 1 {
             return Err(Error::InvalidGraph {

@@ -1,5 +1,6 @@
 //! From features and a task to an answer.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
@@ -30,9 +31,10 @@ impl Florence2 {
     /// [`run`](Self::run) with settings of one's own.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and if a setting makes no sense.
+    /// As [`run`](Self::run), if a setting makes no sense, and [`Error::Cancelled`] or [`Error::DeadlineExceeded`] if the
+    /// work is called off or takes too long.
     pub fn run_with(&self, image: &DynamicImage, task: &Task, options: &RunOptions) -> Result<Output> {
-        self.answer(&self.encode_image(image)?, task, options)
+        self.answer(&self.encode_image_with(image, options)?, task, options)
     }
 
     /// Answers a task about an image whose features are at hand: the best sequence.
@@ -115,14 +117,8 @@ impl Florence2 {
             return Ok(Vec::new());
         }
         let config = self.generation.with_options(&options.generation)?;
-        let is_cancelled = || {
-            options
-                .cancel
-                .as_ref()
-                .is_some_and(|cancel| cancel.is_cancelled())
-        };
-        if is_cancelled() {
-            return Err(Error::Cancelled);
+        if let Some(interruption) = options.interruption() {
+            return Err(interruption);
         }
         if options.max_batch == 0 {
             return Err(Error::InvalidOption {
@@ -152,13 +148,19 @@ impl Florence2 {
 
         let mut timings = Timings::default();
         let mut decoding = self.language.start(inputs, limits);
+        let interruption = OnceCell::new();
+        let is_cancelled = || match options.interruption() {
+            Some(error) => interruption.set(error).is_ok(),
+            None => false,
+        };
         let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
         if let Some(on_token) = on_token {
             hooks = hooks.with_on_token(on_token);
         }
         let found = timed(&mut timings.generation, || {
             generate(&mut *decoding, &config, hooks)
-        })?;
+        });
+        let found = found.map_err(|error| interruption.into_inner().unwrap_or(error))?;
         let times = decoding.times();
         timings.text_encoder = times.text_encoder;
         timings.generation -= times.text_encoder;

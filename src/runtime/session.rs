@@ -9,6 +9,7 @@ use ort::session::{RunOptions, Session};
 
 use super::device::Device;
 use super::environment::environment;
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::operators;
 
@@ -16,11 +17,15 @@ use crate::operators;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads within an operator; `None`: one per physical core.
+    /// Threads within an operator; `None`: one per physical core, or, where the application's environment has a thread
+    /// pool for all sessions, that pool.
     pub intra_threads: Option<usize>,
     /// Threads between operators; `None`: ONNX Runtime's choice. Only graphs with parallel branches that are run in
     /// parallel use them.
     pub inter_threads: Option<usize>,
+    /// Whether the memory for tensors comes from the allocators that the application has registered with its
+    /// environment, which all sessions then share, instead of the session's own.
+    pub environment_allocators: bool,
     /// Whether idle threads spin, for a shorter wait in exchange for a busy processor. It hurts where the processor
     /// is shared.
     pub spinning: bool,
@@ -51,6 +56,7 @@ impl Default for SessionOptions {
         Self {
             intra_threads: None,
             inter_threads: None,
+            environment_allocators: false,
             spinning: true,
             optimization_level: OptimizationLevel::All,
             disabled_optimizers: Vec::new(),
@@ -97,12 +103,14 @@ pub enum OptimizationLevel {
 pub enum GraphSource<'a> {
     /// A file; weights in files beside it are found.
     File(&'a Path),
-    /// The bytes of a graph that carries its weights, and what to call it in messages.
+    /// The bytes of a graph, and what to call it in messages.
     Bytes {
         /// What to call it.
         name: &'a str,
         /// The ONNX model.
         bytes: &'a [u8],
+        /// Its weights, where it does not carry them: the files' bytes, by the names that the graph has for them.
+        external_data: &'a [(String, Bytes)],
     },
 }
 
@@ -137,7 +145,16 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
     let mut alone = uses_own_operators(options).then(alone_until_known).flatten();
     let session = match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
-        GraphSource::Bytes { bytes, .. } => builder.commit_from_memory(bytes),
+        GraphSource::Bytes {
+            bytes, external_data, ..
+        } => {
+            for (name, data) in external_data {
+                builder = builder
+                    .with_external_initializer_file_in_memory(name, data.to_shared())
+                    .map_err(|error| Error::ort(context())(error.into()))?;
+            }
+            builder.commit_from_memory(bytes)
+        }
     };
     let session = session.map_err(Error::ort(context()))?;
     if let Some(known) = &mut alone {
@@ -159,19 +176,14 @@ fn uses_own_operators(options: &SessionOptions) -> bool {
     options.own_operators && options.devices.iter().all(|&device| device == Device::Cpu)
 }
 
-/// What a run of a session with these options is to be told; `None` if nothing.
-pub(crate) fn run_options(options: &SessionOptions) -> Result<Option<RunOptions>> {
-    if !options.release_memory {
-        return Ok(None);
+/// What a run is to be told: whether to give memory back when it ends ([`SessionOptions::release_memory`]).
+pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
+    let mut options = RunOptions::new().map_err(Error::ort("making options of a run"))?;
+    if release_memory {
+        let set = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
+        set.map_err(Error::ort("setting options of a run"))?;
     }
-    let shrinking = || {
-        let mut run = RunOptions::new()?;
-        run.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-        Ok(run)
-    };
-    shrinking()
-        .map(Some)
-        .map_err(Error::ort("setting options of a run"))
+    Ok(options)
 }
 
 fn configured(environment: &Environment, options: &SessionOptions) -> ort::Result<SessionBuilder> {
@@ -192,6 +204,13 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         && let Some(domain) = operators::domain()?
     {
         builder = builder.with_operators(domain)?;
+    }
+    if options.intra_threads.is_some() || options.inter_threads.is_some() {
+        // Else an environment's own threads would be used, whatever their number.
+        builder = builder.with_independent_thread_pool()?;
+    }
+    if options.environment_allocators {
+        builder = builder.with_env_allocators()?;
     }
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;

@@ -109,7 +109,11 @@ impl<'a> Place<'a> {
         options.optimization_level = OptimizationLevel::Disabled;
         let graph = match self {
             Place::File(path) => GraphSource::File(path),
-            Place::Memory(bytes) => GraphSource::Bytes { name: file, bytes },
+            Place::Memory(bytes) => GraphSource::Bytes {
+                name: file,
+                bytes,
+                external_data: &[],
+            },
         };
         GraphSignature::of(&build_session(graph, &options)?, file)
     }

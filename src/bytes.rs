@@ -1,0 +1,68 @@
+//! The bytes of a file in memory.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The bytes of a file in memory: a part of the program, or shared. A clone does not copy them.
+#[derive(Clone)]
+pub struct Bytes(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Static(&'static [u8]),
+    Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// The same bytes, shared; those of the program are copied for that.
+    pub(crate) fn to_shared(&self) -> Arc<[u8]> {
+        match &self.0 {
+            Kind::Static(bytes) => Arc::from(*bytes),
+            Kind::Shared(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Static(bytes) => bytes,
+            Kind::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self(Kind::Static(&[]))
+    }
+}
+
+/// Their number: a file's contents are too much for a message.
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self(Kind::Static(bytes))
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self(Kind::Shared(bytes))
+    }
+}
+
+/// Copies them once.
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Kind::Shared(bytes.into()))
+    }
+}

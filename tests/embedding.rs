@@ -1,0 +1,114 @@
+//! The engine in an application that has an environment, threads and files of its own.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use common::golden::{Answers, exported};
+use common::own_process::{in_own_process, library};
+use florence2::bundle::Bytes;
+use florence2::generation::GenerationOptions;
+use florence2::ort::environment::{Environment, GlobalThreadPoolOptions, ThreadManager};
+use florence2::runtime::{RuntimeOptions, SessionOptions};
+use florence2::{BundleSource, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image, ort};
+use florence2_export::GraphFile;
+
+#[test]
+fn an_applications_threads_serve_several_models() {
+    in_own_process("threads_of_the_application", &[]);
+}
+
+/// Counts the threads that ONNX Runtime makes for the application's pool.
+struct CountedThreads;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+impl ThreadManager for CountedThreads {
+    type Thread = JoinHandle<()>;
+
+    fn create(&self, work: impl FnOnce() + Send + 'static) -> ort::Result<Self::Thread> {
+        THREADS.fetch_add(1, Ordering::SeqCst);
+        Ok(std::thread::spawn(work))
+    }
+
+    fn join(thread: Self::Thread) -> ort::Result<()> {
+        thread.join().map_err(|_| ort::Error::new("a thread panicked"))
+    }
+}
+
+/// An environment all of whose sessions share a pool of three threads, one of them the caller's.
+fn environment() -> ort::Result<Environment> {
+    let threads = GlobalThreadPoolOptions::default()
+        .with_intra_threads(3)?
+        .with_inter_threads(1)?
+        .with_thread_manager(CountedThreads)?;
+    ort::init()
+        .with_name("application")
+        .with_global_thread_pool(threads)
+        .build()
+}
+
+#[test]
+#[ignore = "run by an_applications_threads_serve_several_models"]
+fn threads_of_the_application() {
+    ort::init_from(library()).unwrap();
+    let runtime = RuntimeOptions::default().with_environment(environment().unwrap());
+    let options = LoadOptions::default().with_runtime(runtime);
+    let load = |options: &LoadOptions, graphs: &[GraphFile]| {
+        let folder = exported("base-like", graphs);
+        Florence2::from_pretrained(folder.path(), options.clone()).unwrap()
+    };
+    let models = [&PLAIN[..], &GraphFile::STEP].map(|graphs| load(&options, graphs));
+    let answers = models.each_ref().map(answer);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(THREADS.load(Ordering::SeqCst), 2);
+
+    // Threads of its own for a model that asks for them.
+    let mut session = SessionOptions::default();
+    session.intra_threads = Some(2);
+    let model = load(&options.with_session(session), &PLAIN);
+    assert_eq!(answer(&model), answers[0]);
+    assert_eq!(THREADS.load(Ordering::SeqCst), 2);
+}
+
+const PLAIN: [GraphFile; 4] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+    GraphFile::DecoderModelMerged,
+];
+
+fn answer(model: &Florence2) -> Vec<u32> {
+    let path = Answers::read("base-like").images[0].path();
+    let picture = load_image(path, &ImageLimits::default()).unwrap().into();
+    let generation = GenerationOptions::default()
+        .with_num_beams(3)
+        .with_max_new_tokens(20);
+    let options = RunOptions::default().with_generation(generation);
+    model.run_with(&picture, &Task::Ocr, &options).unwrap().token_ids
+}
+
+#[test]
+fn a_model_can_come_from_memory() {
+    common::runtime();
+    let folder = exported("base-like", &PLAIN);
+    let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
+    for directory in ["", "onnx"] {
+        for entry in std::fs::read_dir(folder.path().join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(folder.path()).unwrap().to_str().unwrap();
+                files.insert(name.replace('\\', "/"), std::fs::read(&path).unwrap().into());
+            }
+        }
+    }
+    let source = BundleSource::Memory {
+        name: "in memory".into(),
+        files,
+    };
+    let from_memory = Florence2::load(source, LoadOptions::default()).unwrap();
+    let from_files = Florence2::from_pretrained(folder.path(), LoadOptions::default()).unwrap();
+    assert_eq!(answer(&from_memory), answer(&from_files));
+}
