@@ -1,15 +1,16 @@
 //! How a model is loaded and run.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::bundle::DtypeChoice;
+use crate::bundle::{DtypeChoice, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::Error;
 use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
 use crate::postprocess::ParseOptions;
-use crate::runtime::{RuntimeOptions, SessionOptions};
+use crate::runtime::{RuntimeOptions, SessionOptions, SharedSession};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,9 @@ pub struct LoadOptions {
     pub session: SessionOptions,
     /// Which of a graph's files is loaded, where there are several types of it.
     pub dtype: DtypeChoice,
+    /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
+    /// What [`session`](Self::session) says of how a graph is loaded is not for them.
+    pub sessions: BTreeMap<GraphFile, SharedSession>,
     /// How a model on a hub is fetched.
     #[cfg(feature = "hub")]
     pub hub: HubOptions,
@@ -38,6 +42,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_session(mut self, session: SessionOptions) -> Self {
         self.session = session;
+        self
+    }
+
+    /// A graph that the application has loaded already.
+    #[must_use]
+    pub fn with_shared_session(mut self, graph: GraphFile, session: SharedSession) -> Self {
+        self.sessions.insert(graph, session);
         self
     }
 

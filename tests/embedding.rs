@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use common::golden::{Answers, exported};
@@ -11,8 +12,10 @@ use common::own_process::{in_own_process, library};
 use florence2::bundle::Bytes;
 use florence2::generation::GenerationOptions;
 use florence2::ort::environment::{Environment, GlobalThreadPoolOptions, ThreadManager};
-use florence2::runtime::{RuntimeOptions, SessionOptions};
-use florence2::{BundleSource, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image, ort};
+use florence2::runtime::{GraphSource, RuntimeOptions, SessionOptions, build_session};
+use florence2::{
+    BundleSource, Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image, ort,
+};
 use florence2_export::GraphFile;
 
 #[test]
@@ -71,6 +74,42 @@ fn threads_of_the_application() {
     let model = load(&options.with_session(session), &PLAIN);
     assert_eq!(answer(&model), answers[0]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn sessions_of_the_application_are_used_and_stay_its_own() {
+    common::runtime();
+    let folder = exported("base-like", &PLAIN);
+    let mut options = LoadOptions::default();
+    for graph in [GraphFile::VisionEncoder, GraphFile::DecoderModelMerged] {
+        let file = folder.path().join("onnx").join(format!("{}.onnx", graph.name()));
+        let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
+        std::fs::remove_file(file).unwrap();
+        options = options.with_shared_session(graph, Arc::new(Mutex::new(session)));
+    }
+    let vision = options.sessions[&GraphFile::VisionEncoder].clone();
+    // The same sessions serve two models, and the application.
+    let models = [(); 2].map(|()| Florence2::from_pretrained(folder.path(), options.clone()).unwrap());
+    let whole = exported("base-like", &PLAIN);
+    let whole = Florence2::from_pretrained(whole.path(), LoadOptions::default()).unwrap();
+    assert_eq!(models.each_ref().map(answer), [answer(&whole), answer(&whole)]);
+    assert_eq!(vision.lock().unwrap().inputs()[0].name(), "pixel_values");
+}
+
+#[test]
+fn a_session_of_another_graph_is_refused() {
+    common::runtime();
+    let folder = exported("base-like", &PLAIN);
+    let file = folder.path().join("onnx/encoder_model.onnx");
+    let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
+    let options =
+        LoadOptions::default().with_shared_session(GraphFile::VisionEncoder, Arc::new(Mutex::new(session)));
+    let error = Florence2::from_pretrained(folder.path(), options).unwrap_err();
+    assert!(
+        matches!(&error, Error::InvalidGraph { graph, .. } if graph == "vision_encoder"),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("pixel_values"), "{error}");
 }
 
 const PLAIN: [GraphFile; 4] = [

@@ -8,6 +8,7 @@ use florence2_layout::graphs::{FOLDER, GraphFile};
 use super::dtypes::DtypeChoice;
 use super::source::{BundleSource, GraphBytes};
 use crate::error::{Error, Result};
+use crate::runtime::SharedSession;
 
 /// The layouts in which a model's graphs come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ impl DecoderGraphs {
 pub struct GraphLayout {
     /// The file of each graph, as a path inside the bundle.
     pub files: BTreeMap<GraphFile, String>,
+    /// The graphs that the application has loaded already; they are used whether or not there are files of them.
+    pub sessions: BTreeMap<GraphFile, SharedSession>,
     /// What was looked for.
     dtypes: DtypeChoice,
 }
@@ -74,6 +77,7 @@ impl GraphLayout {
         };
         Self {
             files: GraphFile::ALL.into_iter().filter_map(file).collect(),
+            sessions: BTreeMap::new(),
             dtypes: dtypes.clone(),
         }
     }
@@ -180,7 +184,7 @@ impl GraphLayout {
     }
 
     fn has(&self, graph: GraphFile) -> bool {
-        self.files.contains_key(&graph)
+        self.sessions.contains_key(&graph) || self.files.contains_key(&graph)
     }
 
     /// The name that a graph's file should have.
@@ -189,6 +193,9 @@ impl GraphLayout {
     }
 
     pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphBytes> {
+        if let Some(session) = self.sessions.get(&graph) {
+            return Ok(GraphBytes::Session(session.clone()));
+        }
         self.files
             .get(&graph)
             .and_then(|file| source.graph(file))

@@ -10,6 +10,7 @@ use florence2_layout::graphs::is_external_data;
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::runtime::SharedSession;
 
 /// Where a bundle's files come from.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub(crate) enum GraphBytes {
         /// Its external data, by the names that the graph has for them.
         external_data: Vec<(String, Bytes)>,
     },
+    /// Loaded already, by the application.
+    Session(SharedSession),
 }
 
 /// Files in memory by name and size: their contents are too much for a message.

@@ -13,13 +13,13 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    Device, GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session, byte_products_saturate,
-    run_options,
+    Device, GraphSignature, GraphSource, SessionOptions, SharedSession, TensorSpec, build_session,
+    byte_products_saturate, run_options,
 };
 
 /// One loaded graph.
 pub(crate) struct Graph {
-    session: Mutex<Session>,
+    session: SharedSession,
     signature: GraphSignature,
     release_memory: bool,
     /// What each run is to be told, if anything.
@@ -35,19 +35,22 @@ impl Graph {
             // Only the vision encoder has them; the others are to load beside it.
             options.own_operators = false;
         }
-        let source = match &bytes {
-            GraphBytes::File(path) => GraphSource::File(path),
-            GraphBytes::Memory { graph, external_data } => GraphSource::Bytes {
-                name: file.name(),
-                bytes: graph,
-                external_data,
-            },
+        let session = match &bytes {
+            GraphBytes::File(path) => owned(GraphSource::File(path), &options)?,
+            GraphBytes::Memory { graph, external_data } => {
+                let source = GraphSource::Bytes {
+                    name: file.name(),
+                    bytes: graph,
+                    external_data,
+                };
+                owned(source, &options)?
+            }
+            GraphBytes::Session(session) => session.clone(),
         };
-        let session = build_session(source, &options)?;
-        let signature = GraphSignature::of(&session, file.name())?;
+        let signature = GraphSignature::of(&lock(&session), file.name())?;
         warn_of_saturation(&signature, &options);
         Ok(Self {
-            session: Mutex::new(session),
+            session,
             signature,
             release_memory: options.release_memory,
             run_options: match options.release_memory {
@@ -157,7 +160,7 @@ impl Graph {
     }
 
     fn lock(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.session)
     }
 
     fn running(&self) -> String {
@@ -170,6 +173,15 @@ impl Graph {
             reason: reason.into(),
         }
     }
+}
+
+/// A session of the engine's own.
+fn owned(graph: GraphSource<'_>, options: &SessionOptions) -> Result<SharedSession> {
+    Ok(Arc::new(Mutex::new(build_session(graph, options)?)))
+}
+
+fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says so where a graph of bytes may give wrong sums on this processor.

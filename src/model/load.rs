@@ -86,7 +86,8 @@ impl Florence2 {
     /// # Errors
     /// If ONNX Runtime cannot be started, or the files are not a whole model.
     pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
-        let bundle = Bundle::open_with(source, &options.dtype)?;
+        let mut bundle = Bundle::open_with(source, &options.dtype)?;
+        bundle.layout.sessions = options.sessions;
         bundle.check()?;
         let tokenizer = bundle.tokenizer()?;
         let mut generation =

@@ -21,5 +21,5 @@ pub use environment::{RuntimeInfo, RuntimeOptions, init};
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
 pub(crate) use processor::byte_products_saturate;
 pub(crate) use session::run_options;
-pub use session::{GraphSource, OptimizationLevel, SessionOptions, build_session};
+pub use session::{GraphSource, OptimizationLevel, SessionOptions, SharedSession, build_session};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

@@ -1,7 +1,7 @@
 //! Building a session from a graph.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
@@ -82,6 +82,9 @@ impl SessionOptions {
         self
     }
 }
+
+/// A session that the application and the engine may both use: it is locked for each run.
+pub type SharedSession = Arc<Mutex<Session>>;
 
 /// How far ONNX Runtime rewrites a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,0 +1,54 @@
+//! A model whose files are in memory: from an archive, a database, or the program itself (`include_bytes!`).
+//!
+//! ```text
+//! cargo run --release --example from_memory -- MODEL_FOLDER IMAGE
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use florence2::bundle::Bytes;
+use florence2::{BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, image] = arguments.as_slice() else {
+        return Err("give a model folder and an image".into());
+    };
+
+    // Here they are read from a folder; `Bytes` also takes `&'static [u8]` and `Arc<[u8]>`, which are not copied.
+    let mut files = BTreeMap::new();
+    for folder in ["", "onnx"] {
+        read(Path::new(model), folder, &mut files)?;
+    }
+    let source = BundleSource::Memory {
+        name: "my model".into(),
+        files,
+    };
+
+    let model = Florence2::load(source, LoadOptions::default())?;
+    let image = load_image(image, &ImageLimits::default())?.into();
+    if let Parsed::Text(caption) = model.run(&image, &Task::Caption)?.parsed {
+        println!("{caption}");
+    }
+    Ok(())
+}
+
+/// Reads the files of a folder inside a model's; graphs' external data lie beside their graphs there as well.
+fn read(model: &Path, folder: &str, files: &mut BTreeMap<String, Bytes>) -> io::Result<()> {
+    for entry in fs::read_dir(model.join(folder))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = match folder {
+                "" => name,
+                folder => format!("{folder}/{name}"),
+            };
+            files.insert(path, fs::read(entry.path())?.into());
+        }
+    }
+    Ok(())
+}

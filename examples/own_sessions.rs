@@ -1,0 +1,58 @@
+//! In an application that runs other models with `ort` too: its environment, whose thread pool serves all of them, and a
+//! session of its own making for one of the graphs.
+//!
+//! ```text
+//! cargo run --release --example own_sessions -- MODEL_FOLDER IMAGE
+//! ```
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use florence2::bundle::GraphFile;
+use florence2::ort;
+use florence2::ort::environment::GlobalThreadPoolOptions;
+use florence2::ort::session::Session;
+use florence2::runtime::RuntimeOptions;
+use florence2::{Bundle, BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, image] = arguments.as_slice() else {
+        return Err("give a model folder and an image".into());
+    };
+
+    // The application loads ONNX Runtime and makes the process's only environment.
+    let library =
+        std::env::var_os("ORT_DYLIB_PATH").ok_or("set ORT_DYLIB_PATH to the ONNX Runtime library")?;
+    let threads = GlobalThreadPoolOptions::default().with_intra_threads(2)?;
+    let environment = ort::init_from(PathBuf::from(library))?
+        .with_name("my application")
+        .with_global_thread_pool(threads)
+        .build()?;
+
+    // It loads a graph as it likes, and goes on using it.
+    let session = Session::builder(&environment)?.commit_from_file(vision_encoder(model)?)?;
+    let session = Arc::new(Mutex::new(session));
+    let options = LoadOptions::default()
+        .with_runtime(RuntimeOptions::default().with_environment(environment))
+        .with_shared_session(GraphFile::VisionEncoder, session.clone());
+    let model = Florence2::from_pretrained(model, options)?;
+    let image = load_image(image, &ImageLimits::default())?.into();
+    if let Parsed::Text(caption) = model.run(&image, &Task::Caption)?.parsed {
+        println!("{caption}");
+    }
+    let session = session.lock().map_err(|_| "another thread panicked")?;
+    println!(
+        "the application's own session takes {}",
+        session.inputs()[0].name()
+    );
+    Ok(())
+}
+
+/// The file of a model's vision encoder.
+fn vision_encoder(model: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let bundle = Bundle::open(BundleSource::Folder(model.into()))?;
+    let file = bundle.layout.files.get(&GraphFile::VisionEncoder);
+    Ok(Path::new(model).join(file.ok_or("there is no vision encoder")?))
+}

@@ -1,0 +1,38 @@
+//! An answer word by word, as it is found, within ten seconds at most.
+//!
+//! ```text
+//! cargo run --release --example streaming -- MODEL_FOLDER IMAGE
+//! ```
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use florence2::generation::GenerationOptions;
+use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, image] = arguments.as_slice() else {
+        return Err("give a model folder and an image".into());
+    };
+
+    let model = Florence2::from_pretrained(model, LoadOptions::default())?;
+    let image = load_image(image, &ImageLimits::default())?.into();
+    // Beams change their minds; what is to be shown at once must come from a greedy search.
+    let options = RunOptions::default()
+        .with_generation(GenerationOptions::default().with_num_beams(1))
+        .with_timeout(Duration::from_secs(10));
+    let features = model.encode_image_with(&image, &options)?;
+    let mut stdout = io::stdout();
+    let output = model.stream(&features, &Task::MoreDetailedCaption, &options, &mut |text| {
+        // A reader who has gone wants no more.
+        match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    println!("\n{} tokens", output.token_ids.len());
+    Ok(())
+}
