@@ -20,7 +20,7 @@ PNG_SHARE = 0.25
 JPEG_QUALITY = 92
 
 
-def _pixels(values, size):
+def pixels(values, size):
     """Coordinates x, y, x, y, ... of the unit square, in pixels."""
     return [round(value * size[index % 2], 2) for index, value in enumerate(values)]
 
@@ -33,9 +33,9 @@ def _truth(truth, size):
     def instance(values):
         scaled = dict(values)
         for key in values.keys() & {"bbox", "quad"}:
-            scaled[key] = _pixels(values[key], size)
+            scaled[key] = pixels(values[key], size)
         if "polygons" in values:
-            scaled["polygons"] = [_pixels(polygon, size) for polygon in values["polygons"]]
+            scaled["polygons"] = [pixels(polygon, size) for polygon in values["polygons"]]
         return scaled
 
     return {"instances": [instance(values) for values in truth["instances"]]}
@@ -51,7 +51,7 @@ def scene_of(seed):
         {
             "task": sample.task,
             "input": sample.input,
-            "region": sample.region and _pixels(sample.region, size),
+            "region": sample.region and pixels(sample.region, size),
             "truth": _truth(sample.truth, size),
         }
         for sample in filter(None, (ask(rng, scene, task) for task in WEIGHTS))
