@@ -12,14 +12,15 @@ use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    Device, GraphSignature, GraphSource, SessionOptions, TensorSpec, build_session, byte_products_saturate,
-    run_options,
+    DeviceKind, GraphSignature, GraphSource, Placement, SessionOptions, TensorSpec, byte_products_saturate,
+    load_session, run_options,
 };
 
 /// One loaded graph.
 pub(crate) struct Graph {
     session: Mutex<Session>,
     signature: GraphSignature,
+    placement: Placement,
     run_options: Option<RunOptions>,
 }
 
@@ -27,6 +28,7 @@ impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
         let mut options = options.clone();
+        options.devices = options.devices.of(file.part()).clone().into();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
             // Only the vision encoder has them; the others are to load beside it.
@@ -39,18 +41,28 @@ impl Graph {
                 bytes,
             },
         };
-        let session = build_session(source, &options)?;
+        let (session, placement) = load_session(source, &options)?;
+        let placement = Placement {
+            graph: file.name().into(),
+            ..placement
+        };
         let signature = GraphSignature::of(&session, file.name())?;
-        warn_of_saturation(&signature, &options);
+        warn_of_saturation(&signature, &placement);
         Ok(Self {
             session: Mutex::new(session),
             signature,
+            placement,
             run_options: run_options(&options)?,
         })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.signature.graph
+    }
+
+    /// Where its nodes run.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Whether the graph's metadata say `true` to this key.
@@ -139,9 +151,9 @@ impl Graph {
 }
 
 /// Says so where a graph of bytes may give wrong sums on this processor.
-fn warn_of_saturation(signature: &GraphSignature, options: &SessionOptions) {
+fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
     let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
-    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
+    let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
     if precision != "fp32" && on_cpu && byte_products_saturate() {
         tracing::warn!(
             graph = signature.graph,
