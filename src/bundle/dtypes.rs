@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use florence2_layout::dtypes::Dtype;
+use florence2_layout::dtypes::{Dtype, UnknownDtype};
 use florence2_layout::graphs::{GraphFile, ModelPart};
 
 use crate::error::Error;
@@ -56,22 +56,15 @@ impl FromStr for DtypeChoice {
             name: "dtype",
             reason,
         };
-        let dtype = |name: &str| {
-            name.trim()
-                .parse::<Dtype>()
-                .map_err(|error| invalid(error.to_string()))
-        };
         text.split(',').try_fold(Self::default(), |choice, item| {
-            let Some((name, value)) = item.split_once('=') else {
-                return Ok(choice.with_all(dtype(item)?));
-            };
-            let name = name.trim();
-            let part = ModelPart::ALL.into_iter().find(|part| part.name() == name);
-            let part = part.ok_or_else(|| {
-                let parts = ModelPart::ALL.map(ModelPart::name).join(", ");
-                invalid(format!("there is no part {name:?}; the parts are {parts}"))
-            })?;
-            Ok(choice.with_part(part, dtype(value)?))
+            let (part, name) = ModelPart::split(item).map_err(|unknown| invalid(unknown.to_string()))?;
+            let dtype: Dtype = name
+                .parse()
+                .map_err(|error: UnknownDtype| invalid(error.to_string()))?;
+            Ok(match part {
+                Some(part) => choice.with_part(part, dtype),
+                None => choice.with_all(dtype),
+            })
         })
     }
 }

@@ -90,7 +90,12 @@ impl GraphLayout {
     pub fn kind(&self) -> Option<LayoutKind> {
         [LayoutKind::Step, LayoutKind::Plain]
             .into_iter()
-            .find(|&kind| self.missing_of(kind).is_empty())
+            .find(|&kind| self.is_whole(kind))
+    }
+
+    /// Whether the model is whole in a layout.
+    pub fn is_whole(&self, kind: LayoutKind) -> bool {
+        self.missing_of(kind).is_empty()
     }
 
     /// The decoder graphs of the `plain` layout to use, if ONNX Runtime takes them: the first of

@@ -13,14 +13,15 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    Device, GraphSignature, GraphSource, SessionOptions, SharedSession, TensorSpec, build_session,
-    byte_products_saturate, run_options,
+    DeviceKind, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
+    byte_products_saturate, load_session, run_options,
 };
 
 /// One loaded graph.
 pub(crate) struct Graph {
     session: SharedSession,
     signature: GraphSignature,
+    placement: Placement,
     release_memory: bool,
     /// What each run is to be told, if anything.
     run_options: Option<RunOptions>,
@@ -30,12 +31,13 @@ impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
         let mut options = options.clone();
+        options.devices = options.devices.of(file.part()).clone().into();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
             // Only the vision encoder has them; the others are to load beside it.
             options.own_operators = false;
         }
-        let session = match &bytes {
+        let (session, placement) = match &bytes {
             GraphBytes::File(path) => owned(GraphSource::File(path), &options)?,
             GraphBytes::Memory { graph, external_data } => {
                 let source = GraphSource::Bytes {
@@ -45,13 +47,18 @@ impl Graph {
                 };
                 owned(source, &options)?
             }
-            GraphBytes::Session(session) => session.clone(),
+            GraphBytes::Session(session) => (session.clone(), Placement::default()),
+        };
+        let placement = Placement {
+            graph: file.name().into(),
+            ..placement
         };
         let signature = GraphSignature::of(&lock(&session), file.name())?;
-        warn_of_saturation(&signature, &options);
+        warn_of_saturation(&signature, &placement);
         Ok(Self {
             session,
             signature,
+            placement,
             release_memory: options.release_memory,
             run_options: match options.release_memory {
                 true => Some(run_options(true)?),
@@ -62,6 +69,11 @@ impl Graph {
 
     pub(crate) fn name(&self) -> &str {
         &self.signature.graph
+    }
+
+    /// Where its nodes run.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Whether the graph's metadata say `true` to this key.
@@ -175,9 +187,10 @@ impl Graph {
     }
 }
 
-/// A session of the engine's own.
-fn owned(graph: GraphSource<'_>, options: &SessionOptions) -> Result<SharedSession> {
-    Ok(Arc::new(Mutex::new(build_session(graph, options)?)))
+/// A session of the engine's own, and where its nodes run.
+fn owned(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
+    let (session, placement) = load_session(graph, options)?;
+    Ok((Arc::new(Mutex::new(session)), placement))
 }
 
 fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
@@ -185,9 +198,9 @@ fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
 }
 
 /// Says so where a graph of bytes may give wrong sums on this processor.
-fn warn_of_saturation(signature: &GraphSignature, options: &SessionOptions) {
+fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
     let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
-    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
+    let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
     if precision != "fp32" && on_cpu && byte_products_saturate() {
         tracing::warn!(
             graph = signature.graph,

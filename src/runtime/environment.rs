@@ -6,8 +6,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::elf;
 use super::library::{self, Places};
+use super::{elf, log};
 use crate::error::{Error, Result};
 
 /// How to start ONNX Runtime.
@@ -173,13 +173,14 @@ fn make_environment() -> Result<Environment> {
     let environment = ort::init()
         .with_name("florence2")
         .with_telemetry(false)
+        .with_logger(log::logger())
         .build()
         .map_err(Error::ort(
             "making its environment: a process can have only one, ever. If the application has made one, hand it over \
              (RuntimeOptions::with_environment)",
         ))?;
     // ONNX Runtime formats every message of its level, whether or not someone reads it.
-    if !tracing::enabled!(target: "ort::logging", tracing::Level::INFO) {
+    if !log::details_are_read() {
         environment.set_log_level(LogLevel::Warning);
     }
     Ok(environment)

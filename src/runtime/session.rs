@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
-use super::device::Device;
+use super::device::{Device, DeviceChoice, ProviderOption};
 use super::environment::environment;
+use super::placement::{Listener, Placement};
+use super::provider_cache::ProviderCacheKey;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::operators;
@@ -41,8 +44,13 @@ pub struct SessionOptions {
     /// the next. For the base model's 8-bit graphs that is 110 MB between answers, and does not lower the most that is
     /// needed while one is made.
     pub release_memory: bool,
-    /// The devices to use, the preferred one first; what none of them can do runs on the processor.
-    pub devices: Vec<Device>,
+    /// The devices to use.
+    pub devices: DeviceChoice,
+    /// Options for the devices' providers, beside ours; of several with one name the last counts.
+    pub provider_options: Vec<ProviderOption>,
+    /// Whether what none of the devices takes runs on the processor where that is not among them. Without, such a graph
+    /// is refused; most graphs have something for it, if only sums over shapes.
+    pub cpu_fallback: bool,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
     /// more steps.
@@ -62,7 +70,9 @@ impl Default for SessionOptions {
             disabled_optimizers: Vec::new(),
             memory_pattern: false,
             release_memory: false,
-            devices: vec![Device::Cpu],
+            devices: DeviceChoice::default(),
+            provider_options: Vec::new(),
+            cpu_fallback: true,
             own_operators: true,
             profiling: None,
         }
@@ -127,12 +137,18 @@ impl GraphSource<'_> {
     }
 }
 
-/// Loads a graph, ready to run. ONNX Runtime is started with the default options if it is not running yet.
+/// Loads a graph, ready to run, on [the devices for all](DeviceChoice::all). ONNX Runtime is started with the default
+/// options if it is not running yet.
 ///
 /// # Errors
-/// What [`init`](super::init) returns; [`Error::Io`] if the file cannot be read; [`Error::Ort`] if ONNX Runtime
-/// refuses the graph (damaged, cut short, of an unknown kind) or an option.
+/// What [`init`](super::init) returns; [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
+/// cannot be read; [`Error::Ort`] if ONNX Runtime refuses the graph (damaged, cut short, of an unknown kind) or an option.
 pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<Session> {
+    load_session(graph, options).map(|(session, _)| session)
+}
+
+/// [`build_session`], and where the graph's nodes run.
+pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(Session, Placement)> {
     if options.intra_threads == Some(0) || options.inter_threads == Some(0) {
         return Err(Error::InvalidOption {
             name: "threads",
@@ -144,8 +160,16 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
         std::fs::File::open(path).map_err(Error::io(path))?;
     }
     let context = || format!("loading graph {}", graph.name());
-    let mut builder = configured(environment()?, options).map_err(Error::ort(context()))?;
-    let mut alone = uses_own_operators(options).then(alone_until_known).flatten();
+    let environment = environment()?;
+    let devices = options.devices.all().resolve()?;
+    let listener = Listener::default();
+    let builder = configured(environment, options, &devices)
+        .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
+    let builder = builder.map_err(Error::ort(context()))?;
+    let mut builder = register(builder, graph, &devices, options)?;
+    let mut alone = uses_own_operators(options, &devices)
+        .then(alone_until_known)
+        .flatten();
     let session = match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Bytes {
@@ -159,11 +183,41 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
             builder.commit_from_memory(bytes)
         }
     };
-    let session = session.map_err(Error::ort(context()))?;
+    let session = session.map_err(|error| blame(&devices, error, context()))?;
     if let Some(known) = &mut alone {
         **known = true;
     }
-    Ok(session)
+    let placement = listener.placement(graph.name());
+    placement.report(&devices);
+    Ok((session, placement))
+}
+
+/// Registers the devices' providers, in their order.
+fn register(
+    mut builder: SessionBuilder,
+    graph: GraphSource<'_>,
+    devices: &[Device],
+    options: &SessionOptions,
+) -> Result<SessionBuilder> {
+    let key = devices.iter().any(|device| device.caches());
+    let key = key.then(|| ProviderCacheKey::of(graph)).flatten();
+    for device in devices {
+        device.check_in_library()?;
+        let cache = key.as_ref().map(ProviderCacheKey::cache);
+        let provider = device.provider(&options.provider_options, cache)?;
+        let registered = builder.with_execution_providers([provider]);
+        builder = registered.map_err(|error| {
+            let context = format!("registering device {device} with its options");
+            blame(&[*device], error.into(), context)
+        })?;
+    }
+    Ok(builder)
+}
+
+/// What went wrong: a device cannot be used, or, if they all can, `error`.
+fn blame(devices: &[Device], error: ort::Error, context: String) -> Error {
+    let unusable = devices.iter().find_map(|device| device.usable().err());
+    unusable.unwrap_or_else(|| Error::ort(context)(error))
 }
 
 /// The first session with operators of our own enters their domain into a table of the process, without a lock: two at
@@ -175,8 +229,8 @@ fn alone_until_known() -> Option<MutexGuard<'static, bool>> {
 }
 
 /// Whether sessions with these options know operators of our own: those are for the processor only.
-fn uses_own_operators(options: &SessionOptions) -> bool {
-    options.own_operators && options.devices.iter().all(|&device| device == Device::Cpu)
+fn uses_own_operators(options: &SessionOptions, devices: &[Device]) -> bool {
+    options.own_operators && devices.iter().all(|device| device.is_cpu())
 }
 
 /// What a run is to be told: whether to give memory back when it ends ([`SessionOptions::release_memory`]).
@@ -189,21 +243,28 @@ pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
     Ok(options)
 }
 
-fn configured(environment: &Environment, options: &SessionOptions) -> ort::Result<SessionBuilder> {
-    let providers: Vec<_> = options.devices.iter().map(|device| device.provider()).collect();
+fn configured(
+    environment: &Environment,
+    options: &SessionOptions,
+    devices: &[Device],
+) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(environment)?
         // By itself ONNX Runtime would choose an accelerator where it knows one (CoreML on macOS).
         .with_auto_device(AutoDevicePolicy::PreferCPU)?
         // The devices are what the options say, not what an application's environment adds.
         .with_no_environment_execution_providers()?
-        .with_execution_providers(providers)?
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?
         // Threads that spin on after a run would take the processor from the next graph's.
-        .with_config_entry("session.force_spinning_stop", "1")?;
-    if uses_own_operators(options)
+        .with_config_entry("session.force_spinning_stop", "1")?
+        // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
+        .with_log_level(LogLevel::Verbose)?;
+    if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
+        builder = builder.with_disable_cpu_fallback()?;
+    }
+    if uses_own_operators(options, devices)
         && let Some(domain) = operators::domain()?
     {
         builder = builder.with_operators(domain)?;

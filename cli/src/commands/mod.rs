@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod compare;
 pub mod demo;
+pub mod devices;
 pub mod export;
 mod images;
 pub mod inspect;
@@ -25,6 +26,7 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Compare(args) => compare::compare(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
+        Command::Devices(args) => devices::devices(&args, globals, console),
         Command::Export(args) => export::export(&args, globals, console),
         Command::Demo(args) => demo::demo(&args, globals, console),
         Command::Pull(args) => pull::pull(&args, globals, console),

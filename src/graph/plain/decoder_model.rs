@@ -74,6 +74,11 @@ impl DecoderModel {
         self.next.as_ref().unwrap_or(&self.first)
     }
 
+    /// The graphs that are loaded.
+    pub(super) fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        [Some(&self.first), self.next.as_ref()].into_iter().flatten()
+    }
+
     /// That both graphs have the tensors which a step binds.
     fn check(&self) -> Result<()> {
         if self.own.is_empty() {

@@ -11,9 +11,10 @@ use self::decoder::PlainDecoder;
 use self::decoder_model::DecoderModel;
 use self::text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
 use super::language_model::{Decoding, DecodingLimits, LanguageModel, TextInput};
+use super::session::Graph;
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::runtime::SessionOptions;
+use crate::runtime::{Placement, SessionOptions};
 
 /// BART in the graphs of the `plain` layout.
 pub(super) struct PlainModel {
@@ -44,6 +45,12 @@ impl LanguageModel for PlainModel {
     fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
         let encoded = self.encode(&[input], &mut 0.0)?;
         Ok(encoded.hidden_states.index_axis_move(Axis(0), 0))
+    }
+
+    fn placements(&self) -> Vec<&Placement> {
+        let mut graphs = vec![self.embedding.graph(), self.encoder.graph()];
+        graphs.extend(self.decoder.graphs());
+        graphs.into_iter().map(Graph::placement).collect()
     }
 
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {

@@ -23,6 +23,10 @@ impl TokenEmbedding {
         Ok(Self { graph })
     }
 
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// `[batch, sequence]` to `[batch, sequence, d_model]`; adds the time within the runtime to `runtime`.
     pub(super) fn run(&self, ids: ArrayView2<'_, u32>, runtime: &mut f64) -> Result<Array3<f32>> {
         let (batch, sequence) = ids.dim();
@@ -60,6 +64,10 @@ impl TextEncoder {
         graph.input(ATTENTION_MASK)?;
         graph.output(LAST_HIDDEN_STATE)?;
         Ok(Self { graph })
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// Encodes each image's features (`[image tokens, d_model]`) with its prompt; shorter prompts are padded
