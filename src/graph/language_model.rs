@@ -33,6 +33,9 @@ pub(crate) trait LanguageModel: Send + Sync {
     /// The encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
     fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>>;
 
+    /// Tokens that are scored, if the graphs fix their number.
+    fn vocabulary_size(&self) -> Option<usize>;
+
     /// A decoding of these inputs, which join it in their order.
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm>;
 }

@@ -7,7 +7,7 @@ use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, 
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
-use super::tensor::FloatType;
+use super::optimizers::load_around_optimizers;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::error::{Error, Result};
 use crate::metrics::timed;
@@ -39,7 +39,8 @@ impl Graph {
                 bytes,
             },
         };
-        let session = build_session(source, &options)?;
+        let session =
+            load_around_optimizers(file.name(), &options, |options| build_session(source, options))?;
         let signature = GraphSignature::of(&session, file.name())?;
         warn_of_saturation(&signature, &options);
         Ok(Self {
@@ -71,13 +72,6 @@ impl Graph {
 
     pub(crate) fn output(&self, name: &str) -> Result<&TensorSpec> {
         self.signature.output(name)
-    }
-
-    /// The float type in which an input is wanted.
-    pub(crate) fn float_input(&self, name: &str) -> Result<FloatType> {
-        let dtype = self.input(name)?.dtype;
-        FloatType::of(dtype)
-            .ok_or_else(|| self.invalid(format!("input {name} has type {dtype}, not float32 or float16")))
     }
 
     /// The number of layers whose self-attention caches the graph gives.
@@ -138,11 +132,14 @@ impl Graph {
     }
 }
 
+/// The precisions in which bytes are multiplied by signed ones.
+const SIGNED_BYTES: [&str; 2] = ["int8", "int4"];
+
 /// Says so where a graph of bytes may give wrong sums on this processor.
 fn warn_of_saturation(signature: &GraphSignature, options: &SessionOptions) {
     let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
     let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
-    if precision != "fp32" && on_cpu && byte_products_saturate() {
+    if SIGNED_BYTES.contains(&precision) && on_cpu && byte_products_saturate() {
         tracing::warn!(
             graph = signature.graph,
             precision,

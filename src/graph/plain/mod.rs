@@ -46,6 +46,10 @@ impl LanguageModel for PlainModel {
         Ok(encoded.hidden_states.index_axis_move(Axis(0), 0))
     }
 
+    fn vocabulary_size(&self) -> Option<usize> {
+        self.decoder.vocabulary_size()
+    }
+
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {
         Box::new(PlainDecoder::new(self, inputs, limits.max_batch))
     }

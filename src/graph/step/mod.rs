@@ -38,6 +38,10 @@ impl LanguageModel for StepModel {
         self.encoder.hidden_states(input)
     }
 
+    fn vocabulary_size(&self) -> Option<usize> {
+        Some(self.decoder.vocabulary())
+    }
+
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {
         Box::new(StepDecoder::new(self, inputs, limits))
     }
