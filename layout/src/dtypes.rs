@@ -67,6 +67,15 @@ impl Dtype {
             Dtype::Bnb4 => "_bnb4",
         }
     }
+
+    /// What older exports have in the place of [`suffix`](Self::suffix).
+    pub const fn older_suffix(self) -> Option<&'static str> {
+        match self {
+            Dtype::Fp32 => Some("_f32"),
+            Dtype::Fp16 => Some("_f16"),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Dtype {

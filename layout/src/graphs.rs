@@ -92,6 +92,20 @@ impl GraphFile {
         }
     }
 
+    /// What older exports call it in a file's name, with hyphens for underscores.
+    pub const fn older_name(self) -> Option<&'static str> {
+        match self {
+            GraphFile::EncoderModel => Some("encoder"),
+            GraphFile::DecoderModel => Some("decoder"),
+            GraphFile::DecoderModelMerged => Some("decoder_merged"),
+            GraphFile::DecoderWithPastModel => Some("decoder_with_past"),
+            GraphFile::VisionEncoder
+            | GraphFile::EmbedTokens
+            | GraphFile::TextEncoder
+            | GraphFile::DecoderStep => None,
+        }
+    }
+
     /// The name of the graph's file, with the suffix of its numbers' type: `decoder_step_int8.onnx`.
     pub fn file_name(self, dtype: Dtype) -> String {
         format!("{}{}{EXTENSION}", self.name(), dtype.suffix())

@@ -37,6 +37,9 @@ pub(crate) trait LanguageModel: Send + Sync {
     /// Where the nodes of its graphs run.
     fn placements(&self) -> Vec<&Placement>;
 
+    /// Tokens that are scored, if the graphs fix their number.
+    fn vocabulary_size(&self) -> Option<usize>;
+
     /// A decoding of these inputs, which join it in their order.
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm>;
 }

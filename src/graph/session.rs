@@ -7,7 +7,7 @@ use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, 
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
-use super::tensor::FloatType;
+use super::optimizers::load_around_optimizers;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
@@ -38,14 +38,14 @@ impl Graph {
             options.own_operators = false;
         }
         let (session, placement) = match &bytes {
-            GraphBytes::File(path) => owned(GraphSource::File(path), &options)?,
+            GraphBytes::File(path) => owned(GraphSource::File(path), file.name(), &options)?,
             GraphBytes::Memory { graph, external_data } => {
                 let source = GraphSource::Bytes {
                     name: file.name(),
                     bytes: graph,
                     external_data,
                 };
-                owned(source, &options)?
+                owned(source, file.name(), &options)?
             }
             GraphBytes::Session(session) => (session.clone(), Placement::default()),
         };
@@ -94,13 +94,6 @@ impl Graph {
 
     pub(crate) fn output(&self, name: &str) -> Result<&TensorSpec> {
         self.signature.output(name)
-    }
-
-    /// The float type in which an input is wanted.
-    pub(crate) fn float_input(&self, name: &str) -> Result<FloatType> {
-        let dtype = self.input(name)?.dtype;
-        FloatType::of(dtype)
-            .ok_or_else(|| self.invalid(format!("input {name} has type {dtype}, not float32 or float16")))
     }
 
     /// The number of layers whose self-attention caches the graph gives.
@@ -188,8 +181,8 @@ impl Graph {
 }
 
 /// A session of the engine's own, and where its nodes run.
-fn owned(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
-    let (session, placement) = load_session(graph, options)?;
+fn owned(graph: GraphSource<'_>, name: &str, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
+    let (session, placement) = load_around_optimizers(name, options, |options| load_session(graph, options))?;
     Ok((Arc::new(Mutex::new(session)), placement))
 }
 
@@ -197,11 +190,14 @@ fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The precisions in which bytes are multiplied by signed ones.
+const SIGNED_BYTES: [&str; 2] = ["int8", "int4"];
+
 /// Says so where a graph of bytes may give wrong sums on this processor.
 fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
     let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
     let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
-    if precision != "fp32" && on_cpu && byte_products_saturate() {
+    if SIGNED_BYTES.contains(&precision) && on_cpu && byte_products_saturate() {
         tracing::warn!(
             graph = signature.graph,
             precision,

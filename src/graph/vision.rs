@@ -3,6 +3,7 @@
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, ModelPart, PIXEL_VALUES};
 use ndarray::{Array3, ArrayView4};
 
+use super::checks::TextSizes;
 use super::session::Graph;
 use super::tensor;
 use crate::bundle::Bundle;
@@ -28,7 +29,9 @@ impl VisionEncoder {
         }
         let graph = Graph::load(bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
-        graph.output(IMAGE_FEATURES)?;
+        graph.float_output(IMAGE_FEATURES)?;
+        let d_model = TextSizes::of(bundle).d_model;
+        graph.check_size(graph.output(IMAGE_FEATURES)?, 2, d_model, TextSizes::D_MODEL)?;
         Ok(Self { graph })
     }
 

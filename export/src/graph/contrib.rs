@@ -106,15 +106,32 @@ impl Graph<'_> {
         weight: &BlockQuantizedWeight,
         bias: Option<&Value>,
     ) -> Value {
+        let products_of_bytes = ("accuracy_level", Attribute::Int(4));
+        self.matmul_nbits(x, weight, bias, [products_of_bytes])
+    }
+
+    /// `x · weightᵀ` in floats, of a weight that is quantised by blocks.
+    pub(crate) fn matmul_of_blocks(&mut self, x: &Value, weight: &BlockQuantizedWeight) -> Value {
+        self.matmul_nbits(x, weight, None, [])
+    }
+
+    fn matmul_nbits<'s, const MORE: usize>(
+        &mut self,
+        x: &Value,
+        weight: &BlockQuantizedWeight,
+        bias: Option<&Value>,
+        more: [(&str, Attribute<'s>); MORE],
+    ) -> Value {
         let [outputs, inputs] = weight.shape;
-        let attributes = [
+        let attributes: Vec<(&str, Attribute<'s>)> = [
             ("K", Attribute::Int(inputs as i64)),
             ("N", Attribute::Int(outputs as i64)),
             ("bits", Attribute::Int(weight.format.bits() as i64)),
             ("block_size", Attribute::Int(weight.format.block_size() as i64)),
-            // Products of bytes.
-            ("accuracy_level", Attribute::Int(4)),
-        ];
+        ]
+        .into_iter()
+        .chain(more)
+        .collect();
         let absent = Value::absent();
         let mut inputs = vec![x, &weight.values, &weight.scales];
         if let Some(bias) = bias {
@@ -122,6 +139,25 @@ impl Graph<'_> {
             inputs.extend([&absent, &absent, bias]);
         }
         self.contrib("MatMulNBits", &inputs, &attributes)
+    }
+
+    /// `x · weight`, of a weight `[in, out]` in 4-bit floats: their numbers, two in a byte (u8, `[values / 2]`), and what
+    /// each block of them is multiplied by (`[blocks]`), over the flattened transpose.
+    pub(crate) fn matmul_bnb4(
+        &mut self,
+        x: &Value,
+        [values, scales]: [&Value; 2],
+        [inputs, outputs]: [usize; 2],
+        block_size: usize,
+    ) -> Value {
+        let attributes = [
+            ("K", Attribute::Int(inputs as i64)),
+            ("N", Attribute::Int(outputs as i64)),
+            ("block_size", Attribute::Int(block_size as i64)),
+            // NF4.
+            ("quant_type", Attribute::Int(1)),
+        ];
+        self.contrib("MatMulBnb4", &[x, values, scales], &attributes)
     }
 
     /// `alpha · a · b`, of batches of matrices, either of them transposed (in their last two axes) if need be.

@@ -41,6 +41,17 @@ impl EncoderSide {
         tensor::shape(&self.attention_mask).first().copied().unwrap_or(0)
     }
 
+    /// Puts the hidden states into the float type in which `graph` wants them, if it does.
+    fn suit(&mut self, graph: &Graph) -> Result<()> {
+        if graph.has_input(ENCODER_HIDDEN_STATES) {
+            let float = graph.float_input(ENCODER_HIDDEN_STATES)?;
+            if let Some(states) = tensor::converted(&self.hidden_states, float)? {
+                self.hidden_states = states;
+            }
+        }
+        Ok(())
+    }
+
     fn gather(&self, rows: &[usize]) -> Result<Self> {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
@@ -111,11 +122,12 @@ impl<'m> Batch<'m> {
         }
         if first {
             for names in self.decoder().own.iter().chain(&self.decoder().cross) {
-                if graph.has_input(&names.past) {
-                    bound.push((
-                        &names.past,
-                        empty_cache(graph, &names.past, self.row_inputs.len())?.into(),
-                    ));
+                if let (true, Some([heads, size])) =
+                    (graph.has_input(&names.past), self.decoder().empty_cache)
+                {
+                    let shape = [self.row_inputs.len(), heads, 0, size];
+                    let cache = tensor::floats(&shape, Vec::new(), graph.float_input(&names.past)?)?;
+                    bound.push((&names.past, cache.into()));
                 }
             }
         } else {
@@ -171,10 +183,12 @@ impl<'m> Batch<'m> {
         let embeds = self.model.embedding.run(tokens, runtime)?;
         let mut outputs = graph.run(self.bind(graph, &embeds)?, runtime)?;
         self.keep_logits(graph, &mut outputs)?;
-        self.own = take_all(&mut outputs, &decoder.own)?;
+        let next = decoder.next();
+        self.own = take_all(&mut outputs, &decoder.own, next)?;
         if first {
             // Later steps give dummies for these, or nothing: the first step's are the ones to keep.
-            self.inputs.cross = take_all(&mut outputs, &decoder.cross)?;
+            self.inputs.cross = take_all(&mut outputs, &decoder.cross, next)?;
+            self.inputs.suit(next)?;
         }
         self.last_logits().map(Logits::new)
     }
@@ -209,17 +223,12 @@ impl<'m> Batch<'m> {
     }
 }
 
-fn take_all(outputs: &mut Outputs<'_>, names: &[CacheNames]) -> Result<Vec<DynValue>> {
-    names.iter().map(|names| outputs.take(&names.present)).collect()
-}
-
-/// A cache of no tokens, for a graph that wants caches in its first step too.
-fn empty_cache(graph: &Graph, name: &str, rows: usize) -> Result<DynValue> {
-    let spec = graph.input(name)?;
-    match (spec.fixed(1), spec.fixed(3)) {
-        (Some(heads), Some(head_size)) => {
-            tensor::floats(&[rows, heads, 0, head_size], Vec::new(), graph.float_input(name)?)
-        }
-        _ => Err(graph.invalid(format!("{spec} does not give the number of heads and their size"))),
-    }
+/// Caches that a step gave, in the float types in which `next` wants them.
+fn take_all(outputs: &mut Outputs<'_>, names: &[CacheNames], next: &Graph) -> Result<Vec<DynValue>> {
+    let caches = names.iter().map(|names| {
+        let cache = outputs.take(&names.present)?;
+        let wanted = tensor::converted(&cache, next.float_input(&names.past)?)?;
+        Ok(wanted.unwrap_or(cache))
+    });
+    caches.collect()
 }

@@ -2,12 +2,14 @@
 
 use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, SHARED_ENCODER_ROW,
+    USE_CACHE_BRANCH,
 };
 
 use crate::bundle::{Bundle, DecoderGraphs};
 use crate::error::{Error, Result};
+use crate::graph::checks::TextSizes;
 use crate::graph::session::{CacheNames, Graph};
-use crate::runtime::SessionOptions;
+use crate::runtime::{ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graphs, and the names of their caches.
 pub(super) struct DecoderModel {
@@ -19,6 +21,8 @@ pub(super) struct DecoderModel {
     pub(super) own: Vec<CacheNames>,
     /// Cross-attention: key and value of each layer.
     pub(super) cross: Vec<CacheNames>,
+    /// Heads and their size, where the first step wants caches of no tokens.
+    pub(super) empty_cache: Option<[usize; 2]>,
     /// Whether one row of what is attended to may serve all rows.
     pub(super) shared_encoder_row: bool,
 }
@@ -58,14 +62,16 @@ impl DecoderModel {
             .into_iter()
             .flatten()
             .all(|graph| graph.claims(SHARED_ENCODER_ROW));
+        let sizes = TextSizes::of(bundle);
         let model = Self {
+            empty_cache: empty_cache(&first, &own, sizes)?,
             first,
             next,
             own,
             cross,
             shared_encoder_row,
         };
-        model.check()?;
+        model.check(sizes)?;
         Ok(model)
     }
 
@@ -79,28 +85,73 @@ impl DecoderModel {
         [Some(&self.first), self.next.as_ref()].into_iter().flatten()
     }
 
-    /// That both graphs have the tensors which a step binds.
-    fn check(&self) -> Result<()> {
+    /// The size of the vocabulary, if the graph fixes it.
+    pub(super) fn vocabulary_size(&self) -> Option<usize> {
+        self.first.output(LOGITS).ok()?.fixed(2)
+    }
+
+    /// That both graphs have the tensors which a step binds, in types and sizes that go together.
+    fn check(&self, sizes: TextSizes) -> Result<()> {
         if self.own.is_empty() {
             return Err(self
                 .first
                 .invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
         }
+        sizes.check_layers(&self.first, self.own.len() / 2)?;
         self.first.float_input(ENCODER_HIDDEN_STATES)?;
-        for graph in [&self.first, self.next()] {
-            graph.input(ENCODER_ATTENTION_MASK)?;
-            graph.float_input(INPUTS_EMBEDS)?;
-            graph.output(LOGITS)?;
-        }
-        for names in &self.own {
-            self.next().output(&names.present)?;
-        }
-        for names in &self.cross {
-            self.first.output(&names.present)?;
+        let mut graphs = vec![&self.first];
+        graphs.extend(&self.next);
+        for graph in graphs {
+            graph.check_input(ENCODER_ATTENTION_MASK, ElementType::Int64)?;
+            if graph.has_input(USE_CACHE_BRANCH) {
+                graph.check_input(USE_CACHE_BRANCH, ElementType::Bool)?;
+            }
+            for name in [INPUTS_EMBEDS, ENCODER_HIDDEN_STATES] {
+                if name == INPUTS_EMBEDS || graph.has_input(name) {
+                    graph.float_input(name)?;
+                    graph.check_size(graph.input(name)?, 2, sizes.d_model, TextSizes::D_MODEL)?;
+                }
+            }
+            graph.float_output(LOGITS)?;
+            graph.check_size(
+                graph.output(LOGITS)?,
+                2,
+                self.vocabulary_size(),
+                "that of the decoder's first step",
+            )?;
         }
         for names in self.own.iter().chain(&self.cross) {
+            self.first.float_output(&names.present)?;
+            check_cache(&self.first, self.first.output(&names.present)?, sizes)?;
             self.next().float_input(&names.past)?;
+            check_cache(self.next(), self.next().input(&names.past)?, sizes)?;
+        }
+        for names in &self.own {
+            self.next().float_output(&names.present)?;
         }
         Ok(())
+    }
+}
+
+/// That a cache, `[batch, heads, length, head size]`, is of a decoder of these sizes.
+fn check_cache(graph: &Graph, spec: &TensorSpec, sizes: TextSizes) -> Result<()> {
+    graph.check_size(spec, 1, sizes.heads, "decoder_attention_heads of config.json")?;
+    graph.check_size(spec, 3, sizes.head_size(), "the size of a head by config.json")
+}
+
+/// Heads and their size, for a graph that takes caches in its first step: by the graph, else by `config.json`.
+fn empty_cache(graph: &Graph, caches: &[CacheNames], sizes: TextSizes) -> Result<Option<[usize; 2]>> {
+    let Some(names) = caches.first().filter(|names| graph.has_input(&names.past)) else {
+        return Ok(None);
+    };
+    let spec = graph.input(&names.past)?;
+    let heads = spec.fixed(1).or(sizes.heads);
+    let head_size = spec.fixed(3).or(sizes.head_size());
+    match (heads, head_size) {
+        (Some(heads), Some(head_size)) => Ok(Some([heads, head_size])),
+        _ => Err(graph.invalid(format!(
+            "{spec} does not give the number of heads and their size, nor does config.json (text_config: d_model, \
+             decoder_attention_heads); fetch the model's own config.json"
+        ))),
     }
 }

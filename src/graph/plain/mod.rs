@@ -53,6 +53,10 @@ impl LanguageModel for PlainModel {
         graphs.into_iter().map(Graph::placement).collect()
     }
 
+    fn vocabulary_size(&self) -> Option<usize> {
+        self.decoder.vocabulary_size()
+    }
+
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {
         Box::new(PlainDecoder::new(self, inputs, limits.max_batch))
     }

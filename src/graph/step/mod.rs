@@ -45,6 +45,10 @@ impl LanguageModel for StepModel {
         vec![self.encoder.graph().placement(), self.decoder.graph().placement()]
     }
 
+    fn vocabulary_size(&self) -> Option<usize> {
+        Some(self.decoder.vocabulary())
+    }
+
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {
         Box::new(StepDecoder::new(self, inputs, limits))
     }
