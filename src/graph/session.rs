@@ -13,8 +13,8 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    DeviceKind, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
-    byte_products_saturate, load_session, run_options,
+    DeviceKind, DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession,
+    TensorSpec, byte_products_saturate, load_session, run_options,
 };
 
 /// One loaded graph.
@@ -22,6 +22,8 @@ pub(crate) struct Graph {
     session: SharedSession,
     signature: GraphSignature,
     placement: Placement,
+    /// Where outputs that stay on the device are, if they can.
+    memory: Option<DeviceMemory>,
     release_memory: bool,
     /// What each run is to be told, if anything.
     run_options: Option<RunOptions>,
@@ -59,6 +61,10 @@ impl Graph {
             session,
             signature,
             placement,
+            memory: match bytes {
+                GraphBytes::Session(_) => None,
+                _ => memory_for_caches(&options)?,
+            },
             release_memory: options.release_memory,
             run_options: match options.release_memory {
                 true => Some(run_options(true)?),
@@ -150,6 +156,43 @@ impl Graph {
         Ok(Outputs { graph: self, values })
     }
 
+    /// The memory in which [`run_keeping`](Self::run_keeping) keeps outputs; `None`: they are given in the processor's.
+    pub(crate) fn memory(&self) -> Option<DeviceMemory> {
+        self.memory
+    }
+
+    /// [`run`](Self::run) that leaves those outputs in [its device's memory](Self::memory) of which `stays` says so. The
+    /// inputs may be there, or own their values.
+    pub(crate) fn run_keeping(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        memory: DeviceMemory,
+        stays: impl Fn(&str) -> bool,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'_>> {
+        let (device, processor) = (memory.info()?, DeviceMemory::CPU.info()?);
+        let bind = |session: &Session| {
+            let mut binding = session.create_binding()?;
+            for (name, value) in &inputs {
+                binding.bind_input(*name, &**value)?;
+            }
+            for output in &self.signature.outputs {
+                let place = if stays(&output.name) { &device } else { &processor };
+                binding.bind_output_to_device(&output.name, place)?;
+            }
+            Ok::<_, ort::Error>(binding)
+        };
+        let mut session = self.lock();
+        let values = timed(runtime, || {
+            let binding = bind(&session)?;
+            let outputs = session.run_binding(&binding)?;
+            let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value));
+            Ok(values.collect())
+        });
+        let values = values.map_err(Error::ort(self.running()))?;
+        Ok(Outputs { graph: self, values })
+    }
+
     /// Tensors that are bound once, for many runs.
     pub(crate) fn binding(&self) -> Result<IoBinding> {
         self.lock()
@@ -184,6 +227,17 @@ impl Graph {
 fn owned(graph: GraphSource<'_>, name: &str, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
     let (session, placement) = load_around_optimizers(name, options, |options| load_session(graph, options))?;
     Ok((Arc::new(Mutex::new(session)), placement))
+}
+
+/// The memory of its own that the first device has; the processor's where the options want that treated alike.
+fn memory_for_caches(options: &SessionOptions) -> Result<Option<DeviceMemory>> {
+    let first = options.devices.all().resolve()?.first().copied();
+    let own = first.and_then(DeviceMemory::of);
+    Ok(match options.device_caches {
+        None => own,
+        Some(true) => Some(own.unwrap_or(DeviceMemory::CPU)),
+        Some(false) => None,
+    })
 }
 
 fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {

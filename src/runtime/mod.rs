@@ -19,6 +19,7 @@ mod provider_cache;
 mod session;
 mod signature;
 
+pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
@@ -26,5 +27,5 @@ pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
 pub use placement::{Placement, ProviderNodes};
 pub(crate) use processor::byte_products_saturate;
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, SharedSession, build_session};
-pub(crate) use session::{load_session, run_options};
+pub(crate) use session::{load_session, run_options, session_of_model};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ort::editor::Model;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
@@ -51,6 +52,9 @@ pub struct SessionOptions {
     /// Whether what none of the devices takes runs on the processor where that is not among them. Without, such a graph
     /// is refused; most graphs have something for it, if only sums over shapes.
     pub cpu_fallback: bool,
+    /// Whether the caches of a `plain` decoder stay in its device's memory from step to step, where they are also put into
+    /// the beams' order; else they travel to the processor's memory and back. `None`: if the device has memory of its own.
+    pub device_caches: Option<bool>,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
     /// more steps.
@@ -73,6 +77,7 @@ impl Default for SessionOptions {
             devices: DeviceChoice::default(),
             provider_options: Vec::new(),
             cpu_fallback: true,
+            device_caches: None,
             own_operators: true,
             profiling: None,
         }
@@ -149,45 +154,57 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
 
 /// [`build_session`], and where the graph's nodes run.
 pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(Session, Placement)> {
+    if let GraphSource::File(path) = graph {
+        // ONNX Runtime's own message for this depends on the platform.
+        std::fs::File::open(path).map_err(Error::io(path))?;
+    }
+    load(&graph.name(), Some(graph), options, |mut builder| match graph {
+        GraphSource::File(path) => builder.commit_from_file(path),
+        GraphSource::Bytes {
+            bytes, external_data, ..
+        } => {
+            for (name, data) in external_data {
+                builder = builder.with_external_initializer_file_in_memory(name, data.to_shared())?;
+            }
+            builder.commit_from_memory(bytes)
+        }
+    })
+}
+
+/// A session of a graph that was put together here, called `name` in messages.
+pub(crate) fn session_of_model(name: &str, model: Model, options: &SessionOptions) -> Result<Session> {
+    load(name, None, options, |builder| model.into_session(&builder)).map(|(session, _)| session)
+}
+
+/// Makes a session by `commit`; `cached` is the graph of which providers may keep what they make.
+fn load(
+    name: &str,
+    cached: Option<GraphSource<'_>>,
+    options: &SessionOptions,
+    commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
+) -> Result<(Session, Placement)> {
     if options.intra_threads == Some(0) || options.inter_threads == Some(0) {
         return Err(Error::InvalidOption {
             name: "threads",
             reason: "must be 1 or more; leave it out for ONNX Runtime's choice".into(),
         });
     }
-    if let GraphSource::File(path) = graph {
-        // ONNX Runtime's own message for this depends on the platform.
-        std::fs::File::open(path).map_err(Error::io(path))?;
-    }
-    let context = || format!("loading graph {}", graph.name());
+    let context = || format!("loading graph {name}");
     let environment = environment()?;
     let devices = options.devices.all().resolve()?;
     let listener = Listener::default();
     let builder = configured(environment, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
-    let mut builder = register(builder, graph, &devices, options)?;
+    let builder = register(builder, cached, &devices, options)?;
     let mut alone = uses_own_operators(options, &devices)
         .then(alone_until_known)
         .flatten();
-    let session = match graph {
-        GraphSource::File(path) => builder.commit_from_file(path),
-        GraphSource::Bytes {
-            bytes, external_data, ..
-        } => {
-            for (name, data) in external_data {
-                builder = builder
-                    .with_external_initializer_file_in_memory(name, data.to_shared())
-                    .map_err(|error| Error::ort(context())(error.into()))?;
-            }
-            builder.commit_from_memory(bytes)
-        }
-    };
-    let session = session.map_err(|error| blame(&devices, error, context()))?;
+    let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
     if let Some(known) = &mut alone {
         **known = true;
     }
-    let placement = listener.placement(graph.name());
+    let placement = listener.placement(name.to_owned());
     placement.report(&devices);
     Ok((session, placement))
 }
@@ -195,12 +212,12 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
 /// Registers the devices' providers, in their order.
 fn register(
     mut builder: SessionBuilder,
-    graph: GraphSource<'_>,
+    cached: Option<GraphSource<'_>>,
     devices: &[Device],
     options: &SessionOptions,
 ) -> Result<SessionBuilder> {
     let key = devices.iter().any(|device| device.caches());
-    let key = key.then(|| ProviderCacheKey::of(graph)).flatten();
+    let key = cached.filter(|_| key).and_then(ProviderCacheKey::of);
     for device in devices {
         device.check_in_library()?;
         let cache = key.as_ref().map(ProviderCacheKey::cache);

@@ -52,15 +52,11 @@ impl EncoderSide {
         Ok(())
     }
 
-    fn gather(&self, rows: &[usize]) -> Result<Self> {
+    fn gather(&self, decoder: &DecoderModel, rows: &[usize], runtime: &mut f64) -> Result<Self> {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
             attention_mask: tensor::gather_rows(&self.attention_mask, rows)?,
-            cross: self
-                .cross
-                .iter()
-                .map(|value| tensor::gather_rows(value, rows))
-                .collect::<Result<_>>()?,
+            cross: decoder.gather(&self.cross, rows, runtime)?,
         })
     }
 }
@@ -108,7 +104,12 @@ impl<'m> Batch<'m> {
         embeds: &'a Array3<f32>,
     ) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {
         let encoder = self.expanded.as_ref().unwrap_or(&self.inputs);
-        let embeds = tensor::float_input(embeds.view(), graph.float_input(INPUTS_EMBEDS)?)?;
+        let float = graph.float_input(INPUTS_EMBEDS)?;
+        let embeds = match self.decoder().on_device {
+            // A binding wants values that it can keep.
+            Some(_) => tensor::float_array(embeds.view(), float)?.into(),
+            None => tensor::float_input(embeds.view(), float)?,
+        };
         let mut bound: Vec<(&str, SessionInputValue<'_>)> = vec![
             (INPUTS_EMBEDS, embeds),
             (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()),
@@ -181,7 +182,7 @@ impl<'m> Batch<'m> {
         let decoder = self.decoder();
         let graph = if first { &decoder.first } else { decoder.next() };
         let embeds = self.model.embedding.run(tokens, runtime)?;
-        let mut outputs = graph.run(self.bind(graph, &embeds)?, runtime)?;
+        let mut outputs = decoder.run(graph, self.bind(graph, &embeds)?, runtime)?;
         self.keep_logits(graph, &mut outputs)?;
         let next = decoder.next();
         self.own = take_all(&mut outputs, &decoder.own, next)?;
@@ -194,7 +195,8 @@ impl<'m> Batch<'m> {
     }
 
     /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`.
-    pub(super) fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+    /// Adds the time within the runtime to `runtime`.
+    pub(super) fn reorder(&mut self, parents: &[usize], runtime: &mut f64) -> Result<()> {
         if parents.iter().copied().eq(0..self.rows()) {
             return Ok(());
         }
@@ -204,18 +206,14 @@ impl<'m> Batch<'m> {
                 .first
                 .invalid(format!("there are {} rows, not {parents:?}", self.rows()))
         })?;
-        self.own = self
-            .own
-            .iter()
-            .map(|value| tensor::gather_rows(value, parents))
-            .collect::<Result<_>>()?;
+        self.own = self.decoder().gather(&self.own, parents, runtime)?;
         if row_inputs != self.row_inputs {
             // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
             let one_serves_all = self.decoder().shared_encoder_row && self.inputs.rows() == 1;
             self.expanded = if one_serves_all {
                 None
             } else {
-                Some(self.inputs.gather(&row_inputs)?)
+                Some(self.inputs.gather(self.decoder(), &row_inputs, runtime)?)
             };
             self.row_inputs = row_inputs;
         }

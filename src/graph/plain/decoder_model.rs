@@ -5,10 +5,15 @@ use florence2_layout::graphs::{
     USE_CACHE_BRANCH,
 };
 
-use crate::bundle::{Bundle, DecoderGraphs};
+use ort::session::SessionInputValue;
+use ort::value::DynValue;
+
+use super::row_gather::RowGather;
+use crate::bundle::{Bundle, DecoderGraphs, ModelPart};
 use crate::error::{Error, Result};
 use crate::graph::checks::TextSizes;
-use crate::graph::session::{CacheNames, Graph};
+use crate::graph::session::{CacheNames, Graph, Outputs};
+use crate::graph::tensor;
 use crate::runtime::{ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graphs, and the names of their caches.
@@ -25,6 +30,8 @@ pub(super) struct DecoderModel {
     pub(super) empty_cache: Option<[usize; 2]>,
     /// Whether one row of what is attended to may serve all rows.
     pub(super) shared_encoder_row: bool,
+    /// The caches' life in the device's memory; `None` if they come to the processor's after each step.
+    pub(super) on_device: Option<RowGather>,
 }
 
 impl DecoderModel {
@@ -63,16 +70,83 @@ impl DecoderModel {
             .flatten()
             .all(|graph| graph.claims(SHARED_ENCODER_ROW));
         let sizes = TextSizes::of(bundle);
-        let model = Self {
+        let mut model = Self {
             empty_cache: empty_cache(&first, &own, sizes)?,
             first,
             next,
             own,
             cross,
             shared_encoder_row,
+            on_device: None,
         };
         model.check(sizes)?;
+        model.on_device = model.row_gather(options)?;
         Ok(model)
+    }
+
+    /// What puts the caches in order on the device, if they can stay there: if it has memory of its own, and the further
+    /// steps take the caches in the float type in which steps give them.
+    fn row_gather(&self, options: &SessionOptions) -> Result<Option<RowGather>> {
+        let (Some(memory), next) = (self.first.memory(), self.next()) else {
+            return Ok(None);
+        };
+        let Some(names) = self.own.first() else {
+            return Ok(None);
+        };
+        let element = next.input(&names.past)?.dtype;
+        for names in self.own.iter().chain(&self.cross) {
+            let given = self.first.output(&names.present)?.dtype;
+            if given != element || next.input(&names.past)?.dtype != element {
+                return Ok(None);
+            }
+        }
+        for names in &self.own {
+            if next.output(&names.present)?.dtype != element {
+                return Ok(None);
+            }
+        }
+        let mut options = options.clone();
+        options.devices = options.devices.of(ModelPart::Decoder).clone().into();
+        RowGather::new(self.own.len(), element, memory, &options).map(Some)
+    }
+
+    /// Whether an output is a cache.
+    fn is_cache(&self, output: &str) -> bool {
+        let mut caches = self.own.iter().chain(&self.cross);
+        caches.any(|names| names.present == output)
+    }
+
+    /// A step by one of the graphs. Adds the time within the runtime to `runtime`.
+    pub(super) fn run<'g>(
+        &self,
+        graph: &'g Graph,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'g>> {
+        match (&self.on_device, graph.memory()) {
+            (Some(_), Some(memory)) => {
+                graph.run_keeping(inputs, memory, |output| self.is_cache(output), runtime)
+            }
+            _ => graph.run(inputs, runtime),
+        }
+    }
+
+    /// Caches whose row `i` is row `rows[i]` of these. Adds the time within the runtime to `runtime`.
+    pub(super) fn gather(
+        &self,
+        caches: &[DynValue],
+        rows: &[usize],
+        runtime: &mut f64,
+    ) -> Result<Vec<DynValue>> {
+        match &self.on_device {
+            // The first step has not been taken yet.
+            _ if caches.is_empty() => Ok(Vec::new()),
+            Some(gather) => gather.gather(caches, rows, runtime),
+            None => caches
+                .iter()
+                .map(|value| tensor::gather_rows(value, rows))
+                .collect(),
+        }
     }
 
     /// The graph of the further steps.

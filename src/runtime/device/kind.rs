@@ -53,6 +53,8 @@ pub(super) struct KindSpec {
     pub(super) index: Option<&'static str>,
     /// Whether [`Devices::Auto`](super::Devices::Auto) may take it.
     pub(super) automatic: bool,
+    /// What ONNX Runtime calls the memory of its own that it has, if it does: the others work in the processor's.
+    pub(super) memory: Option<&'static str>,
     /// Whether the provider makes one node of many.
     compiles: bool,
     /// What to install where it is missing.
@@ -74,6 +76,7 @@ impl KindSpec {
             defaults: &[],
             index: None,
             automatic: false,
+            memory: None,
             compiles: false,
             needs,
         }
@@ -90,6 +93,7 @@ const CUDA: KindSpec = KindSpec {
         // The provider rounds float32 factors to 10 bits by default: other answers than the processor's.
         ("use_tf32", Is("0")),
     ],
+    memory: Some("Cuda"),
     index: Some("device_id"),
     automatic: true,
     ..KindSpec::new::<ep::CUDA>(
@@ -106,6 +110,7 @@ const TENSOR_RT: KindSpec = KindSpec {
         ("trt_timing_cache_enable", WithCache("1")),
         ("trt_timing_cache_path", SharedCache),
     ],
+    memory: Some("Cuda"),
     index: Some("device_id"),
     compiles: true,
     ..KindSpec::new::<ep::TensorRT>(
@@ -116,6 +121,7 @@ const TENSOR_RT: KindSpec = KindSpec {
     )
 };
 const ROCM: KindSpec = KindSpec {
+    memory: Some("Hip"),
     index: Some("device_id"),
     automatic: true,
     ..KindSpec::new::<ep::ROCm>(
@@ -126,6 +132,7 @@ const ROCM: KindSpec = KindSpec {
     )
 };
 const MIGRAPHX: KindSpec = KindSpec {
+    memory: Some("Hip"),
     index: Some("device_id"),
     compiles: true,
     ..KindSpec::new::<ep::MIGraphX>(
@@ -135,6 +142,7 @@ const MIGRAPHX: KindSpec = KindSpec {
     )
 };
 const DIRECT_ML: KindSpec = KindSpec {
+    memory: Some("DML"),
     index: Some("device_id"),
     automatic: true,
     ..KindSpec::new::<ep::DirectML>(
@@ -164,12 +172,15 @@ const OPEN_VINO: KindSpec = KindSpec {
          the option openvino.device_type=GPU",
     )
 };
-const WEB_GPU: KindSpec = KindSpec::new::<ep::WebGPU>(
-    "webgpu",
-    arbitrary::<ep::WebGPU>,
-    "a GPU with a driver for Vulkan, Metal or DirectX 12, and ONNX Runtime built with WebGPU \
-     (`pip install onnxruntime-webgpu`)",
-);
+const WEB_GPU: KindSpec = KindSpec {
+    memory: Some("WebGPU_Buffer"),
+    ..KindSpec::new::<ep::WebGPU>(
+        "webgpu",
+        arbitrary::<ep::WebGPU>,
+        "a GPU with a driver for Vulkan, Metal or DirectX 12, and ONNX Runtime built with WebGPU \
+         (`pip install onnxruntime-webgpu`)",
+    )
+};
 const QNN: KindSpec = KindSpec {
     compiles: true,
     ..KindSpec::new::<ep::QNN>(

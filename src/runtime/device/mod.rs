@@ -2,6 +2,7 @@
 
 mod choice;
 mod kind;
+mod memory;
 mod options;
 mod usable;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 
 pub use choice::{DeviceChoice, Devices};
 pub use kind::DeviceKind;
+pub(crate) use memory::DeviceMemory;
 pub(crate) use options::ProviderCache;
 pub use options::ProviderOption;
 pub use usable::DeviceProblem;
