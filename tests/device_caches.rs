@@ -78,7 +78,11 @@ fn caches_stay_on_a_device_of_its_own_memory() {
     for graphs in [&MERGED[..], &SPLIT] {
         let expected = answers(&load(graphs, None, false));
         for device_caches in [false, true] {
-            assert_eq!(answers(&load(graphs, Some(&device), device_caches)), expected, "{device_caches}");
+            assert_eq!(
+                answers(&load(graphs, Some(&device), device_caches)),
+                expected,
+                "{device_caches}"
+            );
         }
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Graph {
     /// Where outputs that stay on the device are, if they can.
     memory: Option<DeviceMemory>,
     release_memory: bool,
-    /// What each run is to be told, if anything.
-    run_options: Option<RunOptions>,
+    /// What each run is to be told.
+    run_options: RunOptions,
 }
 
 impl Graph {
@@ -66,10 +66,7 @@ impl Graph {
                 _ => memory_for_caches(&options)?,
             },
             release_memory: options.release_memory,
-            run_options: match options.release_memory {
-                true => Some(run_options(true)?),
-                false => None,
-            },
+            run_options: run_options(options.release_memory)?,
         })
     }
 
@@ -117,7 +114,7 @@ impl Graph {
         inputs: Vec<(&str, SessionInputValue<'_>)>,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
-        self.run_with(inputs, self.run_options.as_ref(), runtime)
+        self.run_with(inputs, &self.run_options, runtime)
     }
 
     /// [`run`](Self::run), ended in its midst where `cancel` says so: with [`Error::Cancelled`].
@@ -130,7 +127,7 @@ impl Graph {
         // A run's own options: ending it must not end those of other threads.
         let options = Arc::new(run_options(self.release_memory)?);
         cancel.watch(&options);
-        self.run_with(inputs, Some(&options), runtime)
+        self.run_with(inputs, &options, runtime)
             .map_err(|error| match cancel.is_cancelled() {
                 true => Error::Cancelled,
                 false => error,
@@ -140,14 +137,11 @@ impl Graph {
     fn run_with(
         &self,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
-        options: Option<&RunOptions>,
+        options: &RunOptions,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || match options {
-            Some(options) => session.run_with_options(inputs, options),
-            None => session.run(inputs),
-        });
+        let outputs = timed(runtime, || session.run_with_options(inputs, options));
         let outputs = outputs.map_err(Error::ort(self.running()))?;
         let values = outputs
             .into_iter()
@@ -185,7 +179,7 @@ impl Graph {
         let mut session = self.lock();
         let values = timed(runtime, || {
             let binding = bind(&session)?;
-            let outputs = session.run_binding(&binding)?;
+            let outputs = session.run_binding_with_options(&binding, &self.run_options)?;
             let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value));
             Ok(values.collect())
         });
@@ -203,7 +197,9 @@ impl Graph {
     /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
     pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || session.run_binding(binding));
+        let outputs = timed(runtime, || {
+            session.run_binding_with_options(binding, &self.run_options)
+        });
         outputs.map(drop).map_err(Error::ort(self.running()))
     }
 

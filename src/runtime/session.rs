@@ -11,6 +11,7 @@ use ort::session::{RunOptions, Session};
 
 use super::device::{Device, DeviceChoice, ProviderOption};
 use super::environment::environment;
+use super::log;
 use super::placement::{Listener, Placement};
 use super::provider_cache::ProviderCacheKey;
 use crate::bytes::Bytes;
@@ -252,12 +253,18 @@ fn uses_own_operators(options: &SessionOptions, devices: &[Device]) -> bool {
 
 /// What a run is to be told: whether to give memory back when it ends ([`SessionOptions::release_memory`]).
 pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
-    let mut options = RunOptions::new().map_err(Error::ort("making options of a run"))?;
-    if release_memory {
-        let set = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
-        set.map_err(Error::ort("setting options of a run"))?;
-    }
-    Ok(options)
+    let make = || {
+        let mut options = RunOptions::new()?;
+        if release_memory {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+        }
+        // Else a run would log as much as the session's making did.
+        if !log::details_are_read() {
+            options.set_log_level(LogLevel::Warning)?;
+        }
+        Ok(options)
+    };
+    make().map_err(Error::ort("making the options of a run"))
 }
 
 fn configured(
