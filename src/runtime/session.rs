@@ -8,8 +8,9 @@ use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
+use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption};
-use super::environment::environment;
+use super::environment::{environment, library};
 use super::placement::{Listener, Placement};
 use super::provider_cache::ProviderCacheKey;
 use crate::error::{Error, Result};
@@ -149,10 +150,10 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
         std::fs::File::open(path).map_err(Error::io(path))?;
     }
     let context = || format!("loading graph {}", graph.name());
-    let environment = environment()?;
+    let (environment, library) = (environment()?, library()?);
     let devices = options.devices.all().resolve()?;
     let listener = Listener::default();
-    let builder = configured(environment, options, &devices)
+    let builder = configured(environment, library, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let mut builder = register(builder, graph, &devices, options)?;
@@ -230,6 +231,7 @@ pub(crate) fn run_options(options: &SessionOptions) -> Result<Option<RunOptions>
 
 fn configured(
     environment: &Environment,
+    library: Option<&Path>,
     options: &SessionOptions,
     devices: &[Device],
 ) -> ort::Result<SessionBuilder> {
@@ -246,6 +248,9 @@ fn configured(
         .with_config_entry("session.force_spinning_stop", "1")?
         // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
         .with_log_level(LogLevel::Verbose)?;
+    if devices.iter().all(|device| device.is_cpu()) {
+        cpu_provider::register(&mut builder, environment, library)?;
+    }
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;
     }

@@ -9,8 +9,8 @@ use ort::value::{Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, V
 
 use super::Device;
 use crate::error::{Error, Result};
-use crate::runtime::environment::{environment, init};
-use crate::runtime::{RuntimeOptions, log};
+use crate::runtime::environment::{environment, library};
+use crate::runtime::log;
 
 /// Why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Device {
     /// the default options if it is not running yet.
     ///
     /// # Errors
-    /// [`Error::DeviceUnusable`], which says why and what to install; what [`init`] returns.
+    /// [`Error::DeviceUnusable`], which says why and what to install; what [`init`](crate::runtime::init) returns.
     pub fn usable(self) -> Result<()> {
         if self.is_cpu() {
             return Ok(());
@@ -68,8 +68,7 @@ impl Device {
         if self.kind().is_in_library()? {
             return Ok(());
         }
-        let info = init(&RuntimeOptions::default())?;
-        let library = match &info.path {
+        let library = match library()? {
             Some(path) => path.display().to_string(),
             None => "the application's".into(),
         };
