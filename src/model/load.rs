@@ -142,8 +142,9 @@ impl Florence2 {
             .as_ref()
             .map_or_else(ParseOptions::default, ParseOptions::from_config);
 
-        runtime::init(&options.runtime)?;
         let session = &options.session;
+        session.devices.check_options(&session.provider_options)?;
+        runtime::init(&options.runtime)?;
         // ONNX Runtime loads a graph in one thread.
         let (vision, language) = rayon::join(
             || VisionEncoder::load(&bundle, session),

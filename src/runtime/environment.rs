@@ -79,6 +79,11 @@ pub(super) fn environment() -> Result<&'static Environment> {
     }
 }
 
+/// The library that this process uses; `None` if the application loaded it.
+pub(super) fn library() -> Result<Option<&'static Path>> {
+    init(&RuntimeOptions::default()).map(|info| info.path.as_deref())
+}
+
 fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = RUNTIME.get() {

@@ -6,6 +6,7 @@
 //! installed Python package `onnxruntime`.
 
 mod cached;
+mod cpu_provider;
 mod device;
 mod elf;
 mod environment;

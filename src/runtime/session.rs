@@ -9,8 +9,9 @@ use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
+use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption};
-use super::environment::environment;
+use super::environment::{environment, library};
 use super::log;
 use super::placement::{Listener, Placement};
 use super::provider_cache::ProviderCacheKey;
@@ -191,10 +192,10 @@ fn load(
         });
     }
     let context = || format!("loading graph {name}");
-    let environment = environment()?;
+    let (environment, library) = (environment()?, library()?);
     let devices = options.devices.all().resolve()?;
     let listener = Listener::default();
-    let builder = configured(environment, options, &devices)
+    let builder = configured(environment, library, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let builder = register(builder, cached, &devices, options)?;
@@ -269,6 +270,7 @@ pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
 
 fn configured(
     environment: &Environment,
+    library: Option<&Path>,
     options: &SessionOptions,
     devices: &[Device],
 ) -> ort::Result<SessionBuilder> {
@@ -285,6 +287,9 @@ fn configured(
         .with_config_entry("session.force_spinning_stop", "1")?
         // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
         .with_log_level(LogLevel::Verbose)?;
+    if devices.iter().all(|device| device.is_cpu()) {
+        cpu_provider::register(&mut builder, environment, library)?;
+    }
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;
     }

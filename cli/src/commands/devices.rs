@@ -9,7 +9,7 @@ use crate::args::GlobalArgs;
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Outcome, Result};
-use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
+use crate::output::{Destination, ReportFormat, Target, heading, json_pretty, printable};
 
 /// List the devices that graphs can run on: which can be used here, and what is missing for the others
 ///
@@ -45,7 +45,7 @@ pub fn devices(args: &DevicesArgs, globals: &GlobalArgs, console: &Console) -> R
     let mut out = Destination::open(&Target::Stdout)?;
     match args.format {
         ReportFormat::Json => out.write(&json_pretty(&records)?)?,
-        ReportFormat::Text => out.write(&table(&records))?,
+        ReportFormat::Text => out.write(&render(&records))?,
     }
     out.commit()?;
     Ok(Outcome::AllGood)
@@ -67,19 +67,25 @@ fn record(kind: DeviceKind) -> Result<DeviceRecord> {
     })
 }
 
-fn table(records: &[DeviceRecord]) -> String {
-    let columns = ["device", "here", "provider", "why not, and what it takes"].map(Column::Text);
-    let mut table = Table::new(&columns, 0);
-    for record in records {
-        let here = match (record.usable, record.in_library) {
-            (true, _) => "yes",
-            (false, true) => "no",
-            (false, false) => "not in this ONNX Runtime",
-        };
-        // That it is not in the library is said already.
-        let problem = record.problem.as_deref().filter(|_| record.in_library);
-        let why: Vec<&str> = problem.into_iter().chain(record.needs).collect();
-        table.row([record.device, here, record.provider, &why.join("; it takes ")]);
+/// What can be used first.
+fn render(records: &[DeviceRecord]) -> String {
+    let (usable, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.usable);
+    usable.into_iter().chain(others).map(device).collect()
+}
+
+fn device(record: &DeviceRecord) -> String {
+    let here = match (record.usable, record.in_library) {
+        (true, _) => "can be used",
+        (false, true) => "cannot be used",
+        (false, false) => "not in this ONNX Runtime",
+    };
+    let mut text = heading(record.device, here);
+    // That it is not in the library is said already.
+    if let Some(problem) = record.problem.as_deref().filter(|_| record.in_library) {
+        text += &format!("  {}\n", printable(problem));
     }
-    table.render()
+    if let Some(needs) = record.needs {
+        text += &format!("  It takes {needs}.\n");
+    }
+    text
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod demo;
+mod devices;
 mod export;
 mod hub;
 mod inputs;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use florence2_layout::graphs::ModelPart;
 
-use super::{Device, DeviceKind, invalid};
+use super::{Device, DeviceKind, ProviderOption, invalid};
 use crate::error::{Error, Result};
 
 /// The devices for a graph. They are read from `cuda:0,cpu`, or `auto`.
@@ -200,6 +200,31 @@ impl DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    /// That each option is for a device that is chosen; what `auto` chooses is not known yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], naming the device that is missing.
+    pub(crate) fn check_options(&self, options: &[ProviderOption]) -> Result<()> {
+        let is_for = |devices: &Devices, kind: DeviceKind| match devices {
+            Devices::Auto => true,
+            Devices::Listed(devices) => devices.iter().any(|device| device.kind() == kind),
+        };
+        let mut options = options.iter();
+        let lost = options.find(|option| {
+            let mut chosen = self.parts.values().chain([&self.all]);
+            !chosen.any(|devices| is_for(devices, option.kind))
+        });
+        match lost {
+            None => Ok(()),
+            Some(ProviderOption { kind, name, .. }) => Err(Error::InvalidOption {
+                name: "ep-option",
+                reason: format!("{kind}.{name} is for nothing: {kind} is not among the devices ({self})"),
+            }),
+        }
+    }
+}
+
 impl<D: Into<Devices>> From<D> for DeviceChoice {
     fn from(devices: D) -> Self {
         Self::default().with_all(devices)
@@ -302,6 +327,20 @@ mod tests {
         ] {
             let error = text.parse::<DeviceChoice>().unwrap_err();
             assert!(error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn options_are_for_devices_that_are_chosen() {
+        let options = ["cuda.use_tf32=1".parse().unwrap()];
+        for (choice, good) in [
+            ("cuda:1", true),
+            ("decoder=cuda", true),
+            ("auto", true),
+            ("tensorrt", false),
+        ] {
+            let checked = choice.parse::<DeviceChoice>().unwrap().check_options(&options);
+            assert_eq!(checked.is_ok(), good, "{choice}: {checked:?}");
         }
     }
 }

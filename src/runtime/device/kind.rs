@@ -83,7 +83,7 @@ impl KindSpec {
     }
 }
 
-const CPU: KindSpec = KindSpec::new::<ep::CPU>("cpu", cpu, "nothing");
+const CPU: KindSpec = KindSpec::new::<ep::CPU>("cpu", cpu, "nothing more");
 const CUDA: KindSpec = KindSpec {
     defaults: &[
         // An exhaustive search (the provider's default) measures every algorithm for every new shape.

@@ -9,8 +9,8 @@ use ort::value::{Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, V
 
 use super::Device;
 use crate::error::{Error, Result};
-use crate::runtime::environment::{environment, init};
-use crate::runtime::{RuntimeOptions, log};
+use crate::runtime::environment::{environment, library};
+use crate::runtime::log;
 
 /// Why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Device {
     /// the default options if it is not running yet.
     ///
     /// # Errors
-    /// [`Error::DeviceUnusable`], which says why and what to install; what [`init`] returns.
+    /// [`Error::DeviceUnusable`], which says why and what to install; what [`init`](crate::runtime::init) returns.
     pub fn usable(self) -> Result<()> {
         if self.is_cpu() {
             return Ok(());
@@ -59,7 +59,7 @@ impl Device {
         let (tried, logged) = log::keeping_errors(|| self.try_out());
         match tried? {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.unusable(problem(&error, &logged))),
+            Err(message) => Err(self.unusable(problem(&message, &logged))),
         }
     }
 
@@ -68,8 +68,7 @@ impl Device {
         if self.kind().is_in_library()? {
             return Ok(());
         }
-        let info = init(&RuntimeOptions::default())?;
-        let library = match &info.path {
+        let library = match library()? {
             Some(path) => path.display().to_string(),
             None => "the application's".into(),
         };
@@ -83,8 +82,8 @@ impl Device {
         }
     }
 
-    /// Doubles numbers on the device.
-    fn try_out(self) -> Result<ort::Result<()>> {
+    /// Doubles numbers on the device; or what ONNX Runtime says against it.
+    fn try_out(self) -> Result<Result<(), String>> {
         let provider = self.provider(&[], None)?;
         let environment = environment()?;
         let doubled = || {
@@ -97,12 +96,12 @@ impl Device {
             let x = Tensor::from_array(([SIZE], vec![1.5_f32; SIZE]))?;
             let outputs = session.run(ort::inputs! { INPUT => x })?;
             let doubled = outputs[OUTPUT].try_extract_tensor::<f32>()?.1 == [3.0; SIZE];
-            Ok(doubled)
+            Ok::<_, ort::Error>(doubled)
         };
         Ok(match doubled() {
             Ok(true) => Ok(()),
-            Ok(false) => Err(ort::Error::new("it does not add rightly")),
-            Err(error) => Err(error),
+            Ok(false) => Err("it does not add rightly".into()),
+            Err(error) => Err(error.message().to_owned()),
         })
     }
 }
@@ -140,9 +139,9 @@ fn doubling(builder: &SessionBuilder) -> ort::Result<Session> {
 }
 
 /// What is wrong, by what ONNX Runtime returned and what it logged: why a library does not load, it only logs.
-fn problem(error: &ort::Error, logged: &[String]) -> DeviceProblem {
+fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
     const NOT_LOADED: &str = "Failed to load library";
-    let said = logged.iter().map(String::as_str).chain([error.message()]);
+    let said = logged.iter().map(String::as_str).chain([returned]);
     let not_loaded = said
         .clone()
         .find_map(|text| Some(&text[text.find(NOT_LOADED)?..]));
@@ -174,12 +173,12 @@ mod tests {
     /// As ONNX Runtime 1.31 for CUDA says it on a machine without CUDA.
     #[test]
     fn what_does_not_load_is_said() {
-        let error = ort::Error::new("CUDA execution provider is either not enabled or not available.");
+        let returned = "CUDA execution provider is either not enabled or not available.";
         let logged = "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& \
                       onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library \
                       /capi/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object \
                       file: No such file or directory\n";
-        let found = problem(&error, &[logged.to_owned()]);
+        let found = problem(returned, &[logged.to_owned()]);
         let DeviceProblem::NotLoaded { message } = &found else {
             panic!("{found:?}")
         };
@@ -189,11 +188,10 @@ mod tests {
 
     #[test]
     fn what_else_is_wrong_is_said_without_its_place() {
-        let error = ort::Error::new("Invalid device_id: 7");
         let logged = ["x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU".to_owned()];
         let expected = "1 : FAIL : no such GPU; Invalid device_id: 7";
         assert_eq!(
-            problem(&error, &logged),
+            problem("Invalid device_id: 7", &logged),
             DeviceProblem::Refused {
                 message: expected.into()
             }
