@@ -28,6 +28,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         options = match option.as_str() {
             "--image-size" => options.with_image_size(value.parse()?),
             "--target" => options.with_target(Target::from_name(&value).ok_or(USAGE)?),
+            "--float16-io" => options.with_float16_io(value == "yes"),
             "--precision" => options.with_precision(Precision::from_name(&value).ok_or(USAGE)?),
             _ => return Err(USAGE.into()),
         };
