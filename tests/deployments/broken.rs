@@ -4,7 +4,7 @@
 use florence2::Error;
 use florence2_export::{GraphFile, Precision};
 
-use super::onnx::{Dim, with_dim, with_element_type, with_renamed, without_output};
+use super::onnx::{with_element_type, with_free_size, with_renamed, without_output};
 use super::{Deployment, FP32, Form, MERGED, SPLIT, answers, common, exported_from, form, path};
 
 fn is_cache(name: &str) -> bool {
@@ -52,8 +52,8 @@ fn a_merged_decoder_that_is_refused_gives_way_to_the_split_pair() {
 #[test]
 fn caches_of_open_sizes() {
     let open = |bytes: &[u8]| {
-        let bytes = with_dim(bytes, is_cache, 1, Dim::Free("heads"));
-        with_dim(&bytes, is_cache, 3, Dim::Free("head_size"))
+        let bytes = with_free_size(bytes, is_cache, 1, "heads");
+        with_free_size(&bytes, is_cache, 3, "head_size")
     };
     let reference = answers(&Deployment::new(&MERGED, FP32).load());
     let deployment = edited(GraphFile::DecoderModelMerged, FP32, open);

@@ -1,10 +1,11 @@
-//! The whole model in each type of numbers, beside the same model in 32-bit floats.
+//! The whole model in each type of numbers, beside the same model in 32-bit floats: 20 questions, greedily answered. What
+//! is asked for leaves room for processors that round otherwise, and is far from what a wrong scale or table would give.
 
 use std::sync::OnceLock;
 
 use florence2::{Output, Task};
 use florence2_export::Precision;
-use florence2_metrics::{box_iou, boxes, pairs};
+use florence2_metrics::{box_iou, boxes, pairs, without_locations};
 
 use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, form, greedy, scene};
 
@@ -42,6 +43,8 @@ fn reference() -> &'static [Output] {
 struct Kept {
     /// The share of answers that are equal token by token.
     equal: f64,
+    /// The share of answers that are equal but for where things are: captions, and which objects there are.
+    words: f64,
     /// The share of the reference's labelled boxes that are found, with an IoU of 0.5 at least; of both sides' boxes, as
     /// F1.
     found: f64,
@@ -55,6 +58,10 @@ fn kept(deployment: &Deployment) -> Kept {
     let equal = both
         .iter()
         .filter(|(answer, truth)| answer.token_ids == truth.token_ids);
+    let words = |output: &Output| without_locations(&output.raw_text);
+    let equal_words = both
+        .iter()
+        .filter(|(answer, truth)| words(answer) == words(truth));
     let (mut boxes_of_both, mut matched) = (0, Vec::new());
     for (answer, truth) in &both {
         let (answer, truth) = (boxes(&answer.parsed), boxes(&truth.parsed));
@@ -67,6 +74,7 @@ fn kept(deployment: &Deployment) -> Kept {
     );
     Kept {
         equal: equal.count() as f64 / both.len() as f64,
+        words: equal_words.count() as f64 / both.len() as f64,
         found: 2.0 * matched.len() as f64 / boxes_of_both as f64,
         iou: matched.iter().sum::<f64>() / matched.len() as f64,
     }
@@ -74,94 +82,110 @@ fn kept(deployment: &Deployment) -> Kept {
 
 fn check(form: Form, least: Kept) {
     let kept = kept(&Deployment::new(&MERGED, form));
-    println!("{}: {kept:?}", form.precision.name());
     assert!(
-        kept.equal >= least.equal && kept.found >= least.found && kept.iou >= least.iou,
+        kept.equal >= least.equal
+            && kept.words >= least.words
+            && kept.found >= least.found
+            && kept.iou >= least.iou,
         "{}: {kept:?}, wanted {least:?}",
         form.precision.name()
     );
 }
 
+/// Seen: 20 of 20 equal.
 #[test]
 fn fp16() {
     check(
         form(Precision::Fp16),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.95,
+            words: 1.0,
+            found: 1.0,
+            iou: 0.99,
         },
     );
 }
 
+/// Seen: 18 equal, IoU 0.999.
 #[test]
 fn fp16_throughout() {
     check(
         FP16_IO,
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.8,
+            words: 1.0,
+            found: 1.0,
+            iou: 0.99,
         },
     );
 }
 
+/// Seen: 9 equal, words of 19, 0.98 found at IoU 0.969.
 #[test]
 fn int8() {
     check(
         form(Precision::Int8),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.3,
+            words: 0.9,
+            found: 0.95,
+            iou: 0.95,
         },
     );
 }
 
+/// Seen: 8 equal, words of all, 0.98 found at IoU 0.977.
 #[test]
 fn uint8() {
     check(
         form(Precision::Uint8),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.3,
+            words: 0.9,
+            found: 0.95,
+            iou: 0.95,
         },
     );
 }
 
+/// Seen: 4 equal, words of 18, 0.95 found at IoU 0.917.
 #[test]
 fn q4() {
     check(
         form(Precision::Q4),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.88,
         },
     );
 }
 
+/// Seen: as q4.
 #[test]
 fn q4f16() {
     check(
         form(Precision::Q4F16),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.88,
         },
     );
 }
 
+/// Seen: 4 equal, words of 18, 0.96 found at IoU 0.892.
 #[test]
 fn bnb4() {
     check(
         form(Precision::Bnb4),
         Kept {
-            equal: 0.0,
-            found: 0.0,
-            iou: 0.0,
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.85,
         },
     );
 }

@@ -11,7 +11,6 @@ mod field {
     pub const TENSOR_ELEMENT: u64 = 1;
     pub const TENSOR_SHAPE: u64 = 2;
     pub const SHAPE_DIM: u64 = 1;
-    pub const DIM_SIZE: u64 = 1;
     pub const DIM_NAME: u64 = 2;
 }
 
@@ -145,25 +144,15 @@ fn edit_tensor(value: &mut Message, edit: &dyn Fn(&mut Message)) {
     });
 }
 
-/// A size of an input or output.
-#[derive(Clone, Copy)]
-pub enum Dim {
-    Fixed(u64),
-    Free(&'static str),
-}
-
-/// The model with another size along an axis of the inputs and outputs that `is_meant`.
-pub fn with_dim(model: &[u8], is_meant: impl Fn(&str) -> bool, axis: usize, dim: Dim) -> Vec<u8> {
+/// The model with a free size, of this name, along an axis of the inputs and outputs that `is_meant`.
+pub fn with_free_size(model: &[u8], is_meant: impl Fn(&str) -> bool, axis: usize, name: &str) -> Vec<u8> {
     edit_values(model, &is_meant, &|value| {
         edit_tensor(value, &|tensor| {
             tensor.edit(field::TENSOR_SHAPE, |_, shape| {
                 shape.edit(field::SHAPE_DIM, |index, size| {
                     if index == axis {
                         *size = Message::default();
-                        match dim {
-                            Dim::Fixed(value) => size.set(field::DIM_SIZE, Value::Number(value)),
-                            Dim::Free(name) => size.set(field::DIM_NAME, Value::Bytes(name.into())),
-                        }
+                        size.set(field::DIM_NAME, Value::Bytes(name.into()));
                     }
                 });
             });
