@@ -96,7 +96,7 @@ def random_checkpoint(folder, vision, text, image_size):
 
 
 class Session(ort.InferenceSession):
-    """Takes 32-bit floats for any."""
+    """Takes and gives 32-bit floats for any."""
 
     def __init__(self, path, options):
         super().__init__(path, options, providers=["CPUExecutionProvider"])
@@ -104,7 +104,8 @@ class Session(ort.InferenceSession):
 
     def run(self, outputs, feed):
         half = lambda name, value: value.astype(np.float16) if name in self.halves else value
-        return super().run(outputs, {name: half(name, value) for name, value in feed.items()})
+        given = super().run(outputs, {name: half(name, value) for name, value in feed.items()})
+        return [value.astype(np.float32) for value in given]
 
 
 class Checker:
@@ -164,7 +165,6 @@ class Checker:
 
     def same(self, what, ours, theirs):
         theirs = theirs.detach().numpy()
-        ours = ours.astype(np.float32)
         assert ours.shape == theirs.shape, (what, ours.shape, theirs.shape)
         assert np.isfinite(ours).all(), what
         error = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
