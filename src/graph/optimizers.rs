@@ -42,11 +42,12 @@ fn failing_optimizer(message: &str) -> Option<String> {
         .next()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "fetch-runtime"))]
 mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::runtime::{self, RuntimeOptions};
 
     /// As ONNX Runtime said it of a published `vision_encoder_fp16.onnx`.
     const REFUSAL: &str = "Exception during initialization: /onnxruntime_src/onnxruntime/core/graph/graph_utils.cc:29 \
@@ -55,7 +56,9 @@ mod tests {
         InsertedPrecisionFreeCast_/blocks.0/blocks.0.0/spatial_block/window_attn/norm/Constant_output_0 for node: \
         /blocks.0/blocks.0.0/spatial_block/window_attn/norm/Mul/SimplifiedLayerNormFusion/";
 
+    /// An error of ONNX Runtime's, which must be running for it.
     fn refusal(message: &str) -> Error {
+        runtime::init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap();
         Error::Ort {
             context: "loading a graph".into(),
             source: ort::Error::new(message),

@@ -227,3 +227,114 @@ fn set_element_type(value: &mut ValueInfoProto, data_type: DataType) {
         tensor.elem_type = data_type as i32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Value;
+
+    /// Nodes as `output = operator(inputs)`.
+    fn nodes(nodes: &[NodeProto]) -> Vec<String> {
+        let line = |node: &NodeProto| {
+            let to = node.attribute.iter().find(|attribute| attribute.name == "to");
+            let to = to.and_then(|to| to.i).map_or(String::new(), |to| format!("{to}"));
+            format!(
+                "{} = {}{to}({})",
+                node.output[0],
+                node.op_type,
+                node.input.join(", ")
+            )
+        };
+        nodes.iter().map(line).collect()
+    }
+
+    fn scaled(graph: &mut Graph<'static>, x: &Value, name: &str, factor: f32) -> Value {
+        graph.within(name, |graph| {
+            let factor = graph.weight(&Tensor::new(name, [1], move || vec![factor]));
+            graph.mul(x, &factor)
+        })
+    }
+
+    fn graph() -> Graph<'static> {
+        let mut graph = Graph::default();
+        let x = graph.input("x", DataType::Float, &[1.into()]);
+        let a = scaled(&mut graph, &x, "a", 2.0);
+        let b = scaled(&mut graph, &a, "b", f32::MIN);
+        let c = scaled(&mut graph, &b, "c", 4.0);
+        graph.output("y", &c, DataType::Float, &[1.into()]);
+        graph
+    }
+
+    #[test]
+    fn what_is_kept_is_not_rounded_in_between() {
+        let kept = |module: &str| module == "a" || module == "b";
+        let (proto, _, weights) = graph().into_float16(&kept, false).finish("test");
+        assert_eq!(
+            nodes(&proto.node),
+            [
+                "a/Mul_1 = Mul(x, a)",
+                "b/Mul_2 = Mul(a/Mul_1, b)",
+                "b/Mul_2.float16 = Cast10(b/Mul_2)",
+                "c/Mul_3 = Mul(b/Mul_2.float16, c.float16)",
+                "y = Cast1(c/Mul_3)",
+            ]
+        );
+        let names: Vec<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c.float16"]);
+    }
+
+    #[test]
+    fn inputs_and_outputs_are_converted_or_not() {
+        let (proto, ..) = graph().into_float16(&|_| false, false).finish("test");
+        assert_eq!(nodes(&proto.node)[0], "x.float16 = Cast10(x)");
+        assert!(is_float(&proto.input[0]) && is_float(&proto.output[0]));
+        let (proto, ..) = graph().into_float16(&|_| false, true).finish("test");
+        assert!(!is_float(&proto.input[0]) && !is_float(&proto.output[0]));
+        assert_eq!(nodes(&proto.node).len(), 3);
+        assert_eq!(proto.node[2].output, ["y"]);
+    }
+
+    #[test]
+    fn what_overflows_becomes_the_least_or_the_greatest() {
+        let weight = Tensor::new("w", [4], || vec![f32::MIN, 1e6, 0.1, -1e-9]);
+        let halves = in_half(&weight).values();
+        assert_eq!(halves[..2], [f16::MIN, f16::MAX]);
+        assert_eq!(halves[2], f16::from_f32(0.1));
+        assert_eq!(halves[3].to_f32(), 0.0);
+    }
+
+    #[test]
+    fn branches_give_halves_whatever_is_kept_in_them() {
+        let mut graph = Graph::default();
+        let x = graph.input("x", DataType::Float, &[1.into()]);
+        let flag = graph.input("flag", DataType::Bool, &[1.into()]);
+        let [y] = graph.if_else(
+            &flag,
+            |graph| [scaled(graph, &x, "kept", 2.0)],
+            |graph| [graph.zeros(&[1])],
+        );
+        graph.output("y", &y, DataType::Float, &[1.into()]);
+        let (proto, ..) = graph
+            .into_float16(&|module| module == "kept", true)
+            .finish("test");
+        let branches: Vec<_> = proto.node[0]
+            .attribute
+            .iter()
+            .filter_map(|branch| branch.g.as_ref())
+            .collect();
+        assert_eq!(
+            nodes(&branches[0].node),
+            [
+                "x.float32 = Cast1(x)",
+                "kept/Mul_1 = Mul(x.float32, kept)",
+                "kept/Mul_1.float16 = Cast10(kept/Mul_1)"
+            ]
+        );
+        assert_eq!(branches[0].output[0].name, "kept/Mul_1.float16");
+        let zeros = &branches[1].node[0].attribute[0];
+        assert_eq!(zeros.t.as_ref().unwrap().data_type, DataType::Float16 as i32);
+        for branch in branches {
+            assert!(!is_float(&branch.output[0]));
+        }
+    }
+}
