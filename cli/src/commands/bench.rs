@@ -18,7 +18,6 @@ mod statistics;
 mod work;
 pub mod worker;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -51,7 +50,7 @@ Examples:
   florence2 bench -m DIR --save before.json
   florence2 bench -m DIR --baseline before.json
 
-load: ONNX Runtime and the model. end to end: from decoded pictures to parsed
+load: ONNX Runtime and the model. first run: the first batch. end to end: from decoded pictures to parsed
 answers; like the stages, of a whole batch. per token: decoder and search by the
 tokens of an answer. ±: half the distance of the quartiles. host: the process's
 peak memory; device: its memory on NVIDIA GPUs when it was read.
@@ -120,8 +119,8 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
     // What could fail at the end fails now.
     let settings = args.settings(globals)?;
     let baseline = args.baseline(&settings)?;
-    let target = args.save.as_ref().map(|path| Target::from(OsString::from(path)));
-    let mut saved = target.as_ref().map(Destination::open).transpose()?;
+    let target = args.save.clone().map(Target::File);
+    let saved = target.as_ref().map(Destination::open).transpose()?;
     let environment = Environment::detect(engine::start(globals, console)?);
 
     let bench = Bench {
@@ -143,7 +142,7 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
     for warning in comparison.iter().flat_map(|comparison| &comparison.warnings) {
         console.warn(warning);
     }
-    if let Some(mut saved) = saved.take() {
+    if let Some(mut saved) = saved {
         saved.write(&json_pretty(&run)?)?;
         saved.commit()?;
     }

@@ -61,15 +61,13 @@ fn text(run: &Run, comparison: Option<&Comparison>) -> String {
     text.extend(facts.iter().map(|fact| format!("{}\n", printable(fact))));
     text.push('\n');
     text.push_str(&figures(run).text());
-    let failures = failures(run);
-    if !failures.is_empty() {
-        text.push('\n');
-        text.push_str(&heading("not measured", ""));
-        text.extend(
-            failures
-                .iter()
-                .map(|failure| format!("  {}\n", printable(failure))),
-        );
+    for (index, (reason, configurations)) in failures(run).into_iter().enumerate() {
+        if index == 0 {
+            text.push('\n');
+            text.push_str(&heading("not measured", ""));
+        }
+        text.extend(configurations.iter().map(|name| format!("{}\n", printable(name))));
+        text.push_str(&format!("  {}\n", printable(reason)));
     }
     if let Some(comparison) = comparison {
         text.push('\n');
@@ -98,7 +96,10 @@ fn markdown(run: &Run, comparison: Option<&Comparison>) -> String {
     let failures = failures(run);
     if !failures.is_empty() {
         text.push_str("\n### Not measured\n\n");
-        text.push_str(&list(failures));
+        let failures = failures.iter();
+        let items =
+            failures.map(|(reason, configurations)| format!("{}: {reason}", configurations.join("; ")));
+        text.push_str(&list(items.collect()));
     }
     if let Some(comparison) = comparison {
         text.push_str(&format!("\n### {}\n\n", escaped(&title(comparison))));
@@ -159,14 +160,18 @@ fn figures(run: &Run) -> Grid {
     Grid::new(columns, rows.collect()).without_empty_columns()
 }
 
-fn failures(run: &Run) -> Vec<String> {
-    let failed = run
-        .configurations
-        .iter()
-        .filter_map(|entry| Some((&entry.configuration, entry.failure()?)));
-    failed
-        .map(|(configuration, reason)| format!("{configuration}: {reason}"))
-        .collect()
+/// Why configurations could not be measured, and which; each reason is said once.
+fn failures(run: &Run) -> Vec<(&str, Vec<String>)> {
+    let mut failures: Vec<(&str, Vec<String>)> = Vec::new();
+    for entry in &run.configurations {
+        let Some(reason) = entry.failure() else { continue };
+        let name = entry.configuration.to_string();
+        match failures.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => failures.push((reason, vec![name])),
+        }
+    }
+    failures
 }
 
 fn title(comparison: &Comparison) -> String {
@@ -283,4 +288,104 @@ fn csv_text(keys: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Res
         .into_inner()
         .map_err(|error| Error::stdout(error.into_error()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::record::Outcome;
+    use super::super::record::tests::{configuration, entry, failed, run};
+    use super::*;
+
+    fn measured() -> Run {
+        run(vec![
+            entry(1, &[0.2]),
+            failed(2, "no \"GPU\", sorry"),
+            failed(4, "no \"GPU\", sorry"),
+        ])
+    }
+
+    #[test]
+    fn csv_is_quoted_and_plain() {
+        let mut run = measured();
+        run.configurations.truncate(2);
+        let csv = render(&run, None, Format::Csv).unwrap();
+        assert_eq!(
+            csv,
+            "model,device,dtype,num_beams,batch,load_ms,first_run_ms,preprocess_ms,vision_encoder_ms,text_encoder_ms,\
+             token_ms,end_to_end_ms,end_to_end_noise,end_to_end_p95_ms,answers_per_second,tokens_per_second,\
+             host_memory_mib,device_memory_mib,placement,error\n\
+             demo,cpu,auto,1,1,2000,1000,20,80,20,8,200,0,200,5,50,3,,,\n\
+             demo,cpu,auto,1,2,,,,,,,,,,,,,,,\"no \"\"GPU\"\", sorry\"\n"
+        );
+    }
+
+    #[test]
+    fn csv_has_what_changed() {
+        let (now, mut before) = (measured(), measured());
+        before.configurations.push(entry(8, &[0.1]));
+        let comparison = Comparison::new(&now, Path::new("old.json"), &before);
+        let csv = render(&now, Some(&comparison), Format::Csv).unwrap();
+        let rows: Vec<Vec<String>> = csv::Reader::from_reader(csv.as_bytes())
+            .records()
+            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+            .collect();
+        let keys = csv.lines().next().unwrap();
+        let column = |key: &str| keys.split(',').position(|other| other == key).unwrap();
+        let presence: Vec<&str> = rows.iter().map(|row| row[column("measured")].as_str()).collect();
+        assert_eq!(presence, ["both", "neither", "neither", "only_before"]);
+        assert_eq!(rows[0][column("end_to_end_change")], "0");
+        assert_eq!(rows[0][column("end_to_end_verdict")], "unknown");
+        assert_eq!(rows[3][column("batch")], "8");
+        assert_eq!(rows[3][column("end_to_end_ms")], "");
+    }
+
+    #[test]
+    fn people_get_reasons_once_and_no_empty_columns() {
+        let text = render(&measured(), None, Format::Table).unwrap();
+        assert!(text.contains("A, 2 cores, 4 threads; 16 GiB"), "{text}");
+        assert!(text.contains("end to end"), "{text}");
+        assert!(!text.contains("device MiB"), "{text}");
+        assert_eq!(text.matches("sorry").count(), 1, "{text}");
+        assert!(
+            text.contains("demo on cpu, dtype auto, beams 1, batch 4\n"),
+            "{text}"
+        );
+        let markdown = render(&measured(), None, Format::Markdown).unwrap();
+        assert!(
+            markdown.contains("| demo | cpu | auto | 1 | 1 | 2000 |"),
+            "{markdown}"
+        );
+        assert!(markdown.contains("batch 4: no \"GPU\", sorry\n"), "{markdown}");
+    }
+
+    #[test]
+    fn placements_have_a_column_where_they_are_known() {
+        let mut run = measured();
+        let json = render(&run, None, Format::Json).unwrap();
+        assert!(json.contains("\"placement\": null"), "{json}");
+        for entry in &mut run.configurations {
+            if let Outcome::Measured(measured) = &mut entry.outcome {
+                let nodes = [("cpu".to_owned(), 7)].into();
+                measured.placement = Some([("vision_encoder".to_owned(), nodes)].into());
+            }
+        }
+        let text = render(&run, None, Format::Table).unwrap();
+        assert!(text.contains("nodes on") && text.contains("cpu 7"), "{text}");
+    }
+
+    #[test]
+    fn a_plan_is_written_in_every_format() {
+        let plan = [configuration(1), configuration(8)];
+        let written = |format| render_plan(&plan, format).unwrap();
+        assert_eq!(
+            written(Format::Csv),
+            "model,device,dtype,num_beams,batch\ndemo,cpu,auto,1,1\ndemo,cpu,auto,1,8\n"
+        );
+        assert_eq!(written(Format::Table).lines().count(), 3);
+        assert_eq!(written(Format::Markdown).lines().count(), 4);
+        let read: Vec<Configuration> = serde_json::from_str(&written(Format::Json)).unwrap();
+        assert_eq!(read, plan);
+    }
 }
