@@ -1,6 +1,7 @@
 //! The command line: what all commands share.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -43,6 +44,9 @@ pub enum Command {
     Run(Box<commands::run::RunArgs>),
     Parse(commands::parse::ParseArgs),
     Compare(Box<commands::compare::CompareArgs>),
+    Bench(Box<commands::bench::BenchArgs>),
+    #[command(name = commands::bench::worker::COMMAND, hide = true)]
+    BenchWorker(Box<commands::bench::worker::WorkerArgs>),
     Tasks(commands::tasks::TasksArgs),
     Inspect(commands::inspect::InspectArgs),
     Devices(commands::devices::DevicesArgs),
@@ -104,6 +108,23 @@ pub enum ModelArg {
     Folder(PathBuf),
     /// A model on a hub.
     Hub(ModelId),
+}
+
+impl ModelArg {
+    /// As `--model` has it.
+    pub fn to_os_string(&self) -> OsString {
+        match self {
+            ModelArg::Demo => florence2::demo::NAME.into(),
+            ModelArg::Folder(path) => path.into(),
+            ModelArg::Hub(id) => id.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for ModelArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_os_string().to_string_lossy())
+    }
 }
 
 impl From<OsString> for ModelArg {

@@ -1,7 +1,7 @@
 //! Starting ONNX Runtime and loading models.
 
 use florence2::bundle::ModelPart;
-use florence2::runtime::{self, Device, Devices, Progress, RuntimeOptions, SessionOptions};
+use florence2::runtime::{self, Device, Devices, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
 use florence2::{Florence2, LoadOptions};
 
 use crate::args::{GlobalArgs, ModelArg};
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::{hub, placement};
 
 /// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
-pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
+pub fn start(globals: &GlobalArgs, console: &Console) -> Result<&'static RuntimeInfo> {
     let options = runtime_options(globals);
     let info = if globals.no_fetch || globals.offline {
         runtime::init(&options)?
@@ -41,7 +41,7 @@ pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
         .map(|path| format!(" from {}", path.display()))
         .unwrap_or_default();
     console.detail(&format!("ONNX Runtime {version}{path}"));
-    Ok(())
+    Ok(info)
 }
 
 /// Loads a model. Without one named, it is the demo model, and stderr says so.

@@ -1,6 +1,7 @@
 //! Which of a bundle's files of a graph is to be taken, where it has the graph in several types.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use florence2_layout::dtypes::{Dtype, UnknownDtype};
@@ -48,6 +49,19 @@ impl DtypeChoice {
     }
 }
 
+/// As it is read; empty if nothing is wanted.
+impl fmt::Display for DtypeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.all.map(|dtype| dtype.to_string());
+        let parts = self
+            .parts
+            .iter()
+            .map(|(part, dtype)| format!("{}={dtype}", part.name()));
+        let items: Vec<String> = all.into_iter().chain(parts).collect();
+        f.write_str(&items.join(","))
+    }
+}
+
 impl FromStr for DtypeChoice {
     type Err = Error;
 
@@ -72,6 +86,17 @@ impl FromStr for DtypeChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_are_written_as_they_are_read() {
+        for text in ["", "int8", "vision=fp32,decoder=q4", "int8,vision=fp32"] {
+            let choice: DtypeChoice = match text {
+                "" => DtypeChoice::default(),
+                text => text.parse().unwrap(),
+            };
+            assert_eq!(choice.to_string(), text);
+        }
+    }
 
     #[test]
     fn choices_are_read() {

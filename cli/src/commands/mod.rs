@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod cache;
 pub mod compare;
 pub mod demo;
@@ -24,6 +25,8 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Run(args) => run::run(&args, globals, console),
         Command::Parse(args) => parse::parse(&args),
         Command::Compare(args) => compare::compare(&args, globals, console),
+        Command::Bench(args) => bench::bench(&args, globals, console),
+        Command::BenchWorker(args) => bench::worker::serve(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
         Command::Devices(args) => devices::devices(&args, globals, console),

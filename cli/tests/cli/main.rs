@@ -1,5 +1,6 @@
 //! The program as its users run it: arguments in, stdout, stderr, files and exit code out.
 
+mod bench;
 mod compare;
 mod demo;
 mod devices;

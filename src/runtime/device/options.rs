@@ -1,6 +1,7 @@
 //! The options of execution providers: ours, and those that a user gives.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -65,6 +66,13 @@ impl ProviderOption {
             return Err(invalid("the processor's provider has no options".into()));
         }
         Ok(Self { kind, name, value })
+    }
+}
+
+/// As it is read.
+impl fmt::Display for ProviderOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}={}", self.kind, self.name, self.value)
     }
 }
 
@@ -262,6 +270,7 @@ mod tests {
         // The value may have anything in it.
         let option: ProviderOption = "openvino.load_config={\"a.b\": \"c=d\"}".parse().unwrap();
         assert_eq!(option.value, "{\"a.b\": \"c=d\"}");
+        assert_eq!(option.to_string().parse::<ProviderOption>().unwrap(), option);
         for (text, named) in [
             ("trt_fp16_enable=1", "DEVICE.OPTION=VALUE"),
             ("tensorrt.trt_fp16_enable", "DEVICE.OPTION=VALUE"),
