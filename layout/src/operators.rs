@@ -12,3 +12,17 @@ pub const VERSION: i64 = 1;
 /// each). Attributes: `grid` (height and width), `channels`, `epsilon`. Outputs: the convolution and its normalisation,
 /// both shaped as the tokens.
 pub const DEPTHWISE_CONV_LAYER_NORM: &str = "DepthwiseConvLayerNorm";
+
+/// Attention of a few queries of each image to keys and values that all of them share.
+///
+/// Inputs: query `[images, queries, heads · size]`, key and value `[images, heads, capacity, size]`, lengths (int32,
+/// `[images]`): how many of an image's keys there are, 1 or more. Attribute: `heads`. Output:
+/// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.
+pub const CROSS_ATTENTION: &str = "CrossAttention";
+
+/// Attention among the tokens of each sequence, whose products may be of bfloat16: of numbers with 8 significant bits,
+/// summed as 32-bit floats. For graphs of fewer bits, in which it is the most exact part.
+///
+/// Inputs: query, key and value, `[batch, tokens, heads · size]` each. Attribute: `heads`. Output:
+/// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.
+pub const BFLOAT16_ATTENTION: &str = "Bfloat16Attention";

@@ -29,8 +29,6 @@ impl Graph {
         let mut options = options.clone();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
-            // Only the vision encoder has them; the others are to load beside it.
-            options.own_operators = false;
         }
         let source = match &bytes {
             GraphBytes::File(path) => GraphSource::File(path),

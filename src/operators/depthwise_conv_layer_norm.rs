@@ -46,11 +46,7 @@ impl Operator for DepthwiseConvLayerNorm {
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        if let Some(tokens) = context.inputs().first() {
-            context.set_output(0, tokens)?;
-            context.set_output(1, tokens)?;
-        }
-        Ok(())
+        tensors::outputs_like_first_input(context, 2)
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {

@@ -7,16 +7,26 @@
 //!
 //! One operator a file; what they share is in [`tensors`] and [`parallel`].
 
+#[cfg(target_arch = "x86_64")]
+mod bfloat16;
+#[cfg(target_arch = "x86_64")]
+mod bfloat16_attention;
+mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
+mod exponential;
 mod layer_norm;
 mod parallel;
+mod shared_attention;
 mod tensors;
 
 use florence2_layout::operators::DOMAIN;
 use ort::operator::OperatorDomain;
 use pulp::Arch;
 
+#[cfg(target_arch = "x86_64")]
+use bfloat16_attention::Bfloat16Attention;
+use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 
 /// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
@@ -25,8 +35,15 @@ use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 /// # Errors
 /// Those of ONNX Runtime.
 pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
-    match Arch::new() {
-        Arch::Scalar => Ok(None),
-        _ => OperatorDomain::new(DOMAIN)?.add(DepthwiseConvLayerNorm).map(Some),
+    if matches!(Arch::new(), Arch::Scalar) {
+        return Ok(None);
     }
+    let domain = OperatorDomain::new(DOMAIN)?
+        .add(DepthwiseConvLayerNorm)?
+        .add(CrossAttention)?;
+    #[cfg(target_arch = "x86_64")]
+    if let Some(operator) = Bfloat16Attention::if_supported() {
+        return domain.add(operator).map(Some);
+    }
+    Ok(Some(domain))
 }

@@ -1,13 +1,39 @@
 //! An operator's inputs and outputs.
 
 use ort::Error;
-use ort::operator::{ComputeContext, FromKernelContext, KernelContext};
-use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut};
+use ort::operator::{ComputeContext, FromKernelContext, KernelContext, ShapeInferenceContext};
+use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut, ValueType};
 
 /// An input that must be there.
 pub(super) fn input(context: &ComputeContext, index: usize) -> ort::Result<ValueRef<'_>> {
     let value = context.input(index)?;
     value.ok_or_else(|| Error::new(format!("input {index} is missing")))
+}
+
+/// Says that outputs are shaped as the first input, if all of its sizes are known or have names. (One that is neither would
+/// be taken for a size of -1.)
+pub(super) fn outputs_like_first_input(
+    context: &mut ShapeInferenceContext,
+    outputs: usize,
+) -> ort::Result<()> {
+    let inputs = context.inputs();
+    let Some(
+        input @ ValueType::Tensor {
+            shape,
+            dimension_symbols,
+            ..
+        },
+    ) = inputs.first()
+    else {
+        return Ok(());
+    };
+    let mut sizes = shape.iter().zip(dimension_symbols.iter());
+    if sizes.all(|(&size, name)| size >= 0 || !name.is_empty()) {
+        for output in 0..outputs {
+            context.set_output(output, input)?;
+        }
+    }
+    Ok(())
 }
 
 /// An output, allocated in this shape, that must be wanted.
@@ -35,10 +61,26 @@ pub(super) fn constants<const N: usize>(
                 ))
             })?;
         let (shape, values) = value.extract_tensor();
-        let sides = shape.iter().map(|&side| usize::try_from(side).unwrap_or(0));
-        *constant = (sides.collect(), values.to_vec());
+        *constant = (sizes(shape), values.to_vec());
     }
     Ok(constants)
+}
+
+/// The sizes of a tensor's axes.
+pub(super) fn sizes(shape: &Shape) -> Vec<usize> {
+    let sizes = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0));
+    sizes.collect()
+}
+
+/// An attribute that must be there and be 1 or more.
+pub(super) fn count(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
+    let count: i64 = attribute(context, name)?;
+    match usize::try_from(count) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(Error::new(format!(
+            "attribute {name} must be 1 or more, and is {count}"
+        ))),
+    }
 }
 
 /// An attribute that must be there.

@@ -134,27 +134,6 @@ impl Graph<'_> {
         self.contrib("FusedMatMul", &[a, b], &attributes)
     }
 
-    /// As [`multi_head_attention`](Self::multi_head_attention), scaled by 1/√size, over the first `lengths` (int32,
-    /// `[batch]`) of the keys; what the others hold has no influence as long as it is finite.
-    pub(crate) fn padded_multi_head_attention(
-        &mut self,
-        [query, key, value]: [&Value; 3],
-        lengths: &Value,
-        heads: usize,
-    ) -> Value {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            // Added to the scores of padding. The default, -10000, is no match for large ones.
-            ("mask_filter_value", Attribute::Float(f32::MIN)),
-        ];
-        let no_bias = Value::absent();
-        self.contrib(
-            "MultiHeadAttention",
-            &[query, key, value, &no_bias, lengths],
-            &attributes,
-        )
-    }
-
     /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
     /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
     /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
@@ -188,18 +167,25 @@ impl Graph<'_> {
         self.nodes(CONTRIB_DOMAIN, "GroupQueryAttention", &inputs, &attributes)
     }
 
-    /// `softmax(scale · q kᵀ) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
-    /// heads · size]`, or `[batch, heads, keys, size]`.
+    /// `softmax(q kᵀ / √size) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
+    /// heads · size]`, or `[batch, heads, keys, size]`. With `lengths` (int32, `[batch]`), over as many keys only; what
+    /// the others hold has no influence as long as it is finite.
     pub(crate) fn multi_head_attention(
         &mut self,
         [query, key, value]: [&Value; 3],
-        heads: usize,
-        scale: f32,
+        lengths: Option<&Value>,
+        heads: Attribute<'_>,
     ) -> Value {
         let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("scale", Attribute::Float(scale)),
+            ("num_heads", heads),
+            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            ("mask_filter_value", Attribute::Float(f32::MIN)),
         ];
-        self.contrib("MultiHeadAttention", &[query, key, value], &attributes)
+        let no_bias = Value::absent();
+        let mut inputs = vec![query, key, value];
+        if let Some(lengths) = lengths {
+            inputs.extend([&no_bias, lengths]);
+        }
+        self.contrib("MultiHeadAttention", &inputs, &attributes)
     }
 }

@@ -7,6 +7,7 @@ use florence2_layout::graphs::{
 use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm};
 use super::super::{Recipe, axes};
+use super::attention;
 use super::embedding::TiedEmbedding;
 use super::layer::{Layer, RowCount};
 use crate::checkpoint::Weights;
@@ -244,7 +245,7 @@ fn cross_attention<'a>(
     let query = graph.reshape_to(&query, &rows.shape_by_image);
     let heads = layer.config.decoder_attention_heads;
     let context =
-        graph.padded_multi_head_attention([&query, &cache.key, &cache.value], encoder_lengths, heads);
+        attention::cross_attention(graph, [&query, &cache.key, &cache.value], encoder_lengths, heads);
     let context = graph.reshape_to(&context, &rows.shape);
     layer.project(graph, "encoder_attn.out_proj", &context)
 }
