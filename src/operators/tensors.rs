@@ -1,5 +1,8 @@
 //! An operator's inputs and outputs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use florence2_layout::operators::DOMAIN;
 use ort::Error;
 use ort::operator::{ComputeContext, FromKernelContext, KernelContext, ShapeInferenceContext};
 use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut, ValueType};
@@ -10,30 +13,33 @@ pub(super) fn input(context: &ComputeContext, index: usize) -> ort::Result<Value
     value.ok_or_else(|| Error::new(format!("input {index} is missing")))
 }
 
-/// Says that outputs are shaped as the first input, if all of its sizes are known or have names. (One that is neither would
-/// be taken for a size of -1.)
+/// Says that outputs are shaped as the first input. Sizes that are neither known nor named get a name of their own each:
+/// without, ONNX Runtime would take them for sizes of -1.
 pub(super) fn outputs_like_first_input(
     context: &mut ShapeInferenceContext,
     outputs: usize,
 ) -> ort::Result<()> {
-    let inputs = context.inputs();
-    let Some(
-        input @ ValueType::Tensor {
-            shape,
-            dimension_symbols,
-            ..
-        },
-    ) = inputs.first()
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let mut inputs = context.inputs().into_iter();
+    let Some(ValueType::Tensor {
+        ty,
+        shape,
+        dimension_symbols,
+    }) = inputs.next()
     else {
         return Ok(());
     };
-    let mut sizes = shape.iter().zip(dimension_symbols.iter());
-    if sizes.all(|(&size, name)| size >= 0 || !name.is_empty()) {
-        for output in 0..outputs {
-            context.set_output(output, input)?;
-        }
-    }
-    Ok(())
+    let name = |(&size, name): (&i64, &String)| match size < 0 && name.is_empty() {
+        true => format!("{DOMAIN}_{}", NAMES.fetch_add(1, Ordering::Relaxed)),
+        false => name.clone(),
+    };
+    let dimension_symbols = shape.iter().zip(dimension_symbols.iter()).map(name).collect();
+    let input = ValueType::Tensor {
+        ty,
+        shape,
+        dimension_symbols,
+    };
+    (0..outputs).try_for_each(|output| context.set_output(output, &input))
 }
 
 /// An output, allocated in this shape, that must be wanted.
