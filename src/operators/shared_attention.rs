@@ -119,12 +119,23 @@ impl SharedHead<'_> {
         for (vectors, query) in query_vectors.iter_mut().zip(queries) {
             *vectors = S::as_simd_f32s(&query[columns.clone()]).0;
         }
-        let groups = self.keys.chunks_exact(KEYS * self.size);
-        let rest = groups.remainder();
+        // All slices get the same length in view of the optimizer, which then needs no checks inside the loop.
+        let count = columns.len() / S::F32_LANES;
+        for query in &mut query_vectors {
+            *query = &query[..count];
+        }
+        let mut keys = self.keys.chunks_exact(self.size);
         let mut place = 0;
-        for group in groups {
-            let products = products::<S, N, KEYS>(simd, query_vectors, group, self.size, &columns);
-            for (n, products) in products.iter().enumerate() {
+        while keys.len() >= KEYS {
+            let mut next = || match keys.next() {
+                Some(key) => &S::as_simd_f32s(&key[columns.clone()]).0[..count],
+                None => &[],
+            };
+            let group = [next(), next(), next(), next()];
+            for (n, products) in products::<S, N, KEYS>(simd, query_vectors, group)
+                .iter()
+                .enumerate()
+            {
                 let scores = &mut scores[n * row_len + place..][..KEYS];
                 for (score, product) in scores.iter_mut().zip(products) {
                     *score += product;
@@ -132,9 +143,9 @@ impl SharedHead<'_> {
             }
             place += KEYS;
         }
-        for key in rest.chunks_exact(self.size) {
-            let products = products::<S, N, 1>(simd, query_vectors, key, self.size, &columns);
-            for (n, [product]) in products.iter().enumerate() {
+        for key in keys {
+            let key = [&S::as_simd_f32s(&key[columns.clone()]).0[..count]];
+            for (n, [product]) in products::<S, N, 1>(simd, query_vectors, key).iter().enumerate() {
                 scores[n * row_len + place] += product;
             }
             place += 1;
@@ -178,32 +189,20 @@ impl SharedHead<'_> {
     }
 }
 
-/// Of each query with `M` keys, `[M, size]`, over some columns, a whole number of vectors.
+/// Of each query with each key; all have the same number of vectors.
+///
+/// Loops make its arrays, as what the standard library calls for that is not compiled for vectors.
 #[inline(always)]
 fn products<S: Simd, const N: usize, const M: usize>(
     simd: S,
     queries: [&[S::f32s]; N],
-    keys: &[f32],
-    size: usize,
-    columns: &Range<usize>,
+    keys: [&[S::f32s]; M],
 ) -> [[f32; M]; N] {
-    // All slices get the same length in view of the optimizer, which then needs no checks inside the loop. (And loops
-    // make arrays, as what is called by the standard library is not compiled for vectors.)
-    let count = columns.len() / S::F32_LANES;
-    let mut key_vectors: [&[S::f32s]; M] = [&[]; M];
-    for (vectors, key) in key_vectors.iter_mut().zip(keys.chunks_exact(size)) {
-        *vectors = &S::as_simd_f32s(&key[columns.clone()]).0[..count];
-    }
-    let mut query_vectors = queries;
-    for query in &mut query_vectors {
-        *query = &query[..count];
-    }
     let mut sums = [[simd.splat_f32s(0.0); M]; N];
-    for i in 0..count {
+    for i in 0..keys[0].len() {
         for m in 0..M {
-            let key = key_vectors[m][i];
             for n in 0..N {
-                sums[n][m] = simd.mul_add_e_f32s(query_vectors[n][i], key, sums[n][m]);
+                sums[n][m] = simd.mul_add_e_f32s(queries[n][i], keys[m][i], sums[n][m]);
             }
         }
     }
