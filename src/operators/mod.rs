@@ -17,6 +17,8 @@ mod depthwise_conv_layer_norm;
 mod exponential;
 mod layer_norm;
 mod parallel;
+#[cfg(test)]
+mod reference;
 mod shared_attention;
 mod tensors;
 

@@ -232,3 +232,55 @@ fn softmax_numerators<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> f32 {
     }
     simd.reduce_sum_f32s(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use pulp::Arch;
+
+    use super::super::reference::{assert_close, attention, noise};
+    use super::*;
+
+    fn attend(arch: Arch, queries: &[f32], [keys, values]: [&[f32]; 2], size: usize) -> Vec<f32> {
+        let mut attended = vec![f32::NAN; queries.len()];
+        arch.dispatch(Head {
+            keys,
+            values,
+            size,
+            queries: queries.chunks(size).collect(),
+            attended: attended.chunks_mut(size).collect(),
+        });
+        attended
+    }
+
+    #[test]
+    fn any_size_is_computed_as_defined_with_vectors_and_without() {
+        // Sizes of heads that no vector divides; fewer and more keys and queries than are computed together.
+        for size in [5, 8, 24, 64, 70] {
+            for length in [1, 3, 4, 18, 65] {
+                let (keys, values) = (noise(length * size, 1), noise(length * size, 2));
+                for (queries, arch) in (1..=6).flat_map(|n| [Arch::new(), Arch::Scalar].map(|arch| (n, arch)))
+                {
+                    // Large enough for some keys to have no weight.
+                    let query: Vec<f32> = noise(queries * size, 3).iter().map(|x| x * 20.0).collect();
+                    let attended = attend(arch, &query, [&keys, &values], size);
+                    let reference = query
+                        .chunks(size)
+                        .flat_map(|query| attention(query, &keys, &values));
+                    let what = format!("{queries} queries of {size}, {length} keys, {arch:?}");
+                    assert_close(&attended, &reference.collect::<Vec<_>>(), 5e-6, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_gets_the_same_alone_and_among_others() {
+        let (size, length) = (64, 83);
+        let (keys, values) = (noise(length * size, 1), noise(length * size, 2));
+        let queries = noise(6 * size, 3);
+        let together = attend(Arch::new(), &queries, [&keys, &values], size);
+        for (query, together) in queries.chunks(size).zip(together.chunks(size)) {
+            assert_eq!(attend(Arch::new(), query, [&keys, &values], size), together);
+        }
+    }
+}

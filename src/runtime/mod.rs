@@ -11,6 +11,7 @@ mod environment;
 #[cfg(feature = "fetch-runtime")]
 pub mod fetch;
 mod library;
+mod own_operators;
 mod processor;
 mod session;
 mod signature;

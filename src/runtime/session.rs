@@ -1,7 +1,6 @@
 //! Building a session from a graph.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
@@ -9,8 +8,8 @@ use ort::session::{RunOptions, Session};
 
 use super::device::Device;
 use super::environment::environment;
+use super::own_operators::add_operators;
 use crate::error::{Error, Result};
-use crate::operators;
 
 /// How a graph is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,24 +133,11 @@ pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result
     }
     let context = || format!("loading graph {}", graph.name());
     let mut builder = configured(environment()?, options).map_err(Error::ort(context()))?;
-    let mut alone = uses_own_operators(options).then(alone_until_known).flatten();
     let session = match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Bytes { bytes, .. } => builder.commit_from_memory(bytes),
     };
-    let session = session.map_err(Error::ort(context()))?;
-    if let Some(known) = &mut alone {
-        **known = true;
-    }
-    Ok(session)
-}
-
-/// The first session with operators of our own enters their domain into a table of the process, without a lock: two at
-/// once would fail. This is the right to be alone until one has been made; `None` if one has.
-fn alone_until_known() -> Option<MutexGuard<'static, bool>> {
-    static DOMAIN_IS_KNOWN: Mutex<bool> = Mutex::new(false);
-    let known = DOMAIN_IS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    (!*known).then_some(known)
+    session.map_err(Error::ort(context()))
 }
 
 /// Whether sessions with these options know operators of our own: those are for the processor only.
@@ -188,10 +174,8 @@ fn configured(environment: &Environment, options: &SessionOptions) -> ort::Resul
         .with_inter_op_spinning(options.spinning)?
         // Threads that spin on after a run would take the processor from the next graph's.
         .with_config_entry("session.force_spinning_stop", "1")?;
-    if uses_own_operators(options)
-        && let Some(domain) = operators::domain()?
-    {
-        builder = builder.with_operators(domain)?;
+    if uses_own_operators(options) {
+        builder = add_operators(builder, environment)?;
     }
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
