@@ -10,7 +10,9 @@ use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, 
 use florence2_layout::graphs::{
     ENCODER_SEQUENCE_LENGTHS, IMAGE_FEATURES, INPUT_IDS, PAST_SEQUENCE_LENGTHS, PIXEL_VALUES,
 };
-use florence2_layout::operators::{BFLOAT16_ATTENTION, CROSS_ATTENTION, DEPTHWISE_CONV_LAYER_NORM};
+use florence2_layout::operators::{
+    BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION, DEPTHWISE_CONV_LAYER_NORM,
+};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, Tensor};
 
@@ -119,7 +121,11 @@ fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
 
 #[test]
 fn the_decoder_is_the_same_with_and_without_our_operators() {
-    let difference = difference(GraphFile::DecoderStep, Precision::Fp32, &[CROSS_ATTENTION]);
+    let difference = difference(
+        GraphFile::DecoderStep,
+        Precision::Fp32,
+        &[CROSS_ATTENTION, CACHED_SELF_ATTENTION],
+    );
     assert!(difference < 1e-5, "{difference:e}");
 }
 

@@ -49,7 +49,7 @@ impl Operator for Bfloat16Attention {
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::outputs_like_first_input(context, 1)
+        tensors::output_like_input(context, 0, 0, |_| ())
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Bfloat16Kernel> {

@@ -46,7 +46,8 @@ impl Operator for DepthwiseConvLayerNorm {
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::outputs_like_first_input(context, 2)
+        tensors::output_like_input(context, 0, 0, |_| ())?;
+        tensors::output_like_input(context, 1, 0, |_| ())
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {

@@ -11,6 +11,7 @@
 mod bfloat16;
 #[cfg(target_arch = "x86_64")]
 mod bfloat16_attention;
+mod cached_self_attention;
 mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
@@ -28,6 +29,7 @@ use pulp::Arch;
 
 #[cfg(target_arch = "x86_64")]
 use bfloat16_attention::Bfloat16Attention;
+use cached_self_attention::CachedSelfAttention;
 use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 
@@ -42,7 +44,8 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
     }
     let domain = OperatorDomain::new(DOMAIN)?
         .add(DepthwiseConvLayerNorm)?
-        .add(CrossAttention)?;
+        .add(CrossAttention)?
+        .add(CachedSelfAttention)?;
     #[cfg(target_arch = "x86_64")]
     if let Some(operator) = Bfloat16Attention::if_supported() {
         return domain.add(operator).map(Some);

@@ -13,33 +13,53 @@ pub(super) fn input(context: &ComputeContext, index: usize) -> ort::Result<Value
     value.ok_or_else(|| Error::new(format!("input {index} is missing")))
 }
 
-/// Says that outputs are shaped as the first input. Sizes that are neither known nor named get a name of their own each:
-/// without, ONNX Runtime would take them for sizes of -1.
-pub(super) fn outputs_like_first_input(
+/// Says that an output is shaped as an input, but for what `change` changes. Sizes that are neither known nor named get a
+/// name of their own each: without, ONNX Runtime would take them for sizes of -1.
+pub(super) fn output_like_input(
     context: &mut ShapeInferenceContext,
-    outputs: usize,
+    output: usize,
+    input: usize,
+    change: impl FnOnce(&mut [i64]),
 ) -> ort::Result<()> {
     static NAMES: AtomicUsize = AtomicUsize::new(0);
-    let mut inputs = context.inputs().into_iter();
     let Some(ValueType::Tensor {
         ty,
         shape,
         dimension_symbols,
-    }) = inputs.next()
+    }) = context.inputs().into_iter().nth(input)
     else {
         return Ok(());
     };
+    let mut sizes = shape.to_vec();
+    change(&mut sizes);
     let name = |(&size, name): (&i64, &String)| match size < 0 && name.is_empty() {
         true => format!("{DOMAIN}_{}", NAMES.fetch_add(1, Ordering::Relaxed)),
         false => name.clone(),
     };
-    let dimension_symbols = shape.iter().zip(dimension_symbols.iter()).map(name).collect();
-    let input = ValueType::Tensor {
-        ty,
-        shape,
-        dimension_symbols,
-    };
-    (0..outputs).try_for_each(|output| context.set_output(output, &input))
+    let dimension_symbols = sizes.iter().zip(dimension_symbols.iter()).map(name).collect();
+    let shape = Shape::from(sizes);
+    context.set_output(
+        output,
+        &ValueType::Tensor {
+            ty,
+            shape,
+            dimension_symbols,
+        },
+    )
+}
+
+/// The values of an output that begins as an input, of the same shape: in the same memory, perhaps.
+pub(super) fn carry_over<'o>(
+    past: &ValueRef<'_>,
+    present: &'o mut ValueRefMut<'_>,
+) -> ort::Result<&'o mut [f32]> {
+    let past_values = past.try_extract_tensor::<f32>()?.1.as_ptr();
+    let values = present.try_extract_tensor_mut::<f32>()?.1;
+    // If it is the same memory, only this view of it is used.
+    if values.as_ptr() != past_values {
+        values.copy_from_slice(past.try_extract_tensor::<f32>()?.1);
+    }
+    Ok(values)
 }
 
 /// An output, allocated in this shape, that must be wanted.

@@ -2,6 +2,7 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
+use crate::onnx::AttributeType;
 use crate::quantize::BlockFormat;
 
 /// The domain of ONNX Runtime's own operators.
@@ -134,26 +135,17 @@ impl Graph<'_> {
         self.contrib("FusedMatMul", &[a, b], &attributes)
     }
 
-    /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
-    /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
-    /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
-    /// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where
-    /// input and output are bound to the same.
+    /// [`CACHED_SELF_ATTENTION`](florence2_layout::operators::CACHED_SELF_ATTENTION), of its inputs.
     ///
     /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
     /// there may be one row only.
-    pub(crate) fn cached_self_attention(
+    pub(crate) fn group_query_attention(
         &mut self,
-        query_key_value: &Value,
-        [keys, values]: [&Value; 2],
-        last_positions: &Value,
-        longest: &Value,
-        heads: usize,
+        [query_key_value, keys, values, last_positions, longest]: [&Value; 5],
+        heads: &str,
     ) -> [Value; 3] {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("kv_num_heads", Attribute::Int(heads as i64)),
-        ];
+        let heads = || Attribute::Parameter(heads, AttributeType::Int);
+        let attributes = [("num_heads", heads()), ("kv_num_heads", heads())];
         let packed = Value::absent();
         let inputs = [
             query_key_value,

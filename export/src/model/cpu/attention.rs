@@ -1,6 +1,8 @@
 //! Attention as single operators: ONNX Runtime's, or ours.
 
-use florence2_layout::operators::{BFLOAT16_ATTENTION, CROSS_ATTENTION, DOMAIN, VERSION};
+use florence2_layout::operators::{
+    BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION, DOMAIN, VERSION,
+};
 
 use crate::graph::{Attribute, Function, Graph, Value};
 use crate::model::layers::Linear;
@@ -52,6 +54,14 @@ pub(super) fn cross_attention(
     attended
 }
 
+/// What [`CACHED_SELF_ATTENTION`] gives of its inputs.
+///
+/// For runtimes that do not know it, the size of a head must be a multiple of 8; and with several tokens, either nothing may
+/// be in the caches yet, or there may be one row only.
+pub(super) fn cached_self_attention(graph: &mut Graph<'_>, inputs: [&Value; 5], heads: usize) -> [Value; 3] {
+    graph.call(&CACHED_SELF, inputs, &[(HEADS, Attribute::Int(heads as i64))])
+}
+
 const SELF: Function<3, 1> = Function {
     domain: DOMAIN,
     version: VERSION,
@@ -76,4 +86,20 @@ const CROSS: Function<4, 1> = Function {
         let heads = Attribute::Parameter(HEADS, AttributeType::Int);
         [graph.multi_head_attention([&query, &key, &value], Some(&lengths), heads)]
     },
+};
+
+const CACHED_SELF: Function<5, 3> = Function {
+    domain: DOMAIN,
+    version: VERSION,
+    name: CACHED_SELF_ATTENTION,
+    inputs: [
+        "query_key_value",
+        "past_key",
+        "past_value",
+        "last_positions",
+        "longest",
+    ],
+    attributes: &[HEADS],
+    outputs: ["attended", "present_key", "present_value"],
+    body: |graph, inputs| graph.group_query_attention(inputs.each_ref(), HEADS),
 };

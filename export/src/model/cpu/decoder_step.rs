@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
 
-/// What the size of a head must be a multiple of, for [`Graph::cached_self_attention`].
+/// What the size of a head must be a multiple of, for [`attention::cached_self_attention`].
 const HEAD_SIZE_UNIT: usize = 8;
 
 /// Keys and values, `[rows, heads, length, head size]`.
@@ -220,13 +220,14 @@ fn self_attention<'a>(
     let names = ["q_proj", "k_proj", "v_proj"];
     let projection = Linear::load_side_by_side(&weights, "qkv_proj", &names, dim, dim)?;
     let query_key_value = layer.linear(graph, projection, x);
-    let [context, key, value] = graph.cached_self_attention(
+    let inputs = [
         &query_key_value,
-        [&past.key, &past.value],
+        &past.key,
+        &past.value,
         &rows.last_positions,
         &rows.longest,
-        heads,
-    );
+    ];
+    let [context, key, value] = attention::cached_self_attention(graph, inputs, heads);
     Ok((
         layer.project(graph, "self_attn.out_proj", &context)?,
         Cache { key, value },
