@@ -3,9 +3,11 @@
 //! A graph that uses one carries its meaning with it, as an ONNX function of standard operators
 //! ([`florence2_layout::operators`] has the names). ONNX Runtime runs that function wherever the operator is unknown;
 //! here it is known, and one kernel does the work in a single pass over memory. The kernels are written for vectors of
-//! any width: [`pulp`] picks the widest that the processor has, at run time. They run on the session's own threads.
+//! any width: [`pulp`] picks the widest that the processor has, at run time. One is for products of bfloat16, and known only
+//! where the processor has them. They run on the session's own threads.
 //!
-//! One operator a file; what they share is in [`tensors`] and [`parallel`].
+//! One operator a file; what they share is in [`tensors`] and [`parallel`], and attention of a head in
+//! [`shared_attention`].
 
 #[cfg(target_arch = "x86_64")]
 mod bfloat16;
