@@ -36,8 +36,6 @@ impl Graph {
         options.devices = options.devices.of(file.part()).clone().into();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
-            // Only the vision encoder has them; the others are to load beside it.
-            options.own_operators = false;
         }
         let (session, placement) = match &bytes {
             GraphBytes::File(path) => owned(GraphSource::File(path), file.name(), &options)?,

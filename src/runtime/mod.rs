@@ -14,6 +14,7 @@ mod environment;
 pub mod fetch;
 mod library;
 mod log;
+mod own_operators;
 mod placement;
 mod processor;
 mod provider_cache;

@@ -1,7 +1,7 @@
 //! Building a session from a graph.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::editor::Model;
 use ort::environment::Environment;
@@ -13,11 +13,11 @@ use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption};
 use super::environment::{environment, library};
 use super::log;
+use super::own_operators::add_operators;
 use super::placement::{Listener, Placement};
 use super::provider_cache::ProviderCacheKey;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::operators;
 
 /// How a graph is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,13 +199,7 @@ fn load(
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let builder = register(builder, cached, &devices, options)?;
-    let mut alone = uses_own_operators(options, &devices)
-        .then(alone_until_known)
-        .flatten();
     let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
-    if let Some(known) = &mut alone {
-        **known = true;
-    }
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);
     Ok((session, placement))
@@ -237,14 +231,6 @@ fn register(
 fn blame(devices: &[Device], error: ort::Error, context: String) -> Error {
     let unusable = devices.iter().find_map(|device| device.usable().err());
     unusable.unwrap_or_else(|| Error::ort(context)(error))
-}
-
-/// The first session with operators of our own enters their domain into a table of the process, without a lock: two at
-/// once would fail. This is the right to be alone until one has been made; `None` if one has.
-fn alone_until_known() -> Option<MutexGuard<'static, bool>> {
-    static DOMAIN_IS_KNOWN: Mutex<bool> = Mutex::new(false);
-    let known = DOMAIN_IS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    (!*known).then_some(known)
 }
 
 /// Whether sessions with these options know operators of our own: those are for the processor only.
@@ -293,10 +279,8 @@ fn configured(
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;
     }
-    if uses_own_operators(options, devices)
-        && let Some(domain) = operators::domain()?
-    {
-        builder = builder.with_operators(domain)?;
+    if uses_own_operators(options, devices) {
+        builder = add_operators(builder, environment)?;
     }
     if options.intra_threads.is_some() || options.inter_threads.is_some() {
         // Else an environment's own threads would be used, whatever their number.

@@ -2,6 +2,7 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
+use crate::onnx::AttributeType;
 use crate::quantize::BlockFormat;
 
 /// The domain of ONNX Runtime's own operators.
@@ -170,47 +171,17 @@ impl Graph<'_> {
         self.contrib("FusedMatMul", &[a, b], &attributes)
     }
 
-    /// As [`multi_head_attention`](Self::multi_head_attention), scaled by 1/√size, over the first `lengths` (int32,
-    /// `[batch]`) of the keys; what the others hold has no influence as long as it is finite.
-    pub(crate) fn padded_multi_head_attention(
-        &mut self,
-        [query, key, value]: [&Value; 3],
-        lengths: &Value,
-        heads: usize,
-    ) -> Value {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            // Added to the scores of padding. The default, -10000, is no match for large ones.
-            ("mask_filter_value", Attribute::Float(f32::MIN)),
-        ];
-        let no_bias = Value::absent();
-        self.contrib(
-            "MultiHeadAttention",
-            &[query, key, value, &no_bias, lengths],
-            &attributes,
-        )
-    }
-
-    /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
-    /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
-    /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
-    /// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where
-    /// input and output are bound to the same.
+    /// [`CACHED_SELF_ATTENTION`](florence2_layout::operators::CACHED_SELF_ATTENTION), of its inputs.
     ///
     /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
     /// there may be one row only.
-    pub(crate) fn cached_self_attention(
+    pub(crate) fn group_query_attention(
         &mut self,
-        query_key_value: &Value,
-        [keys, values]: [&Value; 2],
-        last_positions: &Value,
-        longest: &Value,
-        heads: usize,
+        [query_key_value, keys, values, last_positions, longest]: [&Value; 5],
+        heads: &str,
     ) -> [Value; 3] {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("kv_num_heads", Attribute::Int(heads as i64)),
-        ];
+        let heads = || Attribute::Parameter(heads, AttributeType::Int);
+        let attributes = [("num_heads", heads()), ("kv_num_heads", heads())];
         let packed = Value::absent();
         let inputs = [
             query_key_value,
@@ -224,18 +195,25 @@ impl Graph<'_> {
         self.nodes(CONTRIB_DOMAIN, "GroupQueryAttention", &inputs, &attributes)
     }
 
-    /// `softmax(scale · q kᵀ) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
-    /// heads · size]`, or `[batch, heads, keys, size]`.
+    /// `softmax(q kᵀ / √size) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
+    /// heads · size]`, or `[batch, heads, keys, size]`. With `lengths` (int32, `[batch]`), over as many keys only; what
+    /// the others hold has no influence as long as it is finite.
     pub(crate) fn multi_head_attention(
         &mut self,
         [query, key, value]: [&Value; 3],
-        heads: usize,
-        scale: f32,
+        lengths: Option<&Value>,
+        heads: Attribute<'_>,
     ) -> Value {
         let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("scale", Attribute::Float(scale)),
+            ("num_heads", heads),
+            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            ("mask_filter_value", Attribute::Float(f32::MIN)),
         ];
-        self.contrib("MultiHeadAttention", &[query, key, value], &attributes)
+        let no_bias = Value::absent();
+        let mut inputs = vec![query, key, value];
+        if let Some(lengths) = lengths {
+            inputs.extend([&no_bias, lengths]);
+        }
+        self.contrib("MultiHeadAttention", &inputs, &attributes)
     }
 }
