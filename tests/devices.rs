@@ -292,10 +292,23 @@ mod openvino {
             build_session(GraphSource::File(&graph), &options).map(drop)
         };
         built("openvino.device_type=CPU").unwrap();
-        for wrong in ["openvino.device_type=GPU.7", "openvino.no_such_option=1"] {
+        for (wrong, named) in [
+            ("openvino.device_type=GPU.7", "GPU"),
+            ("openvino.no_such_option=1", "no_such_option"),
+        ] {
             // The device can be used; it is the option.
             let error = built(wrong).unwrap_err();
-            assert!(matches!(error, Error::Ort { .. }), "{wrong}: {error:?}");
+            assert!(
+                matches!(
+                    error,
+                    Error::InvalidOption {
+                        name: "ep-option",
+                        ..
+                    }
+                ),
+                "{wrong}: {error:?}"
+            );
+            assert!(error.to_string().contains(named), "{error}");
         }
     }
 }

@@ -9,10 +9,9 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::session::{RunOptions, Session};
 
 use super::cpu_provider;
-use super::device::{Device, DeviceChoice, ProviderOption};
-use super::environment::{environment, library};
+use super::device::{Device, DeviceChoice, ProviderOption, register};
+use super::environment::{RuntimeInfo, environment, running};
 use super::placement::{Listener, Placement};
-use super::provider_cache::ProviderCacheKey;
 use crate::error::{Error, Result};
 use crate::operators;
 
@@ -150,13 +149,13 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
         std::fs::File::open(path).map_err(Error::io(path))?;
     }
     let context = || format!("loading graph {}", graph.name());
-    let (environment, library) = (environment()?, library()?);
+    let (environment, runtime) = (environment()?, running()?);
     let devices = options.devices.all().resolve()?;
     let listener = Listener::default();
-    let builder = configured(environment, library, options, &devices)
+    let builder = configured(environment, runtime, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
-    let mut builder = register(builder, graph, &devices, options)?;
+    let mut builder = register(builder, graph, &devices, &options.provider_options)?;
     let mut alone = uses_own_operators(options, &devices)
         .then(alone_until_known)
         .flatten();
@@ -171,28 +170,6 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
     let placement = listener.placement(graph.name());
     placement.report(&devices);
     Ok((session, placement))
-}
-
-/// Registers the devices' providers, in their order.
-fn register(
-    mut builder: SessionBuilder,
-    graph: GraphSource<'_>,
-    devices: &[Device],
-    options: &SessionOptions,
-) -> Result<SessionBuilder> {
-    let key = devices.iter().any(|device| device.caches());
-    let key = key.then(|| ProviderCacheKey::of(graph)).flatten();
-    for device in devices {
-        device.check_in_library()?;
-        let cache = key.as_ref().map(ProviderCacheKey::cache);
-        let provider = device.provider(&options.provider_options, cache)?;
-        let registered = builder.with_execution_providers([provider]);
-        builder = registered.map_err(|error| {
-            let context = format!("registering device {device} with its options");
-            blame(&[*device], error.into(), context)
-        })?;
-    }
-    Ok(builder)
 }
 
 /// What went wrong: a device cannot be used, or, if they all can, `error`.
@@ -231,7 +208,7 @@ pub(crate) fn run_options(options: &SessionOptions) -> Result<Option<RunOptions>
 
 fn configured(
     environment: &Environment,
-    library: Option<&Path>,
+    runtime: &RuntimeInfo,
     options: &SessionOptions,
     devices: &[Device],
 ) -> ort::Result<SessionBuilder> {
@@ -249,7 +226,7 @@ fn configured(
         // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
         .with_log_level(LogLevel::Verbose)?;
     if devices.iter().all(|device| device.is_cpu()) {
-        cpu_provider::register(&mut builder, environment, library)?;
+        cpu_provider::register(&mut builder, runtime)?;
     }
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;

@@ -9,7 +9,7 @@ use ort::value::{Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, V
 
 use super::Device;
 use crate::error::{Error, Result};
-use crate::runtime::environment::{environment, library};
+use crate::runtime::environment::{environment, running};
 use crate::runtime::log;
 
 /// Why a device cannot be used.
@@ -68,7 +68,7 @@ impl Device {
         if self.kind().is_in_library()? {
             return Ok(());
         }
-        let library = match library()? {
+        let library = match &running()?.path {
             Some(path) => path.display().to_string(),
             None => "the application's".into(),
         };
@@ -141,22 +141,23 @@ fn doubling(builder: &SessionBuilder) -> ort::Result<Session> {
 /// What is wrong, by what ONNX Runtime returned and what it logged: why a library does not load, it only logs.
 fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
     const NOT_LOADED: &str = "Failed to load library";
-    let said = logged.iter().map(String::as_str).chain([returned]);
-    let not_loaded = said
-        .clone()
-        .find_map(|text| Some(&text[text.find(NOT_LOADED)?..]));
-    match not_loaded {
+    let mut messages = logged.iter().map(String::as_str).chain([returned]);
+    match messages.find_map(|text| Some(&text[text.find(NOT_LOADED)?..])) {
         Some(message) => DeviceProblem::NotLoaded {
             message: message.trim().to_owned(),
         },
-        None => {
-            let mut messages: Vec<&str> = said.map(essence).collect();
-            messages.dedup();
-            DeviceProblem::Refused {
-                message: messages.join("; "),
-            }
-        }
+        None => DeviceProblem::Refused {
+            message: said(returned, logged),
+        },
     }
+}
+
+/// What ONNX Runtime logged and returned, each thing once.
+pub(super) fn said(returned: &str, logged: &[String]) -> String {
+    let messages = logged.iter().map(String::as_str).chain([returned]);
+    let mut messages: Vec<&str> = messages.map(essence).collect();
+    messages.dedup();
+    messages.join("; ")
 }
 
 /// A message without the place in ONNX Runtime's source that it came from.
