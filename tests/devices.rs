@@ -336,3 +336,22 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
     }
     assert_eq!(Devices::Auto.resolve().unwrap(), [Device::CPU]);
 }
+
+/// ```sh
+/// pip install --no-deps --target DIR onnxruntime-webgpu
+/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test devices -- --ignored webgpu
+/// ```
+#[test]
+#[ignore = "wants an ONNX Runtime with WebGPU, on a machine without a GPU"]
+fn webgpu_without_a_gpu_is_refused() {
+    runtime();
+    let error = load(&exported("base-like", &PLAIN), options("webgpu,cpu")).unwrap_err();
+    let Error::DeviceUnusable {
+        problem: DeviceProblem::Refused { message },
+        ..
+    } = &error
+    else {
+        panic!("{error:?}")
+    };
+    assert!(message.starts_with("Failed to get a WebGPU adapter"), "{message}");
+}

@@ -160,11 +160,11 @@ pub(super) fn said(returned: &str, logged: &[String]) -> String {
     messages.join("; ")
 }
 
-/// A message without the place in ONNX Runtime's source that it came from.
+/// A message without the place in ONNX Runtime's source that it came from, and without the condition that failed there.
 fn essence(message: &str) -> &str {
-    const MARK: &str = "[ONNXRuntimeError] : ";
-    let essence = message.rfind(MARK).map(|start| &message[start + MARK.len()..]);
-    essence.unwrap_or(message).trim()
+    const BEFORE: [&str; 2] = ["[ONNXRuntimeError] : ", " was false. "];
+    let cut = |text, mark| str::rsplit_once(text, mark).map_or(text, |(_, rest)| rest);
+    BEFORE.into_iter().fold(message, cut).trim()
 }
 
 #[cfg(test)]
@@ -189,8 +189,12 @@ mod tests {
 
     #[test]
     fn what_else_is_wrong_is_said_without_its_place() {
-        let logged = ["x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU".to_owned()];
-        let expected = "1 : FAIL : no such GPU; Invalid device_id: 7";
+        let logged = [
+            "x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU",
+            "y.cc:65 g() status == Success was false. Failed to get a WebGPU adapter",
+        ]
+        .map(str::to_owned);
+        let expected = "1 : FAIL : no such GPU; Failed to get a WebGPU adapter; Invalid device_id: 7";
         assert_eq!(
             problem("Invalid device_id: 7", &logged),
             DeviceProblem::Refused {
