@@ -292,10 +292,23 @@ mod openvino {
             build_session(GraphSource::File(&graph), &options).map(drop)
         };
         built("openvino.device_type=CPU").unwrap();
-        for wrong in ["openvino.device_type=GPU.7", "openvino.no_such_option=1"] {
+        for (wrong, named) in [
+            ("openvino.device_type=GPU.7", "GPU"),
+            ("openvino.no_such_option=1", "no_such_option"),
+        ] {
             // The device can be used; it is the option.
             let error = built(wrong).unwrap_err();
-            assert!(matches!(error, Error::Ort { .. }), "{wrong}: {error:?}");
+            assert!(
+                matches!(
+                    error,
+                    Error::InvalidOption {
+                        name: "ep-option",
+                        ..
+                    }
+                ),
+                "{wrong}: {error:?}"
+            );
+            assert!(error.to_string().contains(named), "{error}");
         }
     }
 }
@@ -322,4 +335,23 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
         assert!(message.contains("libcublas"), "{message}");
     }
     assert_eq!(Devices::Auto.resolve().unwrap(), [Device::CPU]);
+}
+
+/// ```sh
+/// pip install --no-deps --target DIR onnxruntime-webgpu
+/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test devices -- --ignored webgpu
+/// ```
+#[test]
+#[ignore = "wants an ONNX Runtime with WebGPU, on a machine without a GPU"]
+fn webgpu_without_a_gpu_is_refused() {
+    runtime();
+    let error = load(&exported("base-like", &PLAIN), options("webgpu,cpu")).unwrap_err();
+    let Error::DeviceUnusable {
+        problem: DeviceProblem::Refused { message },
+        ..
+    } = &error
+    else {
+        panic!("{error:?}")
+    };
+    assert!(message.starts_with("Failed to get a WebGPU adapter"), "{message}");
 }

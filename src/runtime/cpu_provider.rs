@@ -1,25 +1,24 @@
 //! Naming ONNX Runtime's provider for the processor, where it does not find it by itself.
 
 use std::ffi::c_int;
-use std::path::Path;
 
 use ort::AsPointer;
-use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
 use ort::sys::{OrtSessionOptions, OrtStatusPtr};
+
+use super::environment::RuntimeInfo;
 
 /// ONNX Runtime's function: session options, whether tensors come from an arena.
 type AppendCpu = unsafe extern "C" fn(*mut OrtSessionOptions, c_int) -> OrtStatusPtr;
 const APPEND_CPU: &[u8] = b"OrtSessionOptionsAppendExecutionProvider_CPU";
 
-/// Registers the processor's provider by name if `library` is an ONNX Runtime that lists no devices: 1.22 does outside
-/// Windows. It then refuses every session without a registered provider, as `ort` always asks for one by policy.
-pub(super) fn register(
-    builder: &mut SessionBuilder,
-    environment: &Environment,
-    library: Option<&Path>,
-) -> ort::Result<()> {
-    let Some(library) = library.filter(|_| environment.devices().next().is_none()) else {
+/// The version of ONNX Runtime that lists no devices, outside Windows. It then refuses every session without a registered
+/// provider, as `ort` always asks for one by policy.
+const BLIND: &str = "1.22";
+
+/// Registers the processor's provider by name, where ONNX Runtime would not find it.
+pub(super) fn register(builder: &mut SessionBuilder, runtime: &RuntimeInfo) -> ort::Result<()> {
+    let (Some(library), Some(BLIND)) = (&runtime.path, runtime.version.as_deref()) else {
         return Ok(());
     };
     let failed = |error: libloading::Error| ort::Error::new(error.to_string());

@@ -79,9 +79,12 @@ pub(super) fn environment() -> Result<&'static Environment> {
     }
 }
 
-/// The library that this process uses; `None` if the application loaded it.
-pub(super) fn library() -> Result<Option<&'static Path>> {
-    init(&RuntimeOptions::default()).map(|info| info.path.as_deref())
+/// The ONNX Runtime that this process uses, started with the default options if it is not running yet.
+pub(super) fn running() -> Result<&'static RuntimeInfo> {
+    match RUNTIME.get() {
+        Some(runtime) => Ok(&runtime.info),
+        None => init(&RuntimeOptions::default()),
+    }
 }
 
 fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {

@@ -68,7 +68,17 @@ impl Placement {
             tracing::warn!(graph, "ONNX Runtime does not say which devices its nodes are on");
             return;
         }
-        tracing::debug!(graph, providers = ?self.providers, copies = self.copies(), "placed");
+        match self.providers.as_slice() {
+            [only] => tracing::debug!(
+                graph,
+                provider = only.provider,
+                nodes = only.nodes,
+                "all nodes are there"
+            ),
+            _ => {
+                tracing::info!(graph, providers = ?self.providers, copies = self.copies(), "nodes are here and there")
+            }
+        }
         for device in devices {
             if self.nodes_on(device.kind()) == 0 && !device.is_cpu() {
                 tracing::warn!(graph, %device, "nothing of the graph runs on it");

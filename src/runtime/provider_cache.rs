@@ -4,7 +4,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::EXTERNAL_DATA_SUFFIXES;
+use florence2_layout::graphs::is_external_data;
 
 use super::device::ProviderCache;
 use super::session::GraphSource;
@@ -23,7 +23,14 @@ impl ProviderCacheKey {
         ort::info().hash(&mut hasher);
         match graph {
             GraphSource::File(path) => hash_file(path, &mut hasher)?,
-            GraphSource::Bytes { bytes, .. } => bytes.hash(&mut hasher),
+            GraphSource::Bytes {
+                bytes, external_data, ..
+            } => {
+                bytes.hash(&mut hasher);
+                for (name, data) in external_data {
+                    (name, &**data).hash(&mut hasher);
+                }
+            }
         }
         Some(Self {
             root: crate::cache_dir()?,
@@ -48,7 +55,7 @@ fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Option<()> {
     let mut weights: Vec<_> = fs::read_dir(path.parent()?)
         .ok()?
         .flatten()
-        .filter(|entry| is_data_of(&entry.file_name().to_string_lossy(), name))
+        .filter(|entry| is_external_data(&entry.file_name().to_string_lossy(), name))
         .filter_map(|entry| {
             // Followed, where it is a link: into a hub's cache, say.
             let file = fs::metadata(entry.path()).ok()?;
@@ -58,14 +65,4 @@ fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Option<()> {
     weights.sort();
     weights.hash(hasher);
     Some(())
-}
-
-/// Whether a file holds weights of a graph: `x.onnx_data`, `x.onnx_data_1`, `x.onnx.data`.
-fn is_data_of(file: &str, graph: &str) -> bool {
-    let rest = file.strip_prefix(graph);
-    rest.is_some_and(|rest| {
-        EXTERNAL_DATA_SUFFIXES
-            .iter()
-            .any(|suffix| rest.starts_with(suffix))
-    })
 }

@@ -10,12 +10,11 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::session::{RunOptions, Session};
 
 use super::cpu_provider;
-use super::device::{Device, DeviceChoice, ProviderOption};
-use super::environment::{environment, library};
+use super::device::{Device, DeviceChoice, ProviderOption, register};
+use super::environment::{RuntimeInfo, environment, running};
 use super::log;
 use super::own_operators::add_operators;
 use super::placement::{Listener, Placement};
-use super::provider_cache::ProviderCacheKey;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 
@@ -192,39 +191,17 @@ fn load(
         });
     }
     let context = || format!("loading graph {name}");
-    let (environment, library) = (environment()?, library()?);
+    let (environment, runtime) = (environment()?, running()?);
     let devices = options.devices.all().resolve()?;
     let listener = Listener::default();
-    let builder = configured(environment, library, options, &devices)
+    let builder = configured(environment, runtime, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
-    let builder = register(builder, cached, &devices, options)?;
+    let builder = register(builder, cached, &devices, &options.provider_options)?;
     let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);
     Ok((session, placement))
-}
-
-/// Registers the devices' providers, in their order.
-fn register(
-    mut builder: SessionBuilder,
-    cached: Option<GraphSource<'_>>,
-    devices: &[Device],
-    options: &SessionOptions,
-) -> Result<SessionBuilder> {
-    let key = devices.iter().any(|device| device.caches());
-    let key = cached.filter(|_| key).and_then(ProviderCacheKey::of);
-    for device in devices {
-        device.check_in_library()?;
-        let cache = key.as_ref().map(ProviderCacheKey::cache);
-        let provider = device.provider(&options.provider_options, cache)?;
-        let registered = builder.with_execution_providers([provider]);
-        builder = registered.map_err(|error| {
-            let context = format!("registering device {device} with its options");
-            blame(&[*device], error.into(), context)
-        })?;
-    }
-    Ok(builder)
 }
 
 /// What went wrong: a device cannot be used, or, if they all can, `error`.
@@ -256,7 +233,7 @@ pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
 
 fn configured(
     environment: &Environment,
-    library: Option<&Path>,
+    runtime: &RuntimeInfo,
     options: &SessionOptions,
     devices: &[Device],
 ) -> ort::Result<SessionBuilder> {
@@ -274,7 +251,7 @@ fn configured(
         // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
         .with_log_level(LogLevel::Verbose)?;
     if devices.iter().all(|device| device.is_cpu()) {
-        cpu_provider::register(&mut builder, environment, library)?;
+        cpu_provider::register(&mut builder, runtime)?;
     }
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;

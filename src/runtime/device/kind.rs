@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 
-use super::options::{Default::*, Options, arbitrary, cpu, direct_ml, migraphx};
+use super::options::{Default::*, Options};
+use super::provider::{arbitrary, cpu, direct_ml, migraphx};
 use super::{invalid, options};
 use crate::error::{Error, Result};
 

@@ -2,18 +2,23 @@
 
 mod choice;
 mod kind;
+mod list;
 mod memory;
 mod options;
+mod provider;
+mod register;
 mod usable;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use choice::{DeviceChoice, Devices};
+pub use choice::DeviceChoice;
 pub use kind::DeviceKind;
+pub use list::Devices;
 pub(crate) use memory::DeviceMemory;
 pub(crate) use options::ProviderCache;
 pub use options::ProviderOption;
+pub(crate) use register::register;
 pub use usable::DeviceProblem;
 
 use crate::error::{Error, Result};

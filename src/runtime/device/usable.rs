@@ -9,7 +9,7 @@ use ort::value::{Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, V
 
 use super::Device;
 use crate::error::{Error, Result};
-use crate::runtime::environment::{environment, library};
+use crate::runtime::environment::{environment, running};
 use crate::runtime::log;
 
 /// Why a device cannot be used.
@@ -68,7 +68,7 @@ impl Device {
         if self.kind().is_in_library()? {
             return Ok(());
         }
-        let library = match library()? {
+        let library = match &running()?.path {
             Some(path) => path.display().to_string(),
             None => "the application's".into(),
         };
@@ -141,29 +141,30 @@ fn doubling(builder: &SessionBuilder) -> ort::Result<Session> {
 /// What is wrong, by what ONNX Runtime returned and what it logged: why a library does not load, it only logs.
 fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
     const NOT_LOADED: &str = "Failed to load library";
-    let said = logged.iter().map(String::as_str).chain([returned]);
-    let not_loaded = said
-        .clone()
-        .find_map(|text| Some(&text[text.find(NOT_LOADED)?..]));
-    match not_loaded {
+    let mut messages = logged.iter().map(String::as_str).chain([returned]);
+    match messages.find_map(|text| Some(&text[text.find(NOT_LOADED)?..])) {
         Some(message) => DeviceProblem::NotLoaded {
             message: message.trim().to_owned(),
         },
-        None => {
-            let mut messages: Vec<&str> = said.map(essence).collect();
-            messages.dedup();
-            DeviceProblem::Refused {
-                message: messages.join("; "),
-            }
-        }
+        None => DeviceProblem::Refused {
+            message: said(returned, logged),
+        },
     }
 }
 
-/// A message without the place in ONNX Runtime's source that it came from.
+/// What ONNX Runtime logged and returned, each thing once.
+pub(super) fn said(returned: &str, logged: &[String]) -> String {
+    let messages = logged.iter().map(String::as_str).chain([returned]);
+    let mut messages: Vec<&str> = messages.map(essence).collect();
+    messages.dedup();
+    messages.join("; ")
+}
+
+/// A message without the place in ONNX Runtime's source that it came from, and without the condition that failed there.
 fn essence(message: &str) -> &str {
-    const MARK: &str = "[ONNXRuntimeError] : ";
-    let essence = message.rfind(MARK).map(|start| &message[start + MARK.len()..]);
-    essence.unwrap_or(message).trim()
+    const BEFORE: [&str; 2] = ["[ONNXRuntimeError] : ", " was false. "];
+    let cut = |text, mark| str::rsplit_once(text, mark).map_or(text, |(_, rest)| rest);
+    BEFORE.into_iter().fold(message, cut).trim()
 }
 
 #[cfg(test)]
@@ -188,8 +189,12 @@ mod tests {
 
     #[test]
     fn what_else_is_wrong_is_said_without_its_place() {
-        let logged = ["x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU".to_owned()];
-        let expected = "1 : FAIL : no such GPU; Invalid device_id: 7";
+        let logged = [
+            "x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU",
+            "y.cc:65 g() status == Success was false. Failed to get a WebGPU adapter",
+        ]
+        .map(str::to_owned);
+        let expected = "1 : FAIL : no such GPU; Failed to get a WebGPU adapter; Invalid device_id: 7";
         assert_eq!(
             problem("Invalid device_id: 7", &logged),
             DeviceProblem::Refused {
