@@ -2,6 +2,7 @@
 
 mod compare;
 mod demo;
+mod deployments;
 mod export;
 mod hub;
 mod inputs;
