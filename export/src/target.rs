@@ -61,6 +61,7 @@ impl Target {
                     Precision::Fp32,
                     Precision::Fp16,
                     Precision::Int8,
+                    Precision::Quantized,
                     Precision::Uint8,
                     Precision::Q4,
                     Precision::Q4F16,
@@ -112,6 +113,8 @@ pub enum Precision {
     /// Matrices of signed bytes with a scale for each output channel, and products in integers: what goes in is
     /// quantised to bytes while it runs.
     Int8,
+    /// [`Int8`](Self::Int8) by the name under which transformers.js looks for it (`q8`).
+    Quantized,
     /// As [`Int8`](Self::Int8) in the plain target, but of unsigned bytes, with a zero point for each output channel.
     Uint8,
     /// The decoder's matrices of 4 bits with a scale for each block of 32; everything else, and the embedding matrix, as
@@ -128,10 +131,11 @@ pub enum Precision {
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 8] = [
+    pub const ALL: [Precision; 9] = [
         Precision::Fp32,
         Precision::Fp16,
         Precision::Int8,
+        Precision::Quantized,
         Precision::Uint8,
         Precision::Int4,
         Precision::Q4,
@@ -166,6 +170,7 @@ impl Precision {
             Precision::Fp32 => Dtype::Fp32,
             Precision::Fp16 => Dtype::Fp16,
             Precision::Int8 => Dtype::Int8,
+            Precision::Quantized => Dtype::Quantized,
             Precision::Uint8 => Dtype::Uint8,
             Precision::Int4 | Precision::Q4 => Dtype::Q4,
             Precision::Q4F16 => Dtype::Q4F16,

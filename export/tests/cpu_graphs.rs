@@ -114,7 +114,7 @@ fn plain_graphs_have_precisions_of_their_own() {
     assert!(
         error
             .to_string()
-            .ends_with("its precisions: fp32, fp16, int8, uint8, q4, q4f16, bnb4"),
+            .ends_with("its precisions: fp32, fp16, int8, quantized, uint8, q4, q4f16, bnb4"),
         "{error}"
     );
     assert!(matches!(

@@ -37,7 +37,16 @@ fn is_in_floats(graph: &[u8], module: &str) -> bool {
 
 #[test]
 fn each_precision_has_six_graphs_of_its_name() {
-    let names = ["", "_fp16", "_int8", "_uint8", "_q4", "_q4f16", "_bnb4"];
+    let names = [
+        "",
+        "_fp16",
+        "_int8",
+        "_quantized",
+        "_uint8",
+        "_q4",
+        "_q4f16",
+        "_bnb4",
+    ];
     assert_eq!(Target::Plain.precisions().len(), names.len());
     for (precision, suffix) in Target::Plain.precisions().iter().zip(names) {
         let folder = tempfile::tempdir().unwrap();

@@ -43,9 +43,8 @@ impl DtypeChoice {
     /// The types in which a graph may be, the best first.
     pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
         let wanted = self.of(graph);
-        Dtype::BY_PREFERENCE
-            .into_iter()
-            .filter(move |&dtype| wanted.is_none_or(|wanted| wanted == dtype))
+        let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::others);
+        wanted.into_iter().chain(others.iter().copied())
     }
 }
 

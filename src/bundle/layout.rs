@@ -320,6 +320,11 @@ mod tests {
             "onnx/vision_encoder_int8.onnx"
         );
         assert_eq!(wanted.files[&GraphFile::DecoderStep], "onnx/decoder_step_q4.onnx");
+        let of_either_sign = found(&files, "q8");
+        assert_eq!(
+            of_either_sign.files[&GraphFile::DecoderStep],
+            "onnx/decoder_step_int8.onnx"
+        );
         let absent = found(&files, "decoder=fp16");
         assert_eq!(absent.missing(), ["decoder_step_fp16.onnx"]);
     }

@@ -239,7 +239,7 @@ fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
 }
 
 /// The precisions in which bytes are multiplied by signed ones.
-const SIGNED_BYTES: [&str; 2] = ["int8", "int4"];
+const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
 
 /// Says so where a graph of bytes may give wrong sums on this processor.
 fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {

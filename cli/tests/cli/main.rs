@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod demo;
+mod deployments;
 mod devices;
 mod export;
 mod hub;

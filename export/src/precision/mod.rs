@@ -17,7 +17,7 @@ pub(crate) fn rewrite<'a>(mut graph: Graph<'a>, precisions: &Precisions<'_>, flo
     let precision = precisions.precision();
     match precision {
         Precision::Fp32 | Precision::Fp16 => {}
-        Precision::Int8 => bytes::quantize::<i8>(&mut graph, precisions),
+        Precision::Int8 | Precision::Quantized => bytes::quantize::<i8>(&mut graph, precisions),
         Precision::Uint8 => bytes::quantize::<u8>(&mut graph, precisions),
         Precision::Int4 | Precision::Q4 | Precision::Q4F16 => {
             four_bits::quantize_to_integers(&mut graph, precisions)
