@@ -259,11 +259,9 @@ mod tests {
         // Sure, as no values overlap, but too little.
         assert_eq!(mark(&rounds(1.015), &rounds(1.0)), "~");
         // Much, but of few rounds.
-        assert_eq!(mark(&[1.5, 1.5], &rounds(1.0)), "+50 %?");
-        // Much, but not more than the rounds differ among themselves.
-        let noisy: Vec<f64> = (0..10)
-            .map(|round| if round % 2 == 0 { 0.5 } else { 1.7 })
-            .collect();
+        assert_eq!(mark(&[1.51, 1.51], &rounds(1.0)), "+50 %?");
+        // Sure, and more than 2 %, but less than the rounds differ among themselves.
+        let noisy = [1.02, 1.02, 1.02, 1.03, 1.03, 1.04, 2.0, 2.0, 2.0, 2.0];
         assert_eq!(mark(&noisy, &rounds(1.0)), "~");
     }
 

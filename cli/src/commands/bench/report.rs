@@ -234,7 +234,7 @@ fn csv_of(run: &Run, comparison: Option<&Comparison>) -> Result<String> {
         let mut row = names(&entry.configuration);
         row.extend(measured.iter().map(|column| {
             let number = column.number(entry, &run.settings);
-            number.map_or_else(String::new, |number| number.to_string())
+            number.map_or_else(String::new, plain)
         }));
         let placed = entry
             .measurement()
@@ -255,7 +255,7 @@ fn csv_of(run: &Run, comparison: Option<&Comparison>) -> Result<String> {
             let changes = FIGURES.iter().map(|figure| compared.change(figure));
             row.extend(changes.clone().map(|change| {
                 let change = change.and_then(|change| change.change);
-                change.map_or_else(String::new, |change| change.to_string())
+                change.map_or_else(String::new, plain)
             }));
             for change in changes {
                 row.push(
@@ -268,6 +268,11 @@ fn csv_of(run: &Run, comparison: Option<&Comparison>) -> Result<String> {
         }
     }
     csv_text(&keys, rows)
+}
+
+/// A number to four decimals at most: more would be noise.
+fn plain(number: f64) -> String {
+    ((number * 1e4).round() / 1e4).to_string()
 }
 
 /// What a unit variant is called in JSON.
@@ -316,7 +321,7 @@ mod tests {
             "model,device,dtype,num_beams,batch,load_ms,first_run_ms,preprocess_ms,vision_encoder_ms,text_encoder_ms,\
              token_ms,end_to_end_ms,end_to_end_noise,end_to_end_p95_ms,answers_per_second,tokens_per_second,\
              host_memory_mib,device_memory_mib,placement,error\n\
-             demo,cpu,auto,1,1,2000,1000,20,80,20,8,200,0,200,5,50,3,,,\n\
+             demo,cpu,auto,1,1,2000,1000,25,100,25,6.25,200,0,200,5,50,3,,,\n\
              demo,cpu,auto,1,2,,,,,,,,,,,,,,,\"no \"\"GPU\"\", sorry\"\n"
         );
     }
