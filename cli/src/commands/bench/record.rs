@@ -154,6 +154,12 @@ impl Run {
         })
     }
 
+    /// A configuration, and how it went.
+    pub fn entry(&self, configuration: &Configuration) -> Option<&Entry> {
+        let mut entries = self.configurations.iter();
+        entries.find(|entry| entry.configuration == *configuration)
+    }
+
     fn from_json(bytes: &[u8]) -> Result<Self, String> {
         let none = "it is no run of this benchmark; make one with `florence2 bench --save FILE`";
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("{none} ({error})"))?;
