@@ -68,7 +68,7 @@ fn text(run: &Run, comparison: Option<&Comparison>) -> String {
             text.push_str(&heading("not measured", ""));
         }
         text.extend(configurations.iter().map(|name| format!("{}\n", printable(name))));
-        text.push_str(&format!("  {}\n", printable(reason)));
+        text.extend(printable(reason).lines().map(|line| format!("  {line}\n")));
     }
     if let Some(comparison) = comparison {
         text.push('\n');
@@ -126,9 +126,10 @@ fn facts(run: &Run) -> Vec<String> {
     vec![
         environment.machine.describe(),
         format!(
-            "florence2 {}, ONNX Runtime {}; threads: {threads}",
+            "florence2 {}, ONNX Runtime {} ({}); threads: {threads}",
             environment.florence2,
             environment.onnxruntime.as_deref().unwrap_or("of unknown version"),
+            environment.onnxruntime_build,
         ),
         format!(
             "task {}, {} tokens; picture {} ({}x{}); rounds: {} after {} to warm up, {turns}",
