@@ -14,6 +14,7 @@ mod process;
 mod protocol;
 mod record;
 mod report;
+mod spreadsheet;
 mod statistics;
 mod work;
 pub mod worker;
@@ -50,10 +51,11 @@ Examples:
   florence2 bench -m DIR --save before.json
   florence2 bench -m DIR --baseline before.json
 
-load: ONNX Runtime and the model. first run: the first batch. end to end: from decoded pictures to parsed
-answers; like the stages, of a whole batch. per token: decoder and search by the
-tokens of an answer. ±: half the distance of the quartiles. host: the process's
-peak memory; device: its memory on NVIDIA GPUs when it was read.
+load: ONNX Runtime and the model. first run: the first batch. end to end: from
+decoded pictures to parsed answers; like the stages, of a whole batch. per token:
+decoder and search by the tokens of an answer. ±: half the distance of the
+quartiles, as a share of the median. host: the process's peak memory; device: its
+memory on NVIDIA GPUs when it was read.
 
 Configurations are loaded and answer once one after the other, while the others
 wait. Then they take turns. A configuration that cannot be measured is listed with
@@ -67,7 +69,7 @@ pub struct BenchArgs {
     #[arg(short, long = "model", value_name = "MODEL")]
     models: Vec<ModelArg>,
     /// Devices to compute on, as `cuda:0` or `tensorrt,cuda,decoder=cuda`; may be repeated, to measure each
-    // It takes the global option's place, which can be given but once; so does --dtype.
+    // It has the global option's id and type, and so takes its place, which can be given but once; so does --dtype.
     #[arg(id = "device", long = "device", value_name = "DEVICE", value_parser = clap::value_parser!(DeviceChoice))]
     devices: Vec<DeviceChoice>,
     /// Which of a graph's files to load, as `int8` or `vision=fp32,decoder=q4`; may be repeated, to measure each
@@ -79,8 +81,6 @@ pub struct BenchArgs {
     /// Pictures that are answered together. Several sizes: commas
     #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = one_or_more())]
     batch: Vec<usize>,
-    #[command(flatten)]
-    work: Work,
     /// Rounds before those that count
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
@@ -102,6 +102,9 @@ pub struct BenchArgs {
     /// Only list what would be measured
     #[arg(long)]
     list: bool,
+    // Last: its heading would stand over what follows.
+    #[command(flatten)]
+    work: Work,
 }
 
 /// A count that is not 0.

@@ -103,20 +103,12 @@ pub fn incomparable(now: &Settings, before: &Settings) -> Option<String> {
 impl Comparison {
     /// Compares a run with an earlier one.
     pub fn new(now: &Run, baseline: &Path, before: &Run) -> Self {
-        let entry_of = |run: &'_ Run, configuration: &Configuration| -> Option<Measurement> {
-            let mut entries = run.configurations.iter();
-            let found = entries.find(|entry| entry.configuration == *configuration)?;
-            found.measurement().cloned()
-        };
-        let is_new = |entry: &&Entry| {
-            let mut entries = now.configurations.iter();
-            !entries.any(|other| other.configuration == entry.configuration)
-        };
-        let others = before.configurations.iter().filter(is_new);
+        let is_gone = |entry: &&Entry| now.entry(&entry.configuration).is_none();
+        let others = before.configurations.iter().filter(is_gone);
         let configurations = now.configurations.iter().chain(others).map(|entry| {
             let configuration = &entry.configuration;
-            let measured = [now, before].map(|run| entry_of(run, configuration));
-            Compared::new(configuration, measured.each_ref().map(Option::as_ref))
+            let measured = [now, before].map(|run| run.entry(configuration).and_then(Entry::measurement));
+            Compared::new(configuration, measured)
         });
         Self {
             baseline: baseline.display().to_string(),
@@ -211,8 +203,9 @@ impl Change {
     /// For people: `-12 % faster`, `~`, `+5 %?`.
     pub fn mark(&self, words: [&str; 2]) -> String {
         let percent = || {
-            self.change
-                .map_or_else(String::new, |change| format!("{:+.0} %", change * 100.0))
+            self.change.map_or_else(String::new, |change| {
+                format!("{:+.0} %", (change * 100.0).round() + 0.0)
+            })
         };
         let [better, worse] = words;
         match self.verdict {
@@ -259,11 +252,9 @@ mod tests {
         // Sure, as no values overlap, but too little.
         assert_eq!(mark(&rounds(1.015), &rounds(1.0)), "~");
         // Much, but of few rounds.
-        assert_eq!(mark(&[1.5, 1.5], &rounds(1.0)), "+50 %?");
-        // Much, but not more than the rounds differ among themselves.
-        let noisy: Vec<f64> = (0..10)
-            .map(|round| if round % 2 == 0 { 0.5 } else { 1.7 })
-            .collect();
+        assert_eq!(mark(&[1.51, 1.51], &rounds(1.0)), "+50 %?");
+        // Sure, and more than 2 %, but less than the rounds differ among themselves.
+        let noisy = [1.02, 1.02, 1.02, 1.03, 1.03, 1.04, 2.0, 2.0, 2.0, 2.0];
         assert_eq!(mark(&noisy, &rounds(1.0)), "~");
     }
 

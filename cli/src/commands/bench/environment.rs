@@ -8,6 +8,9 @@ use sysinfo::{CpuRefreshKind, System};
 
 use super::nvidia;
 
+/// What ONNX Runtime puts before what it says about its build.
+const BUILD_PREFIX: &str = "ORT Build Info: ";
+
 /// A machine, and the programs on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
@@ -42,7 +45,7 @@ impl Environment {
             machine: Machine::detect(),
             florence2: env!("CARGO_PKG_VERSION").to_owned(),
             onnxruntime: runtime.version.clone(),
-            onnxruntime_build: runtime.build.clone(),
+            onnxruntime_build: runtime.build.trim_start_matches(BUILD_PREFIX).to_owned(),
         }
     }
 }

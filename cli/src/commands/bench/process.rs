@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,10 @@ pub struct WorkerProcess {
     child: Child,
     stdin: ChildStdin,
     answers: Receiver<Answer>,
-    /// Passes stderr on; returns its last line at its end.
-    log: Option<JoinHandle<Option<String>>>,
+    /// Passes stderr on.
+    log: JoinHandle<()>,
+    /// Of stderr, so far.
+    last_line: Arc<Mutex<Option<String>>>,
 }
 
 impl WorkerProcess {
@@ -45,12 +48,15 @@ impl WorkerProcess {
         let (sender, answers) = mpsc::channel();
         thread::spawn(move || read_answers(stdout, &sender));
         let (name, console) = (name.to_owned(), console.clone());
-        let log = thread::spawn(move || pass_on(stderr, &name, console));
+        let last_line = Arc::new(Mutex::new(None));
+        let last = Arc::clone(&last_line);
+        let log = thread::spawn(move || pass_on(stderr, &name, console, &last));
         Ok(Self {
             child,
             stdin,
             answers,
-            log: Some(log),
+            log,
+            last_line,
         })
     }
 
@@ -83,22 +89,22 @@ impl WorkerProcess {
 
     /// How it ended, and what it said last.
     fn ended(&mut self) -> Error {
-        let status = self.wait();
-        let last = self.log.take().and_then(|log| log.join().ok()).flatten();
-        Error::Worker(post_mortem(status, last.as_deref()))
+        let status = patiently(|| self.child.try_wait().ok().flatten());
+        // Whatever it has started may still hold its stderr.
+        patiently(|| self.log.is_finished().then_some(()));
+        let last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        Error::Worker(post_mortem(status, last_line.as_deref()))
     }
+}
 
-    /// Its exit status; `None` if it would not end.
-    fn wait(&mut self) -> Option<ExitStatus> {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            match self.child.try_wait() {
-                Ok(None) => thread::sleep(POLL),
-                ended => return ended.ok().flatten(),
-            }
+/// What `look` finds, if it finds something before [`PATIENCE`] ends.
+fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            None if start.elapsed() < PATIENCE => thread::sleep(POLL),
+            found => return found,
         }
-        let _ = self.child.kill();
-        None
     }
 }
 
@@ -107,9 +113,6 @@ impl Drop for WorkerProcess {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(log) = self.log.take() {
-            let _ = log.join();
-        }
     }
 }
 
@@ -141,18 +144,16 @@ fn read_answers(stdout: impl Read, sender: &Sender<Answer>) {
     }
 }
 
-/// Passes a worker's stderr on line by line, and returns the last that is not empty.
-fn pass_on(stderr: impl Read, name: &str, mut console: Console) -> Option<String> {
-    let mut last = None;
+/// Passes a worker's stderr on line by line, and keeps the last that is not empty.
+fn pass_on(stderr: impl Read, name: &str, mut console: Console, last: &Mutex<Option<String>>) {
     for line in BufReader::new(stderr).split(b'\n').map_while(io::Result::ok) {
         let line = printable(String::from_utf8_lossy(&line).trim_end());
         if !line.is_empty() {
             // Nowhere to complain if stderr itself fails.
             let _ = writeln!(console, "[{name}] {line}");
-            last = Some(line);
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
         }
     }
-    last
 }
 
 /// How a process ended, in words.
@@ -226,7 +227,7 @@ mod tests {
     fn work_that_is_called_off_does_not_wait() {
         let cancel = CancelToken::new();
         cancel.cancel();
-        let mut worker = worker("sleep 1000");
+        let mut worker = worker("exec sleep 100");
         let error = worker.ask(Request::Run, &cancel).unwrap_err();
         assert!(error.is_cancelled());
     }

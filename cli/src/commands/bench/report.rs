@@ -3,13 +3,14 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::columns::{NAME_KEYS, NAMES, names, numbers, placement};
+use super::columns::{NAMES, names, numbers, placement};
 use super::comparison::{Comparison, Presence};
 use super::figures::{FIGURES, Unit};
 use super::grid::{Grid, escaped};
 use super::plan::Configuration;
 use super::record::Run;
-use crate::error::{Error, Result};
+use super::spreadsheet::{plan_csv, run_csv};
+use crate::error::Result;
 use crate::output::{Column, heading, json_pretty, printable};
 
 /// How a benchmark is written.
@@ -38,7 +39,7 @@ struct Document<'a> {
 pub fn render(run: &Run, comparison: Option<&Comparison>, format: Format) -> Result<String> {
     match format {
         Format::Json => json_pretty(&Document { run, comparison }),
-        Format::Csv => csv_of(run, comparison),
+        Format::Csv => run_csv(run, comparison),
         Format::Table => Ok(text(run, comparison)),
         Format::Markdown => Ok(markdown(run, comparison)),
     }
@@ -49,7 +50,7 @@ pub fn render_plan(plan: &[Configuration], format: Format) -> Result<String> {
     let rows = || plan.iter().map(names);
     match format {
         Format::Json => json_pretty(&plan),
-        Format::Csv => csv_text(&NAME_KEYS.map(str::to_owned), rows()),
+        Format::Csv => plan_csv(plan),
         Format::Table => Ok(Grid::new(NAMES.to_vec(), rows().collect()).text()),
         Format::Markdown => Ok(Grid::new(NAMES.to_vec(), rows().collect()).markdown()),
     }
@@ -67,7 +68,7 @@ fn text(run: &Run, comparison: Option<&Comparison>) -> String {
             text.push_str(&heading("not measured", ""));
         }
         text.extend(configurations.iter().map(|name| format!("{}\n", printable(name))));
-        text.push_str(&format!("  {}\n", printable(reason)));
+        text.extend(printable(reason).lines().map(|line| format!("  {line}\n")));
     }
     if let Some(comparison) = comparison {
         text.push('\n');
@@ -125,12 +126,13 @@ fn facts(run: &Run) -> Vec<String> {
     vec![
         environment.machine.describe(),
         format!(
-            "florence2 {}, ONNX Runtime {}; threads: {threads}",
+            "florence2 {}, ONNX Runtime {} ({}); threads: {threads}",
             environment.florence2,
             environment.onnxruntime.as_deref().unwrap_or("of unknown version"),
+            environment.onnxruntime_build,
         ),
         format!(
-            "task {}, {} tokens; picture {} ({}x{}); {} rounds after {} to warm up, {turns}",
+            "task {}, {} tokens; picture {} ({}x{}); rounds: {} after {} to warm up, {turns}",
             settings.task,
             settings.tokens,
             picture.name,
@@ -218,82 +220,8 @@ fn notes(comparison: &Comparison) -> Vec<String> {
     notes
 }
 
-/// A row for each configuration, with plain numbers; with a comparison, also what changed.
-fn csv_of(run: &Run, comparison: Option<&Comparison>) -> Result<String> {
-    let measured = numbers();
-    let mut keys: Vec<String> = NAME_KEYS.map(str::to_owned).to_vec();
-    keys.extend(measured.iter().map(|column| column.key.clone()));
-    keys.extend(["placement", "error"].map(str::to_owned));
-    if comparison.is_some() {
-        keys.push("measured".into());
-        keys.extend(FIGURES.iter().map(|figure| format!("{}_change", figure.key)));
-        keys.extend(FIGURES.iter().map(|figure| format!("{}_verdict", figure.key)));
-    }
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for entry in &run.configurations {
-        let mut row = names(&entry.configuration);
-        row.extend(measured.iter().map(|column| {
-            let number = column.number(entry, &run.settings);
-            number.map_or_else(String::new, |number| number.to_string())
-        }));
-        let placed = entry
-            .measurement()
-            .and_then(|measured| measured.placement.as_ref());
-        row.push(placed.map(placement).unwrap_or_default());
-        row.push(entry.failure().unwrap_or_default().to_owned());
-        rows.push(row);
-    }
-    if let Some(comparison) = comparison {
-        // Those of the baseline alone come last.
-        for compared in comparison.configurations.iter().skip(rows.len()) {
-            let mut row = names(&compared.configuration);
-            row.resize(NAME_KEYS.len() + measured.len() + 2, String::new());
-            rows.push(row);
-        }
-        for (row, compared) in rows.iter_mut().zip(&comparison.configurations) {
-            row.push(key_of(&compared.presence)?);
-            let changes = FIGURES.iter().map(|figure| compared.change(figure));
-            row.extend(changes.clone().map(|change| {
-                let change = change.and_then(|change| change.change);
-                change.map_or_else(String::new, |change| change.to_string())
-            }));
-            for change in changes {
-                row.push(
-                    change
-                        .map(|change| key_of(&change.verdict))
-                        .transpose()?
-                        .unwrap_or_default(),
-                );
-            }
-        }
-    }
-    csv_text(&keys, rows)
-}
-
-/// What a unit variant is called in JSON.
-fn key_of(variant: &impl Serialize) -> Result<String> {
-    let value = serde_json::to_value(variant).map_err(|error| Error::stdout(error.into()))?;
-    Ok(value.as_str().unwrap_or_default().to_owned())
-}
-
-/// RFC 4180.
-fn csv_text(keys: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
-    let failed = |error: csv::Error| Error::stdout(error.into());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(keys).map_err(failed)?;
-    for row in rows {
-        writer.write_record(row).map_err(failed)?;
-    }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| Error::stdout(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::record::Outcome;
     use super::super::record::tests::{configuration, entry, failed, run};
     use super::*;
@@ -304,41 +232,6 @@ mod tests {
             failed(2, "no \"GPU\", sorry"),
             failed(4, "no \"GPU\", sorry"),
         ])
-    }
-
-    #[test]
-    fn csv_is_quoted_and_plain() {
-        let mut run = measured();
-        run.configurations.truncate(2);
-        let csv = render(&run, None, Format::Csv).unwrap();
-        assert_eq!(
-            csv,
-            "model,device,dtype,num_beams,batch,load_ms,first_run_ms,preprocess_ms,vision_encoder_ms,text_encoder_ms,\
-             token_ms,end_to_end_ms,end_to_end_noise,end_to_end_p95_ms,answers_per_second,tokens_per_second,\
-             host_memory_mib,device_memory_mib,placement,error\n\
-             demo,cpu,auto,1,1,2000,1000,20,80,20,8,200,0,200,5,50,3,,,\n\
-             demo,cpu,auto,1,2,,,,,,,,,,,,,,,\"no \"\"GPU\"\", sorry\"\n"
-        );
-    }
-
-    #[test]
-    fn csv_has_what_changed() {
-        let (now, mut before) = (measured(), measured());
-        before.configurations.push(entry(8, &[0.1]));
-        let comparison = Comparison::new(&now, Path::new("old.json"), &before);
-        let csv = render(&now, Some(&comparison), Format::Csv).unwrap();
-        let rows: Vec<Vec<String>> = csv::Reader::from_reader(csv.as_bytes())
-            .records()
-            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
-            .collect();
-        let keys = csv.lines().next().unwrap();
-        let column = |key: &str| keys.split(',').position(|other| other == key).unwrap();
-        let presence: Vec<&str> = rows.iter().map(|row| row[column("measured")].as_str()).collect();
-        assert_eq!(presence, ["both", "neither", "neither", "only_before"]);
-        assert_eq!(rows[0][column("end_to_end_change")], "0");
-        assert_eq!(rows[0][column("end_to_end_verdict")], "unknown");
-        assert_eq!(rows[3][column("batch")], "8");
-        assert_eq!(rows[3][column("end_to_end_ms")], "");
     }
 
     #[test]
