@@ -35,6 +35,12 @@ impl Deref for Bytes {
     }
 }
 
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Default for Bytes {
     fn default() -> Self {
         Self(Kind::Static(&[]))

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
+use crate::runtime::{Device, DeviceProblem};
+
 /// A boxed cause whose type is not part of this crate's interface.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -48,6 +50,18 @@ pub enum Error {
         context: String,
         /// What it said.
         source: ort::Error,
+    },
+    /// A device that cannot be used here.
+    #[error(
+        "device {device} cannot be used: {problem}. It takes {}. `florence2 devices` shows what can be used here; another \
+         ONNX Runtime is named by --ort-library or ORT_DYLIB_PATH.",
+        device.kind().needs()
+    )]
+    DeviceUnusable {
+        /// The device.
+        device: Device,
+        /// Why.
+        problem: DeviceProblem,
     },
     /// A file or folder could not be read or written.
     #[error("{}: {source}", path.display())]

@@ -5,57 +5,120 @@ use std::collections::BTreeMap;
 use florence2_layout::tasks::TASKS;
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-use crate::task::Task;
+use crate::task::{OutputKind, Task};
 
-/// The sentence of each task tag; a checkpoint's own where its processor configuration has them.
+/// The sentence and the answer type of each task tag; a checkpoint's own where its processor configuration has them.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompts {
     by_tag: BTreeMap<String, String>,
+    /// Of tags that are none of the fifteen tasks'.
+    output_kinds: BTreeMap<String, OutputKind>,
 }
 
 impl Prompts {
-    /// The built-in sentences, overridden by the `task_prompts_*` maps of `configs`, the later ones winning.
+    /// The built-in sentences, overridden by the `task_prompts_*` maps of `configs`, the later ones winning; and what
+    /// their `tasks_answer_post_processing_type` says of tags that are not built in.
     pub(crate) fn new<'v>(configs: impl IntoIterator<Item = &'v Value>) -> Self {
         let mut by_tag: BTreeMap<String, String> = TASKS
             .iter()
             .map(|row| (row.tag.to_owned(), row.prompt.to_owned()))
             .collect();
+        let mut output_kinds = BTreeMap::new();
         for config in configs {
             for map in ["task_prompts_without_inputs", "task_prompts_with_input"] {
-                let entries = config.get(map).and_then(Value::as_object).into_iter().flatten();
-                by_tag.extend(
-                    entries.filter_map(|(tag, prompt)| Some((tag.clone(), prompt.as_str()?.to_owned()))),
-                );
+                by_tag.extend(texts(config, map).map(|(tag, prompt)| (tag.to_owned(), prompt.to_owned())));
+            }
+            for (tag, name) in texts(config, "tasks_answer_post_processing_type") {
+                if is_built_in(tag) {
+                    continue;
+                }
+                match OutputKind::ALL.into_iter().find(|kind| kind.name() == name) {
+                    Some(kind) => drop(output_kinds.insert(tag.to_owned(), kind)),
+                    None => tracing::warn!(
+                        tag,
+                        "answers of type {name:?} are not known; they are read as text"
+                    ),
+                }
             }
         }
-        Self { by_tag }
+        Self { by_tag, output_kinds }
     }
 
-    /// The sentence for a task; a free prompt is passed as it is.
+    /// The sentence for a task. A free prompt is passed as it is, unless it begins with a tag for which the checkpoint
+    /// has a sentence of its own.
     ///
     /// # Errors
-    /// As [`Task::input`].
+    /// As [`Task::input`]; [`Error::InvalidOption`] if such a tag lacks its text, or has one that it takes none of.
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
         let Some(kind) = task.kind() else {
-            if self.by_tag.contains_key(task.tag()) {
-                tracing::warn!(
-                    "{task} is a task's tag; as a free prompt it is passed as it is, without the task's sentence"
-                );
-            }
-            return Ok(task.tag().to_owned());
+            return self.free_prompt(task.tag());
         };
         let spec = kind.spec();
         let template = self.by_tag.get(spec.tag).map_or(spec.prompt, String::as_str);
-        Ok(template.replace("{input}", &task.input(size)?))
+        Ok(template.replace(INPUT, &task.input(size)?))
     }
+
+    fn free_prompt(&self, prompt: &str) -> Result<String> {
+        if is_built_in(prompt) {
+            tracing::warn!(
+                "{prompt} is a task's tag; as a free prompt it is passed as it is, without the task's sentence"
+            );
+        }
+        let Some((tag, input)) = leading_tag(prompt).filter(|(tag, _)| !is_built_in(tag)) else {
+            return Ok(prompt.to_owned());
+        };
+        let Some(template) = self.by_tag.get(tag) else {
+            return Ok(prompt.to_owned());
+        };
+        let invalid = |reason: String| Error::InvalidOption {
+            name: "prompt",
+            reason,
+        };
+        match (template.contains(INPUT), input.trim()) {
+            (true, "") => Err(invalid(format!("{tag} wants a text behind it: {template:?}"))),
+            (false, input) if !input.is_empty() => {
+                Err(invalid(format!("{tag} takes no text, but {input:?} follows it")))
+            }
+            (_, input) => Ok(template.replace(INPUT, input)),
+        }
+    }
+
+    /// How a task's answer is read.
+    pub(crate) fn output_kind(&self, task: &Task) -> OutputKind {
+        let own = match task {
+            Task::Prompt(prompt) => leading_tag(prompt).and_then(|(tag, _)| self.output_kinds.get(tag)),
+            _ => None,
+        };
+        own.copied().unwrap_or_else(|| task.output_kind())
+    }
+}
+
+/// Where a sentence has its input.
+const INPUT: &str = "{input}";
+
+/// The texts in one of a configuration's maps.
+fn texts<'v>(config: &'v Value, map: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
+    let entries = config.get(map).and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(tag, text)| Some((tag.as_str(), text.as_str()?)))
+}
+
+/// Whether a tag is one of the fifteen tasks'.
+fn is_built_in(tag: &str) -> bool {
+    TASKS.iter().any(|row| row.tag == tag)
+}
+
+/// A tag at the beginning, and what follows it.
+fn leading_tag(prompt: &str) -> Option<(&str, &str)> {
+    let prompt = prompt.trim_start();
+    let end = prompt.starts_with('<').then(|| prompt.find('>')).flatten()?;
+    Some(prompt.split_at(end + 1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use crate::geometry::{BoundingBox, LocationBox};
     use crate::task::{Region, TaskKind};
 
@@ -112,5 +175,47 @@ mod tests {
             prompts.prompt(&Task::Caption, SIZE).unwrap(),
             "What does the image describe?"
         );
+    }
+
+    #[test]
+    fn tags_of_a_fine_tune_are_worded_and_read_as_it_says() {
+        let config = serde_json::json!({
+            "task_prompts_without_inputs": {"<TAGS>": "Which tags fit?", "<CAPTION>": "Caption it."},
+            "task_prompts_with_input": {"<FIND>": "Find {input} here."},
+            "tasks_answer_post_processing_type": {
+                "<FIND>": "phrase_grounding", "<PARTS>": "description_with_bboxes", "<OD>": "ocr", "<NEW>": "unheard_of"
+            }
+        });
+        let prompts = Prompts::new([&config]);
+        let asked = |prompt: &str| {
+            let task = Task::Prompt(prompt.into());
+            (prompts.prompt(&task, SIZE).unwrap(), prompts.output_kind(&task))
+        };
+        for (prompt, sentence, kind) in [
+            ("<TAGS>", "Which tags fit?", OutputKind::PureText),
+            (
+                "<FIND> a red car ",
+                "Find a red car here.",
+                OutputKind::PhraseGrounding,
+            ),
+            ("<PARTS>", "<PARTS>", OutputKind::DescriptionWithBboxes),
+            ("<NEW>", "<NEW>", OutputKind::PureText),
+            ("<UNKNOWN>what?", "<UNKNOWN>what?", OutputKind::PureText),
+            // What is built in stays as it is: its sentence goes with its task.
+            ("<CAPTION>", "<CAPTION>", OutputKind::PureText),
+            ("<OD>", "<OD>", OutputKind::PureText),
+            ("a < b", "a < b", OutputKind::PureText),
+            ("<", "<", OutputKind::PureText),
+        ] {
+            assert_eq!(asked(prompt), (sentence.to_owned(), kind), "{prompt}");
+        }
+        assert_eq!(
+            prompts.output_kind(&Task::ObjectDetection),
+            OutputKind::DescriptionWithBboxes
+        );
+        for prompt in ["<FIND>", "<FIND>  ", "<TAGS> of what"] {
+            let refused = prompts.prompt(&Task::Prompt(prompt.into()), SIZE);
+            assert!(matches!(refused, Err(Error::InvalidOption { .. })), "{prompt}");
+        }
     }
 }

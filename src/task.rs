@@ -52,6 +52,10 @@ pub enum Task {
     /// `<REGION_TO_OCR>`: the text in this region.
     RegionToOcr(Region),
     /// A prompt passed to the model as it is, for what fine-tunes were taught; answered as text.
+    ///
+    /// Where it begins with a tag of the fine-tune's own (`<MY_TASK>`, then its text) that the checkpoint's
+    /// `preprocessor_config.json` or `processor_config.json` has a sentence or an answer type for, as transformers'
+    /// processor reads them, it is worded and answered so.
     Prompt(String),
 }
 
@@ -122,7 +126,7 @@ impl Task {
         })
     }
 
-    /// How the answer is read.
+    /// How the answer is read, unless the checkpoint says otherwise of a [`Prompt`](Self::Prompt)'s tag.
     pub fn output_kind(&self) -> OutputKind {
         self.kind()
             .map_or(OutputKind::PureText, |kind| kind.spec().output)

@@ -6,52 +6,142 @@ use std::path::{Path, PathBuf};
 
 use common::runtime;
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
-use florence2_export::{Checkpoint, ExportOptions, GraphFile, Target, export_graph_bytes};
-use florence2_layout::operators::DEPTHWISE_CONV_LAYER_NORM;
-use ort::session::Session;
-use ort::value::Tensor;
+use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
+use florence2_layout::graphs::{
+    ENCODER_SEQUENCE_LENGTHS, IMAGE_FEATURES, INPUT_IDS, PAST_SEQUENCE_LENGTHS, PIXEL_VALUES,
+};
+use florence2_layout::operators::{
+    BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION, DEPTHWISE_CONV_LAYER_NORM,
+};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{PrimitiveTensorElementType, Tensor};
 
-/// The demo model's vision encoder.
-fn graph() -> Vec<u8> {
+/// Images that a graph is run with.
+const IMAGES: usize = 2;
+/// Rows of an image, in the decoder.
+const ROWS: usize = 3;
+/// Keys of each image that the decoder attends to; the longest are all that there is room for.
+const ENCODER_LENGTHS: [i32; IMAGES] = [5, 9];
+
+/// One of the demo model's.
+fn graph(file: GraphFile, precision: Precision) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint");
     let checkpoint = Checkpoint::open(folder).unwrap();
-    let options = ExportOptions::default().with_target(Target::Cpu);
-    export_graph_bytes(&checkpoint, GraphFile::VisionEncoder, &options).unwrap()
+    let options = ExportOptions::default()
+        .with_target(Target::Cpu)
+        .with_precision(precision);
+    export_graph_bytes(&checkpoint, file, &options).unwrap()
 }
 
-/// Image features of `batch` pictures of noise, and which operators gave them.
-fn features(mut session: Session, batch: usize) -> (Vec<f32>, String) {
-    let side = session.inputs()[0].dtype().tensor_shape().unwrap()[3] as usize;
-    let noise = (0..batch * 3 * side * side).map(|i| ((i * 7919) % 1009) as f32 / 250.0 - 2.0);
-    let pixels = Tensor::from_array(([batch, 3, side, side], noise.collect::<Vec<_>>())).unwrap();
-    let outputs = session.run(ort::inputs![pixels]).unwrap();
-    let features = outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec();
+fn tensor<T>(shape: &[usize], values: Vec<T>) -> SessionInputValue<'static>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    Tensor::from_array((shape.to_vec(), values)).unwrap().into()
+}
+
+/// A value for each input of a graph, of its shape; numbers that look random where any will do.
+fn inputs(session: &Session) -> Vec<(String, SessionInputValue<'static>)> {
+    let is_decoder = session
+        .inputs()
+        .iter()
+        .any(|input| input.name() == PAST_SEQUENCE_LENGTHS);
+    let rows = if is_decoder { IMAGES * ROWS } else { IMAGES };
+    let input = |input: &ort::value::Outlet| {
+        let shape = input.dtype().tensor_shape().unwrap();
+        let known = |axis: usize| shape[axis] as usize;
+        let noise = |shape: &[usize]| {
+            let values = (0..shape.iter().product()).map(|i: usize| ((i * 7919) % 1009) as f32 / 250.0 - 2.0);
+            tensor(shape, values.collect())
+        };
+        let value = match input.name() {
+            INPUT_IDS => tensor(&[rows, 2], (0..rows as i64 * 2).map(|i| 10 + 7 * i).collect()),
+            PAST_SEQUENCE_LENGTHS => tensor(&[rows], vec![0i32; rows]),
+            ENCODER_SEQUENCE_LENGTHS => tensor(&[IMAGES], ENCODER_LENGTHS.to_vec()),
+            PIXEL_VALUES => noise(&[IMAGES, known(1), known(2), known(3)]),
+            IMAGE_FEATURES => noise(&[IMAGES, 35, known(2)]),
+            cache if cache.contains(".encoder.") => noise(&[
+                IMAGES,
+                known(1),
+                *ENCODER_LENGTHS.iter().max().unwrap() as usize,
+                known(3),
+            ]),
+            _ => noise(&[rows, known(1), 4, known(3)]),
+        };
+        (input.name().to_owned(), value)
+    };
+    session.inputs().iter().map(input).collect()
+}
+
+/// What the graph gives first, and a profile of the operators that gave it.
+fn run(mut session: Session) -> (Vec<f32>, String) {
+    let outputs = session.run(inputs(&session)).unwrap();
+    let values = outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec();
     drop(outputs);
     let profile = PathBuf::from(session.end_profiling().unwrap());
-    (features, std::fs::read_to_string(profile).unwrap())
+    (values, std::fs::read_to_string(profile).unwrap())
 }
 
-#[test]
-fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
+/// The largest difference that our operators make to a graph's first output, relative to its largest value. They are to
+/// be `used`.
+fn difference(file: GraphFile, precision: Precision, used: &[&str]) -> f32 {
     runtime();
-    let graph = graph();
+    let graph = graph(file, precision);
     let folder = tempfile::tempdir().unwrap();
     let [(ours, our_operators), (standard, standard_operators)] = [true, false].map(|own_operators| {
         let mut options = SessionOptions::default();
         options.own_operators = own_operators;
         options.profiling = Some(folder.path().join(format!("own_operators_{own_operators}")));
         let source = GraphSource::Bytes {
-            name: "vision",
+            name: file.name(),
             bytes: &graph,
             external_data: &[],
         };
-        features(build_session(source, &options).unwrap(), 2)
+        run(build_session(source, &options).unwrap())
     });
-    let used = |profile: &str| profile.contains(&format!("\"op_name\" : \"{DEPTHWISE_CONV_LAYER_NORM}\""));
-    assert!(used(&our_operators), "{our_operators}");
-    assert!(!used(&standard_operators));
+    for operator in used {
+        let uses = |profile: &str| profile.contains(&format!("\"op_name\" : \"{operator}\""));
+        assert!(uses(&our_operators), "{operator}: {our_operators}");
+        assert!(!uses(&standard_operators), "{operator}");
+    }
+    assert_eq!(ours.len(), standard.len());
     let difference = ours.iter().zip(&standard).map(|(a, b)| (a - b).abs());
     let largest = standard.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    let difference = difference.fold(0.0, f32::max) / largest;
+    difference.fold(0.0, f32::max) / largest
+}
+
+#[test]
+fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
+    let difference = difference(
+        GraphFile::VisionEncoder,
+        Precision::Fp32,
+        &[DEPTHWISE_CONV_LAYER_NORM],
+    );
     assert!(difference < 1e-5, "{difference:e}");
+}
+
+#[test]
+fn the_decoder_is_the_same_with_and_without_our_operators() {
+    let difference = difference(
+        GraphFile::DecoderStep,
+        Precision::Fp32,
+        &[CROSS_ATTENTION, CACHED_SELF_ATTENTION],
+    );
+    assert!(difference < 1e-5, "{difference:e}");
+}
+
+/// What bfloat16 rounds off moves a few of the quantised activations by a step: differences are those of bytes.
+#[test]
+fn encoders_of_bytes_are_as_good_with_and_without_our_operators() {
+    #[cfg(target_arch = "x86_64")]
+    let used: &[&str] = match is_x86_feature_detected!("avx512bf16") {
+        true => &[BFLOAT16_ATTENTION],
+        false => &[],
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let used = &[];
+    for file in [GraphFile::VisionEncoder, GraphFile::TextEncoder] {
+        let difference = difference(file, Precision::Int8, used);
+        assert!(difference < 5e-2, "{}: {difference:e}", file.name());
+    }
 }

@@ -1,13 +1,14 @@
 //! The command line: what all commands share.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use florence2::bundle::DtypeChoice;
-use florence2::runtime::Device;
+use florence2::runtime::{DeviceChoice, ProviderOption};
 use florence2::{ModelId, TASKS, TaskKind};
 
 use crate::commands;
@@ -43,8 +44,12 @@ pub enum Command {
     Run(Box<commands::run::RunArgs>),
     Parse(commands::parse::ParseArgs),
     Compare(Box<commands::compare::CompareArgs>),
+    Bench(Box<commands::bench::BenchArgs>),
+    #[command(name = commands::bench::worker::COMMAND, hide = true)]
+    BenchWorker(Box<commands::bench::worker::WorkerArgs>),
     Tasks(commands::tasks::TasksArgs),
     Inspect(commands::inspect::InspectArgs),
+    Devices(commands::devices::DevicesArgs),
     Export(commands::export::ExportArgs),
     Demo(commands::demo::DemoArgs),
     Pull(commands::pull::PullArgs),
@@ -74,9 +79,18 @@ pub struct GlobalArgs {
     /// Threads to compute with [default: one per physical core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// The device to compute on
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t = Device::Cpu, value_parser = Device::from_str)]
-    pub device: Device,
+    /// The devices to compute on, the preferred one first, for all graphs or for some; `auto` takes the best one
+    ///
+    /// Examples: `cuda`, `cuda:0,cpu`, `tensorrt,cuda,decoder=cuda`. The parts are vision, text and decoder. What none of
+    /// them can do runs on the processor; -v says what. `florence2 devices` lists them.
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = DeviceChoice::from_str)]
+    pub device: DeviceChoice,
+    /// An option for a device's execution provider, in its own words, as `tensorrt.trt_fp16_enable=1`; can be repeated
+    #[arg(long = "ep-option", global = true, value_name = "DEVICE.OPTION=VALUE", value_parser = ProviderOption::from_str)]
+    pub ep_options: Vec<ProviderOption>,
+    /// Fail if anything would run on the processor that is not listed in --device
+    #[arg(long, global = true)]
+    pub no_cpu_fallback: bool,
     /// Which of a graph's files to load, where there are several: a dtype for all graphs, for some, or both
     /// [default: the first that is there of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
     ///
@@ -94,6 +108,23 @@ pub enum ModelArg {
     Folder(PathBuf),
     /// A model on a hub.
     Hub(ModelId),
+}
+
+impl ModelArg {
+    /// As `--model` has it.
+    pub fn to_os_string(&self) -> OsString {
+        match self {
+            ModelArg::Demo => florence2::demo::NAME.into(),
+            ModelArg::Folder(path) => path.into(),
+            ModelArg::Hub(id) => id.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for ModelArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_os_string().to_string_lossy())
+    }
 }
 
 impl From<OsString> for ModelArg {

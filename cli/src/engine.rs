@@ -1,15 +1,16 @@
 //! Starting ONNX Runtime and loading models.
 
-use florence2::runtime::{self, Progress, RuntimeOptions, SessionOptions};
+use florence2::bundle::ModelPart;
+use florence2::runtime::{self, Device, Devices, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
 use florence2::{Florence2, LoadOptions};
 
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::error::Result;
-use crate::hub;
+use crate::{hub, placement};
 
 /// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
-pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
+pub fn start(globals: &GlobalArgs, console: &Console) -> Result<&'static RuntimeInfo> {
     let options = runtime_options(globals);
     let info = if globals.no_fetch || globals.offline {
         runtime::init(&options)?
@@ -40,7 +41,7 @@ pub fn start(globals: &GlobalArgs, console: &Console) -> Result<()> {
         .map(|path| format!(" from {}", path.display()))
         .unwrap_or_default();
     console.detail(&format!("ONNX Runtime {version}{path}"));
-    Ok(())
+    Ok(info)
 }
 
 /// Loads a model. Without one named, it is the demo model, and stderr says so.
@@ -51,13 +52,29 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
         );
     }
     start(globals, console)?;
-    let _spinner = console.spinner("loading the model");
+    let loading = console.spinner("loading the model");
     let options = load_options(globals, console);
-    Ok(match model {
+    let model = match model {
         Some(ModelArg::Folder(folder)) => Florence2::from_pretrained(folder, options)?,
         Some(ModelArg::Hub(id)) => Florence2::from_hub(id, options)?,
         Some(ModelArg::Demo) | None => Florence2::demo(options)?,
-    })
+    };
+    drop(loading);
+    say_devices(&model, globals, console)?;
+    Ok(model)
+}
+
+/// Says which device `auto` is, and where the graphs run.
+pub fn say_devices(model: &Florence2, globals: &GlobalArgs, console: &Console) -> Result<()> {
+    let parts = ModelPart::ALL.map(|part| globals.device.of(part));
+    if let Some(auto) = parts.into_iter().find(|devices| **devices == Devices::Auto) {
+        let found: Vec<String> = auto.resolve()?.iter().map(Device::to_string).collect();
+        console.note(&format!("the best device that can be used: {}", found.join(",")));
+    }
+    for placement in model.placements() {
+        console.detail(&format!("{}: {}", placement.graph, placement::summary(placement)));
+    }
+    Ok(())
 }
 
 /// How models are loaded, by the global options.
@@ -80,6 +97,8 @@ fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
 pub fn session_options(globals: &GlobalArgs) -> SessionOptions {
     let mut options = SessionOptions::default();
     options.intra_threads = globals.threads.map(usize::from);
-    options.devices = vec![globals.device];
+    options.devices = globals.device.clone();
+    options.provider_options = globals.ep_options.clone();
+    options.cpu_fallback = !globals.no_cpu_fallback;
     options
 }

@@ -52,6 +52,17 @@ pub enum Error {
         /// Why.
         source: image::ImageError,
     },
+    /// A saved benchmark that cannot be compared with.
+    #[error("{}: {reason}", path.display())]
+    Baseline {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// What went wrong in a process of the benchmark.
+    #[error("{0}")]
+    Worker(String),
     /// A model of which `inspect` has just said what is wrong.
     #[error("{0} is not a usable model; the report says what is missing")]
     Unusable(String),

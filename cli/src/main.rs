@@ -12,6 +12,7 @@ mod error;
 mod hub;
 mod interrupt;
 mod output;
+mod placement;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `cargo run --example export -- CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME]`: a checkpoint's
-//! folder to a deployment's.
+//! `cargo run --example export -- CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME] [--float16-io yes]`:
+//! a checkpoint's folder to a deployment's.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    const USAGE: &str = "usage: export CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME]";
+    const USAGE: &str =
+        "usage: export CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME] [--float16-io yes]";
     let mut arguments = std::env::args().skip(1);
     let (Some(checkpoint), Some(out)) = (arguments.next(), arguments.next()) else {
         return Err(USAGE.into());
@@ -28,6 +29,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         options = match option.as_str() {
             "--image-size" => options.with_image_size(value.parse()?),
             "--target" => options.with_target(Target::from_name(&value).ok_or(USAGE)?),
+            "--float16-io" => options.with_float16_io(value == "yes"),
             "--precision" => options.with_precision(Precision::from_name(&value).ok_or(USAGE)?),
             _ => return Err(USAGE.into()),
         };

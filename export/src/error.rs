@@ -150,8 +150,14 @@ pub enum Error {
         /// The precision that was asked for.
         precision: Precision,
     },
+    /// Inputs and outputs of 16-bit floats were asked for, of graphs that compute in others.
+    #[error("inputs and outputs in float16 are for the precisions fp16 and q4f16, not {}", precision.name())]
+    NoFloat16 {
+        /// The precision that was asked for.
+        precision: Precision,
+    },
     /// A pattern of weights to keep in fp32 fits none that would be stored otherwise.
-    #[error("no quantised weight is part of {pattern:?}. Patterns are parts of names like these: {}", names.join(", "))]
+    #[error("nothing that is not in fp32 anyway is part of {pattern:?}. Patterns are parts of names like these: {}", names.join(", "))]
     KeepFp32 {
         /// The pattern.
         pattern: String,

@@ -27,10 +27,14 @@ pub struct ExportOptions {
     pub target: Target,
     /// How weights are stored.
     pub precision: Precision,
-    /// Weights that stay in 32-bit floats in any precision: patterns of the paths of their modules. A pattern is a run
+    /// Weights that stay in 32-bit floats in any precision (in 16-bit floats: the arithmetic too, around modules without
+    /// weights as well): patterns of the paths of their modules. A pattern is a run
     /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
     /// `fc2` for the second layer of each MLP.
     pub keep_fp32: Vec<String>,
+    /// Whether inputs, outputs and caches are 16-bit floats too, in a precision that computes in them. Without, they are
+    /// 32-bit floats, as in most deployments, and converted at the graph's borders. For [`Target::Plain`].
+    pub float16_io: bool,
     /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
     /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].
     pub activation_ranges: Option<ActivationRanges>,
@@ -55,6 +59,7 @@ impl Default for ExportOptions {
             target: Target::default(),
             precision: Precision::default(),
             keep_fp32: Vec::new(),
+            float16_io: false,
             activation_ranges: None,
             observers: false,
             image_size: None,
@@ -81,6 +86,12 @@ impl ExportOptions {
     /// Sets [`keep_fp32`](Self::keep_fp32).
     pub fn with_keep_fp32(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.keep_fp32 = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`float16_io`](Self::float16_io).
+    pub fn with_float16_io(mut self, float16_io: bool) -> Self {
+        self.float16_io = float16_io;
         self
     }
 
@@ -257,6 +268,11 @@ fn recipe<'r>(
     if (options.observers || options.activation_ranges.is_some()) && target != Target::Cpu {
         return Err(Error::NoCalibration { target });
     }
+    if options.float16_io && !options.precision.is_float16() {
+        return Err(Error::NoFloat16 {
+            precision: options.precision,
+        });
+    }
     config
         .vision_config
         .check_positions(image_size, config.text_config.max_position_embeddings)?;
@@ -271,6 +287,7 @@ fn recipe<'r>(
         precisions: Precisions::new(options.precision, &options.keep_fp32),
         smoothing,
         observers: options.observers,
+        float16_io: options.float16_io,
     })
 }
 
@@ -284,7 +301,7 @@ fn header(
     ModelHeader {
         name: file.name(),
         ir_version: target.ir_version,
-        opsets: target.opsets,
+        opsets: options.target.opsets(options.precision),
         metadata: metadata::metadata(checkpoint.config(), file, options, image_size),
     }
 }

@@ -18,6 +18,7 @@ pub(crate) enum AttributeType {
     Float = 1,
     Int = 2,
     String = 3,
+    Tensor = 4,
     Graph = 5,
     Ints = 7,
 }
@@ -117,6 +118,8 @@ pub(crate) struct AttributeProto {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
     #[prost(int64, repeated, packed = "false", tag = "8")]

@@ -25,6 +25,11 @@ impl<'o> Precisions<'o> {
         }
     }
 
+    /// The export's.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// How the weight of `module` is to be stored.
     pub(crate) fn of(&self, module: &str) -> Precision {
         if self.precision != Precision::Fp32 {

@@ -1,5 +1,6 @@
 //! Weights with fewer bits.
 
+use crate::byte_weights::{ByteWeight, Channels, byte_weight};
 use crate::tensor::Tensor;
 
 /// A weight of signed bytes, `weight ≈ values · scales`.
@@ -12,29 +13,8 @@ pub(crate) struct Int8Weight<'a> {
 
 /// `[in, out]` by output channel (column), symmetric: the largest magnitude of a column becomes 127.
 pub(crate) fn int8_columns<'a>(weight: &Tensor<'a>) -> Int8Weight<'a> {
-    let shape = weight.shape().to_vec();
-    let columns = shape.last().copied().unwrap_or_default();
-    Int8Weight {
-        values: weight.derived("int8", shape, move |values| {
-            let scales = column_scales(&values, columns);
-            let quantize = |(index, value): (usize, &f32)| (value / scales[index % columns]).round() as i8;
-            values.iter().enumerate().map(quantize).collect()
-        }),
-        scales: weight.derived("int8_scale", [columns], move |values| {
-            column_scales(&values, columns)
-        }),
-    }
-}
-
-/// The largest magnitude of each column over 127; never 0.
-fn column_scales(values: &[f32], columns: usize) -> Vec<f32> {
-    let mut largest = vec![f32::MIN_POSITIVE * 127.0; columns];
-    for row in values.chunks_exact(columns.max(1)) {
-        for (largest, value) in largest.iter_mut().zip(row) {
-            *largest = largest.max(value.abs());
-        }
-    }
-    largest.iter().map(|largest| largest / 127.0).collect()
+    let ByteWeight { values, scales, .. } = byte_weight(weight, Channels::Columns);
+    Int8Weight { values, scales }
 }
 
 /// How blocks of a row are stored, each with a scale of its own.

@@ -1,5 +1,6 @@
 //! What can be exported to: one row each.
 
+use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::GraphFile;
 
 use crate::error::{Error, Result};
@@ -9,7 +10,9 @@ use crate::graph::CONTRIB_DOMAIN;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Target {
-    /// Standard ONNX operators only, in the layout of the onnx-community deployments: runs everywhere.
+    /// The layout of the onnx-community deployments. In [`Fp32`](Precision::Fp32), [`Fp16`](Precision::Fp16),
+    /// [`Int8`](Precision::Int8) and [`Uint8`](Precision::Uint8) of standard ONNX operators only: runs everywhere. The
+    /// 4-bit precisions use operators of ONNX Runtime's, as those deployments do.
     #[default]
     Plain,
     /// ONNX Runtime on a CPU: the `step` layout, with ONNX Runtime's own operators.
@@ -21,8 +24,6 @@ pub enum Target {
 pub(crate) struct TargetSpec {
     /// On the command line and in the graphs' metadata.
     pub(crate) name: &'static str,
-    /// Domains of operators and their versions; ONNX's own is the empty one.
-    pub(crate) opsets: &'static [(&'static str, i64)],
     /// Version of the file format.
     pub(crate) ir_version: i64,
     /// Its graphs.
@@ -54,18 +55,36 @@ impl Target {
         match self {
             Target::Plain => TargetSpec {
                 name: "plain",
-                opsets: &[("", 17)],
                 ir_version: 8,
                 graphs: &GraphFile::PLAIN,
-                precisions: &[Precision::Fp32],
+                precisions: &[
+                    Precision::Fp32,
+                    Precision::Fp16,
+                    Precision::Int8,
+                    Precision::Quantized,
+                    Precision::Uint8,
+                    Precision::Q4,
+                    Precision::Q4F16,
+                    Precision::Bnb4,
+                ],
             },
             Target::Cpu => TargetSpec {
                 name: "cpu",
-                opsets: &[("", 20), (CONTRIB_DOMAIN, 1)],
                 ir_version: 10,
                 graphs: &GraphFile::STEP,
-                precisions: &Precision::ALL,
+                precisions: &[Precision::Fp32, Precision::Int8, Precision::Int4],
             },
+        }
+    }
+
+    /// Domains of operators and their versions; ONNX's own is the empty one.
+    pub(crate) fn opsets(self, precision: Precision) -> &'static [(&'static str, i64)] {
+        match (self, precision) {
+            (Target::Cpu, _) => &[("", 20), (CONTRIB_DOMAIN, 1)],
+            (Target::Plain, Precision::Q4 | Precision::Q4F16 | Precision::Bnb4) => {
+                &[("", 17), (CONTRIB_DOMAIN, 1)]
+            }
+            (Target::Plain, _) => &[("", 17)],
         }
     }
 
@@ -82,24 +101,47 @@ impl Target {
     }
 }
 
-/// How weights are stored and computed with.
+/// How weights are stored and computed with. Which a target has: [`Target::precisions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     Fp32,
+    /// 16-bit floats, in weights and arithmetic; what overflows there stays in 32 bits.
+    Fp16,
     /// Matrices of signed bytes with a scale for each output channel, and products in integers: what goes in is
     /// quantised to bytes while it runs.
     Int8,
+    /// [`Int8`](Self::Int8) by the name under which transformers.js looks for it (`q8`).
+    Quantized,
+    /// As [`Int8`](Self::Int8) in the plain target, but of unsigned bytes, with a zero point for each output channel.
+    Uint8,
     /// The decoder's matrices of 4 bits with a scale for each block of 32; everything else, and the embedding matrix, as
     /// in [`Int8`](Self::Int8), which is faster where many tokens go through at once.
     Int4,
+    /// Matrices of 4-bit integers with a scale for each block of 32 (`MatMulNBits`), the rest in 32-bit floats.
+    Q4,
+    /// As [`Q4`](Self::Q4), the rest in 16-bit floats.
+    Q4F16,
+    /// Matrices of 4-bit floats (NF4 of bitsandbytes) with a scale for each block of 64 (`MatMulBnb4`), the rest in 32-bit
+    /// floats.
+    Bnb4,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Int8, Precision::Int4];
+    pub const ALL: [Precision; 9] = [
+        Precision::Fp32,
+        Precision::Fp16,
+        Precision::Int8,
+        Precision::Quantized,
+        Precision::Uint8,
+        Precision::Int4,
+        Precision::Q4,
+        Precision::Q4F16,
+        Precision::Bnb4,
+    ];
 
     /// The precision of a name.
     pub fn from_name(name: &str) -> Option<Precision> {
@@ -108,21 +150,36 @@ impl Precision {
             .find(|precision| precision.name() == name)
     }
 
-    /// Its name on the command line and in the graphs' metadata.
+    /// Its name on the command line and in the graphs' metadata: its [`dtype`](Self::dtype)'s, except for
+    /// [`Int4`](Self::Int4).
     pub fn name(self) -> &'static str {
         match self {
-            Precision::Fp32 => "fp32",
-            Precision::Int8 => "int8",
             Precision::Int4 => "int4",
+            _ => self.dtype().name(),
         }
     }
 
     /// What follows a graph's name in its file's name: as in the onnx-community deployments.
     pub fn suffix(self) -> &'static str {
+        self.dtype().suffix()
+    }
+
+    /// By which name and suffix those who load the graphs know it.
+    pub fn dtype(self) -> Dtype {
         match self {
-            Precision::Fp32 => "",
-            Precision::Int8 => "_int8",
-            Precision::Int4 => "_q4",
+            Precision::Fp32 => Dtype::Fp32,
+            Precision::Fp16 => Dtype::Fp16,
+            Precision::Int8 => Dtype::Int8,
+            Precision::Quantized => Dtype::Quantized,
+            Precision::Uint8 => Dtype::Uint8,
+            Precision::Int4 | Precision::Q4 => Dtype::Q4,
+            Precision::Q4F16 => Dtype::Q4F16,
+            Precision::Bnb4 => Dtype::Bnb4,
         }
+    }
+
+    /// Whether arithmetic is in 16-bit floats.
+    pub(crate) fn is_float16(self) -> bool {
+        matches!(self, Precision::Fp16 | Precision::Q4F16)
     }
 }

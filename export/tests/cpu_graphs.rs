@@ -107,16 +107,21 @@ fn windows_are_padded_only_where_they_do_not_divide_the_grid() {
 }
 
 #[test]
-fn plain_graphs_have_no_other_precision() {
+fn plain_graphs_have_precisions_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
-    let options = ExportOptions::default().with_precision(Precision::Int8);
+    let options = ExportOptions::default().with_precision(Precision::Int4);
     let error = export(&checkpoint("base-like"), folder.path(), &options).unwrap_err();
-    assert!(error.to_string().ends_with("its precisions: fp32"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("its precisions: fp32, fp16, int8, quantized, uint8, q4, q4f16, bnb4"),
+        "{error}"
+    );
     assert!(matches!(
         error,
         Error::PrecisionNotInTarget {
             target: Target::Plain,
-            precision: Precision::Int8
+            precision: Precision::Int4
         }
     ));
     assert!(!folder.path().join("onnx").exists());

@@ -54,6 +54,22 @@ impl Dtype {
         }
     }
 
+    /// What transformers.js calls it besides.
+    pub const fn other_name(self) -> Option<&'static str> {
+        match self {
+            Dtype::Quantized => Some("q8"),
+            _ => None,
+        }
+    }
+
+    /// What is also of this type: of [`Quantized`](Self::Quantized), which leaves the sign open, that of either.
+    pub const fn others(self) -> &'static [Dtype] {
+        match self {
+            Dtype::Quantized => &[Dtype::Int8, Dtype::Uint8],
+            _ => &[],
+        }
+    }
+
     /// What stands between a graph's name and the extension: `_int8`, or nothing for float32.
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -65,6 +81,15 @@ impl Dtype {
             Dtype::Q4 => "_q4",
             Dtype::Q4F16 => "_q4f16",
             Dtype::Bnb4 => "_bnb4",
+        }
+    }
+
+    /// What older exports have in the place of [`suffix`](Self::suffix).
+    pub const fn older_suffix(self) -> Option<&'static str> {
+        match self {
+            Dtype::Fp32 => Some("_f32"),
+            Dtype::Fp16 => Some("_f16"),
+            _ => None,
         }
     }
 }
@@ -94,7 +119,7 @@ impl FromStr for Dtype {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Dtype::BY_PREFERENCE
             .into_iter()
-            .find(|dtype| dtype.name() == name);
+            .find(|dtype| dtype.name() == name || dtype.other_name() == Some(name));
         found.ok_or_else(|| UnknownDtype(name.to_owned()))
     }
 }
@@ -113,6 +138,7 @@ mod tests {
             assert_eq!(dtype.name().parse(), Ok(dtype));
             assert!(dtype == Dtype::Fp32 || dtype.suffix() == format!("_{dtype}"));
         }
+        assert_eq!("q8".parse(), Ok(Dtype::Quantized));
         assert!("int4".parse::<Dtype>().unwrap_err().to_string().contains("q4f16"));
     }
 }

@@ -92,6 +92,20 @@ impl GraphFile {
         }
     }
 
+    /// What older exports call it in a file's name, with hyphens for underscores.
+    pub const fn older_name(self) -> Option<&'static str> {
+        match self {
+            GraphFile::EncoderModel => Some("encoder"),
+            GraphFile::DecoderModel => Some("decoder"),
+            GraphFile::DecoderModelMerged => Some("decoder_merged"),
+            GraphFile::DecoderWithPastModel => Some("decoder_with_past"),
+            GraphFile::VisionEncoder
+            | GraphFile::EmbedTokens
+            | GraphFile::TextEncoder
+            | GraphFile::DecoderStep => None,
+        }
+    }
+
     /// The name of the graph's file, with the suffix of its numbers' type: `decoder_step_int8.onnx`.
     pub fn file_name(self, dtype: Dtype) -> String {
         format!("{}{}{EXTENSION}", self.name(), dtype.suffix())
@@ -133,6 +147,30 @@ impl ModelPart {
             ModelPart::Decoder => "decoder",
         }
     }
+
+    /// Splits what is said of a part (`decoder=q4`) from what is said of all (`q4`).
+    ///
+    /// # Errors
+    /// [`UnknownPart`] if there is a name before the `=` that is no part's.
+    pub fn split(item: &str) -> Result<(Option<Self>, &str), UnknownPart> {
+        let Some((name, value)) = item.split_once('=') else {
+            return Ok((None, item.trim()));
+        };
+        let name = name.trim();
+        let part = Self::ALL.into_iter().find(|part| part.name() == name);
+        let part = part.ok_or_else(|| UnknownPart {
+            name: name.to_owned(),
+        })?;
+        Ok((Some(part), value.trim()))
+    }
+}
+
+/// A name that is no part's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no part {name:?}; the parts are {}", ModelPart::ALL.map(ModelPart::name).join(", "))]
+pub struct UnknownPart {
+    /// The name as given.
+    pub name: String,
 }
 
 /// Vision encoder input, `[batch, 3, height, width]`.

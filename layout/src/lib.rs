@@ -1,5 +1,5 @@
 //! What every Florence-2 deployment has in common, as data: [tasks and their prompts](tasks), [special
-//! tokens](tokens) and the [`tokenizer`] that has them, the [file and tensor names](graphs) of the ONNX layouts and
+//! tokens](tokens) and the [`tokenizer`] that has them, the [file and tensor names](graphs) of the ONNX layouts ([as they are read](file_names)) and
 //! the [types](dtypes) of their numbers, the [names of the files](files) beside them, and [how the published models
 //! search](generation).
 //!
@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod dtypes;
+pub mod file_names;
 pub mod files;
 pub mod generation;
 pub mod graphs;

@@ -12,3 +12,26 @@ pub const VERSION: i64 = 1;
 /// each). Attributes: `grid` (height and width), `channels`, `epsilon`. Outputs: the convolution and its normalisation,
 /// both shaped as the tokens.
 pub const DEPTHWISE_CONV_LAYER_NORM: &str = "DepthwiseConvLayerNorm";
+
+/// Attention of a few queries of each image to keys and values that all of them share.
+///
+/// Inputs: query `[images, queries, heads · size]`, key and value `[images, heads, capacity, size]`, lengths (int32,
+/// `[images]`): how many of an image's keys there are, 1 or more. Attribute: `heads`. Output:
+/// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.
+pub const CROSS_ATTENTION: &str = "CrossAttention";
+
+/// Causal self-attention of new tokens to those before them in their row, whose keys and values are kept in caches.
+///
+/// Inputs: query, key and value of the new tokens side by side, `[rows, tokens, 3 · heads · size]`; caches of keys and
+/// values, `[rows, heads, capacity, size]` each; each row's last position (int32, `[rows]`); the length of the longest row,
+/// new tokens included (int32, `[1]`). Attribute: `heads`. Outputs: `softmax(query · keyᵀ / √size) · value` for each head,
+/// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where input and
+/// output are bound to the same.
+pub const CACHED_SELF_ATTENTION: &str = "CachedSelfAttention";
+
+/// Attention among the tokens of each sequence, whose products may be of bfloat16: of numbers with 8 significant bits,
+/// summed as 32-bit floats. For graphs of fewer bits, in which it is the most exact part.
+///
+/// Inputs: query, key and value, `[batch, tokens, heads · size]` each. Attribute: `heads`. Output:
+/// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.
+pub const BFLOAT16_ATTENTION: &str = "Bfloat16Attention";

@@ -1,9 +1,10 @@
 //! Which of a bundle's files of a graph is to be taken, where it has the graph in several types.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
-use florence2_layout::dtypes::Dtype;
+use florence2_layout::dtypes::{Dtype, UnknownDtype};
 use florence2_layout::graphs::{GraphFile, ModelPart};
 
 use crate::error::Error;
@@ -42,9 +43,21 @@ impl DtypeChoice {
     /// The types in which a graph may be, the best first.
     pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
         let wanted = self.of(graph);
-        Dtype::BY_PREFERENCE
-            .into_iter()
-            .filter(move |&dtype| wanted.is_none_or(|wanted| wanted == dtype))
+        let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::others);
+        wanted.into_iter().chain(others.iter().copied())
+    }
+}
+
+/// As it is read; empty if nothing is wanted.
+impl fmt::Display for DtypeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.all.map(|dtype| dtype.to_string());
+        let parts = self
+            .parts
+            .iter()
+            .map(|(part, dtype)| format!("{}={dtype}", part.name()));
+        let items: Vec<String> = all.into_iter().chain(parts).collect();
+        f.write_str(&items.join(","))
     }
 }
 
@@ -56,22 +69,15 @@ impl FromStr for DtypeChoice {
             name: "dtype",
             reason,
         };
-        let dtype = |name: &str| {
-            name.trim()
-                .parse::<Dtype>()
-                .map_err(|error| invalid(error.to_string()))
-        };
         text.split(',').try_fold(Self::default(), |choice, item| {
-            let Some((name, value)) = item.split_once('=') else {
-                return Ok(choice.with_all(dtype(item)?));
-            };
-            let name = name.trim();
-            let part = ModelPart::ALL.into_iter().find(|part| part.name() == name);
-            let part = part.ok_or_else(|| {
-                let parts = ModelPart::ALL.map(ModelPart::name).join(", ");
-                invalid(format!("there is no part {name:?}; the parts are {parts}"))
-            })?;
-            Ok(choice.with_part(part, dtype(value)?))
+            let (part, name) = ModelPart::split(item).map_err(|unknown| invalid(unknown.to_string()))?;
+            let dtype: Dtype = name
+                .parse()
+                .map_err(|error: UnknownDtype| invalid(error.to_string()))?;
+            Ok(match part {
+                Some(part) => choice.with_part(part, dtype),
+                None => choice.with_all(dtype),
+            })
         })
     }
 }
@@ -79,6 +85,17 @@ impl FromStr for DtypeChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_are_written_as_they_are_read() {
+        for text in ["", "int8", "vision=fp32,decoder=q4", "int8,vision=fp32"] {
+            let choice: DtypeChoice = match text {
+                "" => DtypeChoice::default(),
+                text => text.parse().unwrap(),
+            };
+            assert_eq!(choice.to_string(), text);
+        }
+    }
 
     #[test]
     fn choices_are_read() {

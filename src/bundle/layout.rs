@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use florence2_layout::dtypes::Dtype;
+use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::dtypes::DtypeChoice;
@@ -48,6 +49,8 @@ pub struct GraphLayout {
     pub files: BTreeMap<GraphFile, String>,
     /// The graphs that the application has loaded already; they are used whether or not there are files of them.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
+    /// What the names of these files begin with (`base-`), in older exports; mostly nothing.
+    pub prefix: String,
     /// What was looked for.
     dtypes: DtypeChoice,
 }
@@ -67,19 +70,44 @@ impl GraphLayout {
     }
 
     /// [`find`](Self::find), for graphs of certain types: those of another type are not seen.
+    ///
+    /// Names are read as [`GraphFileName`] says. Where there are graphs with several prefixes, those of one are taken:
+    /// of the first, none at all being before any, with which a model is whole; of the one with most graphs, if none is.
     pub fn find_with(source: &BundleSource, dtypes: &DtypeChoice) -> Self {
-        let file = |graph: GraphFile| {
-            let names = dtypes.candidates(graph).map(|dtype| graph.file_name(dtype));
-            let found = names
-                .flat_map(|name| [format!("{FOLDER}/{name}"), name])
-                .find(|path| source.graph(path).is_some())?;
-            Some((graph, found))
-        };
-        Self {
-            files: GraphFile::ALL.into_iter().filter_map(file).collect(),
-            sessions: BTreeMap::new(),
-            dtypes: dtypes.clone(),
+        let paths = source.graph_files();
+        let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, Candidate<'_>>> = BTreeMap::new();
+        for candidate in paths.iter().filter_map(|path| Candidate::new(path, dtypes)) {
+            let graphs = by_prefix.entry(candidate.name.prefix).or_default();
+            let best = graphs.entry(candidate.name.graph).or_insert(candidate);
+            if candidate.rank < best.rank {
+                *best = candidate;
+            }
         }
+        let layouts = by_prefix.into_iter().map(|(prefix, graphs)| Self {
+            files: graphs
+                .into_iter()
+                .map(|(graph, candidate)| (graph, candidate.path.to_owned()))
+                .collect(),
+            sessions: BTreeMap::new(),
+            prefix: prefix.to_owned(),
+            dtypes: dtypes.clone(),
+        });
+        let (whole, parts): (Vec<Self>, Vec<Self>) = layouts.partition(|layout| layout.kind().is_some());
+        if let [first, _, ..] = whole.as_slice() {
+            let prefixes: Vec<&str> = whole.iter().map(|layout| layout.prefix.as_str()).collect();
+            tracing::warn!(
+                ?prefixes,
+                taken = first.prefix,
+                "the graphs of several models lie together"
+            );
+        }
+        let most = parts.into_iter().rev().max_by_key(|layout| layout.files.len());
+        whole.into_iter().next().or(most).unwrap_or_else(|| Self {
+            files: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            prefix: String::new(),
+            dtypes: dtypes.clone(),
+        })
     }
 
     /// The layout in which the model is whole; `None` if it is in none.
@@ -90,7 +118,12 @@ impl GraphLayout {
     pub fn kind(&self) -> Option<LayoutKind> {
         [LayoutKind::Step, LayoutKind::Plain]
             .into_iter()
-            .find(|&kind| self.missing_of(kind).is_empty())
+            .find(|&kind| self.is_whole(kind))
+    }
+
+    /// Whether the model is whole in a layout.
+    pub fn is_whole(&self, kind: LayoutKind) -> bool {
+        self.missing_of(kind).is_empty()
     }
 
     /// The decoder graphs of the `plain` layout to use, if ONNX Runtime takes them: the first of
@@ -189,7 +222,8 @@ impl GraphLayout {
 
     /// The name that a graph's file should have.
     fn file_name(&self, graph: GraphFile) -> String {
-        graph.file_name(self.dtypes.of(graph).unwrap_or(Dtype::Fp32))
+        let name = graph.file_name(self.dtypes.of(graph).unwrap_or(Dtype::Fp32));
+        format!("{}{name}", self.prefix)
     }
 
     pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphBytes> {
@@ -203,6 +237,28 @@ impl GraphLayout {
                 path: source.path(""),
                 reason: format!("{FOLDER}/{} is missing", self.file_name(graph)),
             })
+    }
+}
+
+/// A file that may be taken for a graph.
+#[derive(Clone, Copy)]
+struct Candidate<'p> {
+    path: &'p str,
+    name: GraphFileName<'p>,
+    /// How good it is, the best being the least: by type, then by folder.
+    rank: (usize, bool),
+}
+
+impl<'p> Candidate<'p> {
+    /// `None` for what is no graph of a type that is wanted.
+    fn new(path: &'p str, dtypes: &DtypeChoice) -> Option<Self> {
+        let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
+        let name = GraphFileName::parse(file_name)?;
+        let by_type = dtypes
+            .candidates(name.graph)
+            .position(|dtype| dtype == name.dtype)?;
+        let rank = (by_type, folder != FOLDER);
+        Some(Self { path, name, rank })
     }
 }
 
@@ -264,8 +320,65 @@ mod tests {
             "onnx/vision_encoder_int8.onnx"
         );
         assert_eq!(wanted.files[&GraphFile::DecoderStep], "onnx/decoder_step_q4.onnx");
+        let of_either_sign = found(&files, "q8");
+        assert_eq!(
+            of_either_sign.files[&GraphFile::DecoderStep],
+            "onnx/decoder_step_int8.onnx"
+        );
         let absent = found(&files, "decoder=fp16");
         assert_eq!(absent.missing(), ["decoder_step_fp16.onnx"]);
+    }
+
+    /// Files in memory, as paths.
+    fn of_paths(paths: &[String]) -> GraphLayout {
+        let files = paths.iter().map(|path| (path.clone(), vec![].into())).collect();
+        let name = "test".into();
+        GraphLayout::find(&BundleSource::Memory { name, files })
+    }
+
+    #[test]
+    fn names_of_older_exports_are_read() {
+        let names = ["vision-encoder", "embed-tokens", "encoder", "decoder-merged"];
+        let base = names.map(|name| format!("base-{name}.onnx"));
+        let layout = of_paths(&base);
+        assert_eq!(
+            (layout.kind(), layout.decoder()),
+            (Some(LayoutKind::Plain), Some(DecoderGraphs::Merged))
+        );
+        assert_eq!(layout.prefix, "base-");
+        assert_eq!(layout.files[&GraphFile::EncoderModel], "base-encoder.onnx");
+        let in_folder = of_paths(&base.clone().map(|name| format!("onnx/{name}")));
+        assert_eq!(in_folder.kind(), Some(LayoutKind::Plain));
+        assert_eq!(
+            of_paths(&base[..3]).missing()[0],
+            "base-decoder_model_merged.onnx (or base-decoder_model.onnx and base-decoder_with_past_model.onnx)"
+        );
+    }
+
+    #[test]
+    fn models_that_lie_together_are_not_mixed() {
+        let names = ["vision-encoder-f16", "embed-tokens", "encoder", "decoder-merged"];
+        let mut files: Vec<String> = names.iter().map(|name| format!("large-{name}.onnx")).collect();
+        files.extend(names[1..].iter().map(|name| format!("base-{name}.onnx")));
+        assert_eq!(of_paths(&files).prefix, "large-");
+        files.push("base-vision-encoder.onnx".into());
+        assert_eq!(of_paths(&files).prefix, "base-");
+        files.extend(GraphFile::STEP.map(|graph| graph.file_name(Dtype::Int8)));
+        assert_eq!(of_paths(&files).prefix, "");
+    }
+
+    #[test]
+    fn of_one_name_the_file_in_the_graphs_folder_is_taken() {
+        let files = [
+            "vision_encoder.onnx",
+            "onnx/vision_encoder.onnx",
+            "other/vision_encoder.onnx",
+        ];
+        let layout = of_paths(&files.map(str::to_owned));
+        assert_eq!(
+            layout.files[&GraphFile::VisionEncoder],
+            "onnx/vision_encoder.onnx"
+        );
     }
 
     #[test]

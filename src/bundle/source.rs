@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::is_external_data;
+use florence2_layout::graphs::{EXTENSION, FOLDER, is_external_data};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
@@ -102,6 +102,40 @@ impl BundleSource {
             source,
         })?;
         Ok(Some(value))
+    }
+
+    /// The files of graphs, in the folder for them and beside the configuration, as paths inside the bundle.
+    pub(crate) fn graph_files(&self) -> Vec<String> {
+        let mut files: Vec<String> = match self {
+            BundleSource::Folder(folder) => ["", FOLDER]
+                .into_iter()
+                .flat_map(|inner| {
+                    // What cannot be read shows where its files are missed.
+                    let entries = std::fs::read_dir(folder.join(inner))
+                        .into_iter()
+                        .flatten()
+                        .flatten();
+                    entries
+                        .filter(|entry| entry.path().is_file())
+                        .filter_map(move |entry| {
+                            let name = entry.file_name().into_string().ok()?;
+                            Some(if inner.is_empty() {
+                                name
+                            } else {
+                                format!("{inner}/{name}")
+                            })
+                        })
+                })
+                .collect(),
+            BundleSource::Memory { files, .. } => {
+                let is_here =
+                    |path: &&String| path.rsplit_once('/').is_none_or(|(folder, _)| folder == FOLDER);
+                files.keys().filter(is_here).cloned().collect()
+            }
+        };
+        files.retain(|file| file.ends_with(EXTENSION));
+        files.sort_unstable();
+        files
     }
 
     /// A graph, if it is there.

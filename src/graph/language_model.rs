@@ -1,5 +1,6 @@
 //! BART, in whichever graphs a bundle has it.
 
+use florence2_layout::graphs::ModelPart;
 use ndarray::{Array2, ArrayView2};
 
 use super::plain::PlainModel;
@@ -8,7 +9,7 @@ use crate::bundle::{Bundle, LayoutKind};
 use crate::error::{Error, Result};
 use crate::generation::Decoder;
 use crate::metrics::DecodingTimes;
-use crate::runtime::SessionOptions;
+use crate::runtime::{Device, Devices, Placement, SessionOptions};
 
 /// What is asked about an image.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,12 @@ pub(crate) trait LanguageModel: Send + Sync {
     /// The encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
     fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>>;
 
+    /// Where the nodes of its graphs run.
+    fn placements(&self) -> Vec<&Placement>;
+
+    /// Tokens that are scored, if the graphs fix their number.
+    fn vocabulary_size(&self) -> Option<usize>;
+
     /// A decoding of these inputs, which join it in their order.
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm>;
 }
@@ -43,15 +50,27 @@ pub(crate) trait Decoding: Decoder {
     fn times(&self) -> DecodingTimes;
 }
 
-/// Loads the language model's graphs, of the layout in which the model is whole. In batches, shorter prompts may be
-/// filled up with `pad`.
+/// Loads the language model's graphs, of the layout in which the model is whole and whose decoder its devices can run. In
+/// batches, shorter prompts may be filled up with `pad`.
 pub(crate) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Box<dyn LanguageModel>> {
-    match bundle.layout.kind() {
-        Some(LayoutKind::Step) => Ok(Box::new(StepModel::load(bundle, options)?)),
-        Some(LayoutKind::Plain) => Ok(Box::new(PlainModel::load(bundle, options, pad)?)),
+    let layout = &bundle.layout;
+    let devices = options.devices.of(ModelPart::Decoder);
+    match layout.kind() {
+        Some(LayoutKind::Step) if devices.is_cpu()? => Ok(Box::new(StepModel::load(bundle, options)?)),
+        Some(_) if layout.is_whole(LayoutKind::Plain) => {
+            Ok(Box::new(PlainModel::load(bundle, options, pad)?))
+        }
+        Some(_) if *devices == Devices::Auto => {
+            tracing::info!("the decoder's graph is made for the processor, and runs there");
+            let mut options = options.clone();
+            options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
+            Ok(Box::new(StepModel::load(bundle, &options)?))
+        }
+        // Which refuses the devices.
+        Some(_) => Ok(Box::new(StepModel::load(bundle, options)?)),
         None => Err(Error::InvalidBundle {
             path: bundle.source.path(""),
-            reason: format!("missing: {}", bundle.layout.missing().join(", ")),
+            reason: format!("missing: {}", layout.missing().join(", ")),
         }),
     }
 }

@@ -1,6 +1,8 @@
 //! The graphs of a model, each locked only while it runs.
 
+mod checks;
 mod language_model;
+mod optimizers;
 mod plain;
 mod session;
 mod step;

@@ -7,61 +7,74 @@ use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, 
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
-use super::tensor::FloatType;
+use super::optimizers::load_around_optimizers;
 use crate::bundle::{Bundle, GraphBytes};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    Device, GraphSignature, GraphSource, SessionOptions, SharedSession, TensorSpec, build_session,
-    byte_products_saturate, run_options,
+    DeviceKind, DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession,
+    TensorSpec, byte_products_saturate, load_session, run_options,
 };
 
 /// One loaded graph.
 pub(crate) struct Graph {
     session: SharedSession,
     signature: GraphSignature,
+    placement: Placement,
+    /// Where outputs that stay on the device are, if they can.
+    memory: Option<DeviceMemory>,
     release_memory: bool,
-    /// What each run is to be told, if anything.
-    run_options: Option<RunOptions>,
+    /// What each run is to be told.
+    run_options: RunOptions,
 }
 
 impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
         let mut options = options.clone();
+        options.devices = options.devices.of(file.part()).clone().into();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
-            // Only the vision encoder has them; the others are to load beside it.
-            options.own_operators = false;
         }
-        let session = match &bytes {
-            GraphBytes::File(path) => owned(GraphSource::File(path), &options)?,
+        let (session, placement) = match &bytes {
+            GraphBytes::File(path) => owned(GraphSource::File(path), file.name(), &options)?,
             GraphBytes::Memory { graph, external_data } => {
                 let source = GraphSource::Bytes {
                     name: file.name(),
                     bytes: graph,
                     external_data,
                 };
-                owned(source, &options)?
+                owned(source, file.name(), &options)?
             }
-            GraphBytes::Session(session) => session.clone(),
+            GraphBytes::Session(session) => (session.clone(), Placement::default()),
+        };
+        let placement = Placement {
+            graph: file.name().into(),
+            ..placement
         };
         let signature = GraphSignature::of(&lock(&session), file.name())?;
-        warn_of_saturation(&signature, &options);
+        warn_of_saturation(&signature, &placement);
         Ok(Self {
             session,
             signature,
-            release_memory: options.release_memory,
-            run_options: match options.release_memory {
-                true => Some(run_options(true)?),
-                false => None,
+            placement,
+            memory: match bytes {
+                GraphBytes::Session(_) => None,
+                _ => memory_for_caches(&options)?,
             },
+            release_memory: options.release_memory,
+            run_options: run_options(options.release_memory)?,
         })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.signature.graph
+    }
+
+    /// Where its nodes run.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Whether the graph's metadata say `true` to this key.
@@ -84,13 +97,6 @@ impl Graph {
         self.signature.output(name)
     }
 
-    /// The float type in which an input is wanted.
-    pub(crate) fn float_input(&self, name: &str) -> Result<FloatType> {
-        let dtype = self.input(name)?.dtype;
-        FloatType::of(dtype)
-            .ok_or_else(|| self.invalid(format!("input {name} has type {dtype}, not float32 or float16")))
-    }
-
     /// The number of layers whose self-attention caches the graph gives.
     pub(crate) fn layers_of_caches(&self) -> usize {
         let has_layer = |&layer: &usize| {
@@ -106,7 +112,7 @@ impl Graph {
         inputs: Vec<(&str, SessionInputValue<'_>)>,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
-        self.run_with(inputs, self.run_options.as_ref(), runtime)
+        self.run_with(inputs, &self.run_options, runtime)
     }
 
     /// [`run`](Self::run), ended in its midst where `cancel` says so: with [`Error::Cancelled`].
@@ -119,7 +125,7 @@ impl Graph {
         // A run's own options: ending it must not end those of other threads.
         let options = Arc::new(run_options(self.release_memory)?);
         cancel.watch(&options);
-        self.run_with(inputs, Some(&options), runtime)
+        self.run_with(inputs, &options, runtime)
             .map_err(|error| match cancel.is_cancelled() {
                 true => Error::Cancelled,
                 false => error,
@@ -129,19 +135,53 @@ impl Graph {
     fn run_with(
         &self,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
-        options: Option<&RunOptions>,
+        options: &RunOptions,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || match options {
-            Some(options) => session.run_with_options(inputs, options),
-            None => session.run(inputs),
-        });
+        let outputs = timed(runtime, || session.run_with_options(inputs, options));
         let outputs = outputs.map_err(Error::ort(self.running()))?;
         let values = outputs
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
+        Ok(Outputs { graph: self, values })
+    }
+
+    /// The memory in which [`run_keeping`](Self::run_keeping) keeps outputs; `None`: they are given in the processor's.
+    pub(crate) fn memory(&self) -> Option<DeviceMemory> {
+        self.memory
+    }
+
+    /// [`run`](Self::run) that leaves those outputs in [its device's memory](Self::memory) of which `stays` says so. The
+    /// inputs may be there, or own their values.
+    pub(crate) fn run_keeping(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        memory: DeviceMemory,
+        stays: impl Fn(&str) -> bool,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'_>> {
+        let (device, processor) = (memory.info()?, DeviceMemory::CPU.info()?);
+        let bind = |session: &Session| {
+            let mut binding = session.create_binding()?;
+            for (name, value) in &inputs {
+                binding.bind_input(*name, &**value)?;
+            }
+            for output in &self.signature.outputs {
+                let place = if stays(&output.name) { &device } else { &processor };
+                binding.bind_output_to_device(&output.name, place)?;
+            }
+            Ok::<_, ort::Error>(binding)
+        };
+        let mut session = self.lock();
+        let values = timed(runtime, || {
+            let binding = bind(&session)?;
+            let outputs = session.run_binding_with_options(&binding, &self.run_options)?;
+            let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value));
+            Ok(values.collect())
+        });
+        let values = values.map_err(Error::ort(self.running()))?;
         Ok(Outputs { graph: self, values })
     }
 
@@ -155,7 +195,9 @@ impl Graph {
     /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
     pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
         let mut session = self.lock();
-        let outputs = timed(runtime, || session.run_binding(binding));
+        let outputs = timed(runtime, || {
+            session.run_binding_with_options(binding, &self.run_options)
+        });
         outputs.map(drop).map_err(Error::ort(self.running()))
     }
 
@@ -175,20 +217,35 @@ impl Graph {
     }
 }
 
-/// A session of the engine's own.
-fn owned(graph: GraphSource<'_>, options: &SessionOptions) -> Result<SharedSession> {
-    Ok(Arc::new(Mutex::new(build_session(graph, options)?)))
+/// A session of the engine's own, and where its nodes run.
+fn owned(graph: GraphSource<'_>, name: &str, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
+    let (session, placement) = load_around_optimizers(name, options, |options| load_session(graph, options))?;
+    Ok((Arc::new(Mutex::new(session)), placement))
+}
+
+/// The memory of its own that the first device has; the processor's where the options want that treated alike.
+fn memory_for_caches(options: &SessionOptions) -> Result<Option<DeviceMemory>> {
+    let first = options.devices.all().resolve()?.first().copied();
+    let own = first.and_then(DeviceMemory::of);
+    Ok(match options.device_caches {
+        None => own,
+        Some(true) => Some(own.unwrap_or(DeviceMemory::CPU)),
+        Some(false) => None,
+    })
 }
 
 fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The precisions in which bytes are multiplied by signed ones.
+const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
+
 /// Says so where a graph of bytes may give wrong sums on this processor.
-fn warn_of_saturation(signature: &GraphSignature, options: &SessionOptions) {
+fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
     let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
-    let on_cpu = options.devices.iter().all(|&device| device == Device::Cpu);
-    if precision != "fp32" && on_cpu && byte_products_saturate() {
+    let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
+    if SIGNED_BYTES.contains(&precision) && on_cpu && byte_products_saturate() {
         tracing::warn!(
             graph = signature.graph,
             precision,

@@ -74,6 +74,33 @@ pub(crate) fn flag(value: bool) -> Result<DynValue> {
         .into_dyn())
 }
 
+/// The same values in the float type asked for; `None` if they are in it already.
+pub(crate) fn converted(value: &DynValue, float: FloatType) -> Result<Option<DynValue>> {
+    let context = "converting a cache";
+    match (element_type(value).and_then(FloatType::of), float) {
+        (Some(FloatType::F32), FloatType::F16) => {
+            let (dims, values) = value.try_extract_tensor::<f32>().map_err(Error::ort(context))?;
+            let values: Vec<f16> = values.iter().copied().map(f16::from_f32).collect();
+            tensor(dims.to_vec(), values).map(Some)
+        }
+        (Some(FloatType::F16), FloatType::F32) => {
+            let (dims, values) = value.try_extract_tensor::<f16>().map_err(Error::ort(context))?;
+            let values: Vec<f32> = values.iter().copied().map(f16::to_f32).collect();
+            tensor(dims.to_vec(), values).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn tensor<T>(shape: Vec<i64>, values: Vec<T>) -> Result<DynValue>
+where
+    T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    Ok(Tensor::from_array((shape, values))
+        .map_err(Error::ort("converting a cache"))?
+        .into_dyn())
+}
+
 /// An output's values as f32, with `D`'s number of dimensions.
 pub(crate) fn to_f32<D: Dimension>(value: &DynValue, graph: &str, name: &str) -> Result<Array<f32, D>> {
     let context = || format!("reading {name} of {graph}");

@@ -1,15 +1,16 @@
 //! Pixels to image features.
 
-use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, ModelPart, PIXEL_VALUES};
 use ndarray::{Array3, ArrayView4};
 
+use super::checks::TextSizes;
 use super::session::Graph;
 use super::tensor;
 use crate::bundle::Bundle;
 use crate::cancel::CancelToken;
 use crate::error::Result;
 use crate::geometry::ImageSize;
-use crate::runtime::SessionOptions;
+use crate::runtime::{Placement, SessionOptions};
 
 /// Makes one operator of an addition and the layer normalisation of its result. On the processor it takes several times
 /// as long as the two by themselves (seen with ONNX Runtime 1.32: 22 ms instead of 5, for three of them).
@@ -22,11 +23,21 @@ pub(crate) struct VisionEncoder {
 
 impl VisionEncoder {
     pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let options = options.clone().without_optimizer(SLOW_OPTIMIZER);
+        let mut options = options.clone();
+        if options.devices.of(ModelPart::Vision).is_cpu()? {
+            options = options.without_optimizer(SLOW_OPTIMIZER);
+        }
         let graph = Graph::load(bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
-        graph.output(IMAGE_FEATURES)?;
+        graph.float_output(IMAGE_FEATURES)?;
+        let d_model = TextSizes::of(bundle).d_model;
+        graph.check_size(graph.output(IMAGE_FEATURES)?, 2, d_model, TextSizes::D_MODEL)?;
         Ok(Self { graph })
+    }
+
+    /// Where the graph's nodes run.
+    pub(crate) fn placement(&self) -> &Placement {
+        self.graph.placement()
     }
 
     /// The only input size that the graph takes, if it is fixed.

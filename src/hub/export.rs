@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
-use florence2_layout::graphs::GraphFile;
+use florence2_layout::graphs::{GraphFile, ModelPart};
 use serde::{Deserialize, Serialize};
 
 use super::cache::lock_file;
@@ -14,7 +14,7 @@ use super::options::{HubOptions, HubProgress};
 use crate::bundle::{Dtype, DtypeChoice};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
-use crate::runtime::Device;
+use crate::runtime::{self, Devices};
 
 /// The folder of the exports in the cache.
 const FOLDER: &str = "exports";
@@ -58,7 +58,7 @@ pub(super) fn export(
     files: &[String],
     options: &LoadOptions,
 ) -> Result<PathBuf> {
-    let target = target(&options.session.devices);
+    let target = target(options)?;
     let precision = precision(&options.dtype)?;
     let root = root(&options.hub)?;
     let name = id.repository().replace('/', "--");
@@ -153,12 +153,17 @@ fn root(options: &HubOptions) -> Result<PathBuf> {
         })
 }
 
-/// What runs best on the devices.
-fn target(devices: &[Device]) -> Target {
-    match devices.iter().all(|&device| device == Device::Cpu) {
+/// What the decoder's devices can run, and runs best there.
+fn target(options: &LoadOptions) -> Result<Target> {
+    let devices = options.session.devices.of(ModelPart::Decoder);
+    if *devices == Devices::Auto {
+        // Which devices there are, the library says that is to be used.
+        runtime::init(&options.runtime)?;
+    }
+    Ok(match devices.is_cpu()? {
         true => Target::Cpu,
         false => Target::Plain,
-    }
+    })
 }
 
 /// The precision whose files are those that the choice is about to look for.

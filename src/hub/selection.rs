@@ -181,6 +181,30 @@ mod tests {
     }
 
     #[test]
+    fn names_of_older_exports_are_selected_by_dtype() {
+        let graphs = ["vision-encoder", "embed-tokens", "encoder", "decoder-merged"];
+        let mut files = vec!["config.json".to_owned()];
+        for dtype in ["", "-f16"] {
+            files.extend(graphs.map(|graph| format!("base-{graph}{dtype}.onnx")));
+        }
+        files.push("base-vision-encoder.onnx.data".into());
+        for (dtypes, suffix, data) in [
+            ("", "", Some("base-vision-encoder.onnx.data")),
+            ("fp16", "-f16", None),
+        ] {
+            let Selection::Graphs { files, .. } = selected(&files, dtypes) else {
+                panic!("no graphs");
+            };
+            let mut wanted = vec!["config.json".to_owned()];
+            wanted.extend(graphs.map(|graph| format!("base-{graph}{suffix}.onnx")));
+            if let Some(data) = data {
+                wanted.insert(2, data.to_owned());
+            }
+            assert_eq!(files, wanted);
+        }
+    }
+
+    #[test]
     fn checkpoints_are_for_want_of_graphs() {
         let files = [
             "config.json",

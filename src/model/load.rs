@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use florence2_layout::tokens;
+
 use super::Florence2;
 use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
-use crate::graph::{VisionEncoder, load_language_model};
+use crate::graph::{LanguageModel, VisionEncoder, load_language_model};
 #[cfg(feature = "hub")]
 use crate::hub::{self, ModelId};
 use crate::options::LoadOptions;
@@ -14,6 +16,7 @@ use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
 use crate::runtime;
+use crate::tokenizer::Tokenizer;
 
 /// That the image processor makes what the vision encoder takes.
 fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &VisionEncoder) -> Result<()> {
@@ -27,6 +30,42 @@ fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &Vision
         }),
         _ => Ok(()),
     }
+}
+
+/// That the decoder scores every token that answers are made of.
+fn check_vocabulary(bundle: &Bundle, tokenizer: &Tokenizer, language: &dyn LanguageModel) -> Result<()> {
+    let Some(scored) = language.vocabulary_size() else {
+        return Ok(());
+    };
+    let last = tokens::location(tokens::LOCATION_BINS - 1);
+    match tokenizer.token_to_id(&last) {
+        Some(id) if usize::try_from(id).is_ok_and(|id| id >= scored) => Err(Error::InvalidBundle {
+            path: bundle.source.path(""),
+            reason: format!(
+                "the decoder scores {scored} tokens, but the tokenizer has {last} as number {id}: it is another \
+                 model's. Fetch or export the model again."
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How images are prepared. Where no file says of what size they are to be, the vision encoder does, if it takes one only.
+fn image_processor(bundle: &Bundle, vision: &VisionEncoder) -> Result<ImageProcessor> {
+    let processor = match &bundle.preprocessor_config {
+        Some(config) => ImageProcessor::from_config(config)?,
+        None => {
+            let default = ImageProcessor::default();
+            let size = vision.image_size().or(default.size);
+            tracing::info!(
+                ?size,
+                "there is no preprocessor_config.json: images are prepared as the published models' are"
+            );
+            ImageProcessor { size, ..default }
+        }
+    };
+    check_image_size(bundle, &processor, vision)?;
+    Ok(processor)
 }
 
 impl Florence2 {
@@ -96,10 +135,6 @@ impl Florence2 {
         if !generation.eos_token_ids.contains(&tokenizer.eos()) {
             generation.eos_token_ids.push(tokenizer.eos());
         }
-        let image_processor = match &bundle.preprocessor_config {
-            Some(config) => ImageProcessor::from_config(config)?,
-            None => ImageProcessor::default(),
-        };
         let prompts = Prompts::new(bundle.processor_config.iter().chain(&bundle.preprocessor_config));
 
         let parse_options = bundle
@@ -107,19 +142,20 @@ impl Florence2 {
             .as_ref()
             .map_or_else(ParseOptions::default, ParseOptions::from_config);
 
-        runtime::init(&options.runtime)?;
         let session = &options.session;
+        session.devices.check_options(&session.provider_options)?;
+        runtime::init(&options.runtime)?;
         // ONNX Runtime loads a graph in one thread.
         let (vision, language) = rayon::join(
             || VisionEncoder::load(&bundle, session),
             || load_language_model(&bundle, session, tokenizer.pad()),
         );
-        let vision = vision?;
-        check_image_size(&bundle, &image_processor, &vision)?;
+        let (vision, language) = (vision?, language?);
+        check_vocabulary(&bundle, &tokenizer, &*language)?;
         Ok(Self {
-            language: language?,
+            image_processor: image_processor(&bundle, &vision)?,
+            language,
             bundle,
-            image_processor,
             tokenizer,
             prompts,
             generation,

@@ -15,6 +15,7 @@ use crate::graph::{LanguageModel, VisionEncoder};
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
+use crate::runtime::Placement;
 use crate::tokenizer::Tokenizer;
 
 /// A loaded Florence-2 model.
@@ -45,6 +46,13 @@ impl Florence2 {
     /// The model's files.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// Where the nodes of each of the loaded graphs run.
+    pub fn placements(&self) -> Vec<&Placement> {
+        let mut placements = vec![self.vision.placement()];
+        placements.extend(self.language.placements());
+        placements
     }
 
     /// How images become pixel values.

@@ -207,7 +207,8 @@ impl Florence2 {
                 tokens: Some(&tokens),
             };
             let parse_options = options.parse.as_ref().unwrap_or(&self.parse_options);
-            let parsed = postprocess::parse(task.output_kind(), &answer, image.size, parse_options);
+            let kind = self.prompts.output_kind(task);
+            let parsed = postprocess::parse(kind, &answer, image.size, parse_options);
             (decoded.text, parsed)
         });
         timings.preprocess = image.preprocess_seconds;

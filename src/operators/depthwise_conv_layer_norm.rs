@@ -46,11 +46,8 @@ impl Operator for DepthwiseConvLayerNorm {
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        if let Some(tokens) = context.inputs().first() {
-            context.set_output(0, tokens)?;
-            context.set_output(1, tokens)?;
-        }
-        Ok(())
+        tensors::output_like_input(context, 0, 0, |_| ())?;
+        tensors::output_like_input(context, 1, 0, |_| ())
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {
@@ -172,13 +169,8 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reference::{assert_close, noise};
     use super::*;
-
-    /// Values that look random, in -1..1.
-    fn noise(len: usize, seed: usize) -> Vec<f32> {
-        let value = |i: usize| ((i + 31 * seed) * 7919 % 1009) as f32 / 504.5 - 1.0;
-        (0..len).map(value).collect()
-    }
 
     /// The definition, in 64 bits.
     fn reference(kernel: &FusedKernel, weight: &[f32], bias: &[f32], image: &[f32]) -> [Vec<f64>; 2] {
@@ -210,17 +202,6 @@ mod tests {
             convolved.extend(pixel);
         }
         [convolved, normalized]
-    }
-
-    fn assert_close(values: &[f32], reference: &[f64], what: &str) {
-        let largest = reference.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
-        let differences = values
-            .iter()
-            .zip(reference)
-            .map(|(&a, b)| (f64::from(a) - b).abs());
-        let difference = differences.fold(0.0, f64::max) / largest;
-        assert_eq!(values.len(), reference.len());
-        assert!(difference < 1e-6, "{what}: {difference:e}");
     }
 
     #[test]
@@ -262,8 +243,18 @@ mod tests {
                 }
                 let case = format!("{height}×{width}×{channels}, {arch:?}");
                 let [expected_convolved, expected_normalized] = reference(&kernel, &weight, &bias, &image);
-                assert_close(&convolved, &expected_convolved, &format!("{case}, convolved"));
-                assert_close(&normalized, &expected_normalized, &format!("{case}, normalized"));
+                assert_close(
+                    &convolved,
+                    &expected_convolved,
+                    1e-6,
+                    &format!("{case}, convolved"),
+                );
+                assert_close(
+                    &normalized,
+                    &expected_normalized,
+                    1e-6,
+                    &format!("{case}, normalized"),
+                );
             }
         }
     }

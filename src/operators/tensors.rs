@@ -1,13 +1,65 @@
 //! An operator's inputs and outputs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use florence2_layout::operators::DOMAIN;
 use ort::Error;
-use ort::operator::{ComputeContext, FromKernelContext, KernelContext};
-use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut};
+use ort::operator::{ComputeContext, FromKernelContext, KernelContext, ShapeInferenceContext};
+use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut, ValueType};
 
 /// An input that must be there.
 pub(super) fn input(context: &ComputeContext, index: usize) -> ort::Result<ValueRef<'_>> {
     let value = context.input(index)?;
     value.ok_or_else(|| Error::new(format!("input {index} is missing")))
+}
+
+/// Says that an output is shaped as an input, but for what `change` changes. Sizes that are neither known nor named get a
+/// name of their own each: without, ONNX Runtime would take them for sizes of -1.
+pub(super) fn output_like_input(
+    context: &mut ShapeInferenceContext,
+    output: usize,
+    input: usize,
+    change: impl FnOnce(&mut [i64]),
+) -> ort::Result<()> {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let Some(ValueType::Tensor {
+        ty,
+        shape,
+        dimension_symbols,
+    }) = context.inputs().into_iter().nth(input)
+    else {
+        return Ok(());
+    };
+    let mut sizes = shape.to_vec();
+    change(&mut sizes);
+    let name = |(&size, name): (&i64, &String)| match size < 0 && name.is_empty() {
+        true => format!("{DOMAIN}_{}", NAMES.fetch_add(1, Ordering::Relaxed)),
+        false => name.clone(),
+    };
+    let dimension_symbols = sizes.iter().zip(dimension_symbols.iter()).map(name).collect();
+    let shape = Shape::from(sizes);
+    context.set_output(
+        output,
+        &ValueType::Tensor {
+            ty,
+            shape,
+            dimension_symbols,
+        },
+    )
+}
+
+/// The values of an output that begins as an input, of the same shape: in the same memory, perhaps.
+pub(super) fn carry_over<'o>(
+    past: &ValueRef<'_>,
+    present: &'o mut ValueRefMut<'_>,
+) -> ort::Result<&'o mut [f32]> {
+    let past_values = past.try_extract_tensor::<f32>()?.1.as_ptr();
+    let values = present.try_extract_tensor_mut::<f32>()?.1;
+    // If it is the same memory, only this view of it is used.
+    if values.as_ptr() != past_values {
+        values.copy_from_slice(past.try_extract_tensor::<f32>()?.1);
+    }
+    Ok(values)
 }
 
 /// An output, allocated in this shape, that must be wanted.
@@ -35,10 +87,26 @@ pub(super) fn constants<const N: usize>(
                 ))
             })?;
         let (shape, values) = value.extract_tensor();
-        let sides = shape.iter().map(|&side| usize::try_from(side).unwrap_or(0));
-        *constant = (sides.collect(), values.to_vec());
+        *constant = (sizes(shape), values.to_vec());
     }
     Ok(constants)
+}
+
+/// The sizes of a tensor's axes.
+pub(super) fn sizes(shape: &Shape) -> Vec<usize> {
+    let sizes = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0));
+    sizes.collect()
+}
+
+/// An attribute that must be there and be 1 or more.
+pub(super) fn count(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
+    let count: i64 = attribute(context, name)?;
+    match usize::try_from(count) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(Error::new(format!(
+            "attribute {name} must be 1 or more, and is {count}"
+        ))),
+    }
 }
 
 /// An attribute that must be there.

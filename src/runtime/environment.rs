@@ -6,8 +6,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::elf;
 use super::library::{self, Places};
+use super::{elf, log};
 use crate::error::{Error, Result};
 
 /// How to start ONNX Runtime.
@@ -76,6 +76,14 @@ pub(super) fn environment() -> Result<&'static Environment> {
     match RUNTIME.get() {
         Some(runtime) => Ok(&runtime.environment),
         None => start(&RuntimeOptions::default()).map(|runtime| &runtime.environment),
+    }
+}
+
+/// The ONNX Runtime that this process uses, started with the default options if it is not running yet.
+pub(super) fn running() -> Result<&'static RuntimeInfo> {
+    match RUNTIME.get() {
+        Some(runtime) => Ok(&runtime.info),
+        None => init(&RuntimeOptions::default()),
     }
 }
 
@@ -173,13 +181,14 @@ fn make_environment() -> Result<Environment> {
     let environment = ort::init()
         .with_name("florence2")
         .with_telemetry(false)
+        .with_logger(log::logger())
         .build()
         .map_err(Error::ort(
             "making its environment: a process can have only one, ever. If the application has made one, hand it over \
              (RuntimeOptions::with_environment)",
         ))?;
     // ONNX Runtime formats every message of its level, whether or not someone reads it.
-    if !tracing::enabled!(target: "ort::logging", tracing::Level::INFO) {
+    if !log::details_are_read() {
         environment.set_log_level(LogLevel::Warning);
     }
     Ok(environment)

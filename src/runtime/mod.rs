@@ -1,25 +1,33 @@
-//! ONNX Runtime: finding (or fetching) the library, starting it once per process, building sessions.
+//! ONNX Runtime: finding (or fetching) the library, starting it once per process, building sessions on the devices that
+//! there are.
 //!
 //! The library is loaded at run time. [`init`] looks for it, in this order: [`RuntimeOptions::library`], the
 //! variable `ORT_DYLIB_PATH`, beside the executable, our [cache](crate::cache_dir), the system's loader path, an
 //! installed Python package `onnxruntime`.
 
 mod cached;
+mod cpu_provider;
 mod device;
 mod elf;
 mod environment;
 #[cfg(feature = "fetch-runtime")]
 pub mod fetch;
 mod library;
+mod log;
+mod own_operators;
+mod placement;
 mod processor;
+mod provider_cache;
 mod session;
 mod signature;
 
-pub use device::Device;
+pub(crate) use device::DeviceMemory;
+pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
+pub use placement::{Placement, ProviderNodes};
 pub(crate) use processor::byte_products_saturate;
-pub(crate) use session::run_options;
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, SharedSession, build_session};
+pub(crate) use session::{load_session, run_options, session_of_model};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

@@ -1,17 +1,22 @@
 //! Building a session from a graph.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use ort::editor::Model;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
-use super::device::Device;
-use super::environment::environment;
+use super::cpu_provider;
+use super::device::{Device, DeviceChoice, ProviderOption, register};
+use super::environment::{RuntimeInfo, environment, running};
+use super::log;
+use super::own_operators::add_operators;
+use super::placement::{Listener, Placement};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::operators;
 
 /// How a graph is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +46,16 @@ pub struct SessionOptions {
     /// the next. For the base model's 8-bit graphs that is 110 MB between answers, and does not lower the most that is
     /// needed while one is made.
     pub release_memory: bool,
-    /// The devices to use, the preferred one first; what none of them can do runs on the processor.
-    pub devices: Vec<Device>,
+    /// The devices to use.
+    pub devices: DeviceChoice,
+    /// Options for the devices' providers, beside ours; of several with one name the last counts.
+    pub provider_options: Vec<ProviderOption>,
+    /// Whether what none of the devices takes runs on the processor where that is not among them. Without, such a graph
+    /// is refused; most graphs have something for it, if only sums over shapes.
+    pub cpu_fallback: bool,
+    /// Whether the caches of a `plain` decoder stay in its device's memory from step to step, where they are also put into
+    /// the beams' order; else they travel to the processor's memory and back. `None`: if the device has memory of its own.
+    pub device_caches: Option<bool>,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
     /// more steps.
@@ -62,7 +75,10 @@ impl Default for SessionOptions {
             disabled_optimizers: Vec::new(),
             memory_pattern: false,
             release_memory: false,
-            devices: vec![Device::Cpu],
+            devices: DeviceChoice::default(),
+            provider_options: Vec::new(),
+            cpu_fallback: true,
+            device_caches: None,
             own_operators: true,
             profiling: None,
         }
@@ -127,86 +143,121 @@ impl GraphSource<'_> {
     }
 }
 
-/// Loads a graph, ready to run. ONNX Runtime is started with the default options if it is not running yet.
+/// Loads a graph, ready to run, on [the devices for all](DeviceChoice::all). ONNX Runtime is started with the default
+/// options if it is not running yet.
 ///
 /// # Errors
-/// What [`init`](super::init) returns; [`Error::Io`] if the file cannot be read; [`Error::Ort`] if ONNX Runtime
-/// refuses the graph (damaged, cut short, of an unknown kind) or an option.
+/// What [`init`](super::init) returns; [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
+/// cannot be read; [`Error::Ort`] if ONNX Runtime refuses the graph (damaged, cut short, of an unknown kind) or an option.
 pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<Session> {
+    load_session(graph, options).map(|(session, _)| session)
+}
+
+/// [`build_session`], and where the graph's nodes run.
+pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(Session, Placement)> {
+    if let GraphSource::File(path) = graph {
+        // ONNX Runtime's own message for this depends on the platform.
+        std::fs::File::open(path).map_err(Error::io(path))?;
+    }
+    load(&graph.name(), Some(graph), options, |mut builder| match graph {
+        GraphSource::File(path) => builder.commit_from_file(path),
+        GraphSource::Bytes {
+            bytes, external_data, ..
+        } => {
+            for (name, data) in external_data {
+                builder = builder.with_external_initializer_file_in_memory(name, data.to_shared())?;
+            }
+            builder.commit_from_memory(bytes)
+        }
+    })
+}
+
+/// A session of a graph that was put together here, called `name` in messages.
+pub(crate) fn session_of_model(name: &str, model: Model, options: &SessionOptions) -> Result<Session> {
+    load(name, None, options, |builder| model.into_session(&builder)).map(|(session, _)| session)
+}
+
+/// Makes a session by `commit`; `cached` is the graph of which providers may keep what they make.
+fn load(
+    name: &str,
+    cached: Option<GraphSource<'_>>,
+    options: &SessionOptions,
+    commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
+) -> Result<(Session, Placement)> {
     if options.intra_threads == Some(0) || options.inter_threads == Some(0) {
         return Err(Error::InvalidOption {
             name: "threads",
             reason: "must be 1 or more; leave it out for ONNX Runtime's choice".into(),
         });
     }
-    if let GraphSource::File(path) = graph {
-        // ONNX Runtime's own message for this depends on the platform.
-        std::fs::File::open(path).map_err(Error::io(path))?;
-    }
-    let context = || format!("loading graph {}", graph.name());
-    let mut builder = configured(environment()?, options).map_err(Error::ort(context()))?;
-    let mut alone = uses_own_operators(options).then(alone_until_known).flatten();
-    let session = match graph {
-        GraphSource::File(path) => builder.commit_from_file(path),
-        GraphSource::Bytes {
-            bytes, external_data, ..
-        } => {
-            for (name, data) in external_data {
-                builder = builder
-                    .with_external_initializer_file_in_memory(name, data.to_shared())
-                    .map_err(|error| Error::ort(context())(error.into()))?;
-            }
-            builder.commit_from_memory(bytes)
-        }
-    };
-    let session = session.map_err(Error::ort(context()))?;
-    if let Some(known) = &mut alone {
-        **known = true;
-    }
-    Ok(session)
+    let context = || format!("loading graph {name}");
+    let (environment, runtime) = (environment()?, running()?);
+    let devices = options.devices.all().resolve()?;
+    let listener = Listener::default();
+    let builder = configured(environment, runtime, options, &devices)
+        .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
+    let builder = builder.map_err(Error::ort(context()))?;
+    let builder = register(builder, cached, &devices, &options.provider_options)?;
+    let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
+    let placement = listener.placement(name.to_owned());
+    placement.report(&devices);
+    Ok((session, placement))
 }
 
-/// The first session with operators of our own enters their domain into a table of the process, without a lock: two at
-/// once would fail. This is the right to be alone until one has been made; `None` if one has.
-fn alone_until_known() -> Option<MutexGuard<'static, bool>> {
-    static DOMAIN_IS_KNOWN: Mutex<bool> = Mutex::new(false);
-    let known = DOMAIN_IS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    (!*known).then_some(known)
+/// What went wrong: a device cannot be used, or, if they all can, `error`.
+fn blame(devices: &[Device], error: ort::Error, context: String) -> Error {
+    let unusable = devices.iter().find_map(|device| device.usable().err());
+    unusable.unwrap_or_else(|| Error::ort(context)(error))
 }
 
 /// Whether sessions with these options know operators of our own: those are for the processor only.
-fn uses_own_operators(options: &SessionOptions) -> bool {
-    options.own_operators && options.devices.iter().all(|&device| device == Device::Cpu)
+fn uses_own_operators(options: &SessionOptions, devices: &[Device]) -> bool {
+    options.own_operators && devices.iter().all(|device| device.is_cpu())
 }
 
 /// What a run is to be told: whether to give memory back when it ends ([`SessionOptions::release_memory`]).
 pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
-    let mut options = RunOptions::new().map_err(Error::ort("making options of a run"))?;
-    if release_memory {
-        let set = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
-        set.map_err(Error::ort("setting options of a run"))?;
-    }
-    Ok(options)
+    let make = || {
+        let mut options = RunOptions::new()?;
+        if release_memory {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+        }
+        // Else a run would log as much as the session's making did.
+        if !log::details_are_read() {
+            options.set_log_level(LogLevel::Warning)?;
+        }
+        Ok(options)
+    };
+    make().map_err(Error::ort("making the options of a run"))
 }
 
-fn configured(environment: &Environment, options: &SessionOptions) -> ort::Result<SessionBuilder> {
-    let providers: Vec<_> = options.devices.iter().map(|device| device.provider()).collect();
+fn configured(
+    environment: &Environment,
+    runtime: &RuntimeInfo,
+    options: &SessionOptions,
+    devices: &[Device],
+) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(environment)?
         // By itself ONNX Runtime would choose an accelerator where it knows one (CoreML on macOS).
         .with_auto_device(AutoDevicePolicy::PreferCPU)?
         // The devices are what the options say, not what an application's environment adds.
         .with_no_environment_execution_providers()?
-        .with_execution_providers(providers)?
         .with_optimization_level(options.optimization_level.into())?
         .with_memory_pattern(options.memory_pattern)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?
         // Threads that spin on after a run would take the processor from the next graph's.
-        .with_config_entry("session.force_spinning_stop", "1")?;
-    if uses_own_operators(options)
-        && let Some(domain) = operators::domain()?
-    {
-        builder = builder.with_operators(domain)?;
+        .with_config_entry("session.force_spinning_stop", "1")?
+        // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
+        .with_log_level(LogLevel::Verbose)?;
+    if devices.iter().all(|device| device.is_cpu()) {
+        cpu_provider::register(&mut builder, runtime)?;
+    }
+    if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
+        builder = builder.with_disable_cpu_fallback()?;
+    }
+    if uses_own_operators(options, devices) {
+        builder = add_operators(builder, environment)?;
     }
     if options.intra_threads.is_some() || options.inter_threads.is_some() {
         // Else an environment's own threads would be used, whatever their number.

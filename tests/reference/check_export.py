@@ -1,4 +1,6 @@
-"""Checks exported graphs against transformers: python check_export.py [--target T] [--precision P] [CHECKPOINT...]
+"""Checks exported graphs against transformers:
+
+    python check_export.py [--target T] [--precision P] [--float16-io] [CHECKPOINT...]
 
 It makes small random checkpoints of several shapes, and exports and checks those; an argument is a checkpoint's
 folder to check as well. For each graph: `onnx.checker` with full shape inference, only the operators of the target,
@@ -26,10 +28,20 @@ from step_layout import StepChecker
 
 # By target and precision. What small random models lose by quantisation says little of trained ones, but much of
 # mistakes: a wrong scale or a weight in the wrong place gives 1.
-TOLERANCE = {("plain", "fp32"): 1e-4, ("cpu", "fp32"): 1e-5, ("cpu", "int8"): 0.3, ("cpu", "int4"): 0.6}
-SUFFIXES = {"fp32": "", "int8": "_int8", "int4": "_q4"}
-# IR version, and domains with their versions.
+TOLERANCE = {
+    ("plain", "fp32"): 1e-4, ("plain", "fp16"): 2e-2, ("plain", "int8"): 0.3, ("plain", "uint8"): 0.3,
+    ("plain", "q4"): 0.6, ("plain", "q4f16"): 0.6, ("plain", "bnb4"): 0.6,
+    ("cpu", "fp32"): 1e-5, ("cpu", "int8"): 0.3, ("cpu", "int4"): 0.6,
+}
+SUFFIXES = {
+    "fp32": "", "fp16": "_fp16", "int8": "_int8", "uint8": "_uint8", "int4": "_q4", "q4": "_q4", "q4f16": "_q4f16",
+    "bnb4": "_bnb4",
+}
+# IR version, and domains with their versions; of the 4-bit plain graphs, ONNX Runtime's too.
 FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1})}
+CONTRIB = {"q4", "q4f16", "bnb4"}
+# Multiply what is weights in an operator of their own; by their number, in each graph.
+OPERATORS = {"int8": "MatMulInteger", "uint8": "MatMulInteger", "q4": "MatMulNBits", "q4f16": "MatMulNBits", "bnb4": "MatMulBnb4"}
 ROOT = Path(__file__).resolve().parents[2]
 VISION = dict(
     model_type="florence_vision", embed_dim=[16, 32, 48], depths=[1, 2, 1], num_heads=[2, 4, 3], num_groups=[4, 2, 6],
@@ -83,9 +95,22 @@ def random_checkpoint(folder, vision, text, image_size):
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": size, "crop_size": size}))
 
 
+class Session(ort.InferenceSession):
+    """Takes and gives 32-bit floats for any."""
+
+    def __init__(self, path, options):
+        super().__init__(path, options, providers=["CPUExecutionProvider"])
+        self.halves = {value.name for value in self.get_inputs() if value.type == "tensor(float16)"}
+
+    def run(self, outputs, feed):
+        half = lambda name, value: value.astype(np.float16) if name in self.halves else value
+        given = super().run(outputs, {name: half(name, value) for name, value in feed.items()})
+        return [value.astype(np.float32) for value in given]
+
+
 class Checker:
-    def __init__(self, checkpoint, out, image_size, target, precision):
-        self.target, self.precision = target, precision
+    def __init__(self, checkpoint, out, image_size, target, precision, float16_io):
+        self.target, self.precision, self.float16_io = target, precision, float16_io
         self.model = Florence2ForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
         self.text = self.model.config.text_config
         self.out = out
@@ -98,6 +123,9 @@ class Checker:
         onnx.checker.check_model(str(path), full_check=True)
         graph = onnx.load(path, load_external_data=False)
         ir_version, domains = FORMATS[self.target]
+        if self.target == "plain":
+            domains = domains | ({"com.microsoft": 1} if self.precision in CONTRIB else {})
+            self.check_precision(graph)
         functions = {(function.domain, function.name) for function in graph.functions}
         opsets = domains | {domain: 1 for domain, _ in functions}
         assert {opset.domain: opset.version for opset in graph.opset_import} == opsets, graph.opset_import
@@ -109,7 +137,31 @@ class Checker:
         assert named == [name, self.target, self.precision], named
         options = ort.SessionOptions()
         options.log_severity_level = 2
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return Session(str(path), options)
+
+    def check_precision(self, graph):
+        """That nothing is left in a type that the precision does away with."""
+        def flattened(graph):
+            for node in graph.node:
+                yield node
+                for attribute in node.attribute:
+                    if attribute.HasField("g"):
+                        yield from flattened(attribute.g)
+
+        weights = {tensor.name: tensor for tensor in graph.graph.initializer}
+        nodes = list(flattened(graph.graph))
+        operator = OPERATORS.get(self.precision)
+        products = [node for node in nodes if node.op_type == "MatMul" and node.input[1] in weights]
+        assert not (operator and products), [node.name for node in products]
+        if operator and graph.graph.name != "embed_tokens":
+            assert any(node.op_type == operator for node in nodes)
+        if self.precision in ("fp16", "q4f16"):
+            # But for what is kept: the number that a sum is divided by.
+            floats = [t for t in weights.values() if t.data_type == onnx.TensorProto.FLOAT]
+            assert all(not tensor.dims for tensor in floats), [tensor.name for tensor in floats]
+        if self.float16_io:
+            elements = [value.type.tensor_type.elem_type for value in (*graph.graph.input, *graph.graph.output)]
+            assert onnx.TensorProto.FLOAT not in elements
 
     def same(self, what, ours, theirs):
         theirs = theirs.detach().numpy()
@@ -243,11 +295,12 @@ class Checker:
         self.same("shared encoder row", call(first, feed)["logits"], reference[0][0][row].repeat(3, 1, 1))
 
 
-def check(name, checkpoint, out, image_size, target, precision):
+def check(name, checkpoint, out, image_size, target, precision, float16_io):
     command = ["cargo", "run", "-q", "-p", "florence2-export", "--example", "export", "--", checkpoint, out]
     command += ["--image-size", str(image_size), "--target", target, "--precision", precision]
+    command += ["--float16-io", "yes"] if float16_io else []
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    checker = Checker(checkpoint, out, image_size, target, precision)
+    checker = Checker(checkpoint, out, image_size, target, precision, float16_io)
     checker.run()
     print(f"{name} ({image_size} pixels, {target} {precision})")
     for what, error in checker.worst.items():
@@ -260,8 +313,9 @@ def main():
     parser.add_argument("checkpoints", nargs="*", type=Path)
     parser.add_argument("--target", default="plain", choices=FORMATS)
     parser.add_argument("--precision", default="fp32", choices=SUFFIXES)
+    parser.add_argument("--float16-io", action="store_true")
     arguments = parser.parse_args()
-    kind = arguments.target, arguments.precision
+    kind = arguments.target, arguments.precision, arguments.float16_io
     with tempfile.TemporaryDirectory() as folder:
         for name, (vision, text, image_size) in SHAPES.items():
             checkpoint = Path(folder) / name

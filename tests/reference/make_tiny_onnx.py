@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/tiny*.onnx: graphs of one or two nodes for the tests of sessions.
+"""Makes tests/fixtures/tiny*.onnx and outer_scope.onnx: graphs of one or two nodes for the tests of sessions.
 
     pip install onnx==1.23.2
     python tests/reference/make_tiny_onnx.py
@@ -64,6 +64,18 @@ def main():
     )
     checker.check_model(length)
     save_model(length, FIXTURES / "tiny_sequence.onnx")
+
+    # A branch whose output is a value from outside, as some published merged decoders have it. ONNX Runtime refuses it.
+    flag = tensor("use_cache_branch", TensorProto.BOOL, [1])
+    logits = tensor("logits", TensorProto.FLOAT, ["batch", 3])
+    branches = {
+        "then_branch": helper.make_graph([], "then", [], [logits]),
+        "else_branch": helper.make_graph([helper.make_node("Neg", ["x"], ["negated"])], "else", [],
+                                         [tensor("negated", TensorProto.FLOAT, ["batch", 3])]),
+    }
+    nodes = [helper.make_node("Add", ["x", "x"], ["logits"]),
+             helper.make_node("If", ["use_cache_branch"], ["chosen"], **branches)]
+    save_model(model(nodes, [x, flag], [tensor("chosen", TensorProto.FLOAT, ["batch", 3])]), FIXTURES / "outer_scope.onnx")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,12 @@ mod divergence;
 mod report;
 mod summary;
 
+use std::str::FromStr;
+
 use clap::Args;
+use florence2::bundle::DtypeChoice;
 use florence2::generation::GenerationOptions;
+use florence2::runtime::DeviceChoice;
 use florence2::{Florence2, RunOptions, Task};
 use image::DynamicImage;
 
@@ -30,6 +34,7 @@ use crate::output::{Destination, ReportFormat, Target, json_pretty};
 #[command(after_help = "\
 Example:
   florence2 compare --reference base-fp32 --candidate base-int8 --fail-below 0.9 *.jpg
+  florence2 compare --reference DIR --candidate DIR --candidate-device cuda *.jpg
 
 tokens: those before the first that differs, of the longer answer's. forced: given
 the reference's answer so far, how often both find the same token likeliest.
@@ -43,6 +48,12 @@ pub struct CompareArgs {
     /// The model to judge
     #[arg(long, value_name = "MODEL")]
     candidate: ModelArg,
+    /// The devices of the model to judge, where they are not those of both: what a GPU answers, say [default: --device]
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceChoice::from_str)]
+    candidate_device: Option<DeviceChoice>,
+    /// The dtype of the model to judge, where it is not that of both [default: --dtype]
+    #[arg(long, value_name = "DTYPE", value_parser = DtypeChoice::from_str)]
+    candidate_dtype: Option<DtypeChoice>,
     #[command(flatten)]
     requests: RequestArgs,
     #[command(flatten)]
@@ -73,7 +84,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     generation.max_new_tokens = args.max_new_tokens;
 
     let reference = engine::load(Some(&args.reference), globals, console)?;
-    let candidate = engine::load(Some(&args.candidate), globals, console)?;
+    let candidate = engine::load(Some(&args.candidate), &args.candidate_globals(globals), console)?;
     let job = Job {
         comparer: Comparer {
             reference: &reference,
@@ -100,6 +111,16 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     }
     out.commit()?;
     Ok(outcome(&report, args.fail_below, console))
+}
+
+impl CompareArgs {
+    /// The options of every command, as they are for the candidate.
+    fn candidate_globals(&self, globals: &GlobalArgs) -> GlobalArgs {
+        let mut globals = globals.clone();
+        globals.device = self.candidate_device.clone().unwrap_or(globals.device);
+        globals.dtype = self.candidate_dtype.clone().or(globals.dtype);
+        globals
+    }
 }
 
 /// Whether all went well, and the models agree as far as they are to.

@@ -29,6 +29,7 @@ Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8 --calibrate photos/*.jpg
+  florence2 export Florence-2-base-ft --precision fp16 --out base-ft-fp16
   florence2 run -m base-ft-onnx -t od street.jpg
   florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
@@ -48,13 +49,17 @@ pub struct ExportArgs {
     /// ONNX Runtime runs on a CPU
     #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
     target: ExportTarget,
-    /// How weights are stored: fp32; for cpu also int8, and int4 (the decoder; the encoders are int8)
+    /// How weights are stored: fp32; for plain also fp16, int8 (or quantized, the same by the name that transformers.js
+    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8)
     #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
     precision: Precision,
     /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with
     /// `*` for any characters between dots; may be repeated
     #[arg(long, value_name = "PATTERN")]
     keep_fp32: Vec<String>,
+    /// With fp16 and q4f16: inputs, outputs and caches in float16 too, not converted at the graphs' borders
+    #[arg(long)]
+    float16_io: bool,
     /// Photos of the kind that the model is for: with them, a quantised export keeps channels of large values from
     /// costing the others their accuracy. Runs the model once on each (about 20 are plenty)
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
@@ -108,7 +113,8 @@ pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Res
     let mut options = ExportOptions::default()
         .with_target(args.target)
         .with_precision(args.precision)
-        .with_keep_fp32(&args.keep_fp32);
+        .with_keep_fp32(&args.keep_fp32)
+        .with_float16_io(args.float16_io);
     options.image_size = args.image_size;
     let folder = checkpoint_folder(args, console)?;
     let mut checkpoint = Checkpoint::open(&folder)?;

@@ -60,7 +60,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
 fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();
-    let graphs: Vec<GraphRecord> = bundle
+    let mut graphs: Vec<GraphRecord> = bundle
         .layout
         .files
         .iter()
@@ -77,6 +77,10 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     } else {
         None
     };
+    if let Some(model) = &model {
+        let placements = model.placements();
+        graphs.iter_mut().for_each(|graph| graph.place(&placements));
+    }
     Report {
         model: bundle.source.name(),
         usable: model.is_some(),

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod cache;
 pub mod compare;
 pub mod demo;
+pub mod devices;
 pub mod export;
 mod images;
 pub mod inspect;
@@ -23,8 +25,11 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Run(args) => run::run(&args, globals, console),
         Command::Parse(args) => parse::parse(&args),
         Command::Compare(args) => compare::compare(&args, globals, console),
+        Command::Bench(args) => bench::bench(&args, globals, console),
+        Command::BenchWorker(args) => bench::worker::serve(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
+        Command::Devices(args) => devices::devices(&args, globals, console),
         Command::Export(args) => export::export(&args, globals, console),
         Command::Demo(args) => demo::demo(&args, globals, console),
         Command::Pull(args) => pull::pull(&args, globals, console),

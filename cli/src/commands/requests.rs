@@ -20,7 +20,8 @@ pub struct RequestArgs {
     /// The region for the tasks that take one, in pixels of the image
     #[arg(long, value_name = "x1,y1,x2,y2", value_parser = region, allow_hyphen_values = true)]
     region: Option<BoundingBox>,
-    /// A prompt that the model gets as it is, for what fine-tunes were taught; may be repeated
+    /// A prompt that the model gets as it is, for what fine-tunes were taught; may be repeated. A tag of the
+    /// checkpoint's own (and the text behind it) is worded, and its answer read, as the checkpoint says
     #[arg(long = "prompt", value_name = "RAW", allow_hyphen_values = true)]
     prompts: Vec<String>,
 }

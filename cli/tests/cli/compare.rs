@@ -103,6 +103,34 @@ fn a_model_equals_itself_on_every_task() {
 }
 
 #[test]
+fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
+    let north = scene("north.jpg");
+    let same = compared(
+        exported(),
+        &["--candidate-device", "cpu", "--task", "caption", &north],
+    );
+    assert_eq!(same["overall"]["token_agreement"], 1.0);
+    for (option, value, reason) in [
+        ("--candidate-device", "cuda:0", "cuda:0"),
+        ("--candidate-dtype", "q4", "vision_encoder_q4.onnx"),
+    ] {
+        let model = exported().to_str().unwrap();
+        let args = [
+            "compare",
+            "--reference",
+            model,
+            "--candidate",
+            model,
+            option,
+            value,
+            &north,
+        ];
+        let ran = florence2(&args).exits(2);
+        assert!(ran.stderr.contains(reason), "{option}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn without_an_input_only_the_tasks_that_need_none_are_asked() {
     let rings = scene("rings.png");
     let report = compared(exported(), &["--max-new-tokens", "3", &rings]);

@@ -184,3 +184,17 @@ fn what_is_not_there_is_said_to_be_neither_folder_nor_model() {
     let gated = run(ID, &[]);
     assert!(gated.contains("HF_TOKEN") && gated.contains("403"), "{gated}");
 }
+
+#[test]
+fn a_model_is_fetched_before_its_loading_is_measured() {
+    let machine = Machine::new();
+    let args = ["bench", "-m", ID, "--num-beams", "1,2", "--tokens", "2"];
+    let more = ["--warmup", "0", "--repeat", "1", "--format", "json"];
+    let ran = machine.run(&[&args[..], &more].concat()).exits(0);
+    assert_eq!(ran.stderr.matches("fetching").count(), 1, "{}", ran.stderr);
+    // Nothing is said by a worker.
+    assert!(!ran.stderr.contains(']'), "{}", ran.stderr);
+    let run = ran.json();
+    assert_eq!(run["configurations"][1]["model"], ID);
+    assert!(run["configurations"][1]["measured"].is_object(), "{run}");
+}

@@ -1,7 +1,10 @@
 //! The program as its users run it: arguments in, stdout, stderr, files and exit code out.
 
+mod bench;
 mod compare;
 mod demo;
+mod deployments;
+mod devices;
 mod export;
 mod hub;
 mod inputs;

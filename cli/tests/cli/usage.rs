@@ -113,7 +113,9 @@ fn the_runtime_can_be_named() {
 
 #[test]
 fn help_and_version_are_results() {
-    for command in ["run", "compare", "parse", "tasks", "inspect", "export", "demo"] {
+    for command in [
+        "run", "bench", "compare", "parse", "tasks", "inspect", "export", "demo",
+    ] {
         let help = florence2(&[command, "--help"]).exits(0).text();
         assert!(help.contains(&format!("Usage: florence2 {command}")), "{help}");
     }

@@ -2,6 +2,7 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
+use crate::onnx::AttributeType;
 use crate::quantize::BlockFormat;
 
 /// The domain of ONNX Runtime's own operators.
@@ -106,15 +107,32 @@ impl Graph<'_> {
         weight: &BlockQuantizedWeight,
         bias: Option<&Value>,
     ) -> Value {
+        let products_of_bytes = ("accuracy_level", Attribute::Int(4));
+        self.matmul_nbits(x, weight, bias, [products_of_bytes])
+    }
+
+    /// `x · weightᵀ` in floats, of a weight that is quantised by blocks.
+    pub(crate) fn matmul_of_blocks(&mut self, x: &Value, weight: &BlockQuantizedWeight) -> Value {
+        self.matmul_nbits(x, weight, None, [])
+    }
+
+    fn matmul_nbits<'s, const MORE: usize>(
+        &mut self,
+        x: &Value,
+        weight: &BlockQuantizedWeight,
+        bias: Option<&Value>,
+        more: [(&str, Attribute<'s>); MORE],
+    ) -> Value {
         let [outputs, inputs] = weight.shape;
-        let attributes = [
+        let attributes: Vec<(&str, Attribute<'s>)> = [
             ("K", Attribute::Int(inputs as i64)),
             ("N", Attribute::Int(outputs as i64)),
             ("bits", Attribute::Int(weight.format.bits() as i64)),
             ("block_size", Attribute::Int(weight.format.block_size() as i64)),
-            // Products of bytes.
-            ("accuracy_level", Attribute::Int(4)),
-        ];
+        ]
+        .into_iter()
+        .chain(more)
+        .collect();
         let absent = Value::absent();
         let mut inputs = vec![x, &weight.values, &weight.scales];
         if let Some(bias) = bias {
@@ -122,6 +140,25 @@ impl Graph<'_> {
             inputs.extend([&absent, &absent, bias]);
         }
         self.contrib("MatMulNBits", &inputs, &attributes)
+    }
+
+    /// `x · weight`, of a weight `[in, out]` in 4-bit floats: their numbers, two in a byte (u8, `[values / 2]`), and what
+    /// each block of them is multiplied by (`[blocks]`), over the flattened transpose.
+    pub(crate) fn matmul_bnb4(
+        &mut self,
+        x: &Value,
+        [values, scales]: [&Value; 2],
+        [inputs, outputs]: [usize; 2],
+        block_size: usize,
+    ) -> Value {
+        let attributes = [
+            ("K", Attribute::Int(inputs as i64)),
+            ("N", Attribute::Int(outputs as i64)),
+            ("block_size", Attribute::Int(block_size as i64)),
+            // NF4.
+            ("quant_type", Attribute::Int(1)),
+        ];
+        self.contrib("MatMulBnb4", &[x, values, scales], &attributes)
     }
 
     /// `alpha · a · b`, of batches of matrices, either of them transposed (in their last two axes) if need be.
@@ -134,47 +171,17 @@ impl Graph<'_> {
         self.contrib("FusedMatMul", &[a, b], &attributes)
     }
 
-    /// As [`multi_head_attention`](Self::multi_head_attention), scaled by 1/√size, over the first `lengths` (int32,
-    /// `[batch]`) of the keys; what the others hold has no influence as long as it is finite.
-    pub(crate) fn padded_multi_head_attention(
-        &mut self,
-        [query, key, value]: [&Value; 3],
-        lengths: &Value,
-        heads: usize,
-    ) -> Value {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            // Added to the scores of padding. The default, -10000, is no match for large ones.
-            ("mask_filter_value", Attribute::Float(f32::MIN)),
-        ];
-        let no_bias = Value::absent();
-        self.contrib(
-            "MultiHeadAttention",
-            &[query, key, value, &no_bias, lengths],
-            &attributes,
-        )
-    }
-
-    /// Causal self-attention of new tokens over caches and themselves: query, key and value side by side, `[rows,
-    /// tokens, 3 · heads · size]`; caches of keys and values, `[rows, heads, capacity, size]`; each row's last position
-    /// (int32, `[rows]`), and the length of the longest row, new tokens included (int32, `[1]`). Gives the result,
-    /// `[rows, tokens, heads · size]`, and the caches with the new tokens in their places: in the same memory, where
-    /// input and output are bound to the same.
+    /// [`CACHED_SELF_ATTENTION`](florence2_layout::operators::CACHED_SELF_ATTENTION), of its inputs.
     ///
     /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
     /// there may be one row only.
-    pub(crate) fn cached_self_attention(
+    pub(crate) fn group_query_attention(
         &mut self,
-        query_key_value: &Value,
-        [keys, values]: [&Value; 2],
-        last_positions: &Value,
-        longest: &Value,
-        heads: usize,
+        [query_key_value, keys, values, last_positions, longest]: [&Value; 5],
+        heads: &str,
     ) -> [Value; 3] {
-        let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("kv_num_heads", Attribute::Int(heads as i64)),
-        ];
+        let heads = || Attribute::Parameter(heads, AttributeType::Int);
+        let attributes = [("num_heads", heads()), ("kv_num_heads", heads())];
         let packed = Value::absent();
         let inputs = [
             query_key_value,
@@ -188,18 +195,25 @@ impl Graph<'_> {
         self.nodes(CONTRIB_DOMAIN, "GroupQueryAttention", &inputs, &attributes)
     }
 
-    /// `softmax(scale · q kᵀ) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
-    /// heads · size]`, or `[batch, heads, keys, size]`.
+    /// `softmax(q kᵀ / √size) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
+    /// heads · size]`, or `[batch, heads, keys, size]`. With `lengths` (int32, `[batch]`), over as many keys only; what
+    /// the others hold has no influence as long as it is finite.
     pub(crate) fn multi_head_attention(
         &mut self,
         [query, key, value]: [&Value; 3],
-        heads: usize,
-        scale: f32,
+        lengths: Option<&Value>,
+        heads: Attribute<'_>,
     ) -> Value {
         let attributes = [
-            ("num_heads", Attribute::Int(heads as i64)),
-            ("scale", Attribute::Float(scale)),
+            ("num_heads", heads),
+            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            ("mask_filter_value", Attribute::Float(f32::MIN)),
         ];
-        self.contrib("MultiHeadAttention", &[query, key, value], &attributes)
+        let no_bias = Value::absent();
+        let mut inputs = vec![query, key, value];
+        if let Some(lengths) = lengths {
+            inputs.extend([&no_bias, lengths]);
+        }
+        self.contrib("MultiHeadAttention", &inputs, &attributes)
     }
 }

@@ -20,6 +20,23 @@ pub(crate) trait Element: Copy + 'static {
 
     /// Appends the value as `raw_data` has it, little-endian.
     fn append_to(self, bytes: &mut Vec<u8>);
+
+    /// The tensor, if it is of 32-bit floats.
+    fn floats<'t, 'a>(_tensor: &'t Tensor<'a, Self>) -> Option<&'t Tensor<'a>> {
+        None
+    }
+}
+
+impl Element for f32 {
+    const DATA_TYPE: DataType = DataType::Float;
+
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn floats<'t, 'a>(tensor: &'t Tensor<'a>) -> Option<&'t Tensor<'a>> {
+        Some(tensor)
+    }
 }
 
 macro_rules! element {
@@ -34,7 +51,7 @@ macro_rules! element {
     )*};
 }
 
-element! { f32 => Float, f16 => Float16, i8 => Int8, u8 => Uint8, i32 => Int32, i64 => Int64 }
+element! { f16 => Float16, i8 => Int8, u8 => Uint8, i32 => Int32, i64 => Int64 }
 
 /// A constant of a graph.
 pub(super) struct Initializer<'a> {
@@ -43,6 +60,8 @@ pub(super) struct Initializer<'a> {
     data_type: DataType,
     byte_len: u64,
     bytes: Rc<dyn Fn() -> Pieces<'a> + 'a>,
+    /// If it is of 32-bit floats.
+    floats: Option<Tensor<'a>>,
 }
 
 impl<'a> Initializer<'a> {
@@ -52,8 +71,14 @@ impl<'a> Initializer<'a> {
             shape: tensor.shape().to_vec(),
             data_type: T::DATA_TYPE,
             byte_len: (tensor.len() * size_of::<T>()) as u64,
+            floats: T::floats(&tensor).cloned(),
             bytes: Rc::new(move || pieces(tensor.values())),
         }
+    }
+
+    /// The constant, if it is of 32-bit floats.
+    pub(super) fn floats(&self) -> Option<&Tensor<'a>> {
+        self.floats.as_ref()
     }
 
     /// Number of values.

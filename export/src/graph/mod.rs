@@ -1,10 +1,12 @@
 //! Building ONNX graphs: values, nodes, weights.
 
 mod contrib;
+mod float16;
 mod function;
 mod initializer;
 mod observe;
 mod ops;
+mod replace;
 mod serialize;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,7 @@ use std::rc::Rc;
 
 use crate::onnx::{
     AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::tensor::Tensor;
 pub(crate) use contrib::{BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
@@ -22,6 +24,7 @@ use function::Functions;
 pub(crate) use initializer::Element;
 use initializer::Initializer;
 pub(crate) use ops::{Conv2d, LAYER_NORM_EPSILON};
+pub(crate) use replace::UseOfWeight;
 pub(crate) use serialize::{ModelHeader, serialize_inline, write};
 
 /// A tensor in a graph: an input, a weight, or what a node gives.
@@ -71,6 +74,7 @@ pub(crate) enum Attribute<'s> {
     Ints(&'s [i64]),
     Text(&'s str),
     Graph(GraphProto),
+    Tensor(TensorProto),
     /// What the function around the node was given as its attribute of this name and type.
     Parameter(&'s str, AttributeType),
 }
@@ -277,6 +281,10 @@ fn attribute(name: &str, value: &Attribute<'_>) -> AttributeProto {
         Attribute::Graph(graph) => {
             attribute.g = Some(graph.clone());
             AttributeType::Graph
+        }
+        Attribute::Tensor(tensor) => {
+            attribute.t = Some(tensor.clone());
+            AttributeType::Tensor
         }
         Attribute::Parameter(name, kind) => {
             attribute.ref_attr_name = (*name).to_owned();

@@ -80,15 +80,17 @@ impl<'a> Linear<'a> {
     }
 
     pub(crate) fn apply(&self, graph: &mut Graph<'a>, x: &Value) -> Value {
-        let weight = graph.weight(&self.weight);
-        let product = graph.matmul(x, &weight);
-        match &self.bias {
-            Some(bias) => {
-                let bias = graph.weight(bias);
-                graph.add(&product, &bias)
+        graph.within(&self.module, |graph| {
+            let weight = graph.weight(&self.weight);
+            let product = graph.matmul(x, &weight);
+            match &self.bias {
+                Some(bias) => {
+                    let bias = graph.weight(bias);
+                    graph.add(&product, &bias)
+                }
+                None => product,
             }
-            None => product,
-        }
+        })
     }
 }
 
@@ -99,8 +101,9 @@ pub(crate) fn layer_norm<'a>(
     dim: usize,
     x: &Value,
 ) -> Result<Value> {
+    let module = weights.module("");
     let [weight, bias] = layer_norm_weights(weights, dim)?;
-    Ok(graph.layer_norm(x, &weight, &bias))
+    Ok(graph.within(&module, |graph| graph.layer_norm(x, &weight, &bias)))
 }
 
 /// A `LayerNorm`'s weight and bias, `[dim]` each.
@@ -118,7 +121,7 @@ pub(crate) fn mlp<'a>(
     x: &Value,
 ) -> Result<Value> {
     let x = Linear::load(&weights.at("fc1"), dim, hidden, true)?.apply(graph, x);
-    let x = activation.apply(graph, &x);
+    let x = graph.within(&weights.module("activation"), |graph| activation.apply(graph, &x));
     Ok(Linear::load(&weights.at("fc2"), hidden, dim, true)?.apply(graph, &x))
 }
 

@@ -15,11 +15,13 @@ use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Value};
 use crate::image_size::{Grid, ImageSize};
 use crate::onnx::DataType;
+use crate::precision;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
 use crate::target::Target;
 use bart::DecoderKind;
 pub(crate) use bart::{DECODER, ENCODER};
+pub(crate) use projector::SPATIAL_AVERAGE;
 
 /// Where the weights of the vision encoder's DaViT lie.
 pub(crate) const VISION_TOWER: &str = "model.vision_tower";
@@ -62,12 +64,17 @@ pub(crate) struct Recipe<'r> {
     pub(crate) smoothing: Smoothing,
     /// Whether the norms behind which layers are quantised are observed.
     pub(crate) observers: bool,
+    /// Whether inputs and outputs are 16-bit floats too.
+    pub(crate) float16_io: bool,
 }
 
 /// Builds one graph of the target. Weights are checked, not read.
 pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     match recipe.target {
-        Target::Plain => plain(file, recipe.config, weights, recipe.image_size),
+        Target::Plain => {
+            let graph = plain(file, recipe.config, weights, recipe.image_size)?;
+            Ok(precision::rewrite(graph, &recipe.precisions, recipe.float16_io))
+        }
         Target::Cpu => {
             let mut graph = cpu::build(file, recipe, weights)?;
             if recipe.observers {

@@ -8,6 +8,9 @@ use crate::graph::{Graph, Value};
 use crate::image_size::Grid;
 use crate::tensor::Tensor;
 
+/// What the mean over all tokens is called, among the projector's modules.
+pub(crate) const SPATIAL_AVERAGE: &str = "spatial_average";
+
 /// `[batch, tokens, channels]` to `[batch, feature tokens, projection_dim]`.
 pub(super) fn projector<'a>(
     graph: &mut Graph<'a>,
@@ -24,11 +27,11 @@ pub(super) fn projector<'a>(
         .image_feature_source
         .iter()
         .map(|source| match source {
-            ImageFeatureSource::SpatialAvgPool => {
+            ImageFeatureSource::SpatialAvgPool => graph.within(&weights.module(SPATIAL_AVERAGE), |graph| {
                 let sum = graph.reduce_sum(&tokens, 1);
                 let count = graph.scalar(grid.tokens() as f32);
                 graph.div(&sum, &count)
-            }
+            }),
             ImageFeatureSource::TemporalAvgPool | ImageFeatureSource::LastFrame => tokens.clone(),
         })
         .collect();
@@ -39,8 +42,10 @@ pub(super) fn projector<'a>(
     let projection = weights
         .tensor("image_projection.weight", &[config.projection_dim, dim])?
         .transposed();
-    let projection = graph.weight(&projection);
-    let features = graph.matmul(&features, &projection);
+    let features = graph.within(&weights.module("image_projection"), |graph| {
+        let projection = graph.weight(&projection);
+        graph.matmul(&features, &projection)
+    });
     layer_norm(
         graph,
         &weights.at("image_proj_norm"),

@@ -137,6 +137,7 @@ fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String,
         precisions: Precisions::new(Precision::Fp32, &[]),
         smoothing: Smoothing::default(),
         observers: false,
+        float16_io: false,
     };
     for file in GraphFile::PLAIN {
         model::build(file, &recipe, &weights)?;

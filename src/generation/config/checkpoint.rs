@@ -87,8 +87,12 @@ impl GenerationConfig {
             forced_eos_token_ids: Some(places.token_ids("forced_eos_token_id")?)
                 .filter(|ids| !ids.is_empty())
                 .unwrap_or(default.forced_eos_token_ids),
+            // Where it is not said it is BART's: transformers' configuration class has it as its default, and the
+            // `bos_token_id` of fine-tunes is not to be trusted.
             decoder_start_token_id: places
-                .first_token_id(&["decoder_start_token_id", "bos_token_id"])?
+                .token_ids("decoder_start_token_id")?
+                .first()
+                .copied()
                 .unwrap_or(default.decoder_start_token_id),
             eos_token_ids: if eos_token_ids.is_empty() {
                 default.eos_token_ids
@@ -188,15 +192,6 @@ impl<'a> Places<'a> {
         self.values(name)
             .next()
             .map_or(Ok(Vec::new()), |value| read_token_ids(name, value))
-    }
-
-    fn first_token_id(&self, names: &[&'static str]) -> Result<Option<u32>> {
-        for name in names {
-            if let Some(&id) = self.token_ids(name)?.first() {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
     }
 
     /// Those of all places, each once.

@@ -41,15 +41,22 @@ impl EncoderSide {
         tensor::shape(&self.attention_mask).first().copied().unwrap_or(0)
     }
 
-    fn gather(&self, rows: &[usize]) -> Result<Self> {
+    /// Puts the hidden states into the float type in which `graph` wants them, if it does.
+    fn suit(&mut self, graph: &Graph) -> Result<()> {
+        if graph.has_input(ENCODER_HIDDEN_STATES) {
+            let float = graph.float_input(ENCODER_HIDDEN_STATES)?;
+            if let Some(states) = tensor::converted(&self.hidden_states, float)? {
+                self.hidden_states = states;
+            }
+        }
+        Ok(())
+    }
+
+    fn gather(&self, decoder: &DecoderModel, rows: &[usize], runtime: &mut f64) -> Result<Self> {
         Ok(Self {
             hidden_states: tensor::gather_rows(&self.hidden_states, rows)?,
             attention_mask: tensor::gather_rows(&self.attention_mask, rows)?,
-            cross: self
-                .cross
-                .iter()
-                .map(|value| tensor::gather_rows(value, rows))
-                .collect::<Result<_>>()?,
+            cross: decoder.gather(&self.cross, rows, runtime)?,
         })
     }
 }
@@ -97,7 +104,12 @@ impl<'m> Batch<'m> {
         embeds: &'a Array3<f32>,
     ) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {
         let encoder = self.expanded.as_ref().unwrap_or(&self.inputs);
-        let embeds = tensor::float_input(embeds.view(), graph.float_input(INPUTS_EMBEDS)?)?;
+        let float = graph.float_input(INPUTS_EMBEDS)?;
+        let embeds = match self.decoder().on_device {
+            // A binding wants values that it can keep.
+            Some(_) => tensor::float_array(embeds.view(), float)?.into(),
+            None => tensor::float_input(embeds.view(), float)?,
+        };
         let mut bound: Vec<(&str, SessionInputValue<'_>)> = vec![
             (INPUTS_EMBEDS, embeds),
             (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()),
@@ -111,11 +123,12 @@ impl<'m> Batch<'m> {
         }
         if first {
             for names in self.decoder().own.iter().chain(&self.decoder().cross) {
-                if graph.has_input(&names.past) {
-                    bound.push((
-                        &names.past,
-                        empty_cache(graph, &names.past, self.row_inputs.len())?.into(),
-                    ));
+                if let (true, Some([heads, size])) =
+                    (graph.has_input(&names.past), self.decoder().empty_cache)
+                {
+                    let shape = [self.row_inputs.len(), heads, 0, size];
+                    let cache = tensor::floats(&shape, Vec::new(), graph.float_input(&names.past)?)?;
+                    bound.push((&names.past, cache.into()));
                 }
             }
         } else {
@@ -169,18 +182,21 @@ impl<'m> Batch<'m> {
         let decoder = self.decoder();
         let graph = if first { &decoder.first } else { decoder.next() };
         let embeds = self.model.embedding.run(tokens, runtime)?;
-        let mut outputs = graph.run(self.bind(graph, &embeds)?, runtime)?;
+        let mut outputs = decoder.run(graph, self.bind(graph, &embeds)?, runtime)?;
         self.keep_logits(graph, &mut outputs)?;
-        self.own = take_all(&mut outputs, &decoder.own)?;
+        let next = decoder.next();
+        self.own = take_all(&mut outputs, &decoder.own, next)?;
         if first {
             // Later steps give dummies for these, or nothing: the first step's are the ones to keep.
-            self.inputs.cross = take_all(&mut outputs, &decoder.cross)?;
+            self.inputs.cross = take_all(&mut outputs, &decoder.cross, next)?;
+            self.inputs.suit(next)?;
         }
         self.last_logits().map(Logits::new)
     }
 
     /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`.
-    pub(super) fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+    /// Adds the time within the runtime to `runtime`.
+    pub(super) fn reorder(&mut self, parents: &[usize], runtime: &mut f64) -> Result<()> {
         if parents.iter().copied().eq(0..self.rows()) {
             return Ok(());
         }
@@ -190,18 +206,14 @@ impl<'m> Batch<'m> {
                 .first
                 .invalid(format!("there are {} rows, not {parents:?}", self.rows()))
         })?;
-        self.own = self
-            .own
-            .iter()
-            .map(|value| tensor::gather_rows(value, parents))
-            .collect::<Result<_>>()?;
+        self.own = self.decoder().gather(&self.own, parents, runtime)?;
         if row_inputs != self.row_inputs {
             // Only when rows come or go: among the beams of an input, the encoder's side stays where it is.
             let one_serves_all = self.decoder().shared_encoder_row && self.inputs.rows() == 1;
             self.expanded = if one_serves_all {
                 None
             } else {
-                Some(self.inputs.gather(&row_inputs)?)
+                Some(self.inputs.gather(self.decoder(), &row_inputs, runtime)?)
             };
             self.row_inputs = row_inputs;
         }
@@ -209,17 +221,12 @@ impl<'m> Batch<'m> {
     }
 }
 
-fn take_all(outputs: &mut Outputs<'_>, names: &[CacheNames]) -> Result<Vec<DynValue>> {
-    names.iter().map(|names| outputs.take(&names.present)).collect()
-}
-
-/// A cache of no tokens, for a graph that wants caches in its first step too.
-fn empty_cache(graph: &Graph, name: &str, rows: usize) -> Result<DynValue> {
-    let spec = graph.input(name)?;
-    match (spec.fixed(1), spec.fixed(3)) {
-        (Some(heads), Some(head_size)) => {
-            tensor::floats(&[rows, heads, 0, head_size], Vec::new(), graph.float_input(name)?)
-        }
-        _ => Err(graph.invalid(format!("{spec} does not give the number of heads and their size"))),
-    }
+/// Caches that a step gave, in the float types in which `next` wants them.
+fn take_all(outputs: &mut Outputs<'_>, names: &[CacheNames], next: &Graph) -> Result<Vec<DynValue>> {
+    let caches = names.iter().map(|names| {
+        let cache = outputs.take(&names.present)?;
+        let wanted = tensor::converted(&cache, next.float_input(&names.past)?)?;
+        Ok(wanted.unwrap_or(cache))
+    });
+    caches.collect()
 }

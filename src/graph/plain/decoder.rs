@@ -80,7 +80,7 @@ impl Decoder for PlainDecoder<'_> {
             self.batch = None;
         }
         match &mut self.batch {
-            Some(batch) => batch.reorder(parents),
+            Some(batch) => batch.reorder(parents, &mut self.times.runtime),
             None => Ok(()),
         }
     }

@@ -2,12 +2,19 @@
 
 use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, SHARED_ENCODER_ROW,
+    USE_CACHE_BRANCH,
 };
 
-use crate::bundle::{Bundle, DecoderGraphs};
+use ort::session::SessionInputValue;
+use ort::value::DynValue;
+
+use super::row_gather::RowGather;
+use crate::bundle::{Bundle, DecoderGraphs, ModelPart};
 use crate::error::{Error, Result};
-use crate::graph::session::{CacheNames, Graph};
-use crate::runtime::SessionOptions;
+use crate::graph::checks::TextSizes;
+use crate::graph::session::{CacheNames, Graph, Outputs};
+use crate::graph::tensor;
+use crate::runtime::{ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graphs, and the names of their caches.
 pub(super) struct DecoderModel {
@@ -19,8 +26,12 @@ pub(super) struct DecoderModel {
     pub(super) own: Vec<CacheNames>,
     /// Cross-attention: key and value of each layer.
     pub(super) cross: Vec<CacheNames>,
+    /// Heads and their size, where the first step wants caches of no tokens.
+    pub(super) empty_cache: Option<[usize; 2]>,
     /// Whether one row of what is attended to may serve all rows.
     pub(super) shared_encoder_row: bool,
+    /// The caches' life in the device's memory; `None` if they come to the processor's after each step.
+    pub(super) on_device: Option<RowGather>,
 }
 
 impl DecoderModel {
@@ -58,15 +69,84 @@ impl DecoderModel {
             .into_iter()
             .flatten()
             .all(|graph| graph.claims(SHARED_ENCODER_ROW));
-        let model = Self {
+        let sizes = TextSizes::of(bundle);
+        let mut model = Self {
+            empty_cache: empty_cache(&first, &own, sizes)?,
             first,
             next,
             own,
             cross,
             shared_encoder_row,
+            on_device: None,
         };
-        model.check()?;
+        model.check(sizes)?;
+        model.on_device = model.row_gather(options)?;
         Ok(model)
+    }
+
+    /// What puts the caches in order on the device, if they can stay there: if it has memory of its own, and the further
+    /// steps take the caches in the float type in which steps give them.
+    fn row_gather(&self, options: &SessionOptions) -> Result<Option<RowGather>> {
+        let (Some(memory), next) = (self.first.memory(), self.next()) else {
+            return Ok(None);
+        };
+        let Some(names) = self.own.first() else {
+            return Ok(None);
+        };
+        let element = next.input(&names.past)?.dtype;
+        for names in self.own.iter().chain(&self.cross) {
+            let given = self.first.output(&names.present)?.dtype;
+            if given != element || next.input(&names.past)?.dtype != element {
+                return Ok(None);
+            }
+        }
+        for names in &self.own {
+            if next.output(&names.present)?.dtype != element {
+                return Ok(None);
+            }
+        }
+        let mut options = options.clone();
+        options.devices = options.devices.of(ModelPart::Decoder).clone().into();
+        RowGather::new(self.own.len(), element, memory, &options).map(Some)
+    }
+
+    /// Whether an output is a cache.
+    fn is_cache(&self, output: &str) -> bool {
+        let mut caches = self.own.iter().chain(&self.cross);
+        caches.any(|names| names.present == output)
+    }
+
+    /// A step by one of the graphs. Adds the time within the runtime to `runtime`.
+    pub(super) fn run<'g>(
+        &self,
+        graph: &'g Graph,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        runtime: &mut f64,
+    ) -> Result<Outputs<'g>> {
+        match (&self.on_device, graph.memory()) {
+            (Some(_), Some(memory)) => {
+                graph.run_keeping(inputs, memory, |output| self.is_cache(output), runtime)
+            }
+            _ => graph.run(inputs, runtime),
+        }
+    }
+
+    /// Caches whose row `i` is row `rows[i]` of these. Adds the time within the runtime to `runtime`.
+    pub(super) fn gather(
+        &self,
+        caches: &[DynValue],
+        rows: &[usize],
+        runtime: &mut f64,
+    ) -> Result<Vec<DynValue>> {
+        match &self.on_device {
+            // The first step has not been taken yet.
+            _ if caches.is_empty() => Ok(Vec::new()),
+            Some(gather) => gather.gather(caches, rows, runtime),
+            None => caches
+                .iter()
+                .map(|value| tensor::gather_rows(value, rows))
+                .collect(),
+        }
     }
 
     /// The graph of the further steps.
@@ -74,28 +154,78 @@ impl DecoderModel {
         self.next.as_ref().unwrap_or(&self.first)
     }
 
-    /// That both graphs have the tensors which a step binds.
-    fn check(&self) -> Result<()> {
+    /// The graphs that are loaded.
+    pub(super) fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        [Some(&self.first), self.next.as_ref()].into_iter().flatten()
+    }
+
+    /// The size of the vocabulary, if the graph fixes it.
+    pub(super) fn vocabulary_size(&self) -> Option<usize> {
+        self.first.output(LOGITS).ok()?.fixed(2)
+    }
+
+    /// That both graphs have the tensors which a step binds, in types and sizes that go together.
+    fn check(&self, sizes: TextSizes) -> Result<()> {
         if self.own.is_empty() {
             return Err(self
                 .first
                 .invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
         }
+        sizes.check_layers(&self.first, self.own.len() / 2)?;
         self.first.float_input(ENCODER_HIDDEN_STATES)?;
-        for graph in [&self.first, self.next()] {
-            graph.input(ENCODER_ATTENTION_MASK)?;
-            graph.float_input(INPUTS_EMBEDS)?;
-            graph.output(LOGITS)?;
-        }
-        for names in &self.own {
-            self.next().output(&names.present)?;
-        }
-        for names in &self.cross {
-            self.first.output(&names.present)?;
+        let mut graphs = vec![&self.first];
+        graphs.extend(&self.next);
+        for graph in graphs {
+            graph.check_input(ENCODER_ATTENTION_MASK, ElementType::Int64)?;
+            if graph.has_input(USE_CACHE_BRANCH) {
+                graph.check_input(USE_CACHE_BRANCH, ElementType::Bool)?;
+            }
+            for name in [INPUTS_EMBEDS, ENCODER_HIDDEN_STATES] {
+                if name == INPUTS_EMBEDS || graph.has_input(name) {
+                    graph.float_input(name)?;
+                    graph.check_size(graph.input(name)?, 2, sizes.d_model, TextSizes::D_MODEL)?;
+                }
+            }
+            graph.float_output(LOGITS)?;
+            graph.check_size(
+                graph.output(LOGITS)?,
+                2,
+                self.vocabulary_size(),
+                "that of the decoder's first step",
+            )?;
         }
         for names in self.own.iter().chain(&self.cross) {
+            self.first.float_output(&names.present)?;
+            check_cache(&self.first, self.first.output(&names.present)?, sizes)?;
             self.next().float_input(&names.past)?;
+            check_cache(self.next(), self.next().input(&names.past)?, sizes)?;
+        }
+        for names in &self.own {
+            self.next().float_output(&names.present)?;
         }
         Ok(())
+    }
+}
+
+/// That a cache, `[batch, heads, length, head size]`, is of a decoder of these sizes.
+fn check_cache(graph: &Graph, spec: &TensorSpec, sizes: TextSizes) -> Result<()> {
+    graph.check_size(spec, 1, sizes.heads, "decoder_attention_heads of config.json")?;
+    graph.check_size(spec, 3, sizes.head_size(), "the size of a head by config.json")
+}
+
+/// Heads and their size, for a graph that takes caches in its first step: by the graph, else by `config.json`.
+fn empty_cache(graph: &Graph, caches: &[CacheNames], sizes: TextSizes) -> Result<Option<[usize; 2]>> {
+    let Some(names) = caches.first().filter(|names| graph.has_input(&names.past)) else {
+        return Ok(None);
+    };
+    let spec = graph.input(&names.past)?;
+    let heads = spec.fixed(1).or(sizes.heads);
+    let head_size = spec.fixed(3).or(sizes.head_size());
+    match (heads, head_size) {
+        (Some(heads), Some(head_size)) => Ok(Some([heads, head_size])),
+        _ => Err(graph.invalid(format!(
+            "{spec} does not give the number of heads and their size, nor does config.json (text_config: d_model, \
+             decoder_attention_heads); fetch the model's own config.json"
+        ))),
     }
 }

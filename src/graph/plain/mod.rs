@@ -3,6 +3,7 @@
 mod batch;
 mod decoder;
 mod decoder_model;
+mod row_gather;
 mod text_encoder;
 
 use ndarray::{Array2, Axis};
@@ -11,9 +12,10 @@ use self::decoder::PlainDecoder;
 use self::decoder_model::DecoderModel;
 use self::text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
 use super::language_model::{Decoding, DecodingLimits, LanguageModel, TextInput};
+use super::session::Graph;
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::runtime::SessionOptions;
+use crate::runtime::{Placement, SessionOptions};
 
 /// BART in the graphs of the `plain` layout.
 pub(super) struct PlainModel {
@@ -44,6 +46,16 @@ impl LanguageModel for PlainModel {
     fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
         let encoded = self.encode(&[input], &mut 0.0)?;
         Ok(encoded.hidden_states.index_axis_move(Axis(0), 0))
+    }
+
+    fn placements(&self) -> Vec<&Placement> {
+        let mut graphs = vec![self.embedding.graph(), self.encoder.graph()];
+        graphs.extend(self.decoder.graphs());
+        graphs.into_iter().map(Graph::placement).collect()
+    }
+
+    fn vocabulary_size(&self) -> Option<usize> {
+        self.decoder.vocabulary_size()
     }
 
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {

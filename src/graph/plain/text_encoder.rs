@@ -5,10 +5,11 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 
 use crate::bundle::Bundle;
 use crate::error::Result;
+use crate::graph::checks::TextSizes;
 use crate::graph::language_model::TextInput;
 use crate::graph::session::Graph;
 use crate::graph::tensor;
-use crate::runtime::SessionOptions;
+use crate::runtime::{ElementType, SessionOptions};
 
 /// The embedding table.
 pub(super) struct TokenEmbedding {
@@ -18,9 +19,15 @@ pub(super) struct TokenEmbedding {
 impl TokenEmbedding {
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
-        graph.input(INPUT_IDS)?;
-        graph.output(INPUTS_EMBEDS)?;
+        graph.check_input(INPUT_IDS, ElementType::Int64)?;
+        graph.float_output(INPUTS_EMBEDS)?;
+        let d_model = TextSizes::of(bundle).d_model;
+        graph.check_size(graph.output(INPUTS_EMBEDS)?, 2, d_model, TextSizes::D_MODEL)?;
         Ok(Self { graph })
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// `[batch, sequence]` to `[batch, sequence, d_model]`; adds the time within the runtime to `runtime`.
@@ -57,9 +64,17 @@ impl TextEncoder {
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
         graph.float_input(INPUTS_EMBEDS)?;
-        graph.input(ATTENTION_MASK)?;
-        graph.output(LAST_HIDDEN_STATE)?;
+        graph.check_input(ATTENTION_MASK, ElementType::Int64)?;
+        graph.float_output(LAST_HIDDEN_STATE)?;
+        let d_model = TextSizes::of(bundle).d_model;
+        for spec in [graph.input(INPUTS_EMBEDS)?, graph.output(LAST_HIDDEN_STATE)?] {
+            graph.check_size(spec, 2, d_model, TextSizes::D_MODEL)?;
+        }
         Ok(Self { graph })
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// Encodes each image's features (`[image tokens, d_model]`) with its prompt; shorter prompts are padded

@@ -1,11 +1,11 @@
 //! The decoder's graph, and what it says of its tensors.
 
 use florence2_layout::graphs::{
-    Attention, ENCODER_SEQUENCE_LENGTHS, GraphFile, INPUT_IDS, LOGITS, PAST_SEQUENCE_LENGTHS,
+    Attention, ENCODER_SEQUENCE_LENGTHS, GraphFile, INPUT_IDS, LOGITS, ModelPart, PAST_SEQUENCE_LENGTHS,
 };
 
 use crate::bundle::Bundle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::session::{CacheNames, Graph};
 use crate::runtime::{ElementType, SessionOptions, TensorSpec};
 
@@ -22,7 +22,19 @@ pub(super) struct DecoderStep {
 }
 
 impl DecoderStep {
+    /// Loads the graph; its devices must be the processor.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+        let devices = options.devices.of(ModelPart::Decoder);
+        if !devices.is_cpu()? {
+            return Err(Error::InvalidOption {
+                name: "device",
+                reason: format!(
+                    "this model's decoder is made for the processor (its caches are written in place there) and cannot \
+                     run on {devices}. Leave it there (--device {devices},decoder=cpu), or use a plain export \
+                     (florence2 export --target plain)"
+                ),
+            });
+        }
         let graph = Graph::load(bundle, GraphFile::DecoderStep, options)?;
         let layers = graph.layers_of_caches();
         let own = CacheNames::of(layers, Attention::Decoder);
@@ -122,6 +134,6 @@ impl DecoderStep {
     }
 }
 
-fn unfit(graph: &Graph, spec: &TensorSpec, wanted: &str) -> crate::error::Error {
+fn unfit(graph: &Graph, spec: &TensorSpec, wanted: &str) -> Error {
     graph.invalid(format!("{spec} is not {wanted}; export the model again"))
 }

@@ -1,5 +1,8 @@
 //! The graphs of the `step` layout: a text encoder that gives the cross-attention caches, and a decoder step that
 //! writes its self-attention caches in place.
+//!
+//! The decoder runs on the processor only. Its tensors are bound once, in the processor's memory, and changed there
+//! between steps; for another device, ONNX Runtime copies what is bound when it is bound, and would never see a change.
 
 mod batch;
 mod caches;
@@ -17,7 +20,7 @@ use self::text_encoder::TextEncoder;
 use super::language_model::{Decoding, DecodingLimits, LanguageModel, TextInput};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::runtime::SessionOptions;
+use crate::runtime::{Placement, SessionOptions};
 
 /// BART in the graphs of the `step` layout.
 pub(super) struct StepModel {
@@ -36,6 +39,14 @@ impl StepModel {
 impl LanguageModel for StepModel {
     fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
         self.encoder.hidden_states(input)
+    }
+
+    fn placements(&self) -> Vec<&Placement> {
+        vec![self.encoder.graph().placement(), self.decoder.graph().placement()]
+    }
+
+    fn vocabulary_size(&self) -> Option<usize> {
+        Some(self.decoder.vocabulary())
     }
 
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {

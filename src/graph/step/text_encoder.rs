@@ -31,6 +31,10 @@ impl TextEncoder {
         Ok(Self { graph })
     }
 
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// The cross-attention caches for an input: `[1, heads, image tokens + prompt tokens, head size]`. Adds the time
     /// within the runtime to `runtime`.
     ///

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use florence2::BundleSource;
 use florence2::runtime::{
-    Dimension, GraphSignature, GraphSource, OptimizationLevel, TensorSpec, build_session,
+    DeviceChoice, Dimension, GraphSignature, GraphSource, OptimizationLevel, Placement, TensorSpec,
+    build_session,
 };
 use florence2_export::GraphFile;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::onnx::Contents;
 use crate::args::GlobalArgs;
 use crate::engine;
 use crate::error::describe;
+use crate::placement::PlacementRecord;
 
 /// A graph.
 #[derive(Debug, Serialize)]
@@ -36,6 +38,9 @@ pub struct GraphRecord {
     pub outputs: Vec<TensorRecord>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// Where its nodes run; known of the graphs that are loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementRecord>,
     /// Why it cannot be loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -73,6 +78,7 @@ impl GraphRecord {
             inputs: Vec::new(),
             outputs: Vec::new(),
             metadata: BTreeMap::new(),
+            placement: None,
             error: None,
         };
         match place.signature(file, globals) {
@@ -85,6 +91,12 @@ impl GraphRecord {
             Err(error) => record.error = Some(describe(&error)),
         }
         record
+    }
+
+    /// Takes over where the nodes run, if it is said among these.
+    pub fn place(&mut self, placements: &[&Placement]) {
+        let own = placements.iter().find(|placement| placement.graph == self.graph);
+        self.placement = own.map(|&placement| placement.into());
     }
 }
 
@@ -105,7 +117,8 @@ impl<'a> Place<'a> {
 
     fn signature(&self, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
         let mut options = engine::session_options(globals);
-        // The graph is only looked at.
+        // The graph is only looked at; some devices take minutes to make something of it.
+        options.devices = DeviceChoice::default();
         options.optimization_level = OptimizationLevel::Disabled;
         let graph = match self {
             Place::File(path) => GraphSource::File(path),

@@ -102,6 +102,9 @@ fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     if let Some(error) = &graph.error {
         return text + &list("problem", std::slice::from_ref(error));
     }
+    if let Some(placement) = &graph.placement {
+        text += &printable(&format!("  runs on: {}\n", placement.summary));
+    }
     let mut table = Table::new(&["", "tensor", "type", "shape"].map(Column::Text), 2);
     let mut rows = |kind: &str, tensors: &[TensorRecord]| {
         for tensor in tensors {

@@ -3,7 +3,7 @@
 use super::super::layers::{Activation, mlp};
 use super::decoder_io::{DecoderKind, Inputs, declare_outputs};
 use super::decoder_layer::DecoderLayers;
-use super::{DECODER, additive_mask, embed_positions, logits_bias, output_projection};
+use super::{DECODER, OUTPUT_MODULE, additive_mask, embed_positions, logits_bias, output_projection};
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -77,8 +77,10 @@ fn logits<'a>(
     x: &Value,
 ) -> Result<Value> {
     let projection = output_projection(config, weights)?;
-    let projection = graph.weight(&projection);
-    let logits = graph.matmul(x, &projection);
+    let logits = graph.within(OUTPUT_MODULE, |graph| {
+        let projection = graph.weight(&projection);
+        graph.matmul(x, &projection)
+    });
     match logits_bias(&config.text_config, weights)? {
         Some(bias) => {
             let bias = graph.weight(&bias);

@@ -50,11 +50,14 @@ fn self_attention<'a>(
         projection(weights, "k_proj", dim)?,
         projection(weights, "v_proj", dim)?,
     ];
-    let [query, key, value] = projections.map(|projection| {
-        let x = projection.apply(graph, x);
-        split_heads(graph, &x, heads, head_size)
-    });
-    let x = attention(graph, &query, &key, &value, Some(mask));
-    let x = merge_heads(graph, &x, dim);
-    Ok(projection(weights, "out_proj", dim)?.apply(graph, &x))
+    let output = projection(weights, "out_proj", dim)?;
+    Ok(graph.within(&weights.module(""), |graph| {
+        let [query, key, value] = projections.map(|projection| {
+            let x = projection.apply(graph, x);
+            split_heads(graph, &x, heads, head_size)
+        });
+        let x = attention(graph, &query, &key, &value, Some(mask));
+        let x = merge_heads(graph, &x, dim);
+        output.apply(graph, &x)
+    }))
 }

@@ -40,8 +40,10 @@ pub(crate) fn embed_tokens<'a>(config: &ModelConfig, weights: &Weights<'a>) -> R
     let mut graph = Graph::default();
     let dims = [axes::BATCH.into(), "sequence_length".into()];
     let ids = graph.input(INPUT_IDS, DataType::Int64, &dims);
-    let table = graph.weight(&table);
-    let embeddings = graph.gather(&table, &ids);
+    let embeddings = graph.within(EMBEDDING_MODULE, |graph| {
+        let table = graph.weight(&table);
+        graph.gather(&table, &ids)
+    });
     let [batch, sequence] = dims;
     graph.output(
         INPUTS_EMBEDS,
@@ -59,6 +61,11 @@ const EMBEDDING_NAMES: [&str; 4] = [
     "model.language_model.decoder.embed_tokens.weight",
     OUTPUT_PROJECTION,
 ];
+
+/// The module of the embedding matrix, and that of the output projection.
+const EMBEDDING_MODULE: &str = "model.language_model.shared";
+/// See [`EMBEDDING_MODULE`].
+const OUTPUT_MODULE: &str = "lm_head";
 
 /// What the output projection is called in the graphs, whatever the checkpoint calls it.
 const OUTPUT_PROJECTION: &str = "lm_head.weight";

@@ -17,8 +17,8 @@ pub(super) fn block_linear<'a>(
 ) -> Value {
     let format = match precisions.of(&layer.module) {
         Precision::Fp32 => return graph.within(&layer.module, |graph| layer.apply(graph, x)),
-        Precision::Int8 => BlockFormat::Int8,
         Precision::Int4 => BlockFormat::Int4,
+        _ => BlockFormat::Int8,
     };
     graph.within(&layer.module, |graph| {
         let weight = block_weight(graph, &layer.weight.clone().transposed(), format);

@@ -7,6 +7,7 @@ use florence2_layout::graphs::{
 use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm};
 use super::super::{Recipe, axes};
+use super::attention;
 use super::embedding::TiedEmbedding;
 use super::layer::{Layer, RowCount};
 use crate::checkpoint::Weights;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
 
-/// What the size of a head must be a multiple of, for [`Graph::cached_self_attention`].
+/// What the size of a head must be a multiple of, for [`attention::cached_self_attention`].
 const HEAD_SIZE_UNIT: usize = 8;
 
 /// Keys and values, `[rows, heads, length, head size]`.
@@ -219,13 +220,14 @@ fn self_attention<'a>(
     let names = ["q_proj", "k_proj", "v_proj"];
     let projection = Linear::load_side_by_side(&weights, "qkv_proj", &names, dim, dim)?;
     let query_key_value = layer.linear(graph, projection, x);
-    let [context, key, value] = graph.cached_self_attention(
+    let inputs = [
         &query_key_value,
-        [&past.key, &past.value],
+        &past.key,
+        &past.value,
         &rows.last_positions,
         &rows.longest,
-        heads,
-    );
+    ];
+    let [context, key, value] = attention::cached_self_attention(graph, inputs, heads);
     Ok((
         layer.project(graph, "self_attn.out_proj", &context)?,
         Cache { key, value },
@@ -244,7 +246,7 @@ fn cross_attention<'a>(
     let query = graph.reshape_to(&query, &rows.shape_by_image);
     let heads = layer.config.decoder_attention_heads;
     let context =
-        graph.padded_multi_head_attention([&query, &cache.key, &cache.value], encoder_lengths, heads);
+        attention::cross_attention(graph, [&query, &cache.key, &cache.value], encoder_lengths, heads);
     let context = graph.reshape_to(&context, &rows.shape);
     layer.project(graph, "encoder_attn.out_proj", &context)
 }

@@ -45,7 +45,7 @@ impl<'a> Embedding<'a> {
         bart::check_shared(config, weights, &table)?;
         let table = match precisions.of(MODULE) {
             Precision::Fp32 => halves(&table).map_or(Table::Float(table), Table::Half),
-            Precision::Int8 | Precision::Int4 => Table::Int8(table),
+            _ => Table::Int8(table),
         };
         Ok(Embedding {
             table,
@@ -145,7 +145,7 @@ impl<'a> TiedEmbedding<'a> {
         }
         let (shared, projection) = match precisions.of(MODULE) {
             Precision::Fp32 => (Table::Float(table.clone()), Projection::Float(table)),
-            Precision::Int8 | Precision::Int4 => (Table::Int8(table.clone()), Projection::Int8(table)),
+            _ => (Table::Int8(table.clone()), Projection::Int8(table)),
         };
         let embedding = Embedding {
             table: shared,

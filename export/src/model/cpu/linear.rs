@@ -57,7 +57,7 @@ impl<'x> Input<'x> {
     fn apply<'a>(&mut self, graph: &mut Graph<'a>, precisions: &Precisions<'_>, layer: Linear<'a>) -> Value {
         graph.within(&layer.module, |graph| match precisions.of(&layer.module) {
             Precision::Fp32 => layer.apply(graph, self.x),
-            Precision::Int8 | Precision::Int4 => {
+            _ => {
                 let weight = int8_weight(graph, &layer.weight);
                 let bias = layer.bias.as_ref().map(|bias| graph.weight(bias));
                 match &self.quantized {

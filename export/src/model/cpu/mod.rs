@@ -1,6 +1,7 @@
 //! The graphs of the `cpu` target: the model with ONNX Runtime's own operators, in the `step` layout.
 
 mod activation;
+mod attention;
 mod blocks;
 mod decoder_step;
 mod embedding;

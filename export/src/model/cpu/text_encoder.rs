@@ -6,6 +6,7 @@ use florence2_layout::graphs::{Attention, IMAGE_FEATURES, INPUT_IDS, KeyValue, L
 use super::super::bart::{self, POSITION_OFFSET};
 use super::super::layers::{Activation, Linear, layer_norm, split_heads};
 use super::super::{Recipe, axes};
+use super::attention;
 use super::embedding::Embedding;
 use super::layer::{Layer, RowCount};
 use super::linear::{linear, linear_many};
@@ -87,10 +88,10 @@ fn self_attention<'a>(graph: &mut Graph<'a>, layer: &Layer<'a, '_>, x: &Value) -
         layer.projection("self_attn.k_proj")?,
         layer.projection("self_attn.v_proj")?,
     ];
+    let is_exact = attention::any_exact(layer.precisions, &projections);
     let [query, key, value] = linear(graph, layer.precisions, projections, x);
     let heads = layer.config.encoder_attention_heads;
-    let scale = ((layer.config.d_model / heads) as f64).powf(-0.5) as f32;
-    let context = graph.multi_head_attention([&query, &key, &value], heads, scale);
+    let context = attention::self_attention(graph, is_exact, [&query, &key, &value], heads);
     layer.project(graph, "self_attn.out_proj", &context)
 }
 

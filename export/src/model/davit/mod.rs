@@ -51,21 +51,23 @@ impl Stage {
         x: &Value,
         attend: impl FnOnce(&mut Graph<'a>, &Value) -> Result<Value>,
     ) -> Result<Value> {
-        let x = self.depthwise(graph, &weights.at("conv1"), x)?;
-        let y = layer_norm(graph, &weights.at("norm1"), self.dim, &x)?;
-        let y = attend(graph, &y)?;
-        let x = graph.add(&x, &y);
-        let x = self.depthwise(graph, &weights.at("conv2"), &x)?;
-        let y = layer_norm(graph, &weights.at("norm2"), self.dim, &x)?;
-        let y = mlp(
-            graph,
-            &weights.at("ffn"),
-            self.dim,
-            self.mlp_dim,
-            self.activation,
-            &y,
-        )?;
-        Ok(graph.add(&x, &y))
+        graph.within(&weights.module(""), |graph| {
+            let x = self.depthwise(graph, &weights.at("conv1"), x)?;
+            let y = layer_norm(graph, &weights.at("norm1"), self.dim, &x)?;
+            let y = attend(graph, &y)?;
+            let x = graph.add(&x, &y);
+            let x = self.depthwise(graph, &weights.at("conv2"), &x)?;
+            let y = layer_norm(graph, &weights.at("norm2"), self.dim, &x)?;
+            let y = mlp(
+                graph,
+                &weights.at("ffn"),
+                self.dim,
+                self.mlp_dim,
+                self.activation,
+                &y,
+            )?;
+            Ok(graph.add(&x, &y))
+        })
     }
 
     /// Query, key and value projections; the query comes times `scale`.
@@ -79,15 +81,17 @@ impl Stage {
         let weights = weights.at("window_attn");
         let head_size = self.dim / self.heads;
         let projections = self.scaled_qkv(&weights, (head_size as f64).powf(-0.5))?;
-        let x = self.partition(graph, x);
-        let [query, key, value] = projections.map(|projection| {
-            let x = projection.apply(graph, &x);
-            split_heads(graph, &x, self.heads, head_size)
-        });
-        let x = attention(graph, &query, &key, &value, None);
-        let x = merge_heads(graph, &x, self.dim);
-        let x = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?.apply(graph, &x);
-        Ok(self.merge(graph, &x))
+        graph.within(&weights.module(""), |graph| {
+            let x = self.partition(graph, x);
+            let [query, key, value] = projections.map(|projection| {
+                let x = projection.apply(graph, &x);
+                split_heads(graph, &x, self.heads, head_size)
+            });
+            let x = attention(graph, &query, &key, &value, None);
+            let x = merge_heads(graph, &x, self.dim);
+            let x = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?.apply(graph, &x);
+            Ok(self.merge(graph, &x))
+        })
     }
 
     /// Self-attention among the channels of each group: tokens play the part of features.
@@ -99,17 +103,19 @@ impl Stage {
     ) -> Result<Value> {
         let weights = weights.at("channel_attn");
         let projections = self.scaled_qkv(&weights, (self.grid.tokens() as f64).powf(-0.5))?;
-        // [batch, groups, tokens, channels of a group]
-        let [query, key, value] = projections.map(|projection| {
-            let x = projection.apply(graph, x);
-            split_heads(graph, &x, self.groups, self.dim / self.groups)
-        });
-        let query = graph.transpose(&query, &[0, 1, 3, 2]);
-        let scores = graph.matmul(&query, &key);
-        let probabilities = graph.softmax(&scores);
-        let probabilities = graph.transpose(&probabilities, &[0, 1, 3, 2]);
-        let x = graph.matmul(&value, &probabilities);
-        let x = merge_heads(graph, &x, self.dim);
-        Ok(Linear::load(&weights.at("proj"), self.dim, self.dim, true)?.apply(graph, &x))
+        graph.within(&weights.module(""), |graph| {
+            // [batch, groups, tokens, channels of a group]
+            let [query, key, value] = projections.map(|projection| {
+                let x = projection.apply(graph, x);
+                split_heads(graph, &x, self.groups, self.dim / self.groups)
+            });
+            let query = graph.transpose(&query, &[0, 1, 3, 2]);
+            let scores = graph.matmul(&query, &key);
+            let probabilities = graph.softmax(&scores);
+            let probabilities = graph.transpose(&probabilities, &[0, 1, 3, 2]);
+            let x = graph.matmul(&value, &probabilities);
+            let x = merge_heads(graph, &x, self.dim);
+            Ok(Linear::load(&weights.at("proj"), self.dim, self.dim, true)?.apply(graph, &x))
+        })
     }
 }

@@ -110,15 +110,17 @@ impl Stage {
     ) -> Result<Value> {
         let kernel = DEPTHWISE_KERNEL;
         let [weight, bias] = self.depthwise_weights(weights)?;
-        let x = channels_first(graph, x, self.grid, self.dim);
-        let geometry = Conv2d {
-            kernel,
-            stride: 1,
-            padding: kernel / 2,
-            groups: self.dim,
-        };
-        let x = graph.conv2d(&x, &weight, &bias, geometry);
-        Ok(channels_last(graph, &x, self.grid, self.dim))
+        graph.within(&weights.module(""), |graph| {
+            let x = channels_first(graph, x, self.grid, self.dim);
+            let geometry = Conv2d {
+                kernel,
+                stride: 1,
+                padding: kernel / 2,
+                groups: self.dim,
+            };
+            let x = graph.conv2d(&x, &weight, &bias, geometry);
+            Ok(channels_last(graph, &x, self.grid, self.dim))
+        })
     }
 
     /// Query, key and value projections.

@@ -3,6 +3,7 @@
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
+use crate::model::cpu::attention;
 use crate::model::cpu::linear::linear;
 use crate::model::davit::Stage;
 use crate::model::layers::Linear;
@@ -19,10 +20,11 @@ pub(super) fn window_attention<'a>(
     let module = weights.path("windows");
     let output = Linear::load(&weights.at("proj"), stage.dim, stage.dim, true)?;
     let x = graph.within(&module, |graph| stage.partition(graph, x));
-    let [query, key, value] = linear(graph, precisions, stage.qkv(weights)?, &x);
-    let scale = ((stage.dim / stage.heads) as f64).powf(-0.5) as f32;
+    let qkv = stage.qkv(weights)?;
+    let is_exact = attention::any_exact(precisions, &qkv);
+    let [query, key, value] = linear(graph, precisions, qkv, &x);
     let x = graph.within(&module, |graph| {
-        graph.multi_head_attention([&query, &key, &value], stage.heads, scale)
+        attention::self_attention(graph, is_exact, [&query, &key, &value], stage.heads)
     });
     let [x] = linear(graph, precisions, [output], &x);
     Ok(graph.within(&module, |graph| stage.merge(graph, &x)))

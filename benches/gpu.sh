@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# The engine on a GPU, beside transformers on the same GPU. Two steps, since a machine with a GPU often has no network:
+#
+#   benches/gpu.sh pack FOLDER     on any machine: builds, and puts all that is needed into FOLDER
+#   benches/gpu.sh run FOLDER      on the machine with the GPU: parity, benchmark, one table (FOLDER/RESULTS.md)
+#
+# `run` wants Python with torch (CUDA) and transformers, and FOLDER/onnxruntime: a wheel of onnxruntime-gpu, unpacked
+# there by `pack` if one is named by ONNXRUNTIME_WHEEL. CUDA's and cuDNN's libraries are taken from that Python's packages.
+#
+# Settings, as variables: DEVICE (cuda), PRECISIONS ("fp16 fp32"), TOKENS (20), REPEAT (20), PYTHON (python3),
+# TOKENIZER (for pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's
+# size). DEVICE=cpu tries the script out without a GPU.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -eq 2 ] || { sed -n '2,/^set/p' "$0" | sed '$d; s/^# \?//'; exit 2; }
+action=$1
+mkdir -p "$2"
+folder=$(cd "$2" && pwd)
+device=${DEVICE:-cuda}
+precisions=${PRECISIONS:-fp16 fp32}
+tokens=${TOKENS:-20}
+repeat=${REPEAT:-20}
+python=${PYTHON:-python3}
+
+pack() {
+    local root=$here/..
+    : "${TOKENIZER:?name a folder with the tokenizer.json of a Florence-2 checkpoint}"
+    cargo build --release --manifest-path "$root/Cargo.toml" -p florence2-cli
+    mkdir -p "$folder/pictures" "$folder/tokenizer" "$folder/demo"
+    cp "$root/target/release/florence2" "$folder/"
+    cp "$here/gpu.sh" "$here"/gpu/*.py "$folder/"
+    cp "$root"/models/demo/scenes/*.png "$folder/pictures/"
+    cp "$root"/models/demo/checkpoint/* "$folder/demo/"
+    cp "$TOKENIZER"/*.json "$folder/tokenizer/"
+    if [ -n "${ONNXRUNTIME_WHEEL:-}" ]; then
+        "$python" -m zipfile -e "$ONNXRUNTIME_WHEEL" "$folder/onnxruntime"
+    fi
+    echo "packed; on the machine with the GPU: $folder/gpu.sh run $folder"
+}
+
+# Where the libraries are that ONNX Runtime's CUDA provider needs: in the packages `nvidia-*` of the Python.
+nvidia_libraries() {
+    "$python" - <<'PYTHON'
+import site
+from pathlib import Path
+
+roots = [Path(root) / "nvidia" for root in [*site.getsitepackages(), site.getusersitepackages()]]
+print(":".join(str(lib) for root in roots for lib in sorted(root.glob("*/lib"))))
+PYTHON
+}
+
+florence2() {
+    "$folder/florence2" "$@"
+}
+
+# The export of the checkpoint in a precision, made once.
+export_plain() {
+    local out=$folder/work/$1
+    [ -e "$out/config.json" ] || florence2 export "$folder/work/checkpoint" --precision "$1" --out "$out" >&2
+    echo "$out"
+}
+
+# Whether the answers on the device are those on the processor.
+parity() {
+    local model=$1 name=$2 least=$3
+    echo "## Parity of $name on $device with the processor"
+    florence2 compare --reference "$model" --candidate "$model" --candidate-device "$device" --max-new-tokens 50 \
+        --fail-below "$least" "$folder"/pictures/*.png
+    echo
+}
+
+run() {
+    local library
+    library=$(find "$folder/onnxruntime" -name 'libonnxruntime.so*' 2>/dev/null | sort | head -1)
+    [ -z "$library" ] || export ORT_DYLIB_PATH=$library
+    LD_LIBRARY_PATH=$(nvidia_libraries):${LD_LIBRARY_PATH:-}
+    export LD_LIBRARY_PATH
+    local work=$folder/work
+    mkdir -p "$work"
+
+    florence2 devices
+    if [ ! -e "$work/checkpoint/config.json" ]; then
+        if [ -n "${CHECKPOINT:-}" ]; then
+            cp -r "$CHECKPOINT" "$work/checkpoint"
+        else
+            florence2 export --random base --seed 20 --tokenizer "$folder/tokenizer" --out "$work/fp32"
+            mv "$work/fp32/checkpoint" "$work/checkpoint"
+        fi
+    fi
+    {
+        # Trained weights: every token must be the same. Random ones: tokens lie closer to each other.
+        parity demo "the demo model" 1
+        for precision in $precisions; do
+            parity "$(export_plain "$precision")" "$precision" 0
+        done
+        if [ "$device" = cuda ] && florence2 devices | grep -q '^tensorrt *yes'; then
+            DEVICE=tensorrt device=tensorrt parity demo "the demo model" 1
+        fi
+    } 2>&1 | tee "$work/parity.txt"
+
+    local models=()
+    for precision in $precisions; do models+=(-m "$(export_plain "$precision")"); done
+    florence2 bench "${models[@]}" --device "$device" --num-beams 1,3 --batch 1,8 --tokens "$tokens" \
+        --repeat "$repeat" --save "$work/bench.json" || true
+
+    rm -f "$work"/transformers-*.json
+    local dtype=float16
+    [ "$device" = cpu ] && dtype=float32
+    local number=0
+    for settings in "--attention sdpa" "--attention eager" "--attention sdpa --compile"; do
+        number=$((number + 1))
+        # shellcheck disable=SC2086 # several words
+        "$python" "$folder/transformers_worker.py" "$work/checkpoint" --tokenizer "${CHECKPOINT:-$folder/tokenizer}" \
+            --device "$device" --dtype "$dtype" --tokens "$tokens" --repeat "$repeat" ${SIDE:+--side "$SIDE"} $settings \
+            > "$work/transformers-$number.json" || echo "transformers $settings failed" >&2
+    done
+    "$python" "$folder/gpu_table.py" "$work" | tee "$folder/RESULTS.md"
+}
+
+case $action in
+    pack) pack ;;
+    run) run ;;
+    *) echo "there is no action $action; they are pack and run" >&2; exit 2 ;;
+esac

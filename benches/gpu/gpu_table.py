@@ -1,0 +1,86 @@
+"""One table of what `gpu.sh` measured: `python gpu_table.py WORK` prints Markdown."""
+
+import json
+import sys
+from pathlib import Path
+
+COLUMNS = ["vision", "vision + encoder", "a token", "end to end", "p95"]
+# What is to be reached on an H100, at base size, in fp16, with 3 beams, in seconds; and how many times as fast as
+# transformers in fp16.
+BARS = {"vision + encoder": 12e-3, "a token": 0.8e-3, "end to end": 30e-3}
+TIMES_AS_FAST = 5
+
+
+def ours(run):
+    """A row for each configuration: its name, what it is, and its seconds by column."""
+    for entry in run["configurations"]:
+        name = f"florence2 {Path(entry['model']).name} {entry['device']}, {entry['num_beams']} beams, batch {entry['batch']}"
+        measured = entry.get("measured")
+        if measured is None:
+            yield name, entry, {"error": entry["error"]}
+            continue
+        figures = measured["figures"]
+        vision, text = (figures[key]["median"] for key in ("vision_encoder", "text_encoder"))
+        yield name, entry, {
+            "vision": vision, "vision + encoder": vision + text, "a token": figures["token"]["median"],
+            "end to end": figures["end_to_end"]["median"], "p95": figures["end_to_end"]["p95"],
+        }
+
+
+def theirs(work):
+    """A row for each setting of transformers: 3 beams, one picture."""
+    for file in sorted(work.glob("transformers-*.json")):
+        if text := file.read_text().strip():
+            found = json.loads(text.splitlines()[-1])
+            figures = found["figures"]
+            yield found["name"], {
+                "vision": figures["vision_encoder"]["median"], "vision + encoder": figures["encoders"]["median"],
+                "a token": figures["token"]["median"], "end to end": figures["end_to_end"]["median"],
+                "p95": figures["end_to_end"]["p95"],
+            }
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def row(name, seconds):
+    """Milliseconds, or why there are none."""
+    if "error" in seconds:
+        return line([name, seconds["error"].replace("|", "/").replace("\n", " "), *[""] * (len(COLUMNS) - 1)])
+    return line([name, *(f"{1e3 * seconds[column]:.3g}" for column in COLUMNS)])
+
+
+def bars(best, peer):
+    """The bars, and what was reached."""
+    for column, limit in BARS.items():
+        verdict = "met" if best[column] <= limit else "**not met**"
+        yield line([f"{column} ≤ {1e3 * limit:g} ms", f"{1e3 * best[column]:.3g} ms", verdict])
+    if peer:
+        times = peer["end to end"] / best["end to end"]
+        yield line([f"end to end ≥ {TIMES_AS_FAST} × as fast as transformers", f"{times:.2g} ×",
+                    "met" if times >= TIMES_AS_FAST else "**not met**"])
+
+
+def main():
+    work = Path(sys.argv[1])
+    run = json.loads((work / "bench.json").read_text())
+    rows, peers = list(ours(run)), list(theirs(work))
+    print("# On a GPU\n")
+    print("```json\n" + json.dumps(run["environment"], indent=1) + "\n```\n")
+    print(line(["ms", *COLUMNS]) + "\n" + line(["---", *["---:"] * len(COLUMNS)]))
+    for name, _, seconds in rows:
+        print(row(name, seconds))
+    for name, seconds in peers:
+        print(row(name + ", 3 beams, batch 1", seconds))
+    best = [seconds for name, entry, seconds in rows
+            if (entry["num_beams"], entry["batch"]) == (3, 1) and "fp16" in entry["model"] and "error" not in seconds]
+    if best:
+        print("\n" + line(["bar (base, fp16, 3 beams, on an H100)", "reached", ""]) + "\n" + line(["---", "---:", "---"]))
+        print("\n".join(bars(best[0], peers[0][1] if peers else None)))
+    if (work / "parity.txt").exists():
+        print("\n" + (work / "parity.txt").read_text())
+
+
+if __name__ == "__main__":
+    main()

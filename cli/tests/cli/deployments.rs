@@ -1,0 +1,70 @@
+//! Deployments in the forms of the wild, by the program.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::program::{copy, exported, florence2, repository, scene};
+
+#[test]
+fn precisions_are_exported_beside_each_other_and_chosen_by_dtype() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let checkpoint = repository("models/demo/checkpoint");
+    let export = |more: &[&str]| {
+        let args = ["export", checkpoint.to_str().unwrap(), "--out", out, "--force"];
+        florence2(&[&args[..], more].concat())
+    };
+    export(&["--precision", "fp16", "--float16-io"]).exits(0);
+    export(&["--precision", "quantized"]).exits(0);
+    for file in ["vision_encoder_fp16.onnx", "decoder_model_merged_quantized.onnx"] {
+        assert!(dir.path().join("onnx").join(file).is_file(), "{file}");
+    }
+    let rings = scene("rings.png");
+    let run = |dtype: &str| florence2(&["run", "-m", out, "--dtype", dtype, "-t", "caption", &rings]);
+    for dtype in ["fp16", "q8,vision=fp16", "int8,vision=fp16,decoder=q8,text=q8"] {
+        let ran = run(dtype).exits(0);
+        assert!(ran.text().contains("orange ring"), "{dtype}: {}", ran.text());
+    }
+    let ran = run("q4").exits(2);
+    assert!(ran.stderr.contains("vision_encoder_q4.onnx"), "{}", ran.stderr);
+    let ran = export(&["--precision", "int4"]).exits(2);
+    assert!(ran.stderr.contains("q4f16"), "{}", ran.stderr);
+    let ran = export(&["--float16-io"]).exits(2);
+    assert!(ran.stderr.contains("fp16 and q4f16"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_refused_decoder_is_replaced_and_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(exported(), dir.path(), "");
+    let refused = repository("tests/fixtures/outer_scope.onnx");
+    fs::copy(refused, dir.path().join("onnx/decoder_model_merged.onnx")).unwrap();
+    let rings = scene("rings.png");
+    let ran = florence2(&["run", "-m", dir.path().to_str().unwrap(), "-t", "caption", &rings]).exits(0);
+    assert!(ran.text().contains("orange ring"), "{}", ran.text());
+    let said = &ran.stderr;
+    assert!(
+        said.contains("decoder_model_merged") && said.contains("outer scope") && said.contains("instead"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_fine_tunes_own_tag_is_worded_and_read_as_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(exported(), dir.path(), "");
+    let path = dir.path().join("preprocessor_config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["task_prompts_without_inputs"]["<SHAPES>"] =
+        json!("Locate the objects with category name in the image.");
+    config["tasks_answer_post_processing_type"]["<SHAPES>"] = json!("description_with_bboxes");
+    fs::write(&path, config.to_string()).unwrap();
+    let (model, rings) = (dir.path().to_str().unwrap(), scene("rings.png"));
+    let args = [
+        "run", "-m", model, "--prompt", "<SHAPES>", "--format", "json", &rings,
+    ];
+    let records = florence2(&args).exits(0).json();
+    let result = &records[0]["result"]["<SHAPES>"];
+    assert_eq!(result["bboxes"].as_array().unwrap().len(), 3, "{records}");
+}

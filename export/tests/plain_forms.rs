@@ -1,0 +1,144 @@
+//! The `plain` target in each precision: what its files and graphs are made of. That they compute the model is checked by
+//! `tests/reference/check_export.py`, that they hold the numbers of ONNX Runtime's own quantizers by
+//! `check_quantized.py`, and what they cost by the engine's tests of deployments.
+
+use florence2_export::{
+    Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes,
+};
+
+fn checkpoint() -> Checkpoint {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/checkpoints/base-like"
+    );
+    Checkpoint::open(folder).unwrap()
+}
+
+fn options(precision: Precision) -> ExportOptions {
+    ExportOptions::default().with_precision(precision)
+}
+
+fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
+    export_graph_bytes(&checkpoint(), file, options).unwrap()
+}
+
+fn count(graph: &[u8], text: &str) -> usize {
+    graph
+        .windows(text.len())
+        .filter(|window| *window == text.as_bytes())
+        .count()
+}
+
+/// Whether a layer's product is a node still: then there are its name, its result's and a use of that; what is in its place
+/// has only taken over the result's.
+fn is_in_floats(graph: &[u8], module: &str) -> bool {
+    count(graph, &format!("{module}/MatMul_")) == 3
+}
+
+#[test]
+fn each_precision_has_six_graphs_of_its_name() {
+    let names = [
+        "",
+        "_fp16",
+        "_int8",
+        "_quantized",
+        "_uint8",
+        "_q4",
+        "_q4f16",
+        "_bnb4",
+    ];
+    assert_eq!(Target::Plain.precisions().len(), names.len());
+    for (precision, suffix) in Target::Plain.precisions().iter().zip(names) {
+        let folder = tempfile::tempdir().unwrap();
+        let report = export(&checkpoint(), folder.path(), &options(*precision)).unwrap();
+        assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
+        for graph in GraphFile::PLAIN {
+            let path = folder.path().join(format!("onnx/{}{suffix}.onnx", graph.name()));
+            let bytes = std::fs::read(path).unwrap();
+            // Runtimes that know standard operators only are given no others' domain.
+            let contrib = matches!(precision, Precision::Q4 | Precision::Q4F16 | Precision::Bnb4);
+            assert_eq!(
+                count(&bytes, "com.microsoft") > 0,
+                contrib,
+                "{}{suffix}",
+                graph.name()
+            );
+            assert!(count(&bytes, precision.name()) > 0);
+        }
+    }
+}
+
+#[test]
+fn products_are_of_the_precisions_operator() {
+    for (precision, operator) in [
+        (Precision::Int8, "MatMulInteger"),
+        (Precision::Uint8, "MatMulInteger"),
+        (Precision::Q4, "MatMulNBits"),
+        (Precision::Bnb4, "MatMulBnb4"),
+    ] {
+        let merged = graph(GraphFile::DecoderModelMerged, &options(precision));
+        // In the branches of cross-attention too, and not where there is no weight.
+        for module in ["layers.0.encoder_attn.k_proj", "layers.1.fc1", "lm_head"] {
+            assert!(
+                count(&merged, &format!("{module}/{operator}_")) > 0,
+                "{module} {operator}"
+            );
+            assert!(!is_in_floats(&merged, module), "{module}");
+        }
+    }
+}
+
+#[test]
+fn layers_to_keep_stay_in_fp32() {
+    let fc1 = |stage: usize| format!("blocks.{stage}.0.spatial_block.ffn.fc1");
+    for precision in [Precision::Int8, Precision::Q4, Precision::Bnb4, Precision::Q4F16] {
+        let kept = graph(
+            GraphFile::VisionEncoder,
+            &options(precision).with_keep_fp32(["blocks.2"]),
+        );
+        assert_eq!(
+            [2, 3].map(|stage| is_in_floats(&kept, &fc1(stage))),
+            [true, false],
+            "{}",
+            precision.name()
+        );
+    }
+    // In 16-bit floats, everything in a module is kept, whether it has weights or not.
+    let [fp16, kept] = [&[][..], &["channel_attn", "norm1"]].map(|patterns| {
+        graph(
+            GraphFile::VisionEncoder,
+            &options(Precision::Fp16).with_keep_fp32(patterns.to_vec()),
+        )
+    });
+    assert!(count(&kept, ".float32/Cast") > count(&fp16, ".float32/Cast") + 4);
+    let idle = options(Precision::Fp16).with_keep_fp32(["blocks.40"]);
+    assert!(matches!(
+        export_graph_bytes(&checkpoint(), GraphFile::VisionEncoder, &idle),
+        Err(Error::KeepFp32 { .. })
+    ));
+}
+
+#[test]
+fn sixteen_bits_are_half_the_size() {
+    for file in GraphFile::PLAIN {
+        let [fp32, fp16] =
+            [Precision::Fp32, Precision::Fp16].map(|precision| graph(file, &options(precision)).len());
+        // Of such a small model, the nodes are much.
+        assert!(fp16 < fp32 * 8 / 10, "{}: {fp16} of {fp32}", file.name());
+    }
+}
+
+#[test]
+fn inputs_in_float16_are_for_graphs_that_compute_in_it() {
+    for precision in [Precision::Fp32, Precision::Int8, Precision::Q4] {
+        let options = options(precision).with_float16_io(true);
+        let error = export_graph_bytes(&checkpoint(), GraphFile::EmbedTokens, &options).unwrap_err();
+        assert!(matches!(error, Error::NoFloat16 { .. }), "{error}");
+    }
+    let q4f16 = graph(GraphFile::DecoderModel, &options(Precision::Q4F16));
+    let throughout = graph(
+        GraphFile::DecoderModel,
+        &options(Precision::Q4F16).with_float16_io(true),
+    );
+    assert!(count(&q4f16, "/Cast") > count(&throughout, "/Cast") + 4);
+}

@@ -1,0 +1,401 @@
+//! Attention of one head in numbers of 16 bits, on processors that multiply those (`avx512_bf16`).
+//!
+//! They multiply them in pairs: a lane of 32 bits adds two products, of two neighbours on either side, to a 32-bit float.
+//! So rows of one factor are pairs along what is summed over, and the other factor is packed in panels, in which a vector
+//! has the pairs of 16 columns.
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+    _mm512_max_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_ps,
+};
+use std::f32::consts::LOG2_E;
+use std::mem::transmute;
+
+/// Of 32 bits each, in a vector.
+const LANES: usize = 16;
+/// Rows that are multiplied together: with [`VECTORS`], as many sums as registers hold.
+const ROWS: usize = 6;
+/// Vectors of a panel at most.
+const VECTORS: usize = 4;
+/// Binary logarithm of the smallest probabilities; what is less likely counts as that.
+const LOWEST: f32 = -120.0;
+/// `2^f` for `0 ≤ f < 1`, from the cube down: the cubic of least relative error (by Remez' algorithm), 7.5e-5. Numbers of 8
+/// bits are rounded by up to 2e-3.
+const EXP2: [f32; 4] = [0.078_024_52, 0.226_067_16, 0.695_833_54, 0.999_925_2];
+/// How many of `f`'s bits after the point stay when it is rounded (none), and how: down.
+const FLOOR: i32 = 1;
+
+/// Pairs of bfloat16: the first in the lower half.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Pairs([u32; LANES]);
+
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Floats([f32; LANES]);
+
+impl Pairs {
+    #[inline(always)]
+    fn load(self) -> __m512bh {
+        // SAFETY: both are 64 bytes in which every bit may be set.
+        unsafe { transmute::<[u32; LANES], __m512bh>(self.0) }
+    }
+
+    #[inline(always)]
+    fn store(vector: __m512bh) -> Self {
+        // SAFETY: both are 64 bytes in which every bit may be set.
+        Self(unsafe { transmute::<__m512bh, [u32; LANES]>(vector) })
+    }
+}
+
+impl Floats {
+    #[inline(always)]
+    fn load(self) -> __m512 {
+        // SAFETY: both are 64 bytes in which every bit may be set.
+        unsafe { transmute::<[f32; LANES], __m512>(self.0) }
+    }
+
+    #[inline(always)]
+    fn store(vector: __m512) -> Self {
+        // SAFETY: both are 64 bytes in which every bit may be set.
+        Self(unsafe { transmute::<__m512, [f32; LANES]>(vector) })
+    }
+}
+
+/// A head's tokens: each is `size` values, `stride` after those of the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) size: usize,
+}
+
+impl<'a> Tokens<'a> {
+    fn iter(self) -> impl ExactSizeIterator<Item = &'a [f32]> {
+        self.values
+            .chunks(self.stride)
+            .map(move |token| &token[..self.size])
+    }
+}
+
+/// Memory for one head at a time.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// Panels of as many vectors as tokens need; pairs are of columns.
+    keys: Panels,
+    /// Panels of as many vectors as columns need; pairs are of tokens.
+    values: Panels,
+    /// `[ROWS, pairs of columns]`
+    queries: Vec<u32>,
+    /// `[ROWS, vectors of tokens]`
+    scores: Vec<Floats>,
+    /// `[ROWS, pairs of vectors of tokens]`
+    probabilities: Vec<Pairs>,
+    /// `[ROWS, vectors of columns]`
+    results: Vec<Floats>,
+}
+
+/// Whether the processor has what [`Head::attend`] needs.
+pub(super) fn is_supported() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+}
+
+impl Head {
+    /// `softmax(query · keyᵀ / √size) · value`. Key and value have the same number of tokens, 1 or more; `attended` has a
+    /// slice of `size` for each of the query's.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) fn attend<'o>(
+        &mut self,
+        [query, key, value]: [Tokens<'_>; 3],
+        attended: impl Iterator<Item = &'o mut [f32]>,
+    ) {
+        let (tokens, columns) = (key.iter().len(), query.size);
+        let pairs = columns.div_ceil(2);
+        let token_vectors = tokens.div_ceil(LANES);
+        self.keys.pack_rows(key, pairs, token_vectors);
+        self.values
+            .pack_columns(value, tokens.div_ceil(2), columns.div_ceil(LANES));
+        self.scores.resize(ROWS * token_vectors, Floats::default());
+        self.probabilities
+            .resize(ROWS * token_vectors.div_ceil(2), Pairs::default());
+        self.results.resize(ROWS * self.values.vectors, Floats::default());
+        // With the factor from which powers of e are powers of 2.
+        let scale = LOG2_E / (columns as f32).sqrt();
+
+        let mut queries = query.iter();
+        let mut attended = attended;
+        loop {
+            self.queries.clear();
+            for query in queries.by_ref().take(ROWS) {
+                push_pairs(query, scale, &mut self.queries);
+            }
+            if self.queries.is_empty() {
+                return;
+            }
+            self.queries.resize(ROWS * pairs, 0);
+            self.keys.multiply(&self.queries, &mut self.scores);
+            let mut factors = [0.0; ROWS];
+            let rows = self.scores.chunks_exact_mut(token_vectors);
+            let rows = rows.zip(self.probabilities.chunks_exact_mut(token_vectors.div_ceil(2)));
+            for (factor, (scores, probabilities)) in factors.iter_mut().zip(rows) {
+                if let (Some(last), rest @ 1..) = (scores.last_mut(), tokens % LANES) {
+                    last.0[rest..].fill(f32::NEG_INFINITY);
+                }
+                *factor = 1.0 / softmax_numerators(scores, probabilities);
+            }
+            self.values
+                .multiply(pairs_of(&self.probabilities), &mut self.results);
+            let results = self.results.chunks_exact(self.values.vectors).zip(factors);
+            for ((results, factor), attended) in results.zip(attended.by_ref()) {
+                let (whole, rest) = attended.as_chunks_mut::<LANES>();
+                for (attended, result) in whole.iter_mut().zip(results) {
+                    scale_to(attended, &result.0, factor);
+                }
+                if let Some(result) = results.get(whole.len()) {
+                    scale_to(rest, &result.0, factor);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn scale_to(scaled: &mut [f32], values: &[f32], factor: f32) {
+    for (scaled, value) in scaled.iter_mut().zip(values) {
+        *scaled = value * factor;
+    }
+}
+
+fn pairs_of(vectors: &[Pairs]) -> &[u32] {
+    // SAFETY: vectors are arrays of LANES pairs without gaps.
+    unsafe { std::slice::from_raw_parts(vectors.as_ptr().cast(), vectors.len() * LANES) }
+}
+
+/// The second factor of a product, packed: `[panel][pair of what is summed over][vector of columns]`. All panels but the
+/// last have [`VECTORS`] vectors.
+#[derive(Debug, Default)]
+struct Panels {
+    packed: Vec<Pairs>,
+    /// Pairs that are summed over.
+    depth: usize,
+    vectors: usize,
+}
+
+impl Panels {
+    fn reset(&mut self, depth: usize, vectors: usize) {
+        *self = Self {
+            packed: std::mem::take(&mut self.packed),
+            depth,
+            vectors,
+        };
+        self.packed.clear();
+        self.packed.resize(depth * vectors, Pairs::default());
+    }
+
+    /// Where a panel begins that has the `vector`th of all vectors, and how many that panel has.
+    fn panel(&self, vector: usize) -> (usize, usize) {
+        let first = vector / VECTORS * VECTORS;
+        (first * self.depth, (self.vectors - first).min(VECTORS))
+    }
+
+    /// The product's columns are tokens.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn pack_rows(&mut self, tokens: Tokens<'_>, depth: usize, vectors: usize) {
+        self.reset(depth, vectors);
+        let mut pairs = Vec::with_capacity(depth);
+        for (index, token) in tokens.iter().enumerate() {
+            pairs.clear();
+            push_pairs(token, 1.0, &mut pairs);
+            let (vector, lane) = (index / LANES, index % LANES);
+            let (start, width) = self.panel(vector);
+            let places = self.packed[start + vector % VECTORS..].iter_mut().step_by(width);
+            for (place, &pair) in places.zip(&pairs) {
+                place.0[lane] = pair;
+            }
+        }
+    }
+
+    /// The product's columns are the tokens' columns.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn pack_columns(&mut self, tokens: Tokens<'_>, depth: usize, vectors: usize) {
+        self.reset(depth, vectors);
+        let mut rows = tokens.iter();
+        for pair in 0..depth {
+            let (first, second) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+            for (vector, first) in first.chunks(LANES).enumerate() {
+                let (start, width) = self.panel(vector);
+                let place = &mut self.packed[start + pair * width + vector % VECTORS];
+                for (place, &first) in place.0.iter_mut().zip(first) {
+                    *place = rounded(first) >> 16;
+                }
+                let second = second.get(vector * LANES..).unwrap_or_default();
+                for (place, &second) in place.0.iter_mut().zip(second) {
+                    *place |= rounded(second) & 0xffff_0000;
+                }
+            }
+        }
+    }
+
+    /// `rows`, `[ROWS, row_len]` of which the first `depth` pairs count, times the panels: `[ROWS, vectors]`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn multiply(&self, rows: &[u32], product: &mut [Floats]) {
+        for first in (0..self.vectors).step_by(VECTORS) {
+            let (start, width) = self.panel(first);
+            let panel = &self.packed[start..][..self.depth * width];
+            let product = &mut product[first..];
+            match width {
+                1 => multiply_panel::<1>(rows, self.depth, panel, product, self.vectors),
+                2 => multiply_panel::<2>(rows, self.depth, panel, product, self.vectors),
+                3 => multiply_panel::<3>(rows, self.depth, panel, product, self.vectors),
+                _ => multiply_panel::<VECTORS>(rows, self.depth, panel, product, self.vectors),
+            }
+        }
+    }
+}
+
+/// As [`Panels::multiply`], with one panel of `C` vectors; a row of the product is `stride` after the one before.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn multiply_panel<const C: usize>(
+    rows: &[u32],
+    depth: usize,
+    panel: &[Pairs],
+    product: &mut [Floats],
+    stride: usize,
+) {
+    let row_len = rows.len() / ROWS;
+    let row = |index: usize| &rows[index * row_len..][..depth];
+    // A loop would be compiled to scattered stores, which take longer than the product.
+    let row_pairs: [&[u32]; ROWS] = [row(0), row(1), row(2), row(3), row(4), row(5)];
+    let panel = &panel.as_chunks::<C>().0[..depth];
+    let mut sums = [[_mm512_setzero_ps(); C]; ROWS];
+    for (k, vectors) in panel.iter().enumerate() {
+        for r in 0..ROWS {
+            let pair = broadcast(row_pairs[r][k]);
+            for c in 0..C {
+                sums[r][c] = _mm512_dpbf16_ps(sums[r][c], pair, vectors[c].load());
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (c, &sum) in sums.iter().enumerate() {
+            product[r * stride + c] = Floats::store(sum);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn broadcast(pair: u32) -> __m512bh {
+    // SAFETY: both are 64 bytes in which every bit may be set.
+    unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair.cast_signed())) }
+}
+
+/// `2^(score − largest score)` of each score, and their sum.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn softmax_numerators(scores: &[Floats], probabilities: &mut [Pairs]) -> f32 {
+    let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
+    for score in scores {
+        largest = _mm512_max_ps(largest, score.load());
+    }
+    let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    let (two, odd) = scores.as_chunks::<2>();
+    let mut sums = [_mm512_setzero_ps(); 2];
+    let (last, probabilities) = match odd {
+        [] => (None, probabilities),
+        [odd, ..] => match probabilities.split_last_mut() {
+            Some((last, probabilities)) => (Some((odd, last)), probabilities),
+            None => (None, probabilities),
+        },
+    };
+    for ([first, second], probabilities) in two.iter().zip(probabilities) {
+        let first = exp2(_mm512_sub_ps(first.load(), largest));
+        let second = exp2(_mm512_sub_ps(second.load(), largest));
+        sums[0] = _mm512_add_ps(sums[0], first);
+        sums[1] = _mm512_add_ps(sums[1], second);
+        *probabilities = Pairs::store(_mm512_cvtne2ps_pbh(second, first));
+    }
+    if let Some((score, probabilities)) = last {
+        let only = exp2(_mm512_sub_ps(score.load(), largest));
+        sums[0] = _mm512_add_ps(sums[0], only);
+        *probabilities = Pairs::store(_mm512_cvtne2ps_pbh(_mm512_setzero_ps(), only));
+    }
+    _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]))
+}
+
+/// 2 to the power of `x`, to 13 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn exp2(x: __m512) -> __m512 {
+    let x = _mm512_max_ps(x, _mm512_set1_ps(LOWEST));
+    let fraction = _mm512_sub_ps(x, _mm512_roundscale_ps::<FLOOR>(x));
+    let [cubic, square, linear, constant] = EXP2;
+    let mut power = _mm512_set1_ps(cubic);
+    for coefficient in [square, linear, constant] {
+        power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(coefficient));
+    }
+    // It rounds x down by itself.
+    _mm512_scalef_ps(power, x)
+}
+
+/// Appends `values · factor`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn push_pairs(values: &[f32], factor: f32, pairs: &mut Vec<u32>) {
+    let (two, odd) = values.as_chunks::<2>();
+    let pair =
+        |first: f32, second: f32| rounded(first * factor) >> 16 | rounded(second * factor) & 0xffff_0000;
+    pairs.extend(two.iter().map(|&[first, second]| pair(first, second)));
+    pairs.extend(odd.iter().map(|&last| pair(last, 0.0)));
+}
+
+/// A float whose upper half is the nearest bfloat16.
+#[inline(always)]
+fn rounded(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // Halfway cases go to the even one.
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{assert_close, attention, noise};
+    use super::*;
+
+    #[test]
+    fn any_size_is_computed_as_defined_to_8_bits() {
+        if !is_supported() {
+            return;
+        }
+        let mut head = Head::default();
+        // Sizes and numbers of tokens that vectors, pairs, panels and rows divide, and that they do not.
+        for (size, tokens) in [1, 8, 15, 24, 32, 64, 80]
+            .into_iter()
+            .flat_map(|size| [1, 2, 6, 16, 17, 64, 79, 144].map(|tokens| (size, tokens)))
+        {
+            // A head in the middle of others; its values are one row, as the reference wants them.
+            let stride = 3 * size;
+            let inputs = [1, 2, 3].map(|seed| noise(tokens * stride, seed));
+            let inputs: [&[f32]; 3] = [0, 1, 2].map(|index| inputs[index].as_slice());
+            let [query, key, value] = inputs.map(|values| -> Vec<f32> {
+                let rows = values.chunks(stride).map(|row| &row[size..2 * size]);
+                rows.flatten().copied().collect()
+            });
+            let mut attended = vec![f32::NAN; tokens * size];
+            let views = inputs.map(|values| Tokens {
+                values: &values[size..],
+                stride,
+                size,
+            });
+            // SAFETY: the processor has what it needs.
+            unsafe { head.attend(views, attended.chunks_mut(size)) };
+            let reference: Vec<f64> = query
+                .chunks(size)
+                .flat_map(|query| attention(query, &key, &value))
+                .collect();
+            assert_close(&attended, &reference, 1e-2, &format!("{tokens} tokens of {size}"));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `Bfloat16Attention`: among the tokens of each sequence, in numbers of 16 bits.
+
+use std::cell::RefCell;
+
+use florence2_layout::operators::BFLOAT16_ATTENTION;
+use ort::Error;
+use ort::operator::{
+    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
+};
+use ort::value::TensorElementType::Float32;
+
+use super::bfloat16::{self, Head, Tokens};
+use super::{parallel, tensors};
+
+/// Pieces of work at least, where there are as many heads: enough for the threads of most processors, without making more
+/// pieces than need be.
+const PIECES: usize = 16;
+
+/// | | | |
+/// |---|---|---|
+/// | inputs | `query`, `key`, `value` | `[batch, tokens, heads · size]` each |
+/// | attributes | `heads` | |
+/// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` for each head, shaped as `query` |
+///
+/// All are 32-bit floats. What is multiplied is rounded to bfloat16 first: query, key, value, and the softmax's numerators.
+pub(super) struct Bfloat16Attention(());
+
+impl Bfloat16Attention {
+    /// The operator, if the processor multiplies such numbers. (Where it does not, ONNX Runtime's attention is as fast as
+    /// one of ours would be.)
+    pub(super) fn if_supported() -> Option<Self> {
+        bfloat16::is_supported().then_some(Self(()))
+    }
+}
+
+impl Operator for Bfloat16Attention {
+    type Kernel<'attr> = Bfloat16Kernel;
+
+    fn name(&self) -> &str {
+        BFLOAT16_ATTENTION
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [const { OperatorInput::required(Float32) }; 3]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
+        tensors::output_like_input(context, 0, 0, |_| ())
+    }
+
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Bfloat16Kernel> {
+        Ok(Bfloat16Kernel {
+            heads: tensors::count(context, "heads")?,
+        })
+    }
+}
+
+pub(super) struct Bfloat16Kernel {
+    heads: usize,
+}
+
+impl Kernel for Bfloat16Kernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let [query, key, value] = [0, 1, 2].map(|index| tensors::input(context, index));
+        let (query, key, value) = (query?, key?, value?);
+        let (shape, query) = query.try_extract_tensor::<f32>()?;
+        let (key_shape, key) = key.try_extract_tensor::<f32>()?;
+        let (value_shape, value) = value.try_extract_tensor::<f32>()?;
+        let (heads, sizes) = (self.heads, tensors::sizes(shape));
+        let &[batch, tokens, width] = &*sizes else {
+            return Err(Error::new("queries must have 3 dimensions"));
+        };
+        if [key_shape, value_shape] != [shape; 2] || !width.is_multiple_of(heads) {
+            return Err(Error::new(format!(
+                "queries {shape} of {heads} heads do not fit keys {key_shape} and values {value_shape}"
+            )));
+        }
+        let mut attended = tensors::output(context, 0, shape)?;
+        let attended = attended.try_extract_tensor_mut::<f32>()?.1;
+        if attended.is_empty() {
+            return Ok(());
+        }
+        let size = width / heads;
+        let pieces_of_sequence = if batch < PIECES { heads } else { 1 };
+        let piece_width = width / pieces_of_sequence;
+        let mut pieces: Vec<Piece<'_>> = (0..batch * pieces_of_sequence)
+            .map(|index| {
+                let sequence = index / pieces_of_sequence * tokens * width..;
+                let first_column = index % pieces_of_sequence * piece_width;
+                Piece {
+                    inputs: [query, key, value]
+                        .map(|values| &values[sequence.clone()][..tokens * width][first_column..]),
+                    attended: Vec::with_capacity(tokens),
+                }
+            })
+            .collect();
+        for (index, part) in attended.chunks_exact_mut(piece_width).enumerate() {
+            let sequence = index / (tokens * pieces_of_sequence);
+            let piece = sequence * pieces_of_sequence + index % pieces_of_sequence;
+            pieces[piece].attended.push(part);
+        }
+        parallel::for_each(context, pieces, |piece| piece.attend(width, size))
+    }
+}
+
+/// Some heads of one sequence, to be computed.
+struct Piece<'a> {
+    /// Query, key and value, from the first of the heads on.
+    inputs: [&'a [f32]; 3],
+    /// By token: these heads' values.
+    attended: Vec<&'a mut [f32]>,
+}
+
+impl Piece<'_> {
+    /// Tokens have `width` values, heads `size` of them.
+    fn attend(mut self, width: usize, size: usize) {
+        thread_local! {
+            static HEAD: RefCell<Head> = RefCell::default();
+        }
+        let columns = self.attended.first().map_or(0, |part| part.len());
+        HEAD.with_borrow_mut(|head| {
+            for first in (0..columns).step_by(size) {
+                let inputs = self.inputs.map(|values| Tokens {
+                    values: &values[first..],
+                    stride: width,
+                    size,
+                });
+                let attended = self.attended.iter_mut().map(|part| &mut part[first..][..size]);
+                // SAFETY: there is a kernel only if the processor has the instructions, which `if_supported` found out.
+                unsafe { head.attend(inputs, attended) }
+            }
+        });
+    }
+}

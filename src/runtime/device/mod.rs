@@ -1,0 +1,147 @@
+//! The devices that graphs can run on: ONNX Runtime's execution providers, each with an index where it has several.
+
+mod choice;
+mod kind;
+mod list;
+mod memory;
+mod options;
+mod provider;
+mod register;
+mod usable;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use choice::DeviceChoice;
+pub use kind::DeviceKind;
+pub use list::Devices;
+pub(crate) use memory::DeviceMemory;
+pub(crate) use options::ProviderCache;
+pub use options::ProviderOption;
+pub(crate) use register::register;
+pub use usable::DeviceProblem;
+
+use crate::error::{Error, Result};
+
+/// A device that a graph can run on. It is read from `cuda`, or `cuda:1` for the second of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Device {
+    kind: DeviceKind,
+    index: Option<u32>,
+}
+
+impl Device {
+    /// The processor.
+    pub const CPU: Device = Device {
+        kind: DeviceKind::Cpu,
+        index: None,
+    };
+
+    /// The device of this kind that its provider takes by itself, mostly the first.
+    pub const fn new(kind: DeviceKind) -> Self {
+        Self { kind, index: None }
+    }
+
+    /// The device of this kind with this index, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if devices of this kind are not told apart by an index.
+    pub fn with_index(kind: DeviceKind, index: u32) -> Result<Self> {
+        match kind.spec().index {
+            Some(_) => Ok(Self {
+                kind,
+                index: Some(index),
+            }),
+            None => Err(invalid(format!("{kind} takes no index"))),
+        }
+    }
+
+    /// The kind of device.
+    pub const fn kind(self) -> DeviceKind {
+        self.kind
+    }
+
+    /// Which of its kind, counted from 0; `None` if none was named.
+    pub const fn index(self) -> Option<u32> {
+        self.index
+    }
+
+    /// Whether it is the processor, with ONNX Runtime's own kernels.
+    pub fn is_cpu(self) -> bool {
+        self.kind == DeviceKind::Cpu
+    }
+}
+
+impl From<DeviceKind> for Device {
+    fn from(kind: DeviceKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+/// As it is read: `cuda:0`.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "{}:{index}", self.kind),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None => Ok(Self::new(text.parse()?)),
+            Some((kind, index)) => {
+                let number = index.trim().parse();
+                let number = number.map_err(|_| invalid(format!("{index:?} is no index, as 0 or 1")))?;
+                Self::with_index(kind.parse()?, number)
+            }
+        }
+    }
+}
+
+fn invalid(reason: String) -> Error {
+    Error::InvalidOption {
+        name: "device",
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_printed() {
+        for &kind in DeviceKind::ALL {
+            let device = Device::new(kind);
+            let text = device.to_string();
+            assert_eq!(text.to_uppercase().parse::<Device>().unwrap(), device);
+            match Device::with_index(kind, 3) {
+                Ok(third) => assert_eq!(format!("{kind}:3").parse::<Device>().unwrap(), third),
+                Err(error) => assert!(error.to_string().contains("no index"), "{error}"),
+            }
+        }
+        assert_eq!(" cuda : 1 ".parse::<Device>().unwrap().to_string(), "cuda:1");
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_with_what_there_is() {
+        for (text, named) in [
+            ("abacus", "cuda, tensorrt"),
+            ("", "cpu"),
+            ("cuda:", "index"),
+            ("cuda:-1", "index"),
+            ("cuda:0:1", "index"),
+            ("cpu:0", "takes no index"),
+            ("openvino:1", "takes no index"),
+        ] {
+            let error = text.parse::<Device>().unwrap_err();
+            assert!(matches!(error, Error::InvalidOption { name: "device", .. }));
+            assert!(error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+}

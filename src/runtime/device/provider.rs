@@ -1,0 +1,209 @@
+//! Making execution providers of options.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ort::ep::directml::{DeviceFilter, PerformancePreference};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+
+use super::options::{self, Options, ProviderCache, invalid};
+use super::{Device, ProviderOption};
+use crate::error::{Error, Result};
+
+impl Device {
+    /// The execution provider, made so that a failure is an error, never a silent fall back to the processor. Folders
+    /// for its caches are made.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for an option that is known not to be one.
+    pub(crate) fn provider(
+        self,
+        given: &[ProviderOption],
+        cache: Option<ProviderCache<'_>>,
+    ) -> Result<ExecutionProviderDispatch> {
+        let values = self.options(given, cache);
+        let spec = self.kind().spec();
+        for (name, default) in spec.defaults {
+            if matches!(
+                default,
+                options::Default::GraphCache | options::Default::SharedCache
+            ) && let Some(folder) = values.get(*name).map(PathBuf::from)
+            {
+                std::fs::create_dir_all(&folder).map_err(Error::io(folder))?;
+            }
+        }
+        let provider =
+            (spec.make)(&values).map_err(|reason| invalid(format!("{}: {reason}", self.kind())))?;
+        Ok(provider.error_on_failure())
+    }
+}
+
+/// A provider that takes any options, and says itself which it does not know.
+pub(super) fn arbitrary<P>(options: &Options) -> Result<ExecutionProviderDispatch, String>
+where
+    P: ArbitrarilyConfigurableExecutionProvider + Default + Into<ExecutionProviderDispatch>,
+{
+    Ok(configured::<P>(options).into())
+}
+
+fn configured<P>(options: &Options) -> P
+where
+    P: ArbitrarilyConfigurableExecutionProvider + Default,
+{
+    options.iter().fold(P::default(), |provider, (name, value)| {
+        provider.with_arbitrary_config(name, value)
+    })
+}
+
+pub(super) fn cpu(_: &Options) -> Result<ExecutionProviderDispatch, String> {
+    // Without the arena each tensor of each run is allocated anew; `ort`'s own default is without.
+    Ok(ep::CPU::default().with_arena_allocator(true).build())
+}
+
+/// DirectML's provider takes its options as a structure, either an index or a way to choose.
+pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, String> {
+    if options.contains_key("device_id") && options.len() > 1 {
+        return Err("an index leaves nothing to choose: give either it or other options".into());
+    }
+    let provider = options
+        .iter()
+        .try_fold(ep::DirectML::default(), |provider, (name, value)| {
+            Ok(match (name.as_str(), value.as_str()) {
+                ("device_id", index) => provider.with_device_id(number(name, index)?),
+                ("performance_preference", "default") => {
+                    provider.with_performance_preference(PerformancePreference::Default)
+                }
+                ("performance_preference", "high_performance") => {
+                    provider.with_performance_preference(PerformancePreference::HighPerformance)
+                }
+                ("performance_preference", "minimum_power") => {
+                    provider.with_performance_preference(PerformancePreference::MinimumPower)
+                }
+                ("device_filter", "gpu") => provider.with_device_filter(DeviceFilter::Gpu),
+                ("device_filter", "npu") => provider.with_device_filter(DeviceFilter::Npu),
+                ("device_filter", "any") => provider.with_device_filter(DeviceFilter::Any),
+                _ => {
+                    return Err(format!(
+                        "{name}={value} is none of its options: device_id, \
+                     performance_preference=default|high_performance|minimum_power, device_filter=gpu|npu|any"
+                    ));
+                }
+            })
+        })?;
+    Ok(provider.build())
+}
+
+/// MIGraphX's provider takes its options as a structure.
+pub(super) fn migraphx(options: &Options) -> Result<ExecutionProviderDispatch, String> {
+    let flag = |name: &str, value: &str| number::<u8>(name, value).map(|flag| flag != 0);
+    let provider = options
+        .iter()
+        .try_fold(ep::MIGraphX::default(), |provider, (name, value)| {
+            Ok(match name.as_str() {
+                "device_id" => provider.with_device_id(number(name, value)?),
+                "migraphx_fp16_enable" => provider.with_fp16(flag(name, value)?),
+                "migraphx_fp8_enable" => provider.with_fp8(flag(name, value)?),
+                "migraphx_int8_enable" => provider.with_int8(flag(name, value)?),
+                "migraphx_exhaustive_tune" => provider.with_exhaustive_tune(flag(name, value)?),
+                "migraphx_mem_limit" => provider.with_mem_limit(number(name, value)?),
+                "migraphx_save_model_path" => provider.with_save_model(value),
+                "migraphx_load_model_path" => provider.with_load_model(value),
+                _ => {
+                    return Err(format!(
+                        "{name} is none of its options: device_id, migraphx_fp16_enable, migraphx_fp8_enable, \
+                     migraphx_int8_enable, migraphx_exhaustive_tune, migraphx_mem_limit, migraphx_save_model_path, \
+                     migraphx_load_model_path"
+                    ));
+                }
+            })
+        })?;
+    Ok(provider.build())
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{name}={value} is not the number that it must be"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::DeviceKind;
+
+    fn device(text: &str) -> Device {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn folders_are_made_where_options_name_them() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = ProviderCache {
+            root: root.path(),
+            graph: "1",
+        };
+        device("tensorrt").provider(&[], Some(cache)).unwrap();
+        assert!(root.path().join("providers/tensorrt/1").is_dir());
+        let own = root.path().join("own");
+        let own = ProviderOption::new(DeviceKind::CoreMl, "ModelCacheDirectory", own.to_str().unwrap());
+        device("coreml").provider(&[own.unwrap()], Some(cache)).unwrap();
+        assert!(root.path().join("own").is_dir() && !root.path().join("providers/coreml").exists());
+    }
+
+    /// What `ort` hands to ONNX Runtime is what was given.
+    #[test]
+    fn options_reach_the_provider() {
+        let options = device("cuda:1").options(&["cuda.gpu_mem_limit=1000".parse().unwrap()], None);
+        let provider = format!("{:?}", configured::<ep::CUDA>(&options));
+        for text in [
+            "use_tf32",
+            "device_id",
+            "gpu_mem_limit",
+            "\"1000\"",
+            "\"HEURISTIC\"",
+        ] {
+            assert!(provider.contains(text), "{text}: {provider}");
+        }
+        for &kind in DeviceKind::ALL {
+            let provider = Device::new(kind).provider(&[], None).unwrap();
+            assert_eq!(provider.name(), kind.provider());
+        }
+    }
+
+    #[test]
+    fn options_that_go_into_a_structure_are_checked() {
+        for (text, good) in [
+            ("directml.device_filter=npu", true),
+            ("directml.performance_preference=minimum_power", true),
+            ("directml.device_id=1", true),
+            ("directml.device_id=first", false),
+            ("directml.device_id=1 directml.device_filter=npu", false),
+            ("directml.colour=red", false),
+            ("migraphx.migraphx_fp16_enable=1", true),
+            ("migraphx.migraphx_fp16_enable=yes", false),
+            ("migraphx.colour=red", false),
+        ] {
+            let options: Vec<ProviderOption> =
+                text.split(' ').map(|option| option.parse().unwrap()).collect();
+            let made = Device::new(options[0].kind()).provider(&options, None).map(drop);
+            match made {
+                Ok(()) => assert!(good, "{text}"),
+                Err(error) => {
+                    assert!(matches!(
+                        error,
+                        Error::InvalidOption {
+                            name: "ep-option",
+                            ..
+                        }
+                    ));
+                    assert!(
+                        !good
+                            && error.to_string().contains("directml")
+                                | error.to_string().contains("migraphx"),
+                        "{text}: {error}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The whole model in each type of numbers, beside the same model in 32-bit floats: 20 questions, greedily answered. What
+//! is asked for leaves room for processors that round otherwise, and is far from what a wrong scale or table would give.
+
+use std::sync::OnceLock;
+
+use florence2::{Output, Task};
+use florence2_export::Precision;
+use florence2_metrics::{box_iou, boxes, pairs, without_locations};
+
+use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, form, greedy, scene};
+
+const SCENES: [&str; 4] = ["diamond.png", "fire.png", "north.jpg", "rings.png"];
+
+fn tasks() -> [Task; 5] {
+    [
+        Task::Caption,
+        Task::ObjectDetection,
+        Task::DenseRegionCaption,
+        Task::RegionProposal,
+        Task::OpenVocabularyDetection("a ring".into()),
+    ]
+}
+
+/// Every task about every scene.
+fn outputs(deployment: &Deployment) -> Vec<Output> {
+    let model = deployment.load();
+    let scenes = SCENES.iter().flat_map(|name| {
+        let features = model.encode_image(&scene(name)).unwrap();
+        let model = &model;
+        tasks().map(move |task| model.answer(&features, &task, &greedy()).unwrap())
+    });
+    scenes.collect()
+}
+
+/// The answers of the model in 32-bit floats, which `tests/golden.rs` holds to transformers'.
+fn reference() -> &'static [Output] {
+    static REFERENCE: OnceLock<Vec<Output>> = OnceLock::new();
+    REFERENCE.get_or_init(|| outputs(&Deployment::new(&MERGED, FP32)))
+}
+
+/// How much of the reference a form keeps.
+#[derive(Debug)]
+struct Kept {
+    /// The share of answers that are equal token by token.
+    equal: f64,
+    /// The share of answers that are equal but for where things are: captions, and which objects there are.
+    words: f64,
+    /// The share of the reference's labelled boxes that are found, with an IoU of 0.5 at least; of both sides' boxes, as
+    /// F1.
+    found: f64,
+    /// The mean IoU of those.
+    iou: f64,
+}
+
+fn kept(deployment: &Deployment) -> Kept {
+    let (answered, reference) = (outputs(deployment), reference());
+    let both: Vec<(&Output, &Output)> = answered.iter().zip(reference).collect();
+    let equal = both
+        .iter()
+        .filter(|(answer, truth)| answer.token_ids == truth.token_ids);
+    let words = |output: &Output| without_locations(&output.raw_text);
+    let equal_words = both
+        .iter()
+        .filter(|(answer, truth)| words(answer) == words(truth));
+    let (mut boxes_of_both, mut matched) = (0, Vec::new());
+    for (answer, truth) in &both {
+        let (answer, truth) = (boxes(&answer.parsed), boxes(&truth.parsed));
+        boxes_of_both += answer.len() + truth.len();
+        matched.extend(pairs(&answer, &truth, box_iou));
+    }
+    assert!(
+        boxes_of_both > 80,
+        "{boxes_of_both} boxes are too few to say anything"
+    );
+    Kept {
+        equal: equal.count() as f64 / both.len() as f64,
+        words: equal_words.count() as f64 / both.len() as f64,
+        found: 2.0 * matched.len() as f64 / boxes_of_both as f64,
+        iou: matched.iter().sum::<f64>() / matched.len() as f64,
+    }
+}
+
+fn check(form: Form, least: Kept) {
+    let kept = kept(&Deployment::new(&MERGED, form));
+    assert!(
+        kept.equal >= least.equal
+            && kept.words >= least.words
+            && kept.found >= least.found
+            && kept.iou >= least.iou,
+        "{}: {kept:?}, wanted {least:?}",
+        form.precision.name()
+    );
+}
+
+/// Seen: 20 of 20 equal.
+#[test]
+fn fp16() {
+    check(
+        form(Precision::Fp16),
+        Kept {
+            equal: 0.95,
+            words: 1.0,
+            found: 1.0,
+            iou: 0.99,
+        },
+    );
+}
+
+/// Seen: 18 equal, IoU 0.999.
+#[test]
+fn fp16_throughout() {
+    check(
+        FP16_IO,
+        Kept {
+            equal: 0.8,
+            words: 1.0,
+            found: 1.0,
+            iou: 0.99,
+        },
+    );
+}
+
+/// Seen: 9 equal, words of 19, 0.98 found at IoU 0.969.
+#[test]
+fn int8() {
+    check(
+        form(Precision::Int8),
+        Kept {
+            equal: 0.3,
+            words: 0.9,
+            found: 0.95,
+            iou: 0.95,
+        },
+    );
+}
+
+/// Seen: 8 equal, words of all, 0.98 found at IoU 0.977.
+#[test]
+fn uint8() {
+    check(
+        form(Precision::Uint8),
+        Kept {
+            equal: 0.3,
+            words: 0.9,
+            found: 0.95,
+            iou: 0.95,
+        },
+    );
+}
+
+/// Seen: 4 equal, words of 18, 0.95 found at IoU 0.917.
+#[test]
+fn q4() {
+    check(
+        form(Precision::Q4),
+        Kept {
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.88,
+        },
+    );
+}
+
+/// Seen: as q4.
+#[test]
+fn q4f16() {
+    check(
+        form(Precision::Q4F16),
+        Kept {
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.88,
+        },
+    );
+}
+
+/// Seen: 4 equal, words of 18, 0.96 found at IoU 0.892.
+#[test]
+fn bnb4() {
+    check(
+        form(Precision::Bnb4),
+        Kept {
+            equal: 0.1,
+            words: 0.8,
+            found: 0.9,
+            iou: 0.85,
+        },
+    );
+}
+
+/// The two decoders of a form give what its merged one gives.
+#[test]
+fn split_decoders_of_each_form_answer_as_the_merged_one() {
+    for form in [
+        FP16_IO,
+        form(Precision::Q4F16),
+        form(Precision::Uint8),
+        form(Precision::Bnb4),
+    ] {
+        let [merged, split] =
+            [&MERGED[..], &SPLIT].map(|graphs| super::answers(&Deployment::new(graphs, form).load()));
+        assert_eq!(merged, split, "{}", form.precision.name());
+    }
+}

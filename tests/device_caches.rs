@@ -1,0 +1,88 @@
+//! A decoder whose caches stay in its device's memory gives the answers of one whose caches come to the processor's.
+
+mod common;
+
+use common::golden::{Answers, exported};
+use florence2::generation::GenerationOptions;
+use florence2::runtime::SessionOptions;
+use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
+use florence2_export::GraphFile;
+
+const MERGED: [GraphFile; 4] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+    GraphFile::DecoderModelMerged,
+];
+const SPLIT: [GraphFile; 5] = [
+    GraphFile::VisionEncoder,
+    GraphFile::EmbedTokens,
+    GraphFile::EncoderModel,
+    GraphFile::DecoderModel,
+    GraphFile::DecoderWithPastModel,
+];
+
+/// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
+fn load(graphs: &[GraphFile], device: Option<&str>, device_caches: bool) -> Florence2 {
+    common::runtime();
+    let mut session = SessionOptions::default();
+    session.device_caches = Some(device_caches);
+    if let Some(device) = device {
+        session.devices = device.parse().unwrap();
+    }
+    let folder = exported("base-like", graphs);
+    Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session)).unwrap()
+}
+
+/// Answers to questions of different lengths, one by one and together, for several searches.
+fn answers(model: &Florence2) -> Vec<Vec<u32>> {
+    let path = Answers::read("base-like").images[0].path();
+    let picture = load_image(path, &ImageLimits::default()).unwrap().into();
+    let features = model.encode_image(&picture).unwrap();
+    let tasks = [
+        Task::Ocr,
+        Task::OpenVocabularyDetection("a red circle beside a blue star".into()),
+        Task::Caption,
+    ];
+    let mut answers = Vec::new();
+    for beams in [1, 3] {
+        let generation = GenerationOptions::default()
+            .with_num_beams(beams)
+            .with_max_new_tokens(12)
+            .with_num_return_sequences(beams);
+        let options = RunOptions::default().with_generation(generation);
+        for task in &tasks {
+            let found = model.answers(&features, task, &options).unwrap();
+            answers.extend(found.into_iter().map(|output| output.token_ids));
+        }
+        let requests: Vec<_> = tasks.iter().map(|task| (&features, task)).collect();
+        let found = model.answer_batch(&requests, &options).unwrap();
+        answers.extend(found.into_iter().flatten().map(|output| output.token_ids));
+    }
+    answers
+}
+
+#[test]
+fn caches_may_stay_on_the_device() {
+    for graphs in [&MERGED[..], &SPLIT] {
+        let expected = answers(&load(graphs, None, false));
+        assert!(expected.len() == 24 && expected.iter().all(|tokens| tokens.len() > 2));
+        assert_eq!(answers(&load(graphs, None, true)), expected);
+    }
+}
+
+#[test]
+#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored"]
+fn caches_stay_on_a_device_of_its_own_memory() {
+    let device = std::env::var("FLORENCE2_TEST_DEVICE").expect("FLORENCE2_TEST_DEVICE names the device");
+    for graphs in [&MERGED[..], &SPLIT] {
+        let expected = answers(&load(graphs, None, false));
+        for device_caches in [false, true] {
+            assert_eq!(
+                answers(&load(graphs, Some(&device), device_caches)),
+                expected,
+                "{device_caches}"
+            );
+        }
+    }
+}
