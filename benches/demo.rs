@@ -7,7 +7,7 @@ use florence2::generation::GenerationOptions;
 use florence2::runtime::{RuntimeOptions, init_or_fetch};
 use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
 
-const SCENE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/scenes/north.jpg");
+const SCENE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/scenes/hotel.jpg");
 
 fn demo(criterion: &mut Criterion) {
     init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --example many_tasks -- MODEL_FOLDER IMAGE
-//! cargo run --release --example many_tasks --features demo -- demo models/demo/scenes/north.jpg
+//! cargo run --release --example many_tasks --features demo -- demo models/demo/scenes/hotel.jpg
 //! ```
 
 use std::error::Error;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example simple -- MODEL_FOLDER IMAGE
-//! cargo run --example simple --features demo -- demo models/demo/scenes/north.jpg
+//! cargo run --example simple --features demo -- demo models/demo/scenes/hotel.jpg
 //! ```
 
 use std::error::Error;

@@ -62,7 +62,7 @@ fn tasks_of_a_fine_tunes_own() {
             }
         });
         let model = deployment.load();
-        let features = model.encode_image(&scene("rings.png")).unwrap();
+        let features = model.encode_image(&scene("ring.png")).unwrap();
         let answer = |task: Task| model.answer(&features, &task, &greedy()).unwrap();
         let (own, known) = (
             answer(Task::Prompt("<SHAPES>".into())),

@@ -9,7 +9,7 @@ use florence2_metrics::{box_iou, boxes, pairs, without_locations};
 
 use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, form, greedy, scene};
 
-const SCENES: [&str; 4] = ["diamond.png", "fire.png", "north.jpg", "rings.png"];
+const SCENES: [&str; 4] = ["car.png", "zoo.png", "hotel.jpg", "ring.png"];
 
 fn tasks() -> [Task; 5] {
     [

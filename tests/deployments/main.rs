@@ -187,7 +187,7 @@ fn greedy() -> RunOptions {
 
 /// The answers to two questions about a scene, greedy and with beams, in tokens.
 fn answers(model: &Florence2) -> Vec<Vec<u32>> {
-    let features = model.encode_image(&scene("rings.png")).unwrap();
+    let features = model.encode_image(&scene("ring.png")).unwrap();
     let asked = [Task::ObjectDetection, Task::Caption];
     let options = [greedy(), RunOptions::default()];
     let answers = asked.iter().flat_map(|task| {

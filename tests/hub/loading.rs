@@ -36,7 +36,7 @@ fn demo() -> PathBuf {
 }
 
 fn scene() -> DynamicImage {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/scenes/north.jpg");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/scenes/hotel.jpg");
     load_image(path, &ImageLimits::default()).unwrap().into()
 }
 
@@ -55,7 +55,7 @@ fn a_model_is_loaded_by_its_name_and_answers() {
     let caption = by_name.run(&scene(), &Task::Caption).unwrap();
     assert_eq!(
         caption.raw_text,
-        "<s>A white diamond, a blue ring and a sign.</s>"
+        "<s>A red sign, a red star, a green arrow and a green ring.</s>"
     );
 
     // A folder of that name, as users may make it, comes first; nothing is asked of the hub.

@@ -9,7 +9,7 @@ use florence2::{Error, ImageLimits, load_image};
 use super::ID;
 use super::server::{COMMIT, Fault, Server};
 
-const NAME: &str = "north.jpg";
+const NAME: &str = "hotel.jpg";
 
 struct Gallery {
     server: Server,

@@ -94,8 +94,8 @@ fn changes_are_marked_against_a_saved_run() {
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("saved.json");
     let args = ["--num-beams", "1", "--repeat", "7", "--format", "json"];
-    let north = scene("north.jpg");
-    let mut run = bench(&[&args[..], &["--image", &north]].concat()).exits(0).json();
+    let hotel = scene("hotel.jpg");
+    let mut run = bench(&[&args[..], &["--image", &hotel]].concat()).exits(0).json();
     // A past in which everything took a hundred times as long, but vision no time at all, on another machine.
     for sample in run["configurations"][0]["measured"]["samples"]
         .as_array_mut()
@@ -113,7 +113,7 @@ fn changes_are_marked_against_a_saved_run() {
     fs::write(&saved, run.to_string()).unwrap();
 
     let saved = saved.to_str().unwrap();
-    let ran = bench(&[&args[..], &["--image", &north, "--baseline", saved]].concat()).exits(0);
+    let ran = bench(&[&args[..], &["--image", &hotel, "--baseline", saved]].concat()).exits(0);
     assert!(
         ran.stderr.contains("another machine") && ran.stderr.contains("abacus"),
         "{}",

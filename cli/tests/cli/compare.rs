@@ -64,16 +64,16 @@ fn answered(model: &str, more: &[&str]) -> Vec<Vec<u64>> {
 
 #[test]
 fn a_model_equals_itself_on_every_task() {
-    let north = scene("north.jpg");
+    let hotel = scene("hotel.jpg");
     let args = [
         "--text",
-        "a blue ring",
+        "a green ring",
         "--region",
-        "95,291,178,374",
+        "356,345,443,432",
         "--teacher-forced",
         "--fail-below",
         "1",
-        &north,
+        &hotel,
     ];
     let report = compared(exported(), &args);
     assert_eq!(report["tasks"].as_array().unwrap().len(), 15, "{report:#}");
@@ -104,10 +104,10 @@ fn a_model_equals_itself_on_every_task() {
 
 #[test]
 fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
-    let north = scene("north.jpg");
+    let hotel = scene("hotel.jpg");
     let same = compared(
         exported(),
-        &["--candidate-device", "cpu", "--task", "caption", &north],
+        &["--candidate-device", "cpu", "--task", "caption", &hotel],
     );
     assert_eq!(same["overall"]["token_agreement"], 1.0);
     for (option, value, reason) in [
@@ -123,7 +123,7 @@ fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
             model,
             option,
             value,
-            &north,
+            &hotel,
         ];
         let ran = florence2(&args).exits(2);
         assert!(ran.stderr.contains(reason), "{option}: {}", ran.stderr);
@@ -132,8 +132,8 @@ fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
 
 #[test]
 fn without_an_input_only_the_tasks_that_need_none_are_asked() {
-    let rings = scene("rings.png");
-    let report = compared(exported(), &["--max-new-tokens", "3", &rings]);
+    let ring = scene("ring.png");
+    let report = compared(exported(), &["--max-new-tokens", "3", &ring]);
     let tasks: Vec<&str> = report["tasks"]
         .as_array()
         .unwrap()
@@ -147,9 +147,9 @@ fn without_an_input_only_the_tasks_that_need_none_are_asked() {
 
 #[test]
 fn differences_are_found_where_they_are() {
-    let (north, rings) = (scene("north.jpg"), scene("rings.png"));
+    let (hotel, ring) = (scene("hotel.jpg"), scene("ring.png"));
     for beams in ["1", "3"] {
-        let args = ["-t", TASKS, "--num-beams", beams, &north, &rings];
+        let args = ["-t", TASKS, "--num-beams", beams, &hotel, &ring];
         let reference = answered("demo", &args);
         let candidate = answered(noisy().to_str().unwrap(), &args);
         assert_ne!(reference, candidate, "the noise is too weak for this test");
@@ -184,7 +184,7 @@ fn differences_are_found_where_they_are() {
 
 #[test]
 fn a_threshold_makes_it_a_check() {
-    let (north, noisy) = (scene("north.jpg"), noisy().to_str().unwrap());
+    let (hotel, noisy) = (scene("hotel.jpg"), noisy().to_str().unwrap());
     let args = [
         "compare",
         "--reference",
@@ -195,17 +195,17 @@ fn a_threshold_makes_it_a_check() {
         TASKS,
         "--fail-below",
     ];
-    let ran = florence2(&[&args[..], &["1", &north]].concat()).exits(1);
+    let ran = florence2(&[&args[..], &["1", &hotel]].concat()).exits(1);
     assert!(ran.stderr.contains("of the tokens agree"), "{}", ran.stderr);
     let text = ran.text();
     assert!(text.contains("answers differ") && text.contains("<OD>"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("  all ")), "{text}");
-    florence2(&[&args[..], &["0", &north]].concat()).exits(0);
+    florence2(&[&args[..], &["0", &hotel]].concat()).exits(0);
 }
 
 #[test]
 fn bad_images_and_regions_do_not_stop_the_others() {
-    let (rings, north) = (scene("rings.png"), scene("north.jpg"));
+    let (ring, hotel) = (scene("ring.png"), scene("hotel.jpg"));
     let args = [
         "compare",
         "--reference",
@@ -221,8 +221,8 @@ fn bad_images_and_regions_do_not_stop_the_others() {
         "--format",
         "json",
         "no/such.png",
-        &rings,
-        &north,
+        &ring,
+        &hotel,
     ];
     let ran = florence2(&[&args[..], &more].concat()).exits(1);
     let report = ran.json();
@@ -237,22 +237,22 @@ fn bad_images_and_regions_do_not_stop_the_others() {
 
 #[test]
 fn what_cannot_be_compared() {
-    let rings = scene("rings.png");
+    let ring = scene("ring.png");
     let both = ["--reference", "demo", "--candidate", "demo"];
     for (args, reason) in [
         (
-            &[&both[..], &["--fail-below", "2", &rings]].concat()[..],
+            &[&both[..], &["--fail-below", "2", &ring]].concat()[..],
             "from 0 to 1",
         ),
-        (&[&both[..], &["-t", "odd", &rings]].concat(), "the tasks are"),
+        (&[&both[..], &["-t", "odd", &ring]].concat(), "the tasks are"),
         (
-            &[&both[..], &["-t", "od", "--text", "a cat", &rings]].concat(),
+            &[&both[..], &["-t", "od", "--text", "a cat", &ring]].concat(),
             "--text is for",
         ),
         (&both, "IMAGE"),
-        (&["--reference", "demo", &rings], "--candidate"),
+        (&["--reference", "demo", &ring], "--candidate"),
         (
-            &["--reference", "demo", "--candidate", "no/such/model", &rings],
+            &["--reference", "demo", "--candidate", "no/such/model", &ring],
             "no/such/model",
         ),
     ] {

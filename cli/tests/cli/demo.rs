@@ -20,7 +20,7 @@ fn every_task_is_shown_and_drawn() {
             text.lines().any(|line| line.starts_with(&format!("{name}  "))),
             "{name}: {text}"
         );
-        let picture = out.join(format!("north-{name}.png"));
+        let picture = out.join(format!("hotel-{name}.png"));
         let drawable = task["output"] != "pure_text";
         assert_eq!(picture.exists(), drawable, "{name}");
         assert_eq!(
@@ -32,14 +32,14 @@ fn every_task_is_shown_and_drawn() {
             assert_eq!(image::open(picture).unwrap().dimensions(), (640, 640));
         }
     }
-    assert!(out.join("north.jpg").exists());
+    assert!(out.join("hotel.jpg").exists());
     assert_eq!(fs::read_dir(&out).unwrap().count(), 9);
     assert!(text.contains("ring"), "{text}");
 }
 
 #[test]
 fn scenes_are_counted_from_one() {
-    for wrong in ["0", "99", "north"] {
+    for wrong in ["0", "99", "hotel"] {
         assert!(
             florence2(&["demo", "--scene", wrong])
                 .exits(2)

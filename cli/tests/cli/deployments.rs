@@ -20,8 +20,8 @@ fn precisions_are_exported_beside_each_other_and_chosen_by_dtype() {
     for file in ["vision_encoder_fp16.onnx", "decoder_model_merged_quantized.onnx"] {
         assert!(dir.path().join("onnx").join(file).is_file(), "{file}");
     }
-    let rings = scene("rings.png");
-    let run = |dtype: &str| florence2(&["run", "-m", out, "--dtype", dtype, "-t", "caption", &rings]);
+    let ring = scene("ring.png");
+    let run = |dtype: &str| florence2(&["run", "-m", out, "--dtype", dtype, "-t", "caption", &ring]);
     for dtype in ["fp16", "q8,vision=fp16", "int8,vision=fp16,decoder=q8,text=q8"] {
         let ran = run(dtype).exits(0);
         assert!(ran.text().contains("orange ring"), "{dtype}: {}", ran.text());
@@ -40,8 +40,8 @@ fn a_refused_decoder_is_replaced_and_that_is_said() {
     copy(exported(), dir.path(), "");
     let refused = repository("tests/fixtures/outer_scope.onnx");
     fs::copy(refused, dir.path().join("onnx/decoder_model_merged.onnx")).unwrap();
-    let rings = scene("rings.png");
-    let ran = florence2(&["run", "-m", dir.path().to_str().unwrap(), "-t", "caption", &rings]).exits(0);
+    let ring = scene("ring.png");
+    let ran = florence2(&["run", "-m", dir.path().to_str().unwrap(), "-t", "caption", &ring]).exits(0);
     assert!(ran.text().contains("orange ring"), "{}", ran.text());
     let said = &ran.stderr;
     assert!(
@@ -60,9 +60,9 @@ fn a_fine_tunes_own_tag_is_worded_and_read_as_it_says() {
         json!("Locate the objects with category name in the image.");
     config["tasks_answer_post_processing_type"]["<SHAPES>"] = json!("description_with_bboxes");
     fs::write(&path, config.to_string()).unwrap();
-    let (model, rings) = (dir.path().to_str().unwrap(), scene("rings.png"));
+    let (model, ring) = (dir.path().to_str().unwrap(), scene("ring.png"));
     let args = [
-        "run", "-m", model, "--prompt", "<SHAPES>", "--format", "json", &rings,
+        "run", "-m", model, "--prompt", "<SHAPES>", "--format", "json", &ring,
     ];
     let records = florence2(&args).exits(0).json();
     let result = &records[0]["result"]["<SHAPES>"];

@@ -16,7 +16,7 @@ fn unusable() -> Value {
 }
 
 fn run(options: &[&str]) -> Ran {
-    let scene = scene("north.jpg");
+    let scene = scene("hotel.jpg");
     florence2(&[&["run", "-t", "caption", scene.as_str()], options].concat())
 }
 

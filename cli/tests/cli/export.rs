@@ -113,7 +113,7 @@ fn what_cannot_be_exported() {
 fn a_calibrated_export_has_other_weights() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoint = repository("models/demo/checkpoint");
-    let image = repository("models/demo/scenes/north.jpg");
+    let image = repository("models/demo/scenes/hotel.jpg");
     let int8 = |out: &str, more: &[&str]| {
         let out = dir.path().join(out);
         let args = [

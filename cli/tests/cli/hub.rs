@@ -22,7 +22,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let mut files = files_in(exported(), "");
-        files.push(("picture.jpg".to_owned(), fs::read(scene("north.jpg")).unwrap()));
+        files.push(("picture.jpg".to_owned(), fs::read(scene("hotel.jpg")).unwrap()));
         Self {
             dir: TempDir::new().unwrap(),
             server: Server::new(files),
@@ -80,7 +80,7 @@ fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
     assert_eq!(record["path"], url.as_str());
     assert_eq!(
         record["result"]["<CAPTION>"],
-        "A white diamond, a blue ring and a sign."
+        "A red sign, a red star, a green arrow and a green ring."
     );
     assert!(ran.stderr.contains("fetching"), "{}", ran.stderr);
     // No terminal, no bar.
@@ -164,10 +164,10 @@ fn models_are_pulled_listed_and_removed() {
 #[test]
 fn what_is_not_there_is_said_to_be_neither_folder_nor_model() {
     let machine = Machine::new();
-    let north = scene("north.jpg");
+    let hotel = scene("hotel.jpg");
     let run = |model: &str, more: &[&str]| {
         machine
-            .run(&[&["run", "-t", "caption", "-m", model, &north], more].concat())
+            .run(&[&["run", "-t", "caption", "-m", model, &hotel], more].concat())
             .exits(2)
             .stderr
     };

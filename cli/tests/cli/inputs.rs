@@ -11,10 +11,10 @@ fn bad_images_do_not_stop_the_others() {
     let (text, empty, cut) = (path("text.png"), path("empty.jpg"), path("cut.jpg"));
     fs::write(&text, "this is no picture").unwrap();
     fs::write(&empty, "").unwrap();
-    let jpeg = fs::read(scene("north.jpg")).unwrap();
+    let jpeg = fs::read(scene("hotel.jpg")).unwrap();
     fs::write(&cut, &jpeg[..jpeg.len() / 2]).unwrap();
     let (missing, folder) = (path("missing.png"), dir.path().to_str().unwrap().to_owned());
-    let (first, last) = (scene("rings.png"), scene("north.jpg"));
+    let (first, last) = (scene("ring.png"), scene("hotel.jpg"));
 
     let inputs = [&first, &missing, &folder, &text, &empty, &cut, &last].map(String::as_str);
     let args = ["run", "--model", "demo", "-t", "caption", "--format"];
@@ -58,7 +58,7 @@ fn bad_images_do_not_stop_the_others() {
 
 #[test]
 fn a_region_outside_one_image_is_that_image_s_failure() {
-    let (small, big) = (scene("rings.png"), scene("north.jpg"));
+    let (small, big) = (scene("ring.png"), scene("hotel.jpg"));
     let args = [
         "-t",
         "region-to-category,caption",
@@ -92,9 +92,9 @@ fn images_over_the_limit_are_refused() {
         "caption",
         "--max-pixels",
         "1000",
-        &scene("rings.png"),
+        &scene("ring.png"),
     ])
     .exits(1);
-    assert!(ran.stderr.contains("384x384"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("554x416"), "{}", ran.stderr);
     assert_eq!(ran.text(), "");
 }

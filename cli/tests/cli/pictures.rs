@@ -10,9 +10,9 @@ const RUN: [&str; 4] = ["run", "--model", "demo", "-t"];
 
 #[test]
 fn answers_are_drawn() {
-    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
     let file = dir.path().join("deep/er/found.jpg");
-    let ran = florence2(&[&RUN[..], &["od", "--draw", file.to_str().unwrap(), &rings]].concat()).exits(0);
+    let ran = florence2(&[&RUN[..], &["od", "--draw", file.to_str().unwrap(), &ring]].concat()).exits(0);
     assert!(ran.stderr.contains("found.jpg"), "{}", ran.stderr);
     let picture = image::open(&file).unwrap();
     // Small pictures are enlarged, so that labels can be read.
@@ -22,10 +22,10 @@ fn answers_are_drawn() {
 #[test]
 fn in_a_folder_each_image_and_task_has_a_picture_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let (rings, north, missing) = (scene("rings.png"), scene("north.jpg"), "missing.png");
+    let (ring, hotel, missing) = (scene("ring.png"), scene("hotel.jpg"), "missing.png");
     let folder = dir.path().to_str().unwrap();
     let tasks = "od,caption,region-proposal";
-    florence2(&[&RUN[..], &[tasks, "--draw", folder, &rings, missing, &north]].concat()).exits(1);
+    florence2(&[&RUN[..], &[tasks, "--draw", folder, &ring, missing, &hotel]].concat()).exits(1);
     let mut names: Vec<String> = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -34,26 +34,26 @@ fn in_a_folder_each_image_and_task_has_a_picture_of_its_own() {
     assert_eq!(
         names,
         [
-            "north-od.png",
-            "north-region-proposal.png",
-            "rings-od.png",
-            "rings-region-proposal.png"
+            "hotel-od.png",
+            "hotel-region-proposal.png",
+            "ring-od.png",
+            "ring-region-proposal.png"
         ]
     );
     let [od, proposals] =
-        ["north-od.png", "north-region-proposal.png"].map(|name| image::open(dir.path().join(name)).unwrap());
+        ["hotel-od.png", "hotel-region-proposal.png"].map(|name| image::open(dir.path().join(name)).unwrap());
     assert_eq!(od.dimensions(), proposals.dimensions());
     assert_ne!(od, proposals, "labels differ");
 }
 
 #[test]
 fn a_picture_may_go_to_stdout() {
-    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
     let results = dir.path().join("found.txt");
     let ran = florence2(
         &[
             &RUN[..],
-            &["od", "--draw", "-", "-o", results.to_str().unwrap(), &rings],
+            &["od", "--draw", "-", "-o", results.to_str().unwrap(), &ring],
         ]
         .concat(),
     )

@@ -10,7 +10,7 @@ fn run(args: &[&str]) -> Ran {
 
 #[test]
 fn several_tasks_on_several_images_as_json_lines() {
-    let (north, rings) = (scene("north.jpg"), scene("rings.png"));
+    let (hotel, ring) = (scene("hotel.jpg"), scene("ring.png"));
     let lines = run(&[
         "--task",
         "od",
@@ -18,8 +18,8 @@ fn several_tasks_on_several_images_as_json_lines() {
         "<CAPTION>",
         "--format",
         "jsonl",
-        &north,
-        &rings,
+        &hotel,
+        &ring,
     ])
     .exits(0)
     .jsonl();
@@ -27,19 +27,19 @@ fn several_tasks_on_several_images_as_json_lines() {
         .iter()
         .map(|line| (line["path"].as_str().unwrap(), line["task"].as_str().unwrap()))
         .collect();
-    let (north, rings) = (north.as_str(), rings.as_str());
+    let (hotel, ring) = (hotel.as_str(), ring.as_str());
     assert_eq!(
         about,
         [
-            (north, "<OD>"),
-            (north, "<CAPTION>"),
-            (rings, "<OD>"),
-            (rings, "<CAPTION>")
+            (hotel, "<OD>"),
+            (hotel, "<CAPTION>"),
+            (ring, "<OD>"),
+            (ring, "<CAPTION>")
         ]
     );
 
-    for (line, side) in lines.iter().zip([480, 480, 384, 384]) {
-        assert_eq!((&line["width"], &line["height"]), (&side.into(), &side.into()));
+    for (line, (width, height)) in lines.iter().zip([(480, 480), (480, 480), (554, 416), (554, 416)]) {
+        assert_eq!((&line["width"], &line["height"]), (&width.into(), &height.into()));
         let ids = line["token_ids"].as_array().unwrap();
         assert_eq!((ids.first(), ids.last()), (Some(&0.into()), Some(&2.into())));
         assert!(line["raw_text"].as_str().unwrap().starts_with("<s>"));
@@ -56,13 +56,13 @@ fn several_tasks_on_several_images_as_json_lines() {
         }
         assert!(line.get("sequences").is_none());
     }
-    check_detections(&lines[0], "diamond");
+    check_detections(&lines[0], "star");
     check_detections(&lines[2], "ring");
     assert!(
         lines[1]["result"]["<CAPTION>"]
             .as_str()
             .unwrap()
-            .contains("diamond")
+            .contains("star")
     );
     assert_eq!(lines[1]["scores"], Value::Array(Vec::new()));
     // One pass of the vision encoder for both tasks.
@@ -99,8 +99,8 @@ fn check_detections(line: &Value, label: &str) {
 
 #[test]
 fn json_is_one_array() {
-    let rings = scene("rings.png");
-    let records = run(&["-t", "caption,region-proposal", "--format", "json", &rings])
+    let ring = scene("ring.png");
+    let records = run(&["-t", "caption,region-proposal", "--format", "json", &ring])
         .exits(0)
         .json();
     let tasks: Vec<&Value> = records
@@ -114,24 +114,24 @@ fn json_is_one_array() {
 
 #[test]
 fn inputs_go_to_the_tasks_that_take_them() {
-    let north = scene("north.jpg");
+    let hotel = scene("hotel.jpg");
     let args = [
         "-t",
         "caption-to-phrase-grounding,region-to-category,od",
         "--text",
-        "A blue ring.",
+        "A green ring.",
         "--region",
-        "95,291,178,374",
+        "356,345,443,432",
         "--prompt",
         "What does the image describe?",
         "--format",
         "jsonl",
-        &north,
+        &hotel,
     ];
     let lines = run(&args).exits(0).jsonl();
-    assert_eq!(lines[0]["input"], "A blue ring.");
+    assert_eq!(lines[0]["input"], "A green ring.");
     assert!(lines[0]["result"]["<CAPTION_TO_PHRASE_GROUNDING>"]["bboxes"].is_array());
-    assert_eq!(lines[1]["input"], "<loc_197><loc_606><loc_370><loc_779>");
+    assert_eq!(lines[1]["input"], "<loc_741><loc_718><loc_922><loc_900>");
     assert!(
         lines[1]["result"]["<REGION_TO_CATEGORY>"]
             .as_str()
@@ -145,23 +145,23 @@ fn inputs_go_to_the_tasks_that_take_them() {
         lines[3]["result"]["What does the image describe?"]
             .as_str()
             .unwrap()
-            .contains("diamond")
+            .contains("star")
     );
 }
 
 #[test]
 fn text_is_for_people() {
-    let rings = scene("rings.png");
-    let alone = florence2(&["run", "-t", "caption", &rings]).exits(0);
+    let ring = scene("ring.png");
+    let alone = florence2(&["run", "-t", "caption", &ring]).exits(0);
     assert_eq!(alone.text().lines().count(), 1, "{}", alone.text());
     assert!(alone.text().contains("ring"));
     assert!(alone.stderr.contains("no --model is given"), "{}", alone.stderr);
-    let quiet = florence2(&["run", "--quiet", "-t", "caption", &rings]).exits(0);
+    let quiet = florence2(&["run", "--quiet", "-t", "caption", &ring]).exits(0);
     assert_eq!((quiet.text(), quiet.stderr.as_str()), (alone.text(), ""));
 
-    let both = run(&["-t", "caption,od", &rings]).exits(0).text();
+    let both = run(&["-t", "caption,od", &ring]).exits(0).text();
     assert!(
-        both.contains(&format!("{rings}  <CAPTION>\n  {}", alone.text())),
+        both.contains(&format!("{ring}  <CAPTION>\n  {}", alone.text())),
         "{both}"
     );
     assert!(both.contains("  #  label"), "{both}");
@@ -170,9 +170,9 @@ fn text_is_for_people() {
 
 #[test]
 fn settings_of_the_search() {
-    let rings = scene("rings.png");
+    let ring = scene("ring.png");
     let line = |args: &[&str]| {
-        let ran = run(&[&["-t", "caption", "--format", "jsonl", rings.as_str()], args].concat()).exits(0);
+        let ran = run(&[&["-t", "caption", "--format", "jsonl", ring.as_str()], args].concat()).exits(0);
         (ran.jsonl().remove(0), ran.stderr)
     };
     let (best, _) = line(&[
@@ -221,17 +221,17 @@ fn settings_of_the_search() {
 
 #[test]
 fn streamed_text_is_the_answer() {
-    let rings = scene("rings.png");
-    let whole = run(&["-t", "caption", "--num-beams", "1", &rings])
+    let ring = scene("ring.png");
+    let whole = run(&["-t", "caption", "--num-beams", "1", &ring])
         .exits(0)
         .text();
-    assert_eq!(run(&["-t", "caption", "--stream", &rings]).exits(0).text(), whole);
+    assert_eq!(run(&["-t", "caption", "--stream", &ring]).exits(0).text(), whole);
 }
 
 #[test]
 fn an_exported_model_answers_as_the_embedded_one() {
-    let rings = scene("rings.png");
-    let args = ["-t", "od,ocr-with-region", "--format", "jsonl", &rings];
+    let ring = scene("ring.png");
+    let args = ["-t", "od,ocr-with-region", "--format", "jsonl", &ring];
     let model = exported().to_str().unwrap();
     let from_folder = florence2(&[&["run", "--model", model], &args[..]].concat())
         .exits(0)

@@ -11,7 +11,7 @@ const RUN: [&str; 6] = ["run", "--model", "demo", "-t", "od", "--format"];
 
 #[test]
 fn an_image_may_come_from_stdin() {
-    let file = scene("north.jpg");
+    let file = scene("hotel.jpg");
     let from_stdin = with_stdin(&[&RUN[..], &["jsonl", "-"]].concat(), &fs::read(&file).unwrap())
         .exits(0)
         .jsonl();
@@ -27,10 +27,10 @@ fn an_image_may_come_from_stdin() {
 
 #[test]
 fn results_may_go_to_a_file_whole_or_not_at_all() {
-    let (dir, rings) = (tempfile::tempdir().unwrap(), scene("rings.png"));
+    let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
     let path = dir.path().join("found.json");
     let to_file = |more: &[&str]| {
-        let args = [&RUN[..], &["json", "-o", path.to_str().unwrap(), &rings], more].concat();
+        let args = [&RUN[..], &["json", "-o", path.to_str().unwrap(), &ring], more].concat();
         florence2(&args)
     };
     assert_eq!(to_file(&[]).exits(0).text(), "");
@@ -44,8 +44,8 @@ fn results_may_go_to_a_file_whole_or_not_at_all() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let rings = scene("rings.png");
-    let mut child = command(&[&RUN[..], &["jsonl", &rings, &rings]].concat())
+    let ring = scene("ring.png");
+    let mut child = command(&[&RUN[..], &["jsonl", &ring, &ring]].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -63,8 +63,8 @@ fn interrupted_work_ends_in_order() {
     use std::io::{BufRead, BufReader};
     use std::process::Command;
 
-    let rings = scene("rings.png");
-    let many = vec![rings.as_str(); 500];
+    let ring = scene("ring.png");
+    let many = vec![ring.as_str(); 500];
     let mut child = command(&[&RUN[..], &["json"], &many].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -4,65 +4,65 @@ use crate::program::{florence2, scene};
 
 #[test]
 fn requests_are_checked_before_the_model_is_loaded() {
-    let rings = scene("rings.png");
-    let rings = rings.as_str();
+    let ring = scene("ring.png");
+    let ring = ring.as_str();
     for (args, reason) in [
-        (&[rings][..], "--task"),
+        (&[ring][..], "--task"),
         (&["-t", "od"], "IMAGE"),
-        (&["-t", "odd", rings], "the tasks are caption"),
-        (&["-t", "<DocVQA>", rings], "--prompt '<DocVQA>'"),
-        (&["-t", "caption-to-phrase-grounding", rings], "needs --text"),
+        (&["-t", "odd", ring], "the tasks are caption"),
+        (&["-t", "<DocVQA>", ring], "--prompt '<DocVQA>'"),
+        (&["-t", "caption-to-phrase-grounding", ring], "needs --text"),
         (
-            &["-t", "open-vocabulary-detection", "--text", " ", rings],
+            &["-t", "open-vocabulary-detection", "--text", " ", ring],
             "needs a text",
         ),
-        (&["-t", "region-to-ocr", rings], "needs --region"),
+        (&["-t", "region-to-ocr", ring], "needs --region"),
         (
-            &["-t", "od,caption", "--text", "a cat", rings],
+            &["-t", "od,caption", "--text", "a cat", ring],
             "--text is for caption-to-phrase-grounding",
         ),
         (
-            &["-t", "od", "--region", "1,2,3,4", rings],
+            &["-t", "od", "--region", "1,2,3,4", ring],
             "--region is for region-to-segmentation",
         ),
         (
-            &["-t", "region-to-ocr", "--region", "30,2,3,4", rings],
+            &["-t", "region-to-ocr", "--region", "30,2,3,4", ring],
             "reversed",
         ),
         (
-            &["-t", "region-to-ocr", "--region", "-1,2,3,4", rings],
+            &["-t", "region-to-ocr", "--region", "-1,2,3,4", ring],
             "upper left corner",
         ),
         (
-            &["-t", "region-to-ocr", "--region", "1,2,3", rings],
+            &["-t", "region-to-ocr", "--region", "1,2,3", ring],
             "four numbers",
         ),
         (
-            &["-t", "caption", "--stream", "--format", "json", rings],
+            &["-t", "caption", "--stream", "--format", "json", ring],
             "--format text",
         ),
         (
-            &["-t", "caption", "--stream", "--num-beams", "3", rings],
+            &["-t", "caption", "--stream", "--num-beams", "3", ring],
             "--num-beams",
         ),
         (&["-t", "caption", "-", "-"], "only once"),
-        (&["-t", "caption", "--device", "abacus", rings], "cpu"),
-        (&["-t", "caption", "--dtype", "int7", rings], "q4f16"),
+        (&["-t", "caption", "--device", "abacus", ring], "cpu"),
+        (&["-t", "caption", "--dtype", "int7", ring], "q4f16"),
         (
-            &["-t", "caption", "--dtype", "head=int8", rings],
+            &["-t", "caption", "--dtype", "head=int8", ring],
             "vision, text, decoder",
         ),
         (
-            &["-t", "caption", "--draw", "out.png", rings],
+            &["-t", "caption", "--draw", "out.png", ring],
             "none of the tasks",
         ),
-        (&["-t", "od", "--draw", rings, rings], "would destroy it"),
-        (&["-t", "od", "-o", rings, rings], "would destroy it"),
+        (&["-t", "od", "--draw", ring, ring], "would destroy it"),
+        (&["-t", "od", "-o", ring, ring], "would destroy it"),
         (
-            &["-t", "od", "--draw", "x.png", "-o", "x.png", rings],
+            &["-t", "od", "--draw", "x.png", "-o", "x.png", ring],
             "both name",
         ),
-        (&["-t", "od", "--draw", "-", rings], "-o FILE"),
+        (&["-t", "od", "--draw", "-", ring], "-o FILE"),
     ] {
         let ran = florence2(&[&["run", "--model", "no/such/model"], args].concat()).exits(2);
         assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);
@@ -73,10 +73,10 @@ fn requests_are_checked_before_the_model_is_loaded() {
 
 #[test]
 fn a_model_that_is_none() {
-    let (rings, folder) = (scene("rings.png"), tempfile::tempdir().unwrap());
+    let (ring, folder) = (scene("ring.png"), tempfile::tempdir().unwrap());
     let folder = folder.path().to_str().unwrap();
     for (model, reason) in [("no/such/model", "no/such/model"), (folder, "config.json")] {
-        let ran = florence2(&["run", "--model", model, "-t", "od", &rings]).exits(2);
+        let ran = florence2(&["run", "--model", model, "-t", "od", &ring]).exits(2);
         assert!(
             ran.stderr.starts_with("error: ") && ran.stderr.contains(reason),
             "{}",
@@ -88,7 +88,7 @@ fn a_model_that_is_none() {
 
 #[test]
 fn settings_that_contradict_each_other() {
-    let rings = scene("rings.png");
+    let ring = scene("ring.png");
     let args = [
         "run",
         "--model",
@@ -100,14 +100,14 @@ fn settings_that_contradict_each_other() {
         "--num-beams",
         "2",
     ];
-    let ran = florence2(&[&args[..], &["--num-return-sequences", "5", &rings]].concat()).exits(2);
+    let ran = florence2(&[&args[..], &["--num-return-sequences", "5", &ring]].concat()).exits(2);
     assert!(ran.stderr.contains("num_return_sequences"), "{}", ran.stderr);
 }
 
 #[test]
 fn the_runtime_can_be_named() {
-    let rings = scene("rings.png");
-    let ran = florence2(&["run", "-t", "od", "--ort-library", "no/such/library.so", &rings]).exits(2);
+    let ring = scene("ring.png");
+    let ran = florence2(&["run", "-t", "od", "--ort-library", "no/such/library.so", &ring]).exits(2);
     assert!(ran.stderr.contains("no/such/library.so"), "{}", ran.stderr);
 }
 

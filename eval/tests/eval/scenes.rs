@@ -24,7 +24,7 @@ struct Object {
     bbox: [f32; 4],
     polygon: Vec<f32>,
     text: Option<String>,
-    text_bbox: Option<[f32; 4]>,
+    text_quad: Option<[f32; 8]>,
 }
 
 /// A data set of all sample scenes, in the order of their names.
@@ -87,12 +87,12 @@ impl Annotations {
             samples.push(
                 json!({"task": "<REGION_TO_CATEGORY>", "region": object.bbox, "truth": {"text": object.label}}),
             );
-            if let (Some(text), Some([x1, y1, x2, y2])) = (&object.text, object.text_bbox) {
+            if let (Some(text), Some(quad)) = (&object.text, object.text_quad) {
                 samples.push(json!({"task": "<OCR>", "truth": {"text": text}}));
                 samples
                     .push(json!({"task": "<REGION_TO_OCR>", "region": object.bbox, "truth": {"text": text}}));
                 samples.push(json!({"task": "<OCR_WITH_REGION>", "truth": {"instances": [
-                    {"text": text, "quad": [x1, y1, x2, y1, x2, y2, x1, y2]},
+                    {"text": text, "quad": quad},
                 ]}}));
             }
         }

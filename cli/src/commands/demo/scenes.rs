@@ -18,7 +18,7 @@ macro_rules! scenes {
 }
 
 /// All scenes.
-pub const SCENES: [Scene; 5] = scenes!["north.jpg", "rings.png", "diamond.png", "fire.png", "hexagon.png"];
+pub const SCENES: [Scene; 5] = scenes!["hotel.jpg", "ring.png", "car.png", "zoo.png", "open.png"];
 
 static ALL: &[Scene] = &SCENES;
 
