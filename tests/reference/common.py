@@ -14,6 +14,8 @@ IMAGES = FIXTURES / "images"
 CHECKPOINTS = FIXTURES / "checkpoints"
 GOLDEN = FIXTURES / "golden"
 DEMO = ROOT / "models" / "demo"
+# Of the random checkpoints.
+TOKENIZER = Path(__file__).resolve().parent / "tokenizer"
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()

@@ -12,7 +12,7 @@ import torch
 from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
 from transformers import GenerationConfig
 
-from common import CHECKPOINTS, DEMO, write_json
+from common import CHECKPOINTS, TOKENIZER, write_json
 from tasks import ANSWER_TYPES, POST_PROCESSOR, PROMPTS_WITH_INPUT, PROMPTS_WITHOUT_INPUT
 
 IMAGE_TOKEN, VOCABULARY = 1625, 1626
@@ -125,9 +125,9 @@ def generation_config():
 
 
 def write_processor(folder, image_size, task_maps):
-    """Preprocessor, processor and tokenizer files; the tokenizer is the demo model's."""
-    shutil.copyfile(DEMO / "checkpoint" / "tokenizer.json", folder / "tokenizer.json")
-    shutil.copyfile(DEMO / "checkpoint" / "tokenizer_config.json", folder / "tokenizer_config.json")
+    """Preprocessor, processor and tokenizer files; the tokenizer is that of `tokenizer/`, trained on texts of the tasks."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(TOKENIZER / name, folder / name)
     size = {"height": image_size, "width": image_size}
     maps = {
         "tasks_answer_post_processing_type": ANSWER_TYPES,

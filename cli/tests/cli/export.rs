@@ -93,10 +93,10 @@ fn what_cannot_be_exported() {
         (&["export", checkpoint, "--random", "base"], "cannot be used with"),
         (&["export", checkpoint, "--image-size", "100"], "32"),
         (&["export", checkpoint, "--target", "toaster"], "plain, cpu"),
-        (&["export", checkpoint, "--precision", "int3"], "fp32, int8, int4"),
+        (&["export", checkpoint, "--precision", "int3"], "fp32, fp16, int8"),
         (
-            &["export", checkpoint, "--precision", "int8"],
-            "plain has no int8",
+            &["export", checkpoint, "--target", "cpu", "--precision", "fp16"],
+            "cpu has no fp16",
         ),
         (
             &["export", checkpoint, "--calibrate", "a.jpg"],

@@ -16,7 +16,7 @@ fn answers_are_drawn() {
     assert!(ran.stderr.contains("found.jpg"), "{}", ran.stderr);
     let picture = image::open(&file).unwrap();
     // Small pictures are enlarged, so that labels can be read.
-    assert_eq!(picture.dimensions(), (640, 640));
+    assert_eq!(picture.dimensions(), (640, 480));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_picture_may_go_to_stdout() {
     .exits(0);
     assert_eq!(
         image::load_from_memory(&ran.stdout).unwrap().dimensions(),
-        (640, 640)
+        (640, 480)
     );
     assert!(fs::read_to_string(results).unwrap().contains("ring"));
 }

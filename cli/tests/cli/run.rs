@@ -58,12 +58,7 @@ fn several_tasks_on_several_images_as_json_lines() {
     }
     check_detections(&lines[0], "star");
     check_detections(&lines[2], "ring");
-    assert!(
-        lines[1]["result"]["<CAPTION>"]
-            .as_str()
-            .unwrap()
-            .contains("star")
-    );
+    assert!(lines[1]["result"]["<CAPTION>"].as_str().unwrap().contains("star"));
     assert_eq!(lines[1]["scores"], Value::Array(Vec::new()));
     // One pass of the vision encoder for both tasks.
     assert_eq!(
@@ -222,9 +217,7 @@ fn settings_of_the_search() {
 #[test]
 fn streamed_text_is_the_answer() {
     let ring = scene("ring.png");
-    let whole = run(&["-t", "caption", "--num-beams", "1", &ring])
-        .exits(0)
-        .text();
+    let whole = run(&["-t", "caption", "--num-beams", "1", &ring]).exits(0).text();
     assert_eq!(run(&["-t", "caption", "--stream", &ring]).exits(0).text(), whole);
 }
 

@@ -25,10 +25,7 @@ fn requests_are_checked_before_the_model_is_loaded() {
             &["-t", "od", "--region", "1,2,3,4", ring],
             "--region is for region-to-segmentation",
         ),
-        (
-            &["-t", "region-to-ocr", "--region", "30,2,3,4", ring],
-            "reversed",
-        ),
+        (&["-t", "region-to-ocr", "--region", "30,2,3,4", ring], "reversed"),
         (
             &["-t", "region-to-ocr", "--region", "-1,2,3,4", ring],
             "upper left corner",
@@ -52,16 +49,10 @@ fn requests_are_checked_before_the_model_is_loaded() {
             &["-t", "caption", "--dtype", "head=int8", ring],
             "vision, text, decoder",
         ),
-        (
-            &["-t", "caption", "--draw", "out.png", ring],
-            "none of the tasks",
-        ),
+        (&["-t", "caption", "--draw", "out.png", ring], "none of the tasks"),
         (&["-t", "od", "--draw", ring, ring], "would destroy it"),
         (&["-t", "od", "-o", ring, ring], "would destroy it"),
-        (
-            &["-t", "od", "--draw", "x.png", "-o", "x.png", ring],
-            "both name",
-        ),
+        (&["-t", "od", "--draw", "x.png", "-o", "x.png", ring], "both name"),
         (&["-t", "od", "--draw", "-", ring], "-o FILE"),
     ] {
         let ran = florence2(&[&["run", "--model", "no/such/model"], args].concat()).exits(2);
