@@ -9,7 +9,8 @@
 #
 # Settings, as variables: DEVICE (cuda), PRECISIONS ("fp16 fp32"), TOKENS (20), REPEAT (20), PYTHON (python3),
 # TOKENIZER (for pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's
-# size). DEVICE=cpu tries the script out without a GPU.
+# size), SIDE (of its pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many
+# minutes.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,11 +28,10 @@ pack() {
     local root=$here/..
     : "${TOKENIZER:?name a folder with the tokenizer.json of a Florence-2 checkpoint}"
     cargo build --release --manifest-path "$root/Cargo.toml" -p florence2-cli
-    mkdir -p "$folder/pictures" "$folder/tokenizer" "$folder/demo"
+    mkdir -p "$folder/pictures" "$folder/tokenizer"
     cp "$root/target/release/florence2" "$folder/"
     cp "$here/gpu.sh" "$here"/gpu/*.py "$folder/"
     cp "$root"/models/demo/scenes/*.png "$folder/pictures/"
-    cp "$root"/models/demo/checkpoint/* "$folder/demo/"
     cp "$TOKENIZER"/*.json "$folder/tokenizer/"
     if [ -n "${ONNXRUNTIME_WHEEL:-}" ]; then
         "$python" -m zipfile -e "$ONNXRUNTIME_WHEEL" "$folder/onnxruntime"
@@ -71,9 +71,10 @@ parity() {
 }
 
 run() {
-    local library
-    library=$(find "$folder/onnxruntime" -name 'libonnxruntime.so*' 2>/dev/null | sort | head -1)
-    [ -z "$library" ] || export ORT_DYLIB_PATH=$library
+    if [ -d "$folder/onnxruntime" ]; then
+        ORT_DYLIB_PATH=$(find "$folder/onnxruntime" -name 'libonnxruntime.so*' -print -quit)
+        export ORT_DYLIB_PATH
+    fi
     LD_LIBRARY_PATH=$(nvidia_libraries):${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
     local work=$folder/work
