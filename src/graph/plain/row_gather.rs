@@ -3,13 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, RunOptions, Session};
 use ort::value::{DynValue, Outlet, Shape, SymbolicDimensions, TensorElementType, ValueType};
 
 use crate::error::{Error, Result};
 use crate::graph::tensor;
 use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, session_of_model};
+use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model};
 
 const NAME: &str = "row gather";
 const ROWS: &str = "rows";
@@ -22,6 +22,8 @@ pub(super) struct RowGather {
     session: Mutex<Session>,
     tensors: usize,
     memory: DeviceMemory,
+    /// What each run is to be told.
+    run_options: RunOptions,
 }
 
 fn source(index: usize) -> String {
@@ -54,6 +56,7 @@ impl RowGather {
             session: Mutex::new(session_of_model(NAME, model, options)?),
             tensors,
             memory,
+            run_options: run_options(options.release_memory)?,
         })
     }
 
@@ -78,7 +81,7 @@ impl RowGather {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         timed(runtime, || {
             let binding = bind(&session)?;
-            let mut outputs = session.run_binding(&binding)?;
+            let mut outputs = session.run_binding_with_options(&binding, &self.run_options)?;
             let taken: Option<Vec<DynValue>> = (0..self.tensors)
                 .map(|index| outputs.remove(gathered(index)))
                 .collect();
