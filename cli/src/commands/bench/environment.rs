@@ -123,19 +123,24 @@ fn gib(bytes: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn other_machines_are_told_by_what_differs() {
-        let machine = Machine {
+    /// A machine without GPUs.
+    pub fn machine() -> Machine {
+        Machine {
             cpu: "A".into(),
             physical_cores: Some(2),
             logical_cores: 4,
             memory: 16 << 30,
             system: "Linux x86_64".into(),
             gpus: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn other_machines_are_told_by_what_differs() {
+        let machine = machine();
         assert!(machine.differences(&machine).is_empty());
         let rebooted = Machine {
             memory: (16 << 30) - 4096,

@@ -176,7 +176,7 @@ impl Run {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::commands::bench::environment::Machine;
+    use crate::commands::bench::environment::tests::machine;
 
     /// A run of one machine with these configurations.
     pub fn run(configurations: Vec<Entry>) -> Run {
@@ -184,14 +184,7 @@ pub mod tests {
             schema: SCHEMA.into(),
             environment: Environment {
                 date: "2026-01-02T03:04:05Z".into(),
-                machine: Machine {
-                    cpu: "A".into(),
-                    physical_cores: Some(2),
-                    logical_cores: 4,
-                    memory: 16 << 30,
-                    system: "Linux x86_64".into(),
-                    gpus: Vec::new(),
-                },
+                machine: machine(),
                 florence2: "0.1.0".into(),
                 onnxruntime: Some("1.32".into()),
                 onnxruntime_build: "build".into(),
