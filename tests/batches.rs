@@ -5,16 +5,10 @@ mod common;
 use std::collections::HashSet;
 
 use common::golden::{Answers, exported, load};
+use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::{ImageFeatures, ImageLimits, Output, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
-
-/// The graphs before the decoder, in the `plain` layout.
-const PLAIN: [GraphFile; 3] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-];
 
 /// Every search gives a request the same sequences alone and among others, which leave the batch before or after it,
 /// however many are in it at the same time.
@@ -73,13 +67,12 @@ fn check(graphs: &[GraphFile]) {
 
 #[test]
 fn with_a_merged_decoder() {
-    check(&[&PLAIN[..], &[GraphFile::DecoderModelMerged]].concat());
+    check(&MERGED);
 }
 
 #[test]
 fn with_a_split_decoder() {
-    let decoder = [GraphFile::DecoderModel, GraphFile::DecoderWithPastModel];
-    check(&[&PLAIN[..], &decoder].concat());
+    check(&SPLIT);
 }
 
 #[test]

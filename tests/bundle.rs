@@ -6,16 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use common::golden::{checkpoint, exported};
+use common::graphs::MERGED;
 use florence2::bundle::LayoutKind;
 use florence2::{Bundle, BundleSource, Error, Florence2, LoadOptions};
 use florence2_export::GraphFile;
-
-const SINGLE: [GraphFile; 4] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModelMerged,
-];
 
 fn load(folder: &Path) -> Result<Florence2, Error> {
     common::runtime();
@@ -63,7 +57,7 @@ fn a_checkpoint_that_was_not_exported() {
 
 #[test]
 fn half_a_model() {
-    let folder = exported("base-like", &SINGLE);
+    let folder = exported("base-like", &MERGED);
     for file in [
         "onnx/embed_tokens.onnx",
         "onnx/decoder_model_merged.onnx",
@@ -86,7 +80,7 @@ fn half_a_model() {
 
 #[test]
 fn damaged_files() {
-    let folder = exported("base-like", &SINGLE);
+    let folder = exported("base-like", &MERGED);
     for file in [
         "onnx/vision_encoder.onnx",
         "onnx/encoder_model.onnx",
@@ -120,7 +114,7 @@ fn a_merged_decoder_that_is_refused_gives_way_to_the_other_decoders() {
 
 #[test]
 fn graphs_in_each_others_place() {
-    let folder = exported("base-like", &SINGLE);
+    let folder = exported("base-like", &MERGED);
     let onnx = folder.path().join("onnx");
     fs::copy(onnx.join("encoder_model.onnx"), onnx.join("vision_encoder.onnx")).unwrap();
     let message = message(folder.path());
@@ -132,7 +126,7 @@ fn graphs_in_each_others_place() {
 
 #[test]
 fn a_processor_that_makes_another_size() {
-    let folder = exported("base-like", &SINGLE);
+    let folder = exported("base-like", &MERGED);
     let path = folder.path().join("preprocessor_config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     config["size"] = serde_json::json!({"height": 64, "width": 64});
@@ -147,8 +141,8 @@ fn a_processor_that_makes_another_size() {
 
 #[test]
 fn graphs_beside_the_configuration() {
-    let folder = exported("base-like", &SINGLE);
-    for graph in SINGLE {
+    let folder = exported("base-like", &MERGED);
+    for graph in MERGED {
         let name = format!("{}.onnx", graph.name());
         fs::rename(folder.path().join("onnx").join(&name), folder.path().join(&name)).unwrap();
     }
@@ -190,8 +184,8 @@ fn the_step_layout_is_taken_where_it_is_whole() {
     let message = message(folder.path());
     assert!(message.contains("missing: text_encoder.onnx."), "{message}");
     // The other layout, beside what is left of this one.
-    let plain = exported("base-like", &SINGLE[1..]);
-    for graph in &SINGLE[1..] {
+    let plain = exported("base-like", &MERGED[1..]);
+    for graph in &MERGED[1..] {
         let name = format!("onnx/{}.onnx", graph.name());
         fs::copy(plain.path().join(&name), folder.path().join(&name)).unwrap();
     }

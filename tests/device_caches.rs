@@ -3,24 +3,11 @@
 mod common;
 
 use common::golden::{Answers, exported};
+use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
-
-const MERGED: [GraphFile; 4] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModelMerged,
-];
-const SPLIT: [GraphFile; 5] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModel,
-    GraphFile::DecoderWithPastModel,
-];
 
 /// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
 fn load(graphs: &[GraphFile], device: Option<&str>, device_caches: bool) -> Florence2 {

@@ -5,6 +5,7 @@
 mod common;
 
 use common::golden::{Answers, exported};
+use common::graphs::SPLIT;
 use common::{fixture, runtime};
 use florence2::bundle::ModelPart;
 use florence2::generation::GenerationOptions;
@@ -15,14 +16,6 @@ use florence2::runtime::{
 use florence2::{Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
 use tempfile::TempDir;
-
-const PLAIN: [GraphFile; 5] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModel,
-    GraphFile::DecoderWithPastModel,
-];
 
 fn options(devices: &str) -> SessionOptions {
     let mut options = SessionOptions::default();
@@ -109,10 +102,10 @@ fn devices_that_are_not_in_the_library_are_errors_that_say_what_to_install() {
 #[test]
 fn each_named_device_must_be_usable() {
     let device = absent()[0];
-    let error = load(&exported("base-like", &PLAIN), options(&format!("{device},cpu"))).unwrap_err();
+    let error = load(&exported("base-like", &SPLIT), options(&format!("{device},cpu"))).unwrap_err();
     assert!(matches!(error, Error::DeviceUnusable { .. }), "{error:?}");
     let error = load(
-        &exported("base-like", &PLAIN),
+        &exported("base-like", &SPLIT),
         options(&format!("vision={device}")),
     )
     .unwrap_err();
@@ -121,7 +114,7 @@ fn each_named_device_must_be_usable() {
 
 #[test]
 fn on_the_processor_all_nodes_are_there() {
-    let model = load(&exported("base-like", &PLAIN), options("cpu")).unwrap();
+    let model = load(&exported("base-like", &SPLIT), options("cpu")).unwrap();
     assert_eq!(
         placed(&model),
         [
@@ -170,7 +163,7 @@ fn a_decoder_that_writes_in_place_stays_on_the_processor() {
 #[test]
 fn a_model_in_both_layouts_is_run_in_that_which_the_device_can_run() {
     let both = exported("base-like", &GraphFile::STEP);
-    let plain = exported("base-like", &PLAIN);
+    let plain = exported("base-like", &SPLIT);
     for graph in std::fs::read_dir(plain.path().join("onnx")).unwrap() {
         let graph = graph.unwrap();
         if graph.file_name() != "vision_encoder.onnx" {
@@ -236,7 +229,7 @@ mod openvino {
     #[test]
     #[ignore = "wants an ONNX Runtime with OpenVINO"]
     fn openvino_gives_the_processors_tokens_in_the_plain_layout() {
-        let folder = exported("base-like", &PLAIN);
+        let folder = exported("base-like", &SPLIT);
         let on_cpu = on_openvino(&folder, "cpu");
         assert!(placed(&on_cpu).iter().all(|placed| placed.ends_with(" cpu")));
         let on_openvino = on_openvino(&folder, "openvino");
@@ -273,7 +266,7 @@ mod openvino {
         runtime();
         let mut options = options("openvino");
         options.cpu_fallback = false;
-        load(&exported("base-like", &PLAIN), options.clone()).unwrap();
+        load(&exported("base-like", &SPLIT), options.clone()).unwrap();
         // The text encoder's attention has nowhere to go.
         options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
         let error = load(&exported("base-like", &GraphFile::STEP), options).unwrap_err();
@@ -345,7 +338,7 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
 #[ignore = "wants an ONNX Runtime with WebGPU, on a machine without a GPU"]
 fn webgpu_without_a_gpu_is_refused() {
     runtime();
-    let error = load(&exported("base-like", &PLAIN), options("webgpu,cpu")).unwrap_err();
+    let error = load(&exported("base-like", &SPLIT), options("webgpu,cpu")).unwrap_err();
     let Error::DeviceUnusable {
         problem: DeviceProblem::Refused { message },
         ..

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use common::golden::{Answers, exported};
+use common::graphs::MERGED;
 use common::own_process::{in_own_process, library};
 use florence2::bundle::Bytes;
 use florence2::generation::GenerationOptions;
@@ -63,7 +64,7 @@ fn threads_of_the_application() {
         let folder = exported("base-like", graphs);
         Florence2::from_pretrained(folder.path(), options.clone()).unwrap()
     };
-    let models = [&PLAIN[..], &GraphFile::STEP].map(|graphs| load(&options, graphs));
+    let models = [&MERGED[..], &GraphFile::STEP].map(|graphs| load(&options, graphs));
     let answers = models.each_ref().map(answer);
     assert_eq!(answers[0], answers[1]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);
@@ -71,7 +72,7 @@ fn threads_of_the_application() {
     // Threads of its own for a model that asks for them.
     let mut session = SessionOptions::default();
     session.intra_threads = Some(2);
-    let model = load(&options.with_session(session), &PLAIN);
+    let model = load(&options.with_session(session), &MERGED);
     assert_eq!(answer(&model), answers[0]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);
 }
@@ -79,7 +80,7 @@ fn threads_of_the_application() {
 #[test]
 fn sessions_of_the_application_are_used_and_stay_its_own() {
     common::runtime();
-    let folder = exported("base-like", &PLAIN);
+    let folder = exported("base-like", &MERGED);
     let mut options = LoadOptions::default();
     for graph in [GraphFile::VisionEncoder, GraphFile::DecoderModelMerged] {
         let file = folder.path().join("onnx").join(format!("{}.onnx", graph.name()));
@@ -90,7 +91,7 @@ fn sessions_of_the_application_are_used_and_stay_its_own() {
     let vision = options.sessions[&GraphFile::VisionEncoder].clone();
     // The same sessions serve two models, and the application.
     let models = [(); 2].map(|()| Florence2::from_pretrained(folder.path(), options.clone()).unwrap());
-    let whole = exported("base-like", &PLAIN);
+    let whole = exported("base-like", &MERGED);
     let whole = Florence2::from_pretrained(whole.path(), LoadOptions::default()).unwrap();
     assert_eq!(models.each_ref().map(answer), [answer(&whole), answer(&whole)]);
     assert_eq!(vision.lock().unwrap().inputs()[0].name(), "pixel_values");
@@ -99,7 +100,7 @@ fn sessions_of_the_application_are_used_and_stay_its_own() {
 #[test]
 fn a_session_of_another_graph_is_refused() {
     common::runtime();
-    let folder = exported("base-like", &PLAIN);
+    let folder = exported("base-like", &MERGED);
     let file = folder.path().join("onnx/encoder_model.onnx");
     let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
     let options =
@@ -111,13 +112,6 @@ fn a_session_of_another_graph_is_refused() {
     );
     assert!(error.to_string().contains("pixel_values"), "{error}");
 }
-
-const PLAIN: [GraphFile; 4] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModelMerged,
-];
 
 fn answer(model: &Florence2) -> Vec<u32> {
     let path = Answers::read("base-like").images[0].path();
@@ -132,7 +126,7 @@ fn answer(model: &Florence2) -> Vec<u32> {
 #[test]
 fn a_model_can_come_from_memory() {
     common::runtime();
-    let folder = exported("base-like", &PLAIN);
+    let folder = exported("base-like", &MERGED);
     let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     for directory in ["", "onnx"] {
         for entry in std::fs::read_dir(folder.path().join(directory)).unwrap() {

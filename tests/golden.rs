@@ -7,25 +7,12 @@ use std::collections::HashSet;
 use common::golden::{
     Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, load, stages,
 };
+use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
 use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
 use florence2_export::GraphFile;
 use image::DynamicImage;
-
-const MERGED: [GraphFile; 4] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModelMerged,
-];
-const SPLIT: [GraphFile; 5] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModel,
-    GraphFile::DecoderWithPastModel,
-];
 
 /// Of tensors, relative to the greatest value; of sequence scores, absolute.
 const TOLERANCE: f32 = 1e-4;

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // not every test file uses all of it
 
 pub mod golden;
+pub mod graphs;
 pub mod own_process;
 
 use std::path::{Path, PathBuf};

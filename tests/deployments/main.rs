@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use common::golden::checkpoint;
+use common::graphs::{MERGED, SPLIT};
 use florence2::bundle::Bytes;
 use florence2::runtime::SessionOptions;
 use florence2::{
@@ -24,20 +25,6 @@ use florence2_export::{
     Checkpoint, ExportOptions, GraphFile, Precision, export_config_files, export_graph_bytes,
 };
 use image::DynamicImage;
-
-const MERGED: [GraphFile; 4] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModelMerged,
-];
-const SPLIT: [GraphFile; 5] = [
-    GraphFile::VisionEncoder,
-    GraphFile::EmbedTokens,
-    GraphFile::EncoderModel,
-    GraphFile::DecoderModel,
-    GraphFile::DecoderWithPastModel,
-];
 
 /// How graphs are exported.
 #[derive(Clone, Copy, PartialEq)]
