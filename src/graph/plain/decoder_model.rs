@@ -87,24 +87,20 @@ impl DecoderModel {
     /// What puts the caches in order on the device, if they can stay there: if it has memory of its own, and the further
     /// steps take the caches in the float type in which steps give them.
     fn row_gather(&self, options: &SessionOptions) -> Result<Option<RowGather>> {
-        let (Some(memory), next) = (self.first.memory(), self.next()) else {
+        let Some(memory) = self.first.memory() else {
             return Ok(None);
         };
-        let Some(names) = self.own.first() else {
+        let next = self.next();
+        let all = || self.own.iter().chain(&self.cross);
+        let of_first = all().map(|names| self.first.output(&names.present));
+        let into_next = all().map(|names| next.input(&names.past));
+        let of_next = self.own.iter().map(|names| next.output(&names.present));
+        let caches = of_first.chain(into_next).chain(of_next);
+        let mut elements: Vec<ElementType> = caches.map(|spec| Ok(spec?.dtype)).collect::<Result<_>>()?;
+        elements.dedup();
+        let [element] = elements[..] else {
             return Ok(None);
         };
-        let element = next.input(&names.past)?.dtype;
-        for names in self.own.iter().chain(&self.cross) {
-            let given = self.first.output(&names.present)?.dtype;
-            if given != element || next.input(&names.past)?.dtype != element {
-                return Ok(None);
-            }
-        }
-        for names in &self.own {
-            if next.output(&names.present)?.dtype != element {
-                return Ok(None);
-            }
-        }
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
         RowGather::new(self.own.len(), element, memory, &options).map(Some)
