@@ -4,8 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::Session;
-use ort::session::builder::SessionBuilder;
+use ort::session::builder::{AutoDevicePolicy, SessionBuilder};
 
+use super::cpu_provider;
+use super::environment::RuntimeInfo;
 use crate::operators;
 
 /// The smallest ONNX model: `y = Identity(x)`, of a float, as a [protocol buffer](https://protobuf.dev).
@@ -21,11 +23,12 @@ const IDENTITY: &[u8] = b"\x08\x08\
 pub(super) fn add_operators(
     builder: SessionBuilder,
     environment: &Environment,
+    runtime: &RuntimeInfo,
 ) -> ort::Result<SessionBuilder> {
     match operators::domain()? {
         None => Ok(builder),
         Some(domain) => {
-            make_domain_known(environment)?;
+            make_domain_known(environment, runtime)?;
             Ok(builder.with_operators(domain)?)
         }
     }
@@ -33,11 +36,15 @@ pub(super) fn add_operators(
 
 /// The first session with operators of ours enters their domain into a table of the process, which no lock protects: two
 /// such sessions made at once would fail. So the first is one that does nothing, and all others wait for it.
-fn make_domain_known(environment: &Environment) -> ort::Result<()> {
+fn make_domain_known(environment: &Environment, runtime: &RuntimeInfo) -> ort::Result<()> {
     static IS_KNOWN: Mutex<bool> = Mutex::new(false);
     let mut is_known = IS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_known && let Some(domain) = operators::domain()? {
-        let builder = Session::builder(environment)?.with_intra_threads(1)?;
+        let mut builder = Session::builder(environment)?
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?
+            .with_no_environment_execution_providers()?
+            .with_intra_threads(1)?;
+        cpu_provider::register(&mut builder, runtime)?;
         builder.with_operators(domain)?.commit_from_memory(IDENTITY)?;
         *is_known = true;
     }

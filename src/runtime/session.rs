@@ -257,7 +257,7 @@ fn configured(
         builder = builder.with_disable_cpu_fallback()?;
     }
     if uses_own_operators(options, devices) {
-        builder = add_operators(builder, environment)?;
+        builder = add_operators(builder, environment, runtime)?;
     }
     if options.intra_threads.is_some() || options.inter_threads.is_some() {
         // Else an environment's own threads would be used, whatever their number.
