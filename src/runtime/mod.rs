@@ -20,6 +20,7 @@ mod processor;
 mod provider_cache;
 mod session;
 mod signature;
+pub(crate) mod small_graph;
 
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};

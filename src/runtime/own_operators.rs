@@ -11,6 +11,8 @@ use super::environment::RuntimeInfo;
 use crate::operators;
 
 /// The smallest ONNX model: `y = Identity(x)`, of a float, as a [protocol buffer](https://protobuf.dev).
+///
+/// Of a [small graph](super::small_graph) no session would do: ONNX Runtime gives those no operators of an application's.
 const IDENTITY: &[u8] = b"\x08\x08\
     \x3a\x2f\
         \x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity\

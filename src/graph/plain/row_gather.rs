@@ -2,20 +2,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
+use ort::editor::Model;
 use ort::session::{IoBinding, RunOptions, Session};
-use ort::value::{DynValue, Outlet, Shape, SymbolicDimensions, TensorElementType, ValueType};
+use ort::value::{DynValue, TensorElementType};
 
 use crate::error::{Error, Result};
 use crate::graph::tensor;
 use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model};
+use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model, small_graph};
 
 const NAME: &str = "row gather";
 const ROWS: &str = "rows";
-const OPSET: u32 = 17;
 /// Rows, heads, length, head size.
-const DIMENSIONS: usize = 4;
+const SHAPE: [i64; 4] = [-1; 4];
 
 /// A graph that gives tensors whose row `i` (along the first axis) is row `rows[i]` of others', all in a device's memory.
 pub(super) struct RowGather {
@@ -32,15 +31,6 @@ fn source(index: usize) -> String {
 
 fn gathered(index: usize) -> String {
     format!("gathered.{index}")
-}
-
-fn outlet(name: String, element: TensorElementType, dimensions: usize) -> Outlet {
-    let dtype = ValueType::Tensor {
-        ty: element,
-        shape: Shape::new(vec![-1; dimensions]),
-        dimension_symbols: SymbolicDimensions::empty(dimensions),
-    };
-    Outlet::new(name, dtype)
 }
 
 impl RowGather {
@@ -92,23 +82,10 @@ impl RowGather {
 }
 
 fn model(tensors: usize, element: TensorElementType) -> ort::Result<Model> {
-    let mut graph = Graph::new()?;
-    let rows = outlet(ROWS.into(), TensorElementType::Int64, 1);
-    let sources = (0..tensors).map(|index| outlet(source(index), element, DIMENSIONS));
-    graph.set_inputs([rows].into_iter().chain(sources))?;
-    graph.set_outputs((0..tensors).map(|index| outlet(gathered(index), element, DIMENSIONS)))?;
-    for index in 0..tensors {
-        let (inputs, outputs) = ([source(index), ROWS.to_owned()], [gathered(index)]);
-        graph.add_node(Node::new(
-            "Gather",
-            ONNX_DOMAIN,
-            gathered(index),
-            inputs,
-            outputs,
-            [],
-        )?)?;
-    }
-    let mut model = Model::new([Opset::new(ONNX_DOMAIN, OPSET)?])?;
-    model.set_graph(graph)?;
-    Ok(model)
+    let cache = |name: String| small_graph::outlet(&name, element, SHAPE);
+    let rows = small_graph::outlet(ROWS, TensorElementType::Int64, [-1]);
+    let inputs = [rows].into_iter().chain((0..tensors).map(source).map(cache));
+    let outputs = (0..tensors).map(gathered).map(cache);
+    let gather = |index| small_graph::node("Gather", &[source(index), ROWS.into()], &gathered(index));
+    small_graph::model(inputs, outputs, (0..tensors).map(gather))
 }

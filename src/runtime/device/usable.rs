@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
+use ort::editor::Model;
 use ort::session::Session;
-use ort::session::builder::{AutoDevicePolicy, SessionBuilder};
-use ort::value::{Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, ValueType};
+use ort::session::builder::AutoDevicePolicy;
+use ort::value::{Tensor, TensorElementType};
 
 use super::Device;
 use crate::error::{Error, Result};
 use crate::runtime::environment::{environment, running};
-use crate::runtime::log;
+use crate::runtime::{log, small_graph};
 
 /// Why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Device {
                 .with_no_environment_execution_providers()?
                 .with_intra_threads(1)?
                 .with_execution_providers([provider])?;
-            let mut session = doubling(&builder)?;
+            let mut session = doubling()?.into_session(&builder)?;
             let x = Tensor::from_array(([SIZE], vec![1.5_f32; SIZE]))?;
             let outputs = session.run(ort::inputs! { INPUT => x })?;
             let doubled = outputs[OUTPUT].try_extract_tensor::<f32>()?.1 == [3.0; SIZE];
@@ -110,32 +110,11 @@ const SIZE: usize = 4;
 const INPUT: &str = "x";
 const OUTPUT: &str = "y";
 
-/// A session that adds a vector to itself.
-fn doubling(builder: &SessionBuilder) -> ort::Result<Session> {
-    let vector = |name: &str| {
-        Outlet::new(
-            name,
-            ValueType::Tensor {
-                ty: TensorElementType::Float32,
-                shape: Shape::new([SIZE as i64]),
-                dimension_symbols: SymbolicDimensions::empty(1),
-            },
-        )
-    };
-    let mut graph = Graph::new()?;
-    graph.set_inputs([vector(INPUT)])?;
-    graph.set_outputs([vector(OUTPUT)])?;
-    graph.add_node(Node::new(
-        "Add",
-        ONNX_DOMAIN,
-        "double",
-        [INPUT, INPUT],
-        [OUTPUT],
-        [],
-    )?)?;
-    let mut model = Model::new([Opset::new(ONNX_DOMAIN, 17)?])?;
-    model.set_graph(graph)?;
-    model.into_session(builder)
+/// A graph that adds a vector to itself.
+fn doubling() -> ort::Result<Model> {
+    let vector = |name| small_graph::outlet(name, TensorElementType::Float32, [SIZE as i64]);
+    let add = small_graph::node("Add", &[INPUT, INPUT], OUTPUT);
+    small_graph::model([vector(INPUT)], [vector(OUTPUT)], [add])
 }
 
 /// What is wrong, by what ONNX Runtime returned and what it logged: why a library does not load, it only logs.
