@@ -14,11 +14,13 @@ mod bfloat16;
 #[cfg(target_arch = "x86_64")]
 mod bfloat16_attention;
 mod cached_self_attention;
+mod channel_attention;
 mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
 mod exponential;
 mod layer_norm;
+mod matrix_product;
 mod parallel;
 #[cfg(test)]
 mod reference;
@@ -32,6 +34,7 @@ use pulp::Arch;
 #[cfg(target_arch = "x86_64")]
 use bfloat16_attention::Bfloat16Attention;
 use cached_self_attention::CachedSelfAttention;
+use channel_attention::ChannelAttention;
 use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 
@@ -47,7 +50,8 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
     let domain = OperatorDomain::new(DOMAIN)?
         .add(DepthwiseConvLayerNorm)?
         .add(CrossAttention)?
-        .add(CachedSelfAttention)?;
+        .add(CachedSelfAttention)?
+        .add(ChannelAttention)?;
     #[cfg(target_arch = "x86_64")]
     if let Some(operator) = Bfloat16Attention::if_supported() {
         return domain.add(operator).map(Some);
