@@ -41,3 +41,6 @@ pub const BFLOAT16_ATTENTION: &str = "Bfloat16Attention";
 /// Inputs: query, key and value, `[batch, tokens, groups · size]` each. Attribute: `groups`. Output:
 /// `value · softmax(queryᵀ · key / √tokens)ᵀ` for each group, shaped as the query; the softmax is over the key's channels.
 pub const CHANNEL_ATTENTION: &str = "ChannelAttention";
+
+/// The exact Gaussian error linear unit, `x · Φ(x)`, of one tensor of any shape.
+pub const GELU: &str = "Gelu";

@@ -19,6 +19,7 @@ mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
 mod exponential;
+mod gelu;
 mod layer_norm;
 mod matrix_product;
 mod parallel;
@@ -37,6 +38,7 @@ use cached_self_attention::CachedSelfAttention;
 use channel_attention::ChannelAttention;
 use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
+use gelu::Gelu;
 
 /// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
 /// are faster then.
@@ -51,7 +53,8 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
         .add(DepthwiseConvLayerNorm)?
         .add(CrossAttention)?
         .add(CachedSelfAttention)?
-        .add(ChannelAttention)?;
+        .add(ChannelAttention)?
+        .add(Gelu)?;
     #[cfg(target_arch = "x86_64")]
     if let Some(operator) = Bfloat16Attention::if_supported() {
         return domain.add(operator).map(Some);
