@@ -35,3 +35,12 @@ pub const CACHED_SELF_ATTENTION: &str = "CachedSelfAttention";
 /// Inputs: query, key and value, `[batch, tokens, heads · size]` each. Attribute: `heads`. Output:
 /// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.
 pub const BFLOAT16_ATTENTION: &str = "Bfloat16Attention";
+
+/// Attention among the channels of each group, whose features are the tokens.
+///
+/// Inputs: query, key and value, `[batch, tokens, groups · size]` each. Attribute: `groups`. Output:
+/// `value · softmax(queryᵀ · key / √tokens)ᵀ` for each group, shaped as the query; the softmax is over the key's channels.
+pub const CHANNEL_ATTENTION: &str = "ChannelAttention";
+
+/// The exact Gaussian error linear unit, `x · Φ(x)`, of one tensor of any shape.
+pub const GELU: &str = "Gelu";

@@ -14,11 +14,14 @@ mod bfloat16;
 #[cfg(target_arch = "x86_64")]
 mod bfloat16_attention;
 mod cached_self_attention;
+mod channel_attention;
 mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
 mod exponential;
+mod gelu;
 mod layer_norm;
+mod matrix_product;
 mod parallel;
 #[cfg(test)]
 mod reference;
@@ -32,8 +35,10 @@ use pulp::Arch;
 #[cfg(target_arch = "x86_64")]
 use bfloat16_attention::Bfloat16Attention;
 use cached_self_attention::CachedSelfAttention;
+use channel_attention::ChannelAttention;
 use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
+use gelu::Gelu;
 
 /// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
 /// are faster then.
@@ -47,7 +52,9 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
     let domain = OperatorDomain::new(DOMAIN)?
         .add(DepthwiseConvLayerNorm)?
         .add(CrossAttention)?
-        .add(CachedSelfAttention)?;
+        .add(CachedSelfAttention)?
+        .add(ChannelAttention)?
+        .add(Gelu)?;
     #[cfg(target_arch = "x86_64")]
     if let Some(operator) = Bfloat16Attention::if_supported() {
         return domain.add(operator).map(Some);

@@ -1,13 +1,39 @@
 //! Activation functions as single operators, where there is one.
 
-use crate::graph::{Graph, Value};
-use crate::model::layers::Activation;
+use florence2_layout::operators::{DOMAIN, GELU, VERSION};
 
-/// The activation of `x`.
-pub(super) fn activation(graph: &mut Graph<'_>, activation: Activation, x: &Value) -> Value {
+use crate::graph::{Function, Graph, Value};
+use crate::model::layers::Activation;
+use crate::precisions::Precisions;
+use crate::target::Precision;
+
+/// The activation of `x`, which the layer `module` gives.
+///
+/// In floats, ONNX Runtime adds the layer's bias in the same pass, if the operator is its own.
+pub(super) fn activation(
+    graph: &mut Graph<'_>,
+    precisions: &Precisions<'_>,
+    module: &str,
+    activation: Activation,
+    x: &Value,
+) -> Value {
     match activation {
-        Activation::Gelu => graph.gelu(x, false),
+        Activation::Gelu if precisions.of(module) == Precision::Fp32 => graph.gelu(x, false),
+        Activation::Gelu => {
+            let [x] = graph.call(&OPERATOR, [x], &[]);
+            x
+        }
         Activation::GeluTanh => graph.gelu(x, true),
         Activation::Relu | Activation::Silu => activation.apply(graph, x),
     }
 }
+
+const OPERATOR: Function<1, 1> = Function {
+    domain: DOMAIN,
+    version: VERSION,
+    name: GELU,
+    inputs: ["x"],
+    attributes: &[],
+    outputs: ["y"],
+    body: |graph, [x]| [graph.gelu(&x, false)],
+};

@@ -67,8 +67,9 @@ impl<'a> Layer<'a, '_> {
         let dim = self.config.d_model;
         let fc1 = Linear::load(&self.weights.at("fc1"), dim, hidden, true)?;
         let fc2 = Linear::load(&self.weights.at("fc2"), hidden, dim, true)?;
+        let module = fc1.module.clone();
         let x = self.linear(graph, fc1, x);
-        let x = activation(graph, self.activation, &x);
+        let x = activation(graph, self.precisions, &module, self.activation, &x);
         Ok(self.linear(graph, fc2, &x))
     }
 }

@@ -30,7 +30,9 @@ impl Mlp {
         let fc2 = Linear::load(&weights.at("fc2"), self.hidden, self.dim, true)?;
         let module = fc1.module.clone();
         let [x] = linear(graph, precisions, [fc1], x);
-        let x = graph.within(&module, |graph| activation(graph, self.activation, &x));
+        let x = graph.within(&module, |graph| {
+            activation(graph, precisions, &module, self.activation, &x)
+        });
         let [x] = linear(graph, precisions, [fc2], &x);
         Ok(x)
     }
