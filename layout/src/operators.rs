@@ -43,4 +43,4 @@ pub const BFLOAT16_ATTENTION: &str = "Bfloat16Attention";
 pub const CHANNEL_ATTENTION: &str = "ChannelAttention";
 
 /// The exact Gaussian error linear unit, `x · Φ(x)`, of one tensor of any shape.
-pub const GELU: &str = "Gelu";
+pub const EXACT_GELU: &str = "ExactGelu";

@@ -18,8 +18,8 @@ mod channel_attention;
 mod cross_attention;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
+mod exact_gelu;
 mod exponential;
-mod gelu;
 mod layer_norm;
 mod matrix_product;
 mod parallel;
@@ -38,7 +38,7 @@ use cached_self_attention::CachedSelfAttention;
 use channel_attention::ChannelAttention;
 use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
-use gelu::Gelu;
+use exact_gelu::ExactGelu;
 
 /// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
 /// are faster then.
@@ -54,7 +54,7 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
         .add(CrossAttention)?
         .add(CachedSelfAttention)?
         .add(ChannelAttention)?
-        .add(Gelu)?;
+        .add(ExactGelu)?;
     #[cfg(target_arch = "x86_64")]
     if let Some(operator) = Bfloat16Attention::if_supported() {
         return domain.add(operator).map(Some);

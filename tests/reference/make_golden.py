@@ -16,7 +16,7 @@ SUBJECTS = {
     # As its generation config says: no n-gram is blocked. It points between two bins now and then, but its logits
     # are within 2e-5 of another implementation's.
     "demo": dict(
-        images=["zoo.png", "car.png", "open.png"], close=6, noise=1e-4,
+        images=["zoo.png", "car.png", "open.png"], close=8, noise=1e-4,
         max_new_tokens=120, no_repeat_ngram_size=0,
     ),
 }

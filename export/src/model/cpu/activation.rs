@@ -1,6 +1,6 @@
 //! Activation functions as single operators, where there is one.
 
-use florence2_layout::operators::{DOMAIN, GELU, VERSION};
+use florence2_layout::operators::{DOMAIN, EXACT_GELU, VERSION};
 
 use crate::graph::{Function, Graph, Value};
 use crate::model::layers::Activation;
@@ -31,7 +31,7 @@ pub(super) fn activation(
 const OPERATOR: Function<1, 1> = Function {
     domain: DOMAIN,
     version: VERSION,
-    name: GELU,
+    name: EXACT_GELU,
     inputs: ["x"],
     attributes: &[],
     outputs: ["y"],

@@ -1,6 +1,6 @@
-//! `Gelu`: each value times the share of the normal distribution below it.
+//! `ExactGelu`: each value times the share of the normal distribution below it.
 
-use florence2_layout::operators::GELU;
+use florence2_layout::operators::EXACT_GELU;
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
 };
@@ -32,16 +32,16 @@ const LOGARITHM: [f32; 9] = [
 /// |---|---|---|
 /// | inputs | `x` | 32-bit floats of any shape |
 /// | outputs | `y` | `x · Φ(x)`, shaped as `x` |
-pub(super) struct Gelu;
+pub(super) struct ExactGelu;
 
-impl Operator for Gelu {
-    type Kernel<'attr> = GeluKernel;
+impl Operator for ExactGelu {
+    type Kernel<'attr> = ExactGeluKernel;
 
     /// Half the memory passes through the cache then.
     const INPLACES: &[(u32, u32)] = &[(0, 0)];
 
     fn name(&self) -> &str {
-        GELU
+        EXACT_GELU
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -56,16 +56,16 @@ impl Operator for Gelu {
         tensors::output_like_input(context, 0, 0, |_| ())
     }
 
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<GeluKernel> {
-        Ok(GeluKernel { arch: Arch::new() })
+    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<ExactGeluKernel> {
+        Ok(ExactGeluKernel { arch: Arch::new() })
     }
 }
 
-pub(super) struct GeluKernel {
+pub(super) struct ExactGeluKernel {
     arch: Arch,
 }
 
-impl Kernel for GeluKernel {
+impl Kernel for ExactGeluKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let x = tensors::input(context, 0)?;
         let mut y = tensors::output(context, 0, x.shape())?;
