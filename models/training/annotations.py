@@ -17,12 +17,12 @@ BINS = 1000
 
 # How often each task is asked in training, before a stage's `reading`.
 WEIGHTS = {
-    "<OD>": 5, "<DENSE_REGION_CAPTION>": 2, "<REGION_PROPOSAL>": 1,
-    "<CAPTION>": 4, "<DETAILED_CAPTION>": 1, "<MORE_DETAILED_CAPTION>": 2,
-    "<OCR>": 4, "<OCR_WITH_REGION>": 3, "<REGION_TO_OCR>": 6,
+    "<OD>": 7, "<DENSE_REGION_CAPTION>": 2, "<REGION_PROPOSAL>": 1,
+    "<CAPTION>": 8, "<DETAILED_CAPTION>": 1, "<MORE_DETAILED_CAPTION>": 2,
+    "<OCR>": 3, "<OCR_WITH_REGION>": 3, "<REGION_TO_OCR>": 4,
     "<CAPTION_TO_PHRASE_GROUNDING>": 4, "<OPEN_VOCABULARY_DETECTION>": 2,
-    "<REFERRING_EXPRESSION_SEGMENTATION>": 3, "<REGION_TO_SEGMENTATION>": 3,
-    "<REGION_TO_CATEGORY>": 2, "<REGION_TO_DESCRIPTION>": 1,
+    "<REFERRING_EXPRESSION_SEGMENTATION>": 3, "<REGION_TO_SEGMENTATION>": 2,
+    "<REGION_TO_CATEGORY>": 3, "<REGION_TO_DESCRIPTION>": 1,
 }
 REGIONAL = {task: weight for task, weight in WEIGHTS.items() if task.startswith("<REGION_TO") and "SEGM" not in task}
 READING = ("<OCR>", "<OCR_WITH_REGION>", "<REGION_TO_OCR>")

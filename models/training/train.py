@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 import model as florence
 import parallel
 import tokenizer as tokenizer_builder
+from annotations import BINS, location
 from curriculum import FULL, WARM_BEGINS, stage
 from data import loader
 from evaluate import evaluate
@@ -22,6 +23,9 @@ from warm_start import warm_start
 
 # Weight of the loss of `model.CellHead`; it falls to a fifth over the training.
 CELL_WEIGHT = 1.0
+# Weight of a location token's loss, where a word's is 1. Most of it can't be learnt away (a bin is a fifth of a pixel), and
+# it would drown what tells a circle from a hexagon.
+LOCATION_WEIGHT = 0.4
 EMA_DECAY = 0.999
 SAVE_MINUTES = 2.0
 
@@ -45,6 +49,8 @@ class Trainer:
     head: florence.CellHead
     optimizer: torch.optim.Optimizer
     device: torch.device
+    # The token of the first location; the others follow it.
+    first_location: int
     # Of how many processes this is one, and which.
     rank: int = 0
     processes: int = 1
@@ -67,7 +73,8 @@ class Trainer:
     def _answer_loss(self, features, part):
         """The loss of one part's answers: a weighted sum over their tokens, and the weights' sum.
 
-        A token weighs 1 / sqrt(its answer's length): the few letters of a sign would be lost among corners of outlines.
+        A token weighs 1 / sqrt(its answer's length): the few letters of a sign would be lost among corners of outlines. Of
+        locations, `LOCATION_WEIGHT` of that.
         """
         model, labels = self.model, part["labels"]
         words = model.get_input_embeddings()(part["ids"][:, florence.IMAGE_TOKENS :])
@@ -81,6 +88,8 @@ class Trainer:
         )
         asked = labels >= 0
         weights = asked / asked.sum(1, keepdim=True).sqrt()
+        is_location = (labels >= self.first_location) & (labels < self.first_location + BINS)
+        weights = torch.where(is_location, LOCATION_WEIGHT * weights, weights)
         return (losses * weights.flatten()).sum(), weights.sum()
 
     def step(self, batch, rate, cell_weight):
@@ -167,7 +176,8 @@ def prepare(options, tokenizer, rank, processes):
         [*model.parameters(), *head.parameters()], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.02,
         fused=True,
     )
-    trainer = Trainer(model, average, head, optimizer, device, rank, processes)
+    first_location = tokenizer.token_to_id(location(0.0))
+    trainer = Trainer(model, average, head, optimizer, device, first_location, rank, processes)
     if options.resume:
         trainer.load(options.output / "state.pt")
     if options.compile:
