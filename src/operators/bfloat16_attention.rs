@@ -3,14 +3,13 @@
 use std::cell::RefCell;
 
 use florence2_layout::operators::BFLOAT16_ATTENTION;
-use ort::Error;
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
 };
 use ort::value::TensorElementType::Float32;
 
 use super::bfloat16::{self, Head, Tokens};
-use super::{parallel, tensors};
+use super::{parallel, query_key_value, tensors};
 
 /// Pieces of work at least, where there are as many heads: enough for the threads of most processors, without making more
 /// pieces than need be.
@@ -65,45 +64,29 @@ pub(super) struct Bfloat16Kernel {
 
 impl Kernel for Bfloat16Kernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let [query, key, value] = [0, 1, 2].map(|index| tensors::input(context, index));
-        let (query, key, value) = (query?, key?, value?);
-        let (shape, query) = query.try_extract_tensor::<f32>()?;
-        let (key_shape, key) = key.try_extract_tensor::<f32>()?;
-        let (value_shape, value) = value.try_extract_tensor::<f32>()?;
-        let (heads, sizes) = (self.heads, tensors::sizes(shape));
-        let &[batch, tokens, width] = &*sizes else {
-            return Err(Error::new("queries must have 3 dimensions"));
-        };
-        if [key_shape, value_shape] != [shape; 2] || !width.is_multiple_of(heads) {
-            return Err(Error::new(format!(
-                "queries {shape} of {heads} heads do not fit keys {key_shape} and values {value_shape}"
-            )));
-        }
-        let mut attended = tensors::output(context, 0, shape)?;
-        let attended = attended.try_extract_tensor_mut::<f32>()?.1;
-        if attended.is_empty() {
-            return Ok(());
-        }
-        let size = width / heads;
-        let pieces_of_sequence = if batch < PIECES { heads } else { 1 };
-        let piece_width = width / pieces_of_sequence;
-        let mut pieces: Vec<Piece<'_>> = (0..batch * pieces_of_sequence)
-            .map(|index| {
-                let sequence = index / pieces_of_sequence * tokens * width..;
-                let first_column = index % pieces_of_sequence * piece_width;
-                Piece {
-                    inputs: [query, key, value]
-                        .map(|values| &values[sequence.clone()][..tokens * width][first_column..]),
-                    attended: Vec::with_capacity(tokens),
-                }
-            })
-            .collect();
-        for (index, part) in attended.chunks_exact_mut(piece_width).enumerate() {
-            let sequence = index / (tokens * pieces_of_sequence);
-            let piece = sequence * pieces_of_sequence + index % pieces_of_sequence;
-            pieces[piece].attended.push(part);
-        }
-        parallel::for_each(context, pieces, |piece| piece.attend(width, size))
+        let heads = self.heads;
+        query_key_value::compute(context, heads, |[batch, tokens, width], inputs, attended| {
+            let size = width / heads;
+            let pieces_of_sequence = if batch < PIECES { heads } else { 1 };
+            let piece_width = width / pieces_of_sequence;
+            let mut pieces: Vec<Piece<'_>> = (0..batch * pieces_of_sequence)
+                .map(|index| {
+                    let sequence = index / pieces_of_sequence * tokens * width..;
+                    let first_column = index % pieces_of_sequence * piece_width;
+                    Piece {
+                        inputs: inputs
+                            .map(|values| &values[sequence.clone()][..tokens * width][first_column..]),
+                        attended: Vec::with_capacity(tokens),
+                    }
+                })
+                .collect();
+            for (index, part) in attended.chunks_exact_mut(piece_width).enumerate() {
+                let sequence = index / (tokens * pieces_of_sequence);
+                let piece = sequence * pieces_of_sequence + index % pieces_of_sequence;
+                pieces[piece].attended.push(part);
+            }
+            parallel::for_each(context, pieces, |piece| piece.attend(width, size))
+        })
     }
 }
 

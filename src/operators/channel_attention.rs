@@ -1,7 +1,6 @@
 //! `ChannelAttention`: among the channels of each group, whose features are the tokens.
 
 use florence2_layout::operators::CHANNEL_ATTENTION;
-use ort::Error;
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
 };
@@ -9,7 +8,7 @@ use ort::value::TensorElementType::Float32;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::matrix_product::{Matrix, Product};
-use super::{parallel, tensors};
+use super::{parallel, query_key_value, tensors};
 
 /// Pieces that an image's tokens are computed in at most: enough for the threads of most processors. Each has scores of its
 /// own, which are added in their order: results do not depend on the threads.
@@ -62,39 +61,26 @@ pub(super) struct ChannelAttentionKernel {
 
 impl Kernel for ChannelAttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let [query, key, value] = [0, 1, 2].map(|index| tensors::input(context, index));
-        let (query, key, value) = (query?, key?, value?);
-        let (shape, query) = query.try_extract_tensor::<f32>()?;
-        let (key_shape, key) = key.try_extract_tensor::<f32>()?;
-        let (value_shape, value) = value.try_extract_tensor::<f32>()?;
-        let sizes = tensors::sizes(shape);
-        let &[_, tokens, width] = &*sizes else {
-            return Err(Error::new("queries must have 3 dimensions"));
-        };
-        if [key_shape, value_shape] != [shape; 2] || !width.is_multiple_of(self.groups) {
-            return Err(Error::new(format!(
-                "queries {shape} of {} groups do not fit keys {key_shape} and values {value_shape}",
-                self.groups
-            )));
-        }
-        let mut attended = tensors::output(context, 0, shape)?;
-        let attended = attended.try_extract_tensor_mut::<f32>()?.1;
-        if attended.is_empty() {
-            return Ok(());
-        }
-        let groups = Groups {
-            tokens,
-            count: self.groups,
-            size: width / self.groups,
-        };
-        let mut scores = groups.scores(query.len());
-        let pieces = groups.scoring(query, key, &mut scores);
-        parallel::for_each(context, pieces, |piece| self.arch.dispatch(piece))?;
-        let mut probabilities = groups.probabilities(query.len());
-        let softmaxes = groups.softmaxes(&scores, &mut probabilities);
-        parallel::for_each(context, softmaxes, Softmax::compute)?;
-        let pieces = groups.mixing(value, &probabilities, attended);
-        parallel::for_each(context, pieces, |piece| self.arch.dispatch(piece))
+        let count = self.groups;
+        query_key_value::compute(
+            context,
+            count,
+            |[_, tokens, width], [query, key, value], attended| {
+                let groups = Groups {
+                    tokens,
+                    count,
+                    size: width / count,
+                };
+                let mut scores = groups.scores(query.len());
+                let pieces = groups.scoring(query, key, &mut scores);
+                parallel::for_each(context, pieces, |piece| self.arch.dispatch(piece))?;
+                let mut probabilities = groups.probabilities(query.len());
+                let softmaxes = groups.softmaxes(&scores, &mut probabilities);
+                parallel::for_each(context, softmaxes, Softmax::compute)?;
+                let pieces = groups.mixing(value, &probabilities, attended);
+                parallel::for_each(context, pieces, |piece| self.arch.dispatch(piece))
+            },
+        )
     }
 }
 

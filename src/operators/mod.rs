@@ -6,8 +6,8 @@
 //! any width: [`pulp`] picks the widest that the processor has, at run time. One is for products of bfloat16, and known only
 //! where the processor has them. They run on the session's own threads.
 //!
-//! One operator a file; what they share is in [`tensors`] and [`parallel`], and attention of a head in
-//! [`shared_attention`].
+//! One operator a file; what they share is in [`tensors`], [`query_key_value`] and [`parallel`], and attention
+//! of a head in [`shared_attention`].
 
 #[cfg(target_arch = "x86_64")]
 mod bfloat16;
@@ -23,6 +23,7 @@ mod exponential;
 mod layer_norm;
 mod matrix_product;
 mod parallel;
+mod query_key_value;
 #[cfg(test)]
 mod reference;
 mod shared_attention;

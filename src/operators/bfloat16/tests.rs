@@ -1,0 +1,39 @@
+//! Tests of attention in numbers of 16 bits.
+
+use super::super::reference::{assert_close, attention, noise};
+use super::*;
+
+#[test]
+fn any_size_is_computed_as_defined_to_8_bits() {
+    if !is_supported() {
+        return;
+    }
+    let mut head = Head::default();
+    // Sizes and numbers of tokens that vectors, pairs, panels and rows divide, and that they do not.
+    for (size, tokens) in [1, 8, 15, 24, 32, 64, 80]
+        .into_iter()
+        .flat_map(|size| [1, 2, 6, 16, 17, 64, 79, 144].map(|tokens| (size, tokens)))
+    {
+        // A head in the middle of others; its values are one row, as the reference wants them.
+        let stride = 3 * size;
+        let inputs = [1, 2, 3].map(|seed| noise(tokens * stride, seed));
+        let inputs: [&[f32]; 3] = [0, 1, 2].map(|index| inputs[index].as_slice());
+        let [query, key, value] = inputs.map(|values| -> Vec<f32> {
+            let rows = values.chunks(stride).map(|row| &row[size..2 * size]);
+            rows.flatten().copied().collect()
+        });
+        let mut attended = vec![f32::NAN; tokens * size];
+        let views = inputs.map(|values| Tokens {
+            values: &values[size..],
+            stride,
+            size,
+        });
+        // SAFETY: the processor has what it needs.
+        unsafe { head.attend(views, attended.chunks_mut(size)) };
+        let reference: Vec<f64> = query
+            .chunks(size)
+            .flat_map(|query| attention(query, &key, &value))
+            .collect();
+        assert_close(&attended, &reference, 1e-2, &format!("{tokens} tokens of {size}"));
+    }
+}
