@@ -212,6 +212,9 @@ pub const PRECISION: &str = "florence2.precision";
 /// `inputs_embeds` (the beams of one image).
 pub const SHARED_ENCODER_ROW: &str = "florence2.shared_encoder_row";
 
+/// Metadata key of a decoder step, `true` if its operators run on devices with memory of their own, caches there included.
+pub const CACHES_ON_DEVICE: &str = "florence2.caches_on_device";
+
 /// Whose keys and values a cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Attention {
