@@ -32,13 +32,14 @@ TOLERANCE = {
     ("plain", "fp32"): 1e-4, ("plain", "fp16"): 2e-2, ("plain", "int8"): 0.3, ("plain", "uint8"): 0.3,
     ("plain", "q4"): 0.6, ("plain", "q4f16"): 0.6, ("plain", "bnb4"): 0.6,
     ("cpu", "fp32"): 1e-5, ("cpu", "int8"): 0.3, ("cpu", "int4"): 0.6,
+    ("cuda", "fp32"): 1e-5, ("cuda", "fp16"): 2e-2,
 }
 SUFFIXES = {
     "fp32": "", "fp16": "_fp16", "int8": "_int8", "uint8": "_uint8", "int4": "_q4", "q4": "_q4", "q4f16": "_q4f16",
     "bnb4": "_bnb4",
 }
 # IR version, and domains with their versions; of the 4-bit plain graphs, ONNX Runtime's too.
-FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1})}
+FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1}), "cuda": (10, {"": 20, "com.microsoft": 1})}
 CONTRIB = {"q4", "q4f16", "bnb4"}
 # Multiply what is weights in an operator of their own; by their number, in each graph.
 OPERATORS = {"int8": "MatMulInteger", "uint8": "MatMulInteger", "q4": "MatMulNBits", "q4f16": "MatMulNBits", "bnb4": "MatMulBnb4"}
