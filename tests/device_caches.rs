@@ -2,22 +2,32 @@
 
 mod common;
 
-use common::golden::{Answers, exported};
+use common::golden::{Answers, exported_for};
 use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
-use florence2_export::GraphFile;
+use florence2_export::{GraphFile, Target};
+
+/// More than the decoders' caches have room for at first.
+const MAX_NEW_TOKENS: usize = 40;
+
+/// What has a decoder whose caches may be on a device.
+const EXPORTS: [(Target, &[GraphFile]); 3] = [
+    (Target::Plain, &MERGED),
+    (Target::Plain, &SPLIT),
+    (Target::Cuda, &GraphFile::STEP),
+];
 
 /// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
-fn load(graphs: &[GraphFile], device: Option<&str>, device_caches: bool) -> Florence2 {
+fn load((target, graphs): (Target, &[GraphFile]), device: Option<&str>, device_caches: bool) -> Florence2 {
     common::runtime();
     let mut session = SessionOptions::default();
     session.device_caches = Some(device_caches);
     if let Some(device) = device {
         session.devices = device.parse().unwrap();
     }
-    let folder = exported("base-like", graphs);
+    let folder = exported_for(target, "base-like", graphs);
     Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session)).unwrap()
 }
 
@@ -35,7 +45,7 @@ fn answers(model: &Florence2) -> Vec<Vec<u32>> {
     for beams in [1, 3] {
         let generation = GenerationOptions::default()
             .with_num_beams(beams)
-            .with_max_new_tokens(12)
+            .with_max_new_tokens(MAX_NEW_TOKENS)
             .with_num_return_sequences(beams);
         let options = RunOptions::default().with_generation(generation);
         for task in &tasks {
@@ -51,10 +61,12 @@ fn answers(model: &Florence2) -> Vec<Vec<u32>> {
 
 #[test]
 fn caches_may_stay_on_the_device() {
-    for graphs in [&MERGED[..], &SPLIT] {
-        let expected = answers(&load(graphs, None, false));
+    for export in EXPORTS.into_iter().chain([(Target::Cpu, &GraphFile::STEP[..])]) {
+        let expected = answers(&load(export, None, false));
         assert!(expected.len() == 24 && expected.iter().all(|tokens| tokens.len() > 2));
-        assert_eq!(answers(&load(graphs, None, true)), expected);
+        let longest = expected.iter().map(Vec::len).max();
+        assert_eq!(longest, Some(MAX_NEW_TOKENS));
+        assert_eq!(answers(&load(export, None, true)), expected);
     }
 }
 
@@ -62,13 +74,17 @@ fn caches_may_stay_on_the_device() {
 #[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored"]
 fn caches_stay_on_a_device_of_its_own_memory() {
     let device = std::env::var("FLORENCE2_TEST_DEVICE").expect("FLORENCE2_TEST_DEVICE names the device");
-    for graphs in [&MERGED[..], &SPLIT] {
-        let expected = answers(&load(graphs, None, false));
+    for export in EXPORTS {
+        let expected = answers(&load(export, None, false));
         for device_caches in [false, true] {
+            if export.0 == Target::Cuda && !device_caches {
+                // Its caches are nowhere else.
+                continue;
+            }
             assert_eq!(
-                answers(&load(graphs, Some(&device), device_caches)),
+                answers(&load(export, Some(&device), device_caches)),
                 expected,
-                "{device_caches}"
+                "{export:?} {device_caches}"
             );
         }
     }

@@ -5,13 +5,13 @@ mod common;
 use std::collections::HashSet;
 
 use common::golden::{
-    Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, load, stages,
+    Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, exported_for, load, stages,
 };
 use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
 use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
-use florence2_export::GraphFile;
+use florence2_export::{GraphFile, Target};
 use image::DynamicImage;
 
 /// Of tensors, relative to the greatest value; of sequence scores, absolute.
@@ -29,7 +29,10 @@ struct Subject {
 
 impl Subject {
     fn new(checkpoint: &'static str, graphs: &[GraphFile], max_new_tokens: usize) -> Self {
-        let model = load(&exported(checkpoint, graphs));
+        Self::of(checkpoint, load(&exported(checkpoint, graphs)), max_new_tokens)
+    }
+
+    fn of(checkpoint: &'static str, model: Florence2, max_new_tokens: usize) -> Self {
         Self {
             checkpoint,
             max_new_tokens,
@@ -262,6 +265,16 @@ fn large_like_in_the_step_layout() {
 #[test]
 fn demo_in_the_step_layout() {
     let subject = Subject::new("demo", &GraphFile::STEP, 120);
+    subject.check_stages();
+    subject.check_answers();
+    subject.check_batches();
+}
+
+/// In 32-bit floats, its operators run on the processor too.
+#[test]
+fn demo_for_cuda() {
+    let folder = exported_for(Target::Cuda, "demo", &GraphFile::STEP);
+    let subject = Subject::of("demo", load(&folder), 120);
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();

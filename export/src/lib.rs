@@ -14,7 +14,8 @@
 //! A checkpoint may be in transformers' naming or in Microsoft's, in f32, f16 or bf16, in one file or in shards.
 //! [`Target::Plain`] gives the six graphs of the onnx-community layout, in any of the types in which such deployments
 //! come, so that they run wherever that layout does. [`Target::Cpu`] gives three graphs that are made for ONNX Runtime on
-//! a CPU, in 32-bit floats, 8 or 4 bits ([`Precision`]).
+//! a CPU, in 32-bit floats, 8 or 4 bits ([`Precision`]); [`Target::Cuda`] the same three for its providers for GPUs, in 16-
+//! or 32-bit floats.
 //!
 //! Each graph says in its `metadata_props` what it is, under `florence2.model`, `.graph`, `.target`, `.precision`,
 //! `.image_size`, `.vision_depths`, `.vision_dims`, `.d_model`, `.vocab_size`, `.encoder_layers`,

@@ -1,10 +1,11 @@
 //! What a graph says of itself, in its file's `metadata_props`.
 
-use florence2_layout::graphs::{GraphFile, PRECISION, SHARED_ENCODER_ROW};
+use florence2_layout::graphs::{CACHES_ON_DEVICE, GraphFile, PRECISION, SHARED_ENCODER_ROW};
 
 use crate::config::ModelConfig;
 use crate::export::ExportOptions;
 use crate::image_size::ImageSize;
+use crate::target::Operators;
 
 /// Keys and values, in the order in which they are written.
 pub(crate) fn metadata(
@@ -46,7 +47,11 @@ pub(crate) fn metadata(
     .map(|(key, value)| (format!("florence2.{key}"), value));
     let precision = (PRECISION.to_owned(), options.precision.name().to_owned());
     let shared_row = is_decoder(file).then(|| (SHARED_ENCODER_ROW.to_owned(), "true".to_owned()));
-    facts.into_iter().chain([precision]).chain(shared_row).collect()
+    let is_step = file == GraphFile::DecoderStep;
+    let on_device = (is_step && options.target.spec().operators == Operators::Contrib)
+        .then(|| (CACHES_ON_DEVICE.to_owned(), "true".to_owned()));
+    let facts = facts.into_iter().chain([precision]);
+    facts.chain(shared_row).chain(on_device).collect()
 }
 
 fn is_decoder(file: GraphFile) -> bool {

@@ -41,6 +41,14 @@ impl<'o> Precisions<'o> {
         }
     }
 
+    /// All in 32-bit floats, as long as they may have another precision later.
+    pub(crate) fn exact(&self) -> Self {
+        Precisions {
+            precision: Precision::Fp32,
+            ..self.clone()
+        }
+    }
+
     /// The same, with bytes for what would have fewer bits.
     pub(crate) fn at_least_int8(&self) -> Self {
         Precisions {

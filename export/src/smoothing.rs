@@ -28,7 +28,7 @@ struct Junction {
 }
 
 /// What is multiplied by what.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Smoothing {
     /// By names of tensors: a factor for each place along their last axis.
     pub(crate) tensors: Rc<BTreeMap<String, Rc<[f32]>>>,

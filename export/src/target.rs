@@ -15,8 +15,24 @@ pub enum Target {
     /// 4-bit precisions use operators of ONNX Runtime's, as those deployments do.
     #[default]
     Plain,
-    /// ONNX Runtime on a CPU: the `step` layout, with ONNX Runtime's own operators.
+    /// ONNX Runtime on a CPU: the `step` layout, with ONNX Runtime's own operators and ours.
     Cpu,
+    /// ONNX Runtime on a GPU: the `step` layout, with ONNX Runtime's own operators. The decoder's caches are of the
+    /// precision, so that they stay in the device's memory as they are. On CUDA, in [`Fp16`](Precision::Fp16): its
+    /// operator for caches in place (`GroupQueryAttention`) takes no 32-bit floats. [`Fp32`](Precision::Fp32) is for
+    /// providers whose operator does.
+    Cuda,
+}
+
+/// The operators that a target's graphs are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operators {
+    /// ONNX's own of opset 17, which every runtime has.
+    Standard,
+    /// ONNX's own of opset 20, and those of ONNX Runtime's that its providers for GPUs have kernels for.
+    Contrib,
+    /// These too, and ours, which this project has kernels for on a CPU.
+    Own,
 }
 
 /// A target's row.
@@ -28,13 +44,15 @@ pub(crate) struct TargetSpec {
     pub(crate) ir_version: i64,
     /// Its graphs.
     pub(crate) graphs: &'static [GraphFile],
+    /// What they are made of.
+    pub(crate) operators: Operators,
     /// What its weights may be stored as.
     pub(crate) precisions: &'static [Precision],
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 2] = [Target::Plain, Target::Cpu];
+    pub const ALL: [Target; 3] = [Target::Plain, Target::Cpu, Target::Cuda];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -57,6 +75,7 @@ impl Target {
                 name: "plain",
                 ir_version: 8,
                 graphs: &GraphFile::PLAIN,
+                operators: Operators::Standard,
                 precisions: &[
                     Precision::Fp32,
                     Precision::Fp16,
@@ -72,7 +91,15 @@ impl Target {
                 name: "cpu",
                 ir_version: 10,
                 graphs: &GraphFile::STEP,
+                operators: Operators::Own,
                 precisions: &[Precision::Fp32, Precision::Int8, Precision::Int4],
+            },
+            Target::Cuda => TargetSpec {
+                name: "cuda",
+                ir_version: 10,
+                graphs: &GraphFile::STEP,
+                operators: Operators::Contrib,
+                precisions: &[Precision::Fp32, Precision::Fp16],
             },
         }
     }
@@ -80,7 +107,7 @@ impl Target {
     /// Domains of operators and their versions; ONNX's own is the empty one.
     pub(crate) fn opsets(self, precision: Precision) -> &'static [(&'static str, i64)] {
         match (self, precision) {
-            (Target::Cpu, _) => &[("", 20), (CONTRIB_DOMAIN, 1)],
+            (Target::Cpu | Target::Cuda, _) => &[("", 20), (CONTRIB_DOMAIN, 1)],
             (Target::Plain, Precision::Q4 | Precision::Q4F16 | Precision::Bnb4) => {
                 &[("", 17), (CONTRIB_DOMAIN, 1)]
             }

@@ -199,7 +199,7 @@ pub const LOGITS: &str = "logits";
 /// them may be anything finite.
 ///
 /// Rows of different lengths can share a step of one token. Several tokens a row are for the first step, where nothing
-/// is past yet; over a past, a single row may have them too.
+/// is past yet; over a past, a single row may have them too. (With [`CACHES_ON_DEVICE`], in the first step too.)
 pub const PAST_SEQUENCE_LENGTHS: &str = "past_sequence_lengths";
 /// Decoder step's input, int32 `[images]`: how much of each image's cross-attention caches is to be attended to; the rest
 /// may be anything finite. The rows of an image follow each other; each image has as many.
@@ -211,6 +211,12 @@ pub const PRECISION: &str = "florence2.precision";
 /// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of
 /// `inputs_embeds` (the beams of one image).
 pub const SHARED_ENCODER_ROW: &str = "florence2.shared_encoder_row";
+
+/// Metadata key of a decoder step, `true` if its caches may lie in a device's memory: all its operators have kernels
+/// there, and none waits for what is computed there. The caches are float32 or float16, as the graph declares them.
+///
+/// Such a step takes several tokens of one row only, past or not: it is not told that nothing is past.
+pub const CACHES_ON_DEVICE: &str = "florence2.caches_on_device";
 
 /// Whose keys and values a cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -230,6 +236,16 @@ pub enum KeyValue {
     Value,
 }
 
+/// How the name of a cache begins that goes into a graph.
+const PAST: &str = "past_key_values.";
+/// How the name of a cache begins that a graph gives.
+const PRESENT: &str = "present.";
+
+/// Whether `name` is a cache's, [`past`] or [`present`].
+pub fn is_cache(name: &str) -> bool {
+    [PAST, PRESENT].iter().any(|start| name.starts_with(start))
+}
+
 /// The part of a cache tensor's name after `past_key_values.` or `present.`.
 fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
     let attention = match attention {
@@ -246,11 +262,11 @@ fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
 /// Decoder input, `[batch, heads, length, head size]`; in the `step` layout `[rows, heads, capacity, head size]` for the
 /// decoder's own, `[images, heads, encoder sequence, head size]` for the encoder's: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
 pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
-    format!("past_key_values.{}", cache(layer, attention, kv))
+    format!("{PAST}{}", cache(layer, attention, kv))
 }
 
 /// Decoder output, `[batch, heads, length, head size]`; in the `step` layout the text encoder gives the encoder's, the
 /// decoder step its own: `present.{layer}.{decoder,encoder}.{key,value}`.
 pub fn present(layer: usize, attention: Attention, kv: KeyValue) -> String {
-    format!("present.{}", cache(layer, attention, kv))
+    format!("{PRESENT}{}", cache(layer, attention, kv))
 }

@@ -9,7 +9,7 @@ use crate::bundle::{Bundle, LayoutKind};
 use crate::error::{Error, Result};
 use crate::generation::Decoder;
 use crate::metrics::DecodingTimes;
-use crate::runtime::{Device, Devices, Placement, SessionOptions};
+use crate::runtime::{Placement, SessionOptions};
 
 /// What is asked about an image.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +60,7 @@ pub(crate) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Resul
         Some(_) if layout.is_whole(LayoutKind::Plain) => {
             Ok(Box::new(PlainModel::load(bundle, options, pad)?))
         }
-        Some(_) if *devices == Devices::Auto => {
-            tracing::info!("the decoder's graph is made for the processor, and runs there");
-            let mut options = options.clone();
-            options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
-            Ok(Box::new(StepModel::load(bundle, &options)?))
-        }
-        // Which refuses the devices.
+        // Which may refuse the devices.
         Some(_) => Ok(Box::new(StepModel::load(bundle, options)?)),
         None => Err(Error::InvalidBundle {
             path: bundle.source.path(""),

@@ -22,6 +22,13 @@ impl FloatType {
             _ => None,
         }
     }
+
+    pub(crate) fn element(self) -> TensorElementType {
+        match self {
+            FloatType::F32 => TensorElementType::Float32,
+            FloatType::F16 => TensorElementType::Float16,
+        }
+    }
 }
 
 /// A tensor of `shape` with these values, in the float type asked for.
@@ -65,6 +72,14 @@ pub(crate) fn integers(shape: &[usize], values: Vec<i64>) -> Result<DynValue> {
     Ok(Tensor::from_array((shape, values))
         .map_err(Error::ort("making an input tensor"))?
         .into_dyn())
+}
+
+/// An int64 tensor of indices, `[indices]`.
+pub(crate) fn indices(indices: &[usize]) -> Result<DynValue> {
+    integers(
+        &[indices.len()],
+        indices.iter().map(|&index| index as i64).collect(),
+    )
 }
 
 /// A one-element bool tensor.

@@ -230,11 +230,14 @@ pub fn checkpoint(name: &str) -> PathBuf {
 
 /// Exports a checkpoint, with these of its graphs, into a folder of its own.
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
+    exported_for(target(graphs), name, graphs)
+}
+
+/// As [`exported`], for a target.
+pub fn exported_for(target: Target, name: &str, graphs: &[GraphFile]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
-    let options = ExportOptions::default()
-        .with_target(target(graphs))
-        .with_graphs(graphs);
+    let options = ExportOptions::default().with_target(target).with_graphs(graphs);
     export(&checkpoint, folder.path(), &options).expect(name);
     folder
 }

@@ -32,13 +32,14 @@ TOLERANCE = {
     ("plain", "fp32"): 1e-4, ("plain", "fp16"): 2e-2, ("plain", "int8"): 0.3, ("plain", "uint8"): 0.3,
     ("plain", "q4"): 0.6, ("plain", "q4f16"): 0.6, ("plain", "bnb4"): 0.6,
     ("cpu", "fp32"): 1e-5, ("cpu", "int8"): 0.3, ("cpu", "int4"): 0.6,
+    ("cuda", "fp32"): 1e-5, ("cuda", "fp16"): 2e-2,
 }
 SUFFIXES = {
     "fp32": "", "fp16": "_fp16", "int8": "_int8", "uint8": "_uint8", "int4": "_q4", "q4": "_q4", "q4f16": "_q4f16",
     "bnb4": "_bnb4",
 }
 # IR version, and domains with their versions; of the 4-bit plain graphs, ONNX Runtime's too.
-FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1})}
+FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1}), "cuda": (10, {"": 20, "com.microsoft": 1})}
 CONTRIB = {"q4", "q4f16", "bnb4"}
 # Multiply what is weights in an operator of their own; by their number, in each graph.
 OPERATORS = {"int8": "MatMulInteger", "uint8": "MatMulInteger", "q4": "MatMulNBits", "q4f16": "MatMulNBits", "bnb4": "MatMulBnb4"}
@@ -137,7 +138,18 @@ class Checker:
         assert named == [name, self.target, self.precision], named
         options = ort.SessionOptions()
         options.log_severity_level = 2
+        if (self.target, self.precision) == ("cuda", "fp16"):
+            return onnx.shape_inference.infer_shapes(graph, strict_mode=True)
         return Session(str(path), options)
+
+    def check_caches(self, graph):
+        """That the caches are of the precision, and what else there is of 32-bit floats if it is of floats."""
+        for value in (*graph.input, *graph.output):
+            is_cache = value.name.startswith(("past_key_values.", "present."))
+            element = value.type.tensor_type.elem_type
+            if is_cache or element in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+                half = is_cache or self.float16_io
+                assert element == (onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT), value.name
 
     def check_precision(self, graph):
         """That nothing is left in a type that the precision does away with."""
@@ -173,6 +185,11 @@ class Checker:
 
     @torch.no_grad()
     def run(self):
+        if (self.target, self.precision) == ("cuda", "fp16"):
+            # The processor has no kernels for these operators in float16.
+            for name in ("vision_encoder", "text_encoder", "decoder_step"):
+                self.check_caches(self.session(name).graph)
+            return
         batch = 2
         pixels = self.random.standard_normal((batch, 3, self.image_size, self.image_size)).astype(np.float32)
         vision = self.session("vision_encoder")
@@ -181,10 +198,11 @@ class Checker:
         self.same("vision_encoder", features, expected)
         one = vision.run(None, {"pixel_values": pixels[1:]})[0]
         self.same("vision_encoder", one, expected[1:])
-        if self.target == "cpu":
+        if self.target != "plain":
             # The text side is judged by itself, over exact features.
             sessions = self.session("text_encoder"), self.session("decoder_step")
-            StepChecker(self.model, *sessions, self.same, self.random).run(expected.numpy())
+            on_device = self.target == "cuda"
+            StepChecker(self.model, *sessions, self.same, self.random, on_device).run(expected.numpy())
         else:
             self.plain_text_side(features)
 

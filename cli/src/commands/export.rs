@@ -30,6 +30,7 @@ Examples:
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8 --calibrate photos/*.jpg
   florence2 export Florence-2-base-ft --precision fp16 --out base-ft-fp16
+  florence2 export Florence-2-base-ft --target cuda --precision fp16 --out base-ft-cuda
   florence2 run -m base-ft-onnx -t od street.jpg
   florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
@@ -46,11 +47,12 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// What the graphs are for: plain is standard ONNX operators in the layout of onnx-community, cpu the fastest that
-    /// ONNX Runtime runs on a CPU
+    /// ONNX Runtime runs on a CPU, cuda what it runs on GPUs (operators of its own, the decoder's caches on the device)
     #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
     target: ExportTarget,
     /// How weights are stored: fp32; for plain also fp16, int8 (or quantized, the same by the name that transformers.js
-    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8)
+    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8); for cuda also fp16, which
+    /// CUDA needs
     #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
     precision: Precision,
     /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with

@@ -2,7 +2,6 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
-use crate::onnx::AttributeType;
 use crate::quantize::BlockFormat;
 
 /// The domain of ONNX Runtime's own operators.
@@ -44,6 +43,15 @@ pub(crate) struct FusedMatMul {
     pub(crate) transpose_b: bool,
     /// What the product is multiplied by; 1 if there is nothing.
     pub(crate) alpha: Option<f32>,
+}
+
+/// Which keys [`Graph::multi_head_attention`] looks at.
+pub(crate) enum KeyMask {
+    /// As many, from the first on: int32, `[batch]`.
+    Lengths(Value),
+    /// What is added to their scores, `[batch, 1, queries, keys]`: 0, or the least float where they are not to be looked
+    /// at.
+    Bias(Value),
 }
 
 impl Graph<'_> {
@@ -173,15 +181,17 @@ impl Graph<'_> {
 
     /// [`CACHED_SELF_ATTENTION`](florence2_layout::operators::CACHED_SELF_ATTENTION), of its inputs.
     ///
+    /// The length of the longest row may be more than that, if a row alone has several tokens: each row's own length is
+    /// known from its last position. It is read in the processor's memory, wherever the rest is.
+    ///
     /// The size of a head must be a multiple of 8. With several tokens, either nothing may be in the caches yet, or
     /// there may be one row only.
     pub(crate) fn group_query_attention(
         &mut self,
         [query_key_value, keys, values, last_positions, longest]: [&Value; 5],
-        heads: &str,
+        heads: Attribute<'_>,
     ) -> [Value; 3] {
-        let heads = || Attribute::Parameter(heads, AttributeType::Int);
-        let attributes = [("num_heads", heads()), ("kv_num_heads", heads())];
+        let attributes = [("num_heads", heads.clone()), ("kv_num_heads", heads)];
         let packed = Value::absent();
         let inputs = [
             query_key_value,
@@ -196,12 +206,12 @@ impl Graph<'_> {
     }
 
     /// `softmax(q kᵀ / √size) v`, by head: query `[batch, queries, heads · size]`; key and value `[batch, keys,
-    /// heads · size]`, or `[batch, heads, keys, size]`. With `lengths` (int32, `[batch]`), over as many keys only; what
-    /// the others hold has no influence as long as it is finite.
+    /// heads · size]`, or `[batch, heads, keys, size]`. With a mask, what the other keys hold has no influence as long as it
+    /// is finite.
     pub(crate) fn multi_head_attention(
         &mut self,
         [query, key, value]: [&Value; 3],
-        lengths: Option<&Value>,
+        mask: Option<&KeyMask>,
         heads: Attribute<'_>,
     ) -> Value {
         let attributes = [
@@ -209,10 +219,12 @@ impl Graph<'_> {
             // Added to the scores of padding. The default, -10000, is no match for large ones.
             ("mask_filter_value", Attribute::Float(f32::MIN)),
         ];
-        let no_bias = Value::absent();
+        let absent = Value::absent();
         let mut inputs = vec![query, key, value];
-        if let Some(lengths) = lengths {
-            inputs.extend([&no_bias, lengths]);
+        match mask {
+            Some(KeyMask::Lengths(lengths)) => inputs.extend([&absent, lengths]),
+            Some(KeyMask::Bias(bias)) => inputs.extend([&absent, &absent, bias]),
+            None => {}
         }
         self.contrib("MultiHeadAttention", &inputs, &attributes)
     }

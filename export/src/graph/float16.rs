@@ -22,13 +22,13 @@ type Floats = BTreeMap<String, Names>;
 
 impl<'a> Graph<'a> {
     /// Turns weights, constants and arithmetic into 16-bit floats, but for the nodes of modules that `is_kept`; inputs
-    /// and outputs too, if `io` is set. What lies outside their range becomes the nearest that they have: so the least
+    /// and outputs too, of which `io` tells by their names. What lies outside their range becomes the nearest that they have: so the least
     /// float of masks does. Casts stand where the types meet.
-    pub(crate) fn into_float16(mut self, is_kept: &dyn Fn(&str) -> bool, io: bool) -> Self {
+    pub(crate) fn into_float16(mut self, is_kept: &dyn Fn(&str) -> bool, io: &dyn Fn(&str) -> bool) -> Self {
         let mut floats = Floats::new();
         for input in self.inputs.iter_mut().filter(|input| is_float(input)) {
             let name = input.name.clone();
-            let names = match io {
+            let names = match io(&name) {
                 true => {
                     set_element_type(input, DataType::Float16);
                     Names {
@@ -64,17 +64,15 @@ impl<'a> Graph<'a> {
         let output_names = std::mem::take(&mut self.output_names);
         for (value, output) in output_names {
             let value = match floats.contains_key(&value) {
-                true => self.in_type(&value, io, &mut floats),
+                true => self.in_type(&value, io(&output), &mut floats),
                 false => value,
             };
             self.output_names.insert(value, output);
         }
-        if io {
-            self.outputs
-                .iter_mut()
-                .filter(|output| is_float(output))
-                .for_each(|output| set_element_type(output, DataType::Float16));
-        }
+        self.outputs
+            .iter_mut()
+            .filter(|output| is_float(output) && io(&output.name))
+            .for_each(|output| set_element_type(output, DataType::Float16));
         self.drop_unused_weights();
         self
     }
@@ -268,7 +266,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_not_rounded_in_between() {
         let kept = |module: &str| module == "a" || module == "b";
-        let (proto, _, weights) = graph().into_float16(&kept, false).finish("test");
+        let (proto, _, weights) = graph().into_float16(&kept, &|_| false).finish("test");
         assert_eq!(
             nodes(&proto.node),
             [
@@ -285,10 +283,10 @@ mod tests {
 
     #[test]
     fn inputs_and_outputs_are_converted_or_not() {
-        let (proto, ..) = graph().into_float16(&|_| false, false).finish("test");
+        let (proto, ..) = graph().into_float16(&|_| false, &|_| false).finish("test");
         assert_eq!(nodes(&proto.node)[0], "x.float16 = Cast10(x)");
         assert!(is_float(&proto.input[0]) && is_float(&proto.output[0]));
-        let (proto, ..) = graph().into_float16(&|_| false, true).finish("test");
+        let (proto, ..) = graph().into_float16(&|_| false, &|_| true).finish("test");
         assert!(!is_float(&proto.input[0]) && !is_float(&proto.output[0]));
         assert_eq!(nodes(&proto.node).len(), 3);
         assert_eq!(proto.node[2].output, ["y"]);
@@ -315,7 +313,7 @@ mod tests {
         );
         graph.output("y", &y, DataType::Float, &[1.into()]);
         let (proto, ..) = graph
-            .into_float16(&|module| module == "kept", true)
+            .into_float16(&|module| module == "kept", &|_| true)
             .finish("test");
         let branches: Vec<_> = proto.node[0]
             .attribute

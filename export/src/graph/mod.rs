@@ -18,7 +18,9 @@ use crate::onnx::{
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::tensor::Tensor;
-pub(crate) use contrib::{BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, Quantized, QuantizedWeight};
+pub(crate) use contrib::{
+    BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, KeyMask, Quantized, QuantizedWeight,
+};
 pub(crate) use function::Function;
 use function::Functions;
 pub(crate) use initializer::Element;
@@ -68,6 +70,7 @@ impl From<&'static str> for Dim {
 }
 
 /// An attribute of a node.
+#[derive(Clone)]
 pub(crate) enum Attribute<'s> {
     Int(i64),
     Float(f32),

@@ -195,10 +195,25 @@ impl<'a> Graph<'a> {
         )
     }
 
-    /// `start, start + 1, ..` up to, not including, `end`; both without dimensions.
-    pub(crate) fn range(&mut self, start: &Value, end: &Value) -> Value {
-        let step = self.int(1);
-        self.node("Range", &[start, end, &step], &[])
+    /// As [`dim`](Self::dim), a 32-bit integer.
+    pub(crate) fn int32_dim(&mut self, x: &Value, axis: i64) -> Value {
+        let size = self.dim(x, axis);
+        self.cast(&size, DataType::Int32)
+    }
+
+    /// `start, start + step, ..` up to, not including, `end`; all three of one type and without dimensions.
+    pub(crate) fn range(&mut self, [start, end, step]: [&Value; 3]) -> Value {
+        self.node("Range", &[start, end, step], &[])
+    }
+
+    /// `x` in the shape that it and the vector of integers `shape` broadcast to.
+    pub(crate) fn expand(&mut self, x: &Value, shape: &Value) -> Value {
+        self.node("Expand", &[x, shape], &[])
+    }
+
+    /// Where `a` is greater than `b`.
+    pub(crate) fn greater(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Greater", &[a, b], &[])
     }
 
     /// Float zeros of a shape that is known now.

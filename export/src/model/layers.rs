@@ -3,6 +3,7 @@
 use crate::checkpoint::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
+use crate::target::Operators;
 use crate::tensor::Tensor;
 
 /// `x · W + b`.
@@ -118,10 +119,13 @@ pub(crate) fn mlp<'a>(
     dim: usize,
     hidden: usize,
     activation: Activation,
+    operators: Operators,
     x: &Value,
 ) -> Result<Value> {
     let x = Linear::load(&weights.at("fc1"), dim, hidden, true)?.apply(graph, x);
-    let x = graph.within(&weights.module("activation"), |graph| activation.apply(graph, &x));
+    let x = graph.within(&weights.module("activation"), |graph| {
+        activation.apply(graph, operators, &x)
+    });
     Ok(Linear::load(&weights.at("fc2"), hidden, dim, true)?.apply(graph, &x))
 }
 
@@ -152,8 +156,11 @@ impl Activation {
         }
     }
 
-    pub(super) fn apply(self, graph: &mut Graph<'_>, x: &Value) -> Value {
+    pub(super) fn apply(self, graph: &mut Graph<'_>, operators: Operators, x: &Value) -> Value {
         match self {
+            Activation::Gelu | Activation::GeluTanh if operators != Operators::Standard => {
+                graph.gelu(x, self == Activation::GeluTanh)
+            }
             Activation::Gelu => {
                 // In this form ONNX Runtime finds it and runs it as one operator.
                 let scaled = {

@@ -1,12 +1,12 @@
 //! The model, written down as graphs.
 
 mod bart;
-mod cpu;
 mod davit;
 mod layers;
 mod projector;
+mod step;
 
-use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES, is_cache};
 
 use crate::calibration::observer;
 use crate::checkpoint::Weights;
@@ -18,7 +18,7 @@ use crate::onnx::DataType;
 use crate::precision;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
-use crate::target::Target;
+use crate::target::{Operators, Target};
 use bart::DecoderKind;
 pub(crate) use bart::{DECODER, ENCODER};
 pub(crate) use projector::SPATIAL_AVERAGE;
@@ -68,15 +68,39 @@ pub(crate) struct Recipe<'r> {
     pub(crate) float16_io: bool,
 }
 
+impl Recipe<'_> {
+    fn operators(&self) -> Operators {
+        self.target.spec().operators
+    }
+
+    /// The same in 32-bit floats: graphs are finished in these before they are rewritten.
+    fn exact(&self) -> Self {
+        Recipe {
+            precisions: self.precisions.exact(),
+            smoothing: self.smoothing.clone(),
+            ..*self
+        }
+    }
+}
+
 /// Builds one graph of the target. Weights are checked, not read.
 pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     match recipe.target {
         Target::Plain => {
-            let graph = plain(file, recipe.config, weights, recipe.image_size)?;
-            Ok(precision::rewrite(graph, &recipe.precisions, recipe.float16_io))
+            let graph = plain(file, recipe, weights)?;
+            Ok(precision::rewrite(graph, &recipe.precisions, &|_| {
+                recipe.float16_io
+            }))
+        }
+        Target::Cuda => {
+            let graph = step::build(file, &recipe.exact(), weights)?;
+            // Caches go from graph to graph, and nobody else looks into them.
+            Ok(precision::rewrite(graph, &recipe.precisions, &|name| {
+                recipe.float16_io || is_cache(name)
+            }))
         }
         Target::Cpu => {
-            let mut graph = cpu::build(file, recipe, weights)?;
+            let mut graph = step::build(file, recipe, weights)?;
             if recipe.observers {
                 smoothing::norms(recipe.config).for_each(|norm| graph.observe_norm(&norm, &observer(&norm)));
             }
@@ -85,18 +109,10 @@ pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<
     }
 }
 
-fn plain<'a>(
-    file: GraphFile,
-    config: &ModelConfig,
-    weights: &Weights<'a>,
-    image_size: ImageSize,
-) -> Result<Graph<'a>> {
-    let vision = &config.vision_config;
+fn plain<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    let config = recipe.config;
     match file {
-        GraphFile::VisionEncoder => vision_encoder(config, image_size, |graph, grid, pixels| {
-            let tokens = davit::davit(graph, vision, &weights.at(VISION_TOWER), image_size, pixels)?;
-            projector::projector(graph, vision, &weights.at(PROJECTOR), grid, &tokens)
-        }),
+        GraphFile::VisionEncoder => davit_encoder(recipe, weights),
         GraphFile::EmbedTokens => bart::embed_tokens(config, weights),
         GraphFile::EncoderModel => bart::encoder(&config.text_config, weights),
         GraphFile::DecoderModel => bart::decoder(config, weights, DecoderKind::First),
@@ -104,6 +120,16 @@ fn plain<'a>(
         GraphFile::DecoderWithPastModel => bart::decoder(config, weights, DecoderKind::WithPast),
         GraphFile::TextEncoder | GraphFile::DecoderStep => Err(Error::NotInTarget { graph: file.name() }),
     }
+}
+
+/// The vision encoder of targets without operators of our own.
+fn davit_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    let (vision, image_size) = (&recipe.config.vision_config, recipe.image_size);
+    vision_encoder(recipe.config, image_size, |graph, grid, pixels| {
+        let tower = weights.at(VISION_TOWER);
+        let tokens = davit::davit(graph, recipe.operators(), vision, &tower, image_size, pixels)?;
+        projector::projector(graph, vision, &weights.at(PROJECTOR), grid, &tokens)
+    })
 }
 
 /// The vision encoder of any target: `encode` makes image features of pixels, for a grid of as many image tokens.

@@ -1,4 +1,4 @@
-//! The plain graphs in other precisions than 32-bit floats: rewritten, once they are finished.
+//! Graphs of floats in other precisions than 32-bit ones: rewritten, once they are finished.
 
 mod bytes;
 mod four_bits;
@@ -12,8 +12,13 @@ use crate::target::Precision;
 /// all image tokens, 576 of them, of which the mean is made.
 const OVERFLOWING: [&str; 1] = [SPATIAL_AVERAGE];
 
-/// The graph in its precision; with inputs and outputs in 16-bit floats, if that is one of these and `float16_io` is set.
-pub(crate) fn rewrite<'a>(mut graph: Graph<'a>, precisions: &Precisions<'_>, float16_io: bool) -> Graph<'a> {
+/// The graph in its precision; with the inputs and outputs that `is_float16` names in 16-bit floats, if the precision is
+/// one of these.
+pub(crate) fn rewrite<'a>(
+    mut graph: Graph<'a>,
+    precisions: &Precisions<'_>,
+    is_float16: &dyn Fn(&str) -> bool,
+) -> Graph<'a> {
     let precision = precisions.precision();
     match precision {
         Precision::Fp32 | Precision::Fp16 => {}
@@ -30,6 +35,6 @@ pub(crate) fn rewrite<'a>(mut graph: Graph<'a>, precisions: &Precisions<'_>, flo
     let overflows = |module: &str| OVERFLOWING.iter().any(|name| module.ends_with(name));
     graph.into_float16(
         &|module| !module.is_empty() && (overflows(module) || precisions.of(module) == Precision::Fp32),
-        float16_io,
+        is_float16,
     )
 }

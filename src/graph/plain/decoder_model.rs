@@ -8,10 +8,10 @@ use florence2_layout::graphs::{
 use ort::session::SessionInputValue;
 use ort::value::DynValue;
 
-use super::row_gather::RowGather;
 use crate::bundle::{Bundle, DecoderGraphs, ModelPart};
 use crate::error::{Error, Result};
 use crate::graph::checks::TextSizes;
+use crate::graph::rearranger::{Rearrangement, Rearranger};
 use crate::graph::session::{CacheNames, Graph, Outputs};
 use crate::graph::tensor;
 use crate::runtime::{ElementType, SessionOptions, TensorSpec};
@@ -31,7 +31,7 @@ pub(super) struct DecoderModel {
     /// Whether one row of what is attended to may serve all rows.
     pub(super) shared_encoder_row: bool,
     /// The caches' life in the device's memory; `None` if they come to the processor's after each step.
-    pub(super) on_device: Option<RowGather>,
+    pub(super) on_device: Option<Rearranger>,
 }
 
 impl DecoderModel {
@@ -86,7 +86,7 @@ impl DecoderModel {
 
     /// What puts the caches in order on the device, if they can stay there: if it has memory of its own, and the further
     /// steps take the caches in the float type in which steps give them.
-    fn row_gather(&self, options: &SessionOptions) -> Result<Option<RowGather>> {
+    fn row_gather(&self, options: &SessionOptions) -> Result<Option<Rearranger>> {
         let Some(memory) = self.first.memory() else {
             return Ok(None);
         };
@@ -103,7 +103,7 @@ impl DecoderModel {
         };
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
-        RowGather::new(self.own.len(), element, memory, &options).map(Some)
+        Rearranger::new(Rearrangement::Gather, self.own.len(), element, memory, &options).map(Some)
     }
 
     /// Whether an output is a cache.
@@ -137,7 +137,7 @@ impl DecoderModel {
         match &self.on_device {
             // The first step has not been taken yet.
             _ if caches.is_empty() => Ok(Vec::new()),
-            Some(gather) => gather.gather(caches, rows, runtime),
+            Some(gather) => gather.run(caches, &tensor::indices(rows)?, &[], runtime),
             None => caches
                 .iter()
                 .map(|value| tensor::gather_rows(value, rows))

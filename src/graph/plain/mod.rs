@@ -3,7 +3,6 @@
 mod batch;
 mod decoder;
 mod decoder_model;
-mod row_gather;
 mod text_encoder;
 
 use ndarray::{Array2, Axis};

@@ -5,7 +5,7 @@ use ndarray::ArrayView2;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
-use super::caches::{CacheShape, Caches, zeros};
+use super::caches::{CacheShape, Caches, Passage, zeros};
 use super::decoder_step::DecoderStep;
 use super::moves::Move;
 use super::rows::{Relocation, Room};
@@ -22,24 +22,35 @@ pub(super) struct Batch<'m> {
     /// `[images]`
     encoder_lengths: Tensor<i32>,
     /// Self-attention; a row for each row.
-    own: Caches,
+    own: Caches<'m>,
     /// Cross-attention; a row for each image.
-    cross: Caches,
+    cross: Caches<'m>,
     /// `[rows, vocabulary]`
     logits: Tensor<f32>,
     binding: IoBinding,
 }
 
 impl<'m> Batch<'m> {
-    /// Tensors for rows of up to `capacity` tokens that attend to `cross`.
-    pub(super) fn new(model: &'m DecoderStep, room: Room, capacity: usize, cross: Caches) -> Result<Self> {
-        let rows = room.rows();
+    /// Tensors for rows of up to `capacity` tokens that attend to `cross`. Adds the time within the runtime to `runtime`.
+    pub(super) fn new(
+        model: &'m DecoderStep,
+        room: Room,
+        capacity: usize,
+        cross: Caches<'m>,
+        runtime: &mut f64,
+    ) -> Result<Self> {
         let shape = CacheShape {
-            rows,
+            rows: room.rows(),
             heads: model.heads(),
             length: capacity,
             head_size: model.head_size(),
         };
+        let own = Caches::zeros(model.device_caches(), model.own().len(), shape, runtime)?;
+        Self::with_caches(model, room, own, cross)
+    }
+
+    fn with_caches(model: &'m DecoderStep, room: Room, own: Caches<'m>, cross: Caches<'m>) -> Result<Self> {
+        let rows = room.rows();
         let mut encoder_lengths = zeros(&[room.images])?;
         // Something must be attended to, even where no image is.
         encoder_lengths.extract_tensor_mut().1.fill(1);
@@ -49,30 +60,47 @@ impl<'m> Batch<'m> {
             ids: zeros(&[rows, 1])?,
             past_lengths: zeros(&[rows])?,
             encoder_lengths,
-            own: Caches::zeros(model.own().len(), shape)?,
+            own,
             cross,
             logits: zeros(&[rows, model.vocabulary()])?,
             binding: model.graph().binding()?,
         };
-        batch
-            .bind()
-            .map_err(Error::ort(format!("binding tensors to {}", model.graph().name())))?;
+        let logits = batch.binding.bind_output(LOGITS, &mut batch.logits);
+        logits.map_err(batch.binding_tensors())?;
+        batch.bind_caches()?;
         Ok(batch)
     }
 
-    fn bind(&mut self) -> ort::Result<()> {
-        let binding = &mut self.binding;
-        binding.bind_input(INPUT_IDS, &self.ids)?;
-        binding.bind_input(PAST_SEQUENCE_LENGTHS, &self.past_lengths)?;
-        binding.bind_input(ENCODER_SEQUENCE_LENGTHS, &self.encoder_lengths)?;
-        for (names, tensor) in self.model.own().iter().zip(&mut self.own.tensors) {
-            binding.bind_input(&names.past, tensor)?;
-            binding.bind_output(&names.present, tensor)?;
-        }
-        for (names, tensor) in self.model.cross().iter().zip(&self.cross.tensors) {
-            binding.bind_input(&names.past, tensor)?;
-        }
-        binding.bind_output(LOGITS, &mut self.logits)
+    fn bind_caches(&mut self) -> Result<()> {
+        let context = self.binding_tensors();
+        let mut bind = || -> ort::Result<()> {
+            let binding = &mut self.binding;
+            for (names, tensor) in self.model.own().iter().zip(self.own.tensors_mut()) {
+                binding.bind_input(&names.past, tensor)?;
+                binding.bind_output(&names.present, tensor)?;
+            }
+            for (names, tensor) in self.model.cross().iter().zip(self.cross.tensors()) {
+                binding.bind_input(&names.past, tensor)?;
+            }
+            Ok(())
+        };
+        bind().map_err(context)
+    }
+
+    /// Binds what differs from run to run: what a device is to see of it is copied there now.
+    fn bind_integers(&mut self) -> Result<()> {
+        let context = self.binding_tensors();
+        let mut bind = || -> ort::Result<()> {
+            let binding = &mut self.binding;
+            binding.bind_input(INPUT_IDS, &self.ids)?;
+            binding.bind_input(PAST_SEQUENCE_LENGTHS, &self.past_lengths)?;
+            binding.bind_input(ENCODER_SEQUENCE_LENGTHS, &self.encoder_lengths)
+        };
+        bind().map_err(context)
+    }
+
+    fn binding_tensors(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
+        Error::ort(format!("binding tensors to {}", self.model.graph().name()))
     }
 
     pub(super) fn room(&self) -> Room {
@@ -107,8 +135,6 @@ impl<'m> Batch<'m> {
         let (shape, _) = self.ids.extract_tensor();
         if shape.last().is_none_or(|&present| present != width as i64) {
             self.ids = zeros(&[self.room.rows(), width])?;
-            let bound = self.binding.bind_input(INPUT_IDS, &self.ids);
-            bound.map_err(Error::ort(format!("binding {INPUT_IDS}")))?;
         }
         let ids = self.ids.extract_tensor_mut().1.chunks_exact_mut(width.max(1));
         let lengths = self.past_lengths.extract_tensor_mut().1;
@@ -119,6 +145,7 @@ impl<'m> Batch<'m> {
             }
             *length = i32::try_from(past).unwrap_or(i32::MAX);
         }
+        self.bind_integers()?;
         self.model.graph().run_bound(&self.binding, runtime)
     }
 
@@ -129,27 +156,42 @@ impl<'m> Batch<'m> {
             .map_err(|error| self.model.graph().invalid(format!("{LOGITS}: {error}")))
     }
 
-    /// Moves rows of the self-attention caches.
-    pub(super) fn carry_out(&mut self, moves: &[Move]) {
-        self.own.carry_out(moves);
+    /// Moves rows of the self-attention caches. Adds the time within the runtime to `runtime`.
+    pub(super) fn carry_out(&mut self, moves: &[Move], runtime: &mut f64) -> Result<()> {
+        match self.own.carry_out(moves, runtime)? {
+            true => self.bind_caches(),
+            false => Ok(()),
+        }
     }
 
-    /// Takes over another batch's only image, with its first row of `length` tokens.
-    pub(super) fn take_over(&mut self, other: &Self, image: usize, place: usize, length: usize) {
+    /// Takes over another batch's only image, with its first row of `length` tokens. Adds the time within the runtime to
+    /// `runtime`.
+    pub(super) fn take_over(
+        &mut self,
+        other: &Self,
+        image: usize,
+        place: usize,
+        length: usize,
+        runtime: &mut f64,
+    ) -> Result<()> {
         let encoder_length = other.cross.shape().length;
-        self.cross.copy_row(&other.cross, 0, image, encoder_length);
+        self.cross
+            .replace_row(image, &other.cross, encoder_length, runtime)?;
         self.set_encoder_length(image, encoder_length);
-        self.own.copy_row(&other.own, 0, place, length);
+        self.own.replace_row(place, &other.own, length, runtime)?;
+        self.bind_caches()
     }
 
     /// The same images and rows in other tensors: with room for `capacity` tokens a row and for
-    /// `encoder_capacity` encoder tokens an image. `length` gives the tokens that a row of the new tensors holds.
+    /// `encoder_capacity` encoder tokens an image. `length` gives the tokens that a row of the new tensors holds. Adds
+    /// the time within the runtime to `runtime`.
     pub(super) fn relocated(
         mut self,
         relocation: &Relocation,
         capacity: usize,
         encoder_capacity: usize,
         length: impl Fn(usize) -> usize,
+        runtime: &mut f64,
     ) -> Result<Self> {
         let room = relocation.room;
         let encoder_lengths: Vec<usize> = self
@@ -159,34 +201,30 @@ impl<'m> Batch<'m> {
             .iter()
             .map(|&length| usize::try_from(length).unwrap_or(0))
             .collect();
-        let kept = relocation
-            .images
-            .iter()
-            .enumerate()
-            .filter_map(|(to, &from)| Some((from, to, *encoder_lengths.get(from)?)));
+        let images = relocation.images.iter().enumerate().filter_map(|(to, &from)| {
+            let length = *encoder_lengths.get(from)?;
+            Some(Passage { from, to, length })
+        });
+        let images: Vec<Passage> = images.collect();
+        let rows = relocation.rows.iter().map(|&(from, to)| Passage {
+            from,
+            to,
+            length: length(to),
+        });
+        let rows: Vec<Passage> = rows.collect();
         let stays = room.images == self.room.images
             && encoder_capacity == self.encoder_capacity()
             && relocation.images.iter().copied().eq(0..relocation.images.len());
         let cross = if stays {
             self.cross.take()
         } else {
-            let shape = CacheShape {
-                rows: room.images,
-                length: encoder_capacity,
-                ..self.cross.shape()
-            };
-            let mut cross = Caches::zeros(self.model.cross().len(), shape)?;
-            for (from, to, length) in kept.clone() {
-                cross.copy_row(&self.cross, from, to, length);
-            }
-            cross
+            self.cross
+                .relocated(room.images, encoder_capacity, &images, runtime)?
         };
-        let mut batch = Self::new(self.model, room, capacity, cross)?;
-        for (_, to, length) in kept {
+        let own = self.own.relocated(room.rows(), capacity, &rows, runtime)?;
+        let mut batch = Self::with_caches(self.model, room, own, cross)?;
+        for Passage { to, length, .. } in images {
             batch.set_encoder_length(to, length);
-        }
-        for &(from, to) in &relocation.rows {
-            batch.own.copy_row(&self.own, from, to, length(to));
         }
         Ok(batch)
     }

@@ -1,19 +1,33 @@
 //! Keys and values of all layers, in tensors of fixed room.
 
+mod device;
+mod processor;
+
 use std::ops::Range;
 
 use ort::memory::Allocator;
-use ort::value::{PrimitiveTensorElementType, Tensor};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
-use super::moves::{Copy, Move, Tokens};
+pub(super) use self::device::DeviceCaches;
+use super::moves::{Move, Tokens};
 use crate::error::{Error, Result};
 
-/// A float32 tensor for each layer's keys and one for its values: `[rows, heads, length, head size]` each.
-pub(super) struct Caches {
-    pub(super) tensors: Vec<Tensor<f32>>,
+/// A tensor for each layer's keys and one for its values: `[rows, heads, length, head size]` each.
+pub(super) struct Caches<'m> {
+    tensors: Vec<DynValue>,
     shape: CacheShape,
-    /// One tensor's part of a row, while rows change places.
-    aside: Vec<f32>,
+    home: Home<'m>,
+}
+
+/// Where tensors are.
+enum Home<'m> {
+    /// In the processor's memory, where they are changed in place; they are float32.
+    Processor {
+        /// One tensor's part of a row, while rows change places.
+        aside: Vec<f32>,
+    },
+    /// In a device's memory, where graphs make others of them.
+    Device(&'m DeviceCaches),
 }
 
 /// The shape of a cache's tensors.
@@ -26,6 +40,10 @@ pub(super) struct CacheShape {
 }
 
 impl CacheShape {
+    pub(super) fn dims(self) -> [usize; 4] {
+        [self.rows, self.heads, self.length, self.head_size]
+    }
+
     /// Where tokens of a row are in a tensor, for each head. They are inside if the row and the tokens are.
     fn spans(self, row: usize, tokens: Tokens) -> impl Iterator<Item = Range<usize>> {
         (0..self.heads).map(move |head| {
@@ -35,7 +53,15 @@ impl CacheShape {
     }
 }
 
-/// A tensor of zeros, in memory that a binding can keep.
+/// A row of caches that goes over into others: of its tokens, the first `length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Passage {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) length: usize,
+}
+
+/// A tensor of zeros, in the processor's memory, that a binding can keep.
 pub(super) fn zeros<T>(shape: &[usize]) -> Result<Tensor<T>>
 where
     T: PrimitiveTensorElementType + std::fmt::Debug + Default + Clone,
@@ -46,80 +72,137 @@ where
     Ok(tensor)
 }
 
-impl Caches {
-    /// Caches of zeros.
-    pub(super) fn zeros(tensors: usize, shape: CacheShape) -> Result<Self> {
-        let dims = [shape.rows, shape.heads, shape.length, shape.head_size];
-        Ok(Self {
-            tensors: (0..tensors).map(|_| zeros(&dims)).collect::<Result<_>>()?,
-            shape,
-            aside: Vec::new(),
-        })
+/// What takes `runtime` adds the time within the runtime to it.
+impl<'m> Caches<'m> {
+    /// As many tensors of zeros; where `device` says, if it does.
+    pub(super) fn zeros(
+        device: Option<&'m DeviceCaches>,
+        tensors: usize,
+        shape: CacheShape,
+        runtime: &mut f64,
+    ) -> Result<Self> {
+        let tensors = match device {
+            Some(device) => device.zeros(shape, runtime)?,
+            None => (0..tensors)
+                .map(|_| Ok(zeros::<f32>(&shape.dims())?.into_dyn()))
+                .collect::<Result<_>>()?,
+        };
+        Ok(Self::given(device, tensors, shape))
     }
 
-    /// The caches that a graph gave.
-    pub(super) fn given(tensors: Vec<Tensor<f32>>, shape: CacheShape) -> Self {
-        Self {
-            tensors,
-            shape,
-            aside: Vec::new(),
-        }
+    /// The tensors that a graph gave.
+    pub(super) fn given(device: Option<&'m DeviceCaches>, tensors: Vec<DynValue>, shape: CacheShape) -> Self {
+        let home = match device {
+            Some(device) => Home::Device(device),
+            None => Home::Processor { aside: Vec::new() },
+        };
+        Self { tensors, shape, home }
     }
 
     /// These caches; what is left has no tensors.
     pub(super) fn take(&mut self) -> Self {
-        Self::given(std::mem::take(&mut self.tensors), self.shape)
+        Self::given(self.device(), std::mem::take(&mut self.tensors), self.shape)
+    }
+
+    fn device(&self) -> Option<&'m DeviceCaches> {
+        match self.home {
+            Home::Processor { .. } => None,
+            Home::Device(device) => Some(device),
+        }
     }
 
     pub(super) fn shape(&self) -> CacheShape {
         self.shape
     }
 
-    /// Carries out moves of rows.
-    pub(super) fn carry_out(&mut self, moves: &[Move]) {
-        let (shape, aside) = (self.shape, &mut self.aside);
-        for tensor in &mut self.tensors {
-            let (_, data) = tensor.extract_tensor_mut();
-            for step in moves {
-                match *step {
-                    Move::Copy(Copy { from, to, tokens }) => {
-                        for (source, target) in shape.spans(from, tokens).zip(shape.spans(to, tokens)) {
-                            data.copy_within(source, target.start);
-                        }
-                    }
-                    Move::KeepAside { from, tokens } => {
-                        aside.clear();
-                        for source in shape.spans(from, tokens) {
-                            aside.extend_from_slice(&data[source]);
-                        }
-                    }
-                    Move::PutBack { to, tokens } => {
-                        let mut kept = aside.as_slice();
-                        for target in shape.spans(to, tokens) {
-                            let (part, rest) = kept.split_at(target.len());
-                            data[target].copy_from_slice(part);
-                            kept = rest;
-                        }
-                    }
-                }
+    pub(super) fn tensors(&self) -> &[DynValue] {
+        &self.tensors
+    }
+
+    pub(super) fn tensors_mut(&mut self) -> &mut [DynValue] {
+        &mut self.tensors
+    }
+
+    /// Carries out moves of rows. Whether the tensors are others now, to be bound again.
+    pub(super) fn carry_out(&mut self, moves: &[Move], runtime: &mut f64) -> Result<bool> {
+        match &mut self.home {
+            _ if moves.is_empty() => Ok(false),
+            Home::Processor { aside } => {
+                processor::carry_out(&mut self.tensors, self.shape, moves, aside)?;
+                Ok(false)
+            }
+            Home::Device(device) => {
+                self.tensors = device.moved(&self.tensors, self.shape, moves, runtime)?;
+                Ok(true)
             }
         }
     }
 
-    /// Copies the first `length` tokens of row `from` of other caches, of the same heads, to row `to`.
-    pub(super) fn copy_row(&mut self, other: &Self, from: usize, to: usize, length: usize) {
-        let tokens = Tokens {
-            start: 0,
-            end: length,
+    /// Puts the first row of other caches, of the same heads and in the same memory, and no longer than these, where
+    /// `row` is: `length` tokens of it. The tensors may be others then, to be bound again.
+    pub(super) fn replace_row(
+        &mut self,
+        row: usize,
+        other: &Self,
+        length: usize,
+        runtime: &mut f64,
+    ) -> Result<()> {
+        match self.home {
+            Home::Processor { .. } => {
+                let passage = Passage {
+                    from: 0,
+                    to: row,
+                    length,
+                };
+                processor::copy_rows(
+                    (&other.tensors, other.shape),
+                    (&mut self.tensors, self.shape),
+                    &[passage],
+                )
+            }
+            Home::Device(device) => {
+                let row_tensors =
+                    device.lengthened(&other.tensors, other.shape, self.shape.length, runtime)?;
+                let row_tensors = row_tensors.as_deref().unwrap_or(&other.tensors);
+                self.tensors = device.with_row(&self.tensors, row, row_tensors, runtime)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Caches of another number of rows, and no shorter, into which these rows go over.
+    pub(super) fn relocated(
+        &self,
+        rows: usize,
+        length: usize,
+        passages: &[Passage],
+        runtime: &mut f64,
+    ) -> Result<Self> {
+        let shape = CacheShape {
+            rows,
+            length,
+            ..self.shape
         };
-        let (source_shape, target_shape) = (other.shape, self.shape);
-        for (source, target) in other.tensors.iter().zip(&mut self.tensors) {
-            let (source, target) = (source.extract_tensor().1, target.extract_tensor_mut().1);
-            let spans = source_shape
-                .spans(from, tokens)
-                .zip(target_shape.spans(to, tokens));
-            for (source_span, target_span) in spans {
-                target[target_span].copy_from_slice(&source[source_span]);
+        match self.home {
+            Home::Processor { .. } => {
+                let mut relocated = Self::zeros(None, self.tensors.len(), shape, runtime)?;
+                let target = (&mut *relocated.tensors, shape);
+                processor::copy_rows((&self.tensors, self.shape), target, passages)?;
+                Ok(relocated)
+            }
+            Home::Device(device) => {
+                // Rows that are not in use may hold anything finite.
+                let mut sources = vec![0; rows];
+                for passage in passages {
+                    if let Some(source) = sources.get_mut(passage.to) {
+                        *source = passage.from;
+                    }
+                }
+                let gathered = device.gathered(&self.tensors, &sources, runtime)?;
+                let gathered_shape = CacheShape { rows, ..self.shape };
+                let lengthened = device.lengthened(&gathered, gathered_shape, length, runtime)?;
+                let tensors = lengthened.unwrap_or(gathered);
+                Ok(Self::given(Some(device), tensors, shape))
             }
         }
     }

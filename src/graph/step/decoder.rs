@@ -60,9 +60,10 @@ impl<'m> StepDecoder<'m> {
         let encoder_length = cross.shape().length;
         let room = Room { images: 1, width: 1 };
         let capacity = self.capacity_for(prompt.len(), 0)?;
-        let mut batch = Batch::new(&model.decoder, room, capacity, cross)?;
+        let runtime = &mut self.times.runtime;
+        let mut batch = Batch::new(&model.decoder, room, capacity, cross, runtime)?;
         batch.set_encoder_length(0, encoder_length);
-        batch.run(prompt.len(), |_| (prompt, 0), &mut self.times.runtime)?;
+        batch.run(prompt.len(), |_| (prompt, 0), runtime)?;
         Ok(batch)
     }
 
@@ -95,9 +96,10 @@ impl<'m> StepDecoder<'m> {
                 length: encoder_length,
                 head_size: decoder.head_size(),
             };
-            let cross = Caches::zeros(decoder.cross().len(), shape)?;
             let capacity = self.capacity_for(length, 0)?;
-            self.batch = Some(Batch::new(decoder, room, capacity, cross)?);
+            let runtime = &mut self.times.runtime;
+            let cross = Caches::zeros(decoder.device_caches(), decoder.cross().len(), shape, runtime)?;
+            self.batch = Some(Batch::new(decoder, room, capacity, cross, runtime)?);
             self.rows = Rows::new(room);
             return Ok(());
         };
@@ -133,7 +135,9 @@ impl<'m> StepDecoder<'m> {
     fn relocate(&mut self, relocation: &Relocation, capacity: usize, encoder_capacity: usize) -> Result<()> {
         if let Some(batch) = self.batch.take() {
             let length = |place| self.rows.length(place);
-            self.batch = Some(batch.relocated(relocation, capacity, encoder_capacity, length)?);
+            let runtime = &mut self.times.runtime;
+            let batch = batch.relocated(relocation, capacity, encoder_capacity, length, runtime)?;
+            self.batch = Some(batch);
         }
         Ok(())
     }
@@ -172,7 +176,8 @@ impl Decoder for StepDecoder<'_> {
                 return Err(self.invalid(format!("there is no room beside {present} inputs")));
             };
             let place = self.rows.join(image, prompt.len());
-            batch.take_over(&first, image, place, prompt.len());
+            let runtime = &mut self.times.runtime;
+            batch.take_over(&first, image, place, prompt.len(), runtime)?;
             self.joined.insert(first)
         };
         first.logits().map(|logits| Some(Logits::new(logits)))
@@ -214,7 +219,7 @@ impl Decoder for StepDecoder<'_> {
             None => Err(self.invalid(format!("its {} rows cannot continue as {parents:?}", self.rows()))),
             Some(Reordered::InPlace) => {
                 if let Some(batch) = &mut self.batch {
-                    batch.carry_out(&self.moves);
+                    batch.carry_out(&self.moves, &mut self.times.runtime)?;
                 }
                 Ok(())
             }

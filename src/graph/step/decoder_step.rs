@@ -1,13 +1,16 @@
 //! The decoder's graph, and what it says of its tensors.
 
 use florence2_layout::graphs::{
-    Attention, ENCODER_SEQUENCE_LENGTHS, GraphFile, INPUT_IDS, LOGITS, ModelPart, PAST_SEQUENCE_LENGTHS,
+    Attention, CACHES_ON_DEVICE, ENCODER_SEQUENCE_LENGTHS, GraphFile, INPUT_IDS, LOGITS, ModelPart,
+    PAST_SEQUENCE_LENGTHS,
 };
 
+use super::caches::DeviceCaches;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::graph::session::{CacheNames, Graph};
-use crate::runtime::{ElementType, SessionOptions, TensorSpec};
+use crate::graph::tensor::FloatType;
+use crate::runtime::{Device, Devices, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graph.
 pub(super) struct DecoderStep {
@@ -18,31 +21,46 @@ pub(super) struct DecoderStep {
     cross: Vec<CacheNames>,
     heads: usize,
     head_size: usize,
+    /// What the caches are of.
+    element: ElementType,
     vocabulary: usize,
+    /// The caches' life in the device's memory; `None` if they are in the processor's.
+    device_caches: Option<DeviceCaches>,
 }
 
 impl DecoderStep {
-    /// Loads the graph; its devices must be the processor.
+    /// Loads the graph. If it is not made for its devices, and they were not named, it runs on the processor.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
-        if !devices.is_cpu()? {
-            return Err(Error::InvalidOption {
-                name: "device",
-                reason: format!(
-                    "this model's decoder is made for the processor (its caches are written in place there) and cannot \
-                     run on {devices}. Leave it there (--device {devices},decoder=cpu), or use a plain export \
-                     (florence2 export --target plain)"
-                ),
-            });
-        }
         let graph = Graph::load(bundle, GraphFile::DecoderStep, options)?;
+        let runs_there = graph.memory().is_some() && graph.claims(CACHES_ON_DEVICE);
+        if devices.is_cpu()? || runs_there {
+            return Self::new(graph, options);
+        }
+        if *devices == Devices::Auto {
+            tracing::info!("the decoder's graph is made for the processor, and runs there");
+            let mut options = options.clone();
+            options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
+            return Self::load(bundle, &options);
+        }
+        Err(Error::InvalidOption {
+            name: "device",
+            reason: format!(
+                "this model's decoder writes its caches in place, and as it is, cannot do so on {devices}. Leave it on \
+                 the processor (--device {devices},decoder=cpu), or use another export (florence2 export --target cuda \
+                 or plain)"
+            ),
+        })
+    }
+
+    fn new(graph: Graph, options: &SessionOptions) -> Result<Self> {
         let layers = graph.layers_of_caches();
         let own = CacheNames::of(layers, Attention::Decoder);
         let Some(first) = own.first() else {
             return Err(graph.invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
         };
-        let (heads, head_size) = match graph.input(&first.past)? {
-            spec if spec.dims.len() == 4 => (spec.fixed(1), spec.fixed(3)),
+        let (heads, head_size, element) = match graph.input(&first.past)? {
+            spec if spec.dims.len() == 4 => (spec.fixed(1), spec.fixed(3), spec.dtype),
             spec => return Err(unfit(&graph, spec, "of four dimensions")),
         };
         let logits = graph.output(LOGITS)?;
@@ -57,16 +75,28 @@ impl DecoderStep {
         else {
             return Err(unfit(&graph, logits, "float32 [rows, a fixed vocabulary]"));
         };
-        let step = Self {
+        let mut step = Self {
             own,
             cross: CacheNames::of(layers, Attention::Encoder),
             heads,
             head_size,
+            element,
             vocabulary,
+            device_caches: None,
             graph,
         };
         step.check()?;
+        step.device_caches = step.make_device_caches(options)?;
         Ok(step)
+    }
+
+    fn make_device_caches(&self, options: &SessionOptions) -> Result<Option<DeviceCaches>> {
+        let (Some(memory), Some(float)) = (self.graph.memory(), FloatType::of(self.element)) else {
+            return Ok(None);
+        };
+        let mut options = options.clone();
+        options.devices = options.devices.of(ModelPart::Decoder).clone().into();
+        DeviceCaches::new(self.own.len(), float, memory, &options).map(Some)
     }
 
     /// That the graph has the tensors that a step binds.
@@ -95,14 +125,24 @@ impl DecoderStep {
     /// That a tensor of `graph` is a cache as this decoder has them.
     pub(super) fn check_cache(&self, graph: &Graph, spec: &TensorSpec) -> Result<()> {
         let fits = |axis, wanted| spec.fixed(axis).is_none_or(|size| size == wanted);
-        if spec.dtype == ElementType::Float32
+        // What is in the processor's memory is changed there by us.
+        let is_known = match self.graph.memory() {
+            Some(_) => FloatType::of(self.element).is_some(),
+            None => self.element == ElementType::Float32,
+        };
+        if is_known
+            && spec.dtype == self.element
             && spec.dims.len() == 4
             && fits(1, self.heads)
             && fits(3, self.head_size)
         {
             return Ok(());
         }
-        let wanted = format!("float32 [rows, {}, length, {}]", self.heads, self.head_size);
+        let element = match is_known {
+            true => self.element,
+            false => ElementType::Float32,
+        };
+        let wanted = format!("{element} [rows, {}, length, {}]", self.heads, self.head_size);
         Err(unfit(graph, spec, &wanted))
     }
 
@@ -118,6 +158,11 @@ impl DecoderStep {
     /// The cross-attention caches' names: key and value of each layer.
     pub(super) fn cross(&self) -> &[CacheNames] {
         &self.cross
+    }
+
+    /// What keeps the caches in the device's memory, if they are there.
+    pub(super) fn device_caches(&self) -> Option<&DeviceCaches> {
+        self.device_caches.as_ref()
     }
 
     pub(super) fn heads(&self) -> usize {

@@ -1,8 +1,9 @@
 //! The graphs of the `step` layout: a text encoder that gives the cross-attention caches, and a decoder step that
 //! writes its self-attention caches in place.
 //!
-//! The decoder runs on the processor only. Its tensors are bound once, in the processor's memory, and changed there
-//! between steps; for another device, ONNX Runtime copies what is bound when it is bound, and would never see a change.
+//! The decoder's tensors are bound for many steps. On the processor, the caches are changed there between steps; for
+//! another device, ONNX Runtime copies what is bound when it is bound, and would never see a change: there, the caches are
+//! in the device's memory, and small graphs make others of them when rows move.
 
 mod batch;
 mod caches;

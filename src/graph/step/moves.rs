@@ -26,6 +26,26 @@ pub(super) enum Move {
     PutBack { to: usize, tokens: Tokens },
 }
 
+/// Of which row each of `rows` rows is a copy after the moves: what these leave of a row is the same in its source.
+pub(super) fn sources(moves: &[Move], rows: usize) -> Vec<usize> {
+    let mut sources: Vec<usize> = (0..rows).collect();
+    let mut aside = 0;
+    for step in moves {
+        let (source, to) = match *step {
+            Move::Copy(Copy { from, to, .. }) => (sources.get(from).copied(), to),
+            Move::KeepAside { from, .. } => {
+                aside = sources.get(from).copied().unwrap_or(aside);
+                continue;
+            }
+            Move::PutBack { to, .. } => (Some(aside), to),
+        };
+        if let (Some(source), Some(target)) = (source, sources.get_mut(to)) {
+            *target = source;
+        }
+    }
+    sources
+}
+
 /// Orders `copies`, no two of which are to the same row, such that no row is overwritten before it is read; rows that
 /// change places in a ring are kept aside. The steps are appended to `moves`; `copies` is empty afterwards.
 pub(super) fn order(copies: &mut Vec<Copy>, moves: &mut Vec<Move>) {
@@ -122,6 +142,7 @@ mod tests {
                     .count();
                 let aside = moves.iter().filter(|step| matches!(step, Move::KeepAside { .. }));
                 assert_eq!(moves.len(), copied + aside.count(), "{parents:?} {moves:?}");
+                assert_eq!(sources(&moves, 4), parents);
             }
         }
     }

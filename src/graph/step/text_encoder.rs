@@ -2,9 +2,10 @@
 
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, INPUT_IDS, LAST_HIDDEN_STATE};
 use ndarray::{Array2, Array3, Axis};
-use ort::value::{DynValue, Tensor};
+use ort::session::SessionInputValue;
+use ort::value::DynValue;
 
-use super::caches::{CacheShape, Caches};
+use super::caches::{CacheShape, Caches, DeviceCaches};
 use super::decoder_step::DecoderStep;
 use crate::bundle::Bundle;
 use crate::error::Result;
@@ -41,13 +42,23 @@ impl TextEncoder {
     /// Inputs are encoded one by one: a batch would have to be padded, or have activations of several inputs quantised
     /// by one scale, and either changes the answers. Nothing would be gained: one input's 589 tokens keep a processor
     /// busy.
-    pub(super) fn run(
+    pub(super) fn run<'m>(
         &self,
         input: TextInput<'_>,
-        decoder: &DecoderStep,
+        decoder: &'m DecoderStep,
         runtime: &mut f64,
-    ) -> Result<Caches> {
-        let mut outputs = self.outputs(input, runtime)?;
+    ) -> Result<Caches<'m>> {
+        let device = decoder.device_caches();
+        let memory = device.map(DeviceCaches::memory);
+        let is_at_home = memory == self.graph.memory();
+        let mut outputs = match memory {
+            Some(memory) if is_at_home => {
+                let is_cache = |output: &str| decoder.cross().iter().any(|names| names.present == output);
+                let inputs = self.inputs(input, true)?;
+                self.graph.run_keeping(inputs, memory, is_cache, runtime)?
+            }
+            _ => self.outputs(input, runtime)?,
+        };
         let shape = CacheShape {
             rows: 1,
             heads: decoder.heads(),
@@ -56,9 +67,15 @@ impl TextEncoder {
         };
         let tensors = decoder.cross().iter().map(|names| {
             let value = outputs.take(&names.present)?;
-            self.cache(value, &names.present, shape)
+            self.check_cache(&value, &names.present, shape)?;
+            Ok(value)
         });
-        Ok(Caches::given(tensors.collect::<Result<_>>()?, shape))
+        let tensors: Vec<DynValue> = tensors.collect::<Result<_>>()?;
+        let tensors = match device {
+            Some(device) if !is_at_home => device.adopted(&tensors, runtime)?,
+            _ => tensors,
+        };
+        Ok(Caches::given(device, tensors, shape))
     }
 
     /// The last hidden states, `[image tokens + prompt tokens, d_model]`.
@@ -75,23 +92,33 @@ impl TextEncoder {
     }
 
     fn outputs(&self, input: TextInput<'_>, runtime: &mut f64) -> Result<Outputs<'_>> {
+        self.graph.run(self.inputs(input, false)?, runtime)
+    }
+
+    /// What a run takes; `owned` for a binding, which wants values that it can keep.
+    fn inputs<'a>(
+        &self,
+        input: TextInput<'a>,
+        owned: bool,
+    ) -> Result<Vec<(&'static str, SessionInputValue<'a>)>> {
         let ids = input.prompt.iter().map(|&id| i64::from(id)).collect();
         let ids = tensor::integers(&[1, input.prompt.len()], ids)?;
         let features = input.features.insert_axis(Axis(0));
-        let features = tensor::float_input(features, self.graph.float_input(IMAGE_FEATURES)?)?;
-        let inputs = vec![(INPUT_IDS, ids.into()), (IMAGE_FEATURES, features)];
-        self.graph.run(inputs, runtime)
+        let float = self.graph.float_input(IMAGE_FEATURES)?;
+        let features = match owned {
+            true => tensor::float_array(features, float)?.into(),
+            false => tensor::float_input(features, float)?,
+        };
+        Ok(vec![(INPUT_IDS, ids.into()), (IMAGE_FEATURES, features)])
     }
 
-    fn cache(&self, value: DynValue, name: &str, shape: CacheShape) -> Result<Tensor<f32>> {
-        let wanted = [shape.rows, shape.heads, shape.length, shape.head_size];
-        let found = tensor::shape(&value);
-        if found != wanted {
-            return Err(self
+    fn check_cache(&self, value: &DynValue, name: &str, shape: CacheShape) -> Result<()> {
+        let (found, wanted) = (tensor::shape(value), shape.dims());
+        match found == wanted {
+            true => Ok(()),
+            false => Err(self
                 .graph
-                .invalid(format!("{name} has shape {found:?}, not {wanted:?}")));
+                .invalid(format!("{name} has shape {found:?}, not {wanted:?}"))),
         }
-        let tensor = value.downcast();
-        tensor.map_err(|_| self.graph.invalid(format!("{name} is not float32")))
     }
 }

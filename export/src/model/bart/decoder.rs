@@ -8,6 +8,7 @@ use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
+use crate::target::Operators;
 
 /// Embeddings of new tokens to logits.
 pub(crate) fn decoder<'a>(
@@ -43,6 +44,7 @@ pub(crate) fn decoder<'a>(
             text.d_model,
             text.decoder_ffn_dim,
             activation,
+            Operators::Standard,
             &x,
         )?;
         x = layers.residual_norm(&weights.at("final_layer_norm"), &x, &y)?;
@@ -60,10 +62,11 @@ fn causal_mask(graph: &mut Graph<'_>, embeddings: &Value, past: Option<&Value>) 
     let length = graph.dim(embeddings, 1);
     let length = graph.squeeze(&length);
     let end = graph.add(&start, &length);
-    let queries = graph.range(&start, &end);
+    let one = graph.int(1);
+    let queries = graph.range([&start, &end, &one]);
     let queries = graph.unsqueeze(&queries, &[1]);
-    let keys = graph.range(&zero, &end);
-    let later = graph.node("Greater", &[&keys, &queries], &[]);
+    let keys = graph.range([&zero, &end, &one]);
+    let later = graph.greater(&keys, &queries);
     let later = graph.cast_to_float(&later);
     let least = graph.scalar(f32::MIN);
     graph.mul(&later, &least)

@@ -10,6 +10,7 @@ use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
+use crate::target::Operators;
 
 /// Embeddings to hidden states.
 pub(crate) fn encoder<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
@@ -28,7 +29,15 @@ pub(crate) fn encoder<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<
         let y = self_attention(&mut graph, config, &weights.at("self_attn"), &x, &mask)?;
         let sum = graph.add(&x, &y);
         x = layer_norm(&mut graph, &weights.at("self_attn_layer_norm"), dim, &sum)?;
-        let y = mlp(&mut graph, &weights, dim, config.encoder_ffn_dim, activation, &x)?;
+        let y = mlp(
+            &mut graph,
+            &weights,
+            dim,
+            config.encoder_ffn_dim,
+            activation,
+            Operators::Standard,
+            &x,
+        )?;
         let sum = graph.add(&x, &y);
         x = layer_norm(&mut graph, &weights.at("final_layer_norm"), dim, &sum)?;
     }

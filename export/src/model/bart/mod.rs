@@ -167,7 +167,7 @@ fn embed_positions<'a>(
 
 /// A mask of ones and zeros, `[batch, keys]`, as what is added to scores, `[batch, 1, 1, keys]`: 0 and the least
 /// float. (Minus infinity would make rows without any key not a number.)
-fn additive_mask(graph: &mut Graph<'_>, mask: &Value) -> Value {
+pub(in crate::model) fn additive_mask(graph: &mut Graph<'_>, mask: &Value) -> Value {
     let mask = graph.cast_to_float(mask);
     let mask = graph.unsqueeze(&mask, &[1, 2]);
     let (one, least) = (graph.scalar(1.0), graph.scalar(f32::MIN));

@@ -1,5 +1,6 @@
 //! DaViT: *Dual Attention Vision Transformers* (Ding et al., 2022), as Florence-2 has it: a depthwise
-//! convolution before each attention and each MLP.
+//! convolution before each attention and each MLP. For all targets but [`Cpu`](crate::Target::Cpu), which is built in
+//! [`step`](super::step).
 //!
 //! Tokens stay `[batch, tokens, channels]` throughout. Only convolutions want channels first: they stand between
 //! two transpositions of 4-D tensors, which ONNX Runtime folds into its own blocked layout.
@@ -12,13 +13,15 @@ use super::layers::{Linear, attention, layer_norm, merge_heads, mlp, split_heads
 use crate::checkpoint::Weights;
 use crate::config::VisionConfig;
 use crate::error::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::{Attribute, Graph, Value};
 use crate::image_size::ImageSize;
+use crate::target::Operators;
 pub(super) use stage::Stage;
 
 /// Pixels `[batch, channels, height, width]` to the last stage's tokens, `[batch, tokens, channels]`.
 pub(super) fn davit<'a>(
     graph: &mut Graph<'a>,
+    operators: Operators,
     config: &VisionConfig,
     weights: &Weights<'a>,
     image: ImageSize,
@@ -30,11 +33,11 @@ pub(super) fn davit<'a>(
         for block in 0..stage.depth {
             let block = stage.weights(weights, block);
             let spatial = block.at("spatial_block");
-            x = stage.block(graph, &spatial, &x, |graph, y| {
-                stage.window_attention(graph, &spatial, y)
+            x = stage.block(graph, operators, &spatial, &x, |graph, y| {
+                stage.window_attention(graph, operators, &spatial, y)
             })?;
             let channel = block.at("channel_block");
-            x = stage.block(graph, &channel, &x, |graph, y| {
+            x = stage.block(graph, operators, &channel, &x, |graph, y| {
                 stage.channel_attention(graph, &channel, y)
             })?;
         }
@@ -47,6 +50,7 @@ impl Stage {
     fn block<'a>(
         &self,
         graph: &mut Graph<'a>,
+        operators: Operators,
         weights: &Weights<'a>,
         x: &Value,
         attend: impl FnOnce(&mut Graph<'a>, &Value) -> Result<Value>,
@@ -64,6 +68,7 @@ impl Stage {
                 self.dim,
                 self.mlp_dim,
                 self.activation,
+                operators,
                 &y,
             )?;
             Ok(graph.add(&x, &y))
@@ -77,18 +82,36 @@ impl Stage {
     }
 
     /// Multi-head self-attention among the tokens of each window.
-    fn window_attention<'a>(&self, graph: &mut Graph<'a>, weights: &Weights<'a>, x: &Value) -> Result<Value> {
+    fn window_attention<'a>(
+        &self,
+        graph: &mut Graph<'a>,
+        operators: Operators,
+        weights: &Weights<'a>,
+        x: &Value,
+    ) -> Result<Value> {
         let weights = weights.at("window_attn");
         let head_size = self.dim / self.heads;
-        let projections = self.scaled_qkv(&weights, (head_size as f64).powf(-0.5))?;
+        let scale = match operators {
+            Operators::Standard => (head_size as f64).powf(-0.5),
+            // Its operator has the factor.
+            Operators::Contrib | Operators::Own => 1.0,
+        };
+        let projections = self.scaled_qkv(&weights, scale)?;
         graph.within(&weights.module(""), |graph| {
             let x = self.partition(graph, x);
-            let [query, key, value] = projections.map(|projection| {
-                let x = projection.apply(graph, &x);
-                split_heads(graph, &x, self.heads, head_size)
-            });
-            let x = attention(graph, &query, &key, &value, None);
-            let x = merge_heads(graph, &x, self.dim);
+            let projected = projections.map(|projection| projection.apply(graph, &x));
+            let x = match operators {
+                Operators::Standard => {
+                    let [query, key, value] =
+                        projected.map(|x| split_heads(graph, &x, self.heads, head_size));
+                    let x = attention(graph, &query, &key, &value, None);
+                    merge_heads(graph, &x, self.dim)
+                }
+                Operators::Contrib | Operators::Own => {
+                    let heads = Attribute::Int(self.heads as i64);
+                    graph.multi_head_attention(projected.each_ref(), None, heads)
+                }
+            };
             let x = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?.apply(graph, &x);
             Ok(self.merge(graph, &x))
         })

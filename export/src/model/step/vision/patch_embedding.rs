@@ -3,9 +3,9 @@
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Quantized, Value};
-use crate::model::cpu::linear::int8_weight;
 use crate::model::davit::Stage;
 use crate::model::layers::layer_norm;
+use crate::model::step::linear::int8_weight;
 use crate::precisions::Precisions;
 use crate::target::Precision;
 use crate::tensor::Tensor;

@@ -13,8 +13,9 @@ use super::layer::{Layer, RowCount};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, KeyMask, Value};
 use crate::onnx::DataType;
+use crate::target::Operators;
 
 /// What the size of a head must be a multiple of, for [`attention::cached_self_attention`].
 const HEAD_SIZE_UNIT: usize = 8;
@@ -28,6 +29,7 @@ struct Cache {
 /// Token ids and caches to the scores of what follows each row's last token, and the caches grown by the tokens.
 pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let (text, precisions) = (&recipe.config.text_config, &recipe.precisions);
+    let operators = recipe.operators();
     check_head_size(text)?;
     let activation = Activation::from_config("text_config.activation_function", &text.activation_function)?;
     let mut graph = Graph::default();
@@ -36,7 +38,7 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
     let decoder = weights.at(bart::DECODER);
     let embeddings = embedding.apply(&mut graph, &inputs.ids);
     let mut x = embed_positions(&mut graph, text, &decoder, &inputs, &embeddings)?;
-    let rows = Rows::new(&mut graph, &inputs, &x);
+    let rows = Rows::new(&mut graph, operators, &inputs, &x);
     let mut presents = Vec::with_capacity(text.decoder_layers);
     for (index, (self_past, cross)) in inputs.caches.iter().enumerate() {
         let layer = Layer {
@@ -46,10 +48,10 @@ pub(super) fn decoder_step<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Re
             activation,
             row_count: RowCount::Few,
         };
-        let (y, cache) = self_attention(&mut graph, &layer, &x, self_past, &rows)?;
+        let (y, cache) = self_attention(&mut graph, operators, &layer, &x, self_past, &rows)?;
         presents.push(cache);
         x = layer.residual_norm(&mut graph, "self_attn_layer_norm", &x, &y)?;
-        let y = cross_attention(&mut graph, &layer, &x, cross, &inputs.encoder_lengths, &rows)?;
+        let y = cross_attention(&mut graph, &layer, &x, cross, &rows)?;
         x = layer.residual_norm(&mut graph, "encoder_attn_layer_norm", &x, &y)?;
         let y = layer.mlp(&mut graph, text.decoder_ffn_dim, &x)?;
         x = layer.residual_norm(&mut graph, "final_layer_norm", &x, &y)?;
@@ -161,13 +163,12 @@ fn embed_positions<'a>(
     embeddings: &Value,
 ) -> Result<Value> {
     let table = graph.weight(&bart::position_table(config, weights)?);
-    let past = graph.cast(&inputs.past_lengths, DataType::Int64);
-    let past = graph.unsqueeze(&past, &[1]);
-    let offset = graph.int(POSITION_OFFSET as i64);
-    let tokens = graph.dim(embeddings, 1);
+    let past = graph.unsqueeze(&inputs.past_lengths, &[1]);
+    let (offset, one) = (graph.int32(POSITION_OFFSET as i32), graph.int32(1));
+    let tokens = graph.int32_dim(embeddings, 1);
     let tokens = graph.squeeze(&tokens);
     let end = graph.add(&tokens, &offset);
-    let places = graph.range(&offset, &end);
+    let places = graph.range([&offset, &end, &one]);
     let positions = graph.add(&past, &places);
     let positions = graph.gather(&table, &positions);
     let x = graph.add(embeddings, &positions);
@@ -178,8 +179,10 @@ fn embed_positions<'a>(
 struct Rows {
     /// Each row's last position, int32 `[rows]`.
     last_positions: Value,
-    /// Length of the longest row with its new tokens, int32 `[1]`.
+    /// Length of the longest row with its new tokens, or what none is longer than, int32 `[1]`.
     longest: Value,
+    /// Which of an image's keys cross-attention looks at.
+    encoder_mask: KeyMask,
     /// `[rows, tokens, d_model]`.
     shape: Value,
     /// `[images, rows of an image · tokens, d_model]`: for cross-attention, rows are queries of one image.
@@ -187,11 +190,9 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(graph: &mut Graph<'_>, inputs: &Inputs, x: &Value) -> Self {
-        let tokens = graph.dim(x, 1);
-        let tokens = graph.cast(&tokens, DataType::Int32);
+    fn new(graph: &mut Graph<'_>, operators: Operators, inputs: &Inputs, x: &Value) -> Self {
+        let tokens = graph.int32_dim(x, 1);
         let lengths = graph.add(&inputs.past_lengths, &tokens);
-        let longest = graph.largest(&lengths);
         let one = graph.int32(1);
         let last_positions = graph.sub(&lengths, &one);
         let shape = graph.unary("Shape", x);
@@ -199,9 +200,26 @@ impl Rows {
         let queries = graph.ints(&[-1]);
         let dim = graph.dim(x, 2);
         let shape_by_image = graph.concat(&[&images, &queries, &dim], 0);
+        let (longest, encoder_mask) = match inputs.caches.first() {
+            Some((own, cross)) if operators != Operators::Own => {
+                // The room there is, the processor knows without waiting for a device.
+                let longest = graph.int32_dim(&own.key, 2);
+                let queries = graph.reshape_to(x, &shape_by_image);
+                let keys = [&queries, &cross.key];
+                (
+                    longest,
+                    attention::bias_of_lengths(graph, &inputs.encoder_lengths, keys),
+                )
+            }
+            _ => (
+                graph.largest(&lengths),
+                KeyMask::Lengths(inputs.encoder_lengths.clone()),
+            ),
+        };
         Rows {
             last_positions,
             longest,
+            encoder_mask,
             shape,
             shape_by_image,
         }
@@ -210,6 +228,7 @@ impl Rows {
 
 fn self_attention<'a>(
     graph: &mut Graph<'a>,
+    operators: Operators,
     layer: &Layer<'a, '_>,
     x: &Value,
     past: &Cache,
@@ -227,7 +246,7 @@ fn self_attention<'a>(
         &rows.last_positions,
         &rows.longest,
     ];
-    let [context, key, value] = attention::cached_self_attention(graph, inputs, heads);
+    let [context, key, value] = attention::cached_self_attention(graph, operators, inputs, heads);
     Ok((
         layer.project(graph, "self_attn.out_proj", &context)?,
         Cache { key, value },
@@ -239,14 +258,13 @@ fn cross_attention<'a>(
     layer: &Layer<'a, '_>,
     x: &Value,
     cache: &Cache,
-    encoder_lengths: &Value,
     rows: &Rows,
 ) -> Result<Value> {
     let query = layer.project(graph, "encoder_attn.q_proj", x)?;
     let query = graph.reshape_to(&query, &rows.shape_by_image);
     let heads = layer.config.decoder_attention_heads;
-    let context =
-        attention::cross_attention(graph, [&query, &cache.key, &cache.value], encoder_lengths, heads);
+    let inputs = [&query, &cache.key, &cache.value];
+    let context = attention::cross_attention(graph, inputs, &rows.encoder_mask, heads);
     let context = graph.reshape_to(&context, &rows.shape);
     layer.project(graph, "encoder_attn.out_proj", &context)
 }

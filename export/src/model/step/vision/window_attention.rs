@@ -3,10 +3,10 @@
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::model::cpu::attention;
-use crate::model::cpu::linear::linear;
 use crate::model::davit::Stage;
 use crate::model::layers::Linear;
+use crate::model::step::attention;
+use crate::model::step::linear::linear;
 use crate::precisions::Precisions;
 
 /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.

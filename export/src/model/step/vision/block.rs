@@ -6,8 +6,8 @@ use super::window_attention::window_attention;
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::model::cpu::mlp::Mlp;
 use crate::model::davit::Stage;
+use crate::model::step::mlp::Mlp;
 use crate::precisions::Precisions;
 
 /// Bytes of an MLP's hidden values that are computed at a time: with more, they leave the cache between its two layers.

@@ -5,7 +5,7 @@ use florence2_layout::operators::{DOMAIN, EXACT_GELU, VERSION};
 use crate::graph::{Function, Graph, Value};
 use crate::model::layers::Activation;
 use crate::precisions::Precisions;
-use crate::target::Precision;
+use crate::target::{Operators, Precision};
 
 /// The activation of `x`, which the layer `module` gives.
 ///
@@ -18,13 +18,11 @@ pub(super) fn activation(
     x: &Value,
 ) -> Value {
     match activation {
-        Activation::Gelu if precisions.of(module) == Precision::Fp32 => graph.gelu(x, false),
-        Activation::Gelu => {
+        Activation::Gelu if precisions.of(module) != Precision::Fp32 => {
             let [x] = graph.call(&OPERATOR, [x], &[]);
             x
         }
-        Activation::GeluTanh => graph.gelu(x, true),
-        Activation::Relu | Activation::Silu => activation.apply(graph, x),
+        _ => activation.apply(graph, Operators::Own, x),
     }
 }
 

@@ -1,0 +1,85 @@
+//! The `cuda` target: what its graphs are made of. That they compute the model is checked by
+//! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
+
+use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes};
+use florence2_layout::graphs::CACHES_ON_DEVICE;
+
+/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
+fn checkpoint() -> Checkpoint {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/checkpoints/base-like"
+    );
+    Checkpoint::open(folder).unwrap()
+}
+
+fn options(precision: Precision) -> ExportOptions {
+    ExportOptions::default()
+        .with_target(Target::Cuda)
+        .with_precision(precision)
+}
+
+fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
+    export_graph_bytes(&checkpoint(), file, options).unwrap()
+}
+
+fn count(graph: &[u8], text: &str) -> usize {
+    graph
+        .windows(text.len())
+        .filter(|window| *window == text.as_bytes())
+        .count()
+}
+
+#[test]
+fn each_precision_has_three_graphs_of_its_name() {
+    for (precision, suffix) in [(Precision::Fp32, ""), (Precision::Fp16, "_fp16")] {
+        let folder = tempfile::tempdir().unwrap();
+        let report = export(&checkpoint(), folder.path(), &options(precision)).unwrap();
+        assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
+        for file in GraphFile::STEP {
+            let path = folder.path().join(format!("onnx/{}{suffix}.onnx", file.name()));
+            assert!(count(&std::fs::read(path).unwrap(), precision.name()) > 0);
+        }
+    }
+}
+
+#[test]
+fn operators_are_the_runtimes_own() {
+    for precision in [Precision::Fp32, Precision::Fp16] {
+        for file in GraphFile::STEP {
+            let bytes = graph(file, &options(precision));
+            assert!(count(&bytes, "MultiHeadAttention_") > 0);
+            for ours in [
+                "DepthwiseConvLayerNorm",
+                "CrossAttention",
+                "CachedSelfAttention",
+                "ChannelAttention",
+            ] {
+                assert_eq!(count(&bytes, ours), 0, "{} {ours}", file.name());
+            }
+        }
+        let step = graph(GraphFile::DecoderStep, &options(precision));
+        assert!(count(&step, "GroupQueryAttention_") > 0);
+        // Nothing is computed that the processor would have to wait for.
+        assert_eq!(count(&step, "ReduceMax"), 0);
+    }
+}
+
+#[test]
+fn only_its_decoder_has_caches_on_the_device() {
+    let says = |file, options: &ExportOptions| count(&graph(file, options), CACHES_ON_DEVICE) > 0;
+    let cuda = options(Precision::Fp16);
+    assert!(says(GraphFile::DecoderStep, &cuda));
+    assert!(!says(GraphFile::TextEncoder, &cuda));
+    let cpu = ExportOptions::default().with_target(Target::Cpu);
+    assert!(!says(GraphFile::DecoderStep, &cpu));
+}
+
+#[test]
+fn caches_are_not_converted_on_their_way() {
+    let step = graph(GraphFile::DecoderStep, &options(Precision::Fp16));
+    for cache in ["past_key_values.0.decoder.key", "past_key_values.0.encoder.value"] {
+        assert!(count(&step, cache) > 0);
+        assert_eq!(count(&step, &format!("{cache}.float16")), 0, "{cache}");
+    }
+}
