@@ -230,6 +230,9 @@ pub enum KeyValue {
     Value,
 }
 
+/// What the names of the decoders' caches among their inputs begin with.
+const PAST: &str = "past_key_values.";
+
 /// The part of a cache tensor's name after `past_key_values.` or `present.`.
 fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
     let attention = match attention {
@@ -246,7 +249,18 @@ fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
 /// Decoder input, `[batch, heads, length, head size]`; in the `step` layout `[rows, heads, capacity, head size]` for the
 /// decoder's own, `[images, heads, encoder sequence, head size]` for the encoder's: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
 pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
-    format!("past_key_values.{}", cache(layer, attention, kv))
+    format!("{PAST}{}", cache(layer, attention, kv))
+}
+
+/// Whose keys and values the decoder input of this name holds, if it is a cache of any layer: [`past`], read.
+pub fn attention_of_past(name: &str) -> Option<Attention> {
+    let (layer, _) = name.strip_prefix(PAST)?.split_once('.')?;
+    let layer = layer.parse().ok()?;
+    let is_of = |&attention: &Attention| {
+        let mut kinds = [KeyValue::Key, KeyValue::Value].into_iter();
+        kinds.any(|kv| past(layer, attention, kv) == name)
+    };
+    [Attention::Decoder, Attention::Encoder].into_iter().find(is_of)
 }
 
 /// Decoder output, `[batch, heads, length, head size]`; in the `step` layout the text encoder gives the encoder's, the
