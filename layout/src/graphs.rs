@@ -265,6 +265,17 @@ pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{PAST}{}", cache(layer, attention, kv))
 }
 
+/// Whose keys and values the decoder input of this name holds, if it is a cache of any layer: [`past`], read.
+pub fn attention_of_past(name: &str) -> Option<Attention> {
+    let (layer, _) = name.strip_prefix(PAST)?.split_once('.')?;
+    let layer = layer.parse().ok()?;
+    let is_of = |&attention: &Attention| {
+        let mut kinds = [KeyValue::Key, KeyValue::Value].into_iter();
+        kinds.any(|kv| past(layer, attention, kv) == name)
+    };
+    [Attention::Decoder, Attention::Encoder].into_iter().find(is_of)
+}
+
 /// Decoder output, `[batch, heads, length, head size]`; in the `step` layout the text encoder gives the encoder's, the
 /// decoder step its own: `present.{layer}.{decoder,encoder}.{key,value}`.
 pub fn present(layer: usize, attention: Attention, kv: KeyValue) -> String {

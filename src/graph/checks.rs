@@ -66,6 +66,8 @@ pub(crate) struct TextSizes {
     pub(crate) decoder_layers: Option<usize>,
     /// The decoder's heads.
     pub(crate) heads: Option<usize>,
+    /// The most tokens that encoder and decoder have positions for.
+    pub(crate) max_positions: Option<usize>,
 }
 
 impl TextSizes {
@@ -85,6 +87,7 @@ impl TextSizes {
             d_model: size("d_model"),
             decoder_layers: size("decoder_layers"),
             heads: size("decoder_attention_heads"),
+            max_positions: size("max_position_embeddings"),
         }
     }
 

@@ -4,6 +4,7 @@ mod checks;
 mod language_model;
 mod optimizers;
 mod plain;
+mod profile;
 mod rearranger;
 mod session;
 mod step;

@@ -8,6 +8,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::optimizers::load_around_optimizers;
+use super::profile::{ShapeLimits, ShapeProfile, load_with_profile};
 use crate::bundle::{Bundle, GraphBytes};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub(crate) struct Graph {
     session: SharedSession,
     signature: GraphSignature,
     placement: Placement,
+    /// The sizes of inputs that the graph was built for, where it takes no others.
+    profile: Option<ShapeProfile>,
     /// Where outputs that stay on the device are, if they can.
     memory: Option<DeviceMemory>,
     release_memory: bool,
@@ -37,17 +40,18 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
-        let (session, placement) = match &bytes {
-            GraphBytes::File(path) => owned(GraphSource::File(path), file.name(), &options)?,
+        let limits = ShapeLimits::of(bundle);
+        let (session, placement, profile) = match &bytes {
+            GraphBytes::File(path) => owned(GraphSource::File(path), file, limits, &options)?,
             GraphBytes::Memory { graph, external_data } => {
                 let source = GraphSource::Bytes {
                     name: file.name(),
                     bytes: graph,
                     external_data,
                 };
-                owned(source, file.name(), &options)?
+                owned(source, file, limits, &options)?
             }
-            GraphBytes::Session(session) => (session.clone(), Placement::default()),
+            GraphBytes::Session(session) => (session.clone(), Placement::default(), None),
         };
         let placement = Placement {
             graph: file.name().into(),
@@ -59,6 +63,7 @@ impl Graph {
             session,
             signature,
             placement,
+            profile,
             memory: match bytes {
                 GraphBytes::Session(_) => None,
                 _ => memory_for_caches(&options)?,
@@ -206,7 +211,10 @@ impl Graph {
     }
 
     fn running(&self) -> String {
-        format!("running {}", self.name())
+        match &self.profile {
+            None => format!("running {}", self.name()),
+            Some(profile) => format!("running {} ({profile})", self.name()),
+        }
     }
 
     pub(crate) fn invalid(&self, reason: impl Into<String>) -> Error {
@@ -217,10 +225,19 @@ impl Graph {
     }
 }
 
-/// A session of the engine's own, and where its nodes run.
-fn owned(graph: GraphSource<'_>, name: &str, options: &SessionOptions) -> Result<(SharedSession, Placement)> {
-    let (session, placement) = load_around_optimizers(name, options, |options| load_session(graph, options))?;
-    Ok((Arc::new(Mutex::new(session)), placement))
+/// A session of the engine's own, where its nodes run, and the sizes that it was built for, if it was for certain ones.
+fn owned(
+    graph: GraphSource<'_>,
+    file: GraphFile,
+    limits: ShapeLimits,
+    options: &SessionOptions,
+) -> Result<(SharedSession, Placement, Option<ShapeProfile>)> {
+    let load = |options: &SessionOptions| {
+        load_around_optimizers(file.name(), options, |options| load_session(graph, options))
+    };
+    let profile = ShapeProfile::of(graph, file, limits, options)?;
+    let ((session, placement), profile) = load_with_profile(file.name(), profile, options, load)?;
+    Ok((Arc::new(Mutex::new(session)), placement, profile))
 }
 
 /// The memory of its own that the first device has; the processor's where the options want that treated alike.

@@ -6,6 +6,8 @@ use std::fmt;
 use ort::session::Session;
 use ort::value::{Outlet, ValueType};
 
+use super::environment::environment;
+use super::session::GraphSource;
 use crate::error::{Error, Result};
 
 pub use ort::value::TensorElementType as ElementType;
@@ -72,6 +74,22 @@ impl GraphSignature {
             producer,
             metadata,
         })
+    }
+
+    /// Reads the signature of a graph that is not loaded yet, without making it ready to run; ONNX Runtime must be
+    /// running.
+    ///
+    /// # Errors
+    /// [`Error::Ort`] if ONNX Runtime cannot read the graph; as [`of`](Self::of).
+    pub(crate) fn read(graph: GraphSource<'_>) -> Result<Self> {
+        let name = graph.name();
+        let builder = Session::builder(environment()?);
+        let mut builder = builder.map_err(Error::ort(format!("reading graph {name}")))?;
+        let read = match graph {
+            GraphSource::File(path) => builder.edit_from_file(path),
+            GraphSource::Bytes { bytes, .. } => builder.edit_from_memory(bytes),
+        };
+        Self::of(&*read.map_err(Error::ort(format!("reading graph {name}")))?, name)
     }
 
     /// The input of this name.

@@ -8,13 +8,14 @@ use florence2_layout::graphs::{
 use ort::session::SessionInputValue;
 use ort::value::DynValue;
 
-use crate::bundle::{Bundle, DecoderGraphs, ModelPart};
+use crate::bundle::{Bundle, DecoderGraphs, GraphLayout, ModelPart};
 use crate::error::{Error, Result};
 use crate::graph::checks::TextSizes;
+use crate::graph::profile::wants_profiles;
 use crate::graph::rearranger::{Rearrangement, Rearranger};
 use crate::graph::session::{CacheNames, Graph, Outputs};
 use crate::graph::tensor;
-use crate::runtime::{ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Devices, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graphs, and the names of their caches.
 pub(super) struct DecoderModel {
@@ -37,7 +38,8 @@ pub(super) struct DecoderModel {
 impl DecoderModel {
     /// The best decoder graphs that ONNX Runtime takes: some published `decoder_model_merged` it refuses.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let mut decoders = bundle.layout.decoders().peekable();
+        let devices = options.devices.of(ModelPart::Decoder);
+        let mut decoders = by_preference(&bundle.layout, devices)?.into_iter().peekable();
         while let Some(graphs) = decoders.next() {
             match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
                 (Err(Error::Ort { context, source }), Some(others)) => {
@@ -203,6 +205,16 @@ impl DecoderModel {
     }
 }
 
+/// The decoder graphs that there are, best first: a single one, unless a device builds it for certain sizes, which those
+/// of a graph for two kinds of steps are not.
+fn by_preference(layout: &GraphLayout, devices: &Devices) -> Result<Vec<DecoderGraphs>> {
+    let mut decoders: Vec<DecoderGraphs> = layout.decoders().collect();
+    if wants_profiles(devices)? {
+        decoders.sort_by_key(|graphs| *graphs == DecoderGraphs::Merged);
+    }
+    Ok(decoders)
+}
+
 /// That a cache, `[batch, heads, length, head size]`, is of a decoder of these sizes.
 fn check_cache(graph: &Graph, spec: &TensorSpec, sizes: TextSizes) -> Result<()> {
     graph.check_size(spec, 1, sizes.heads, "decoder_attention_heads of config.json")?;
@@ -223,5 +235,30 @@ fn empty_cache(graph: &Graph, caches: &[CacheNames], sizes: TextSizes) -> Result
             "{spec} does not give the number of heads and their size, nor does config.json (text_config: d_model, \
              decoder_attention_heads); fetch the model's own config.json"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use florence2_layout::graphs::GraphFile;
+
+    use super::*;
+    use crate::bundle::{BundleSource, Dtype};
+
+    #[test]
+    fn decoders_of_one_kind_of_step_come_first_where_graphs_are_built_for_certain_sizes() {
+        let files = GraphFile::PLAIN.map(|graph| (graph.file_name(Dtype::Fp32), vec![].into()));
+        let layout = GraphLayout::find(&BundleSource::Memory {
+            name: "test".into(),
+            files: files.into(),
+        });
+        for (devices, first) in [
+            ("cpu", DecoderGraphs::Merged),
+            ("cuda", DecoderGraphs::Merged),
+            ("tensorrt,cuda", DecoderGraphs::Split),
+        ] {
+            let decoders = by_preference(&layout, &devices.parse().unwrap()).unwrap();
+            assert_eq!((decoders.len(), decoders[0]), (2, first), "{devices}");
+        }
     }
 }

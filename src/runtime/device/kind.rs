@@ -50,6 +50,9 @@ pub(super) struct KindSpec {
     pub(super) make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
     /// The provider's options, where they are not as it has them itself.
     pub(super) defaults: &'static [(&'static str, options::Default)],
+    /// The provider's options for the shapes that what it builds of a graph is to take, if it has any: the smallest, the
+    /// usual and the largest, each as `input_ids:1x12,attention_mask:1x589`.
+    shapes: Option<[&'static str; 3]>,
     /// The provider's option for the index, if it has one.
     pub(super) index: Option<&'static str>,
     /// Whether [`Devices::Auto`](super::Devices::Auto) may take it.
@@ -75,6 +78,7 @@ impl KindSpec {
             is_in_library: P::is_available,
             make,
             defaults: &[],
+            shapes: None,
             index: None,
             automatic: false,
             memory: None,
@@ -111,6 +115,11 @@ const TENSOR_RT: KindSpec = KindSpec {
         ("trt_timing_cache_enable", WithCache("1")),
         ("trt_timing_cache_path", SharedCache),
     ],
+    shapes: Some([
+        "trt_profile_min_shapes",
+        "trt_profile_opt_shapes",
+        "trt_profile_max_shapes",
+    ]),
     memory: Some("Cuda"),
     index: Some("device_id"),
     compiles: true,
@@ -241,6 +250,12 @@ impl DeviceKind {
     /// What a machine needs for it, in words.
     pub const fn needs(self) -> &'static str {
         self.spec().needs
+    }
+
+    /// The names of the provider's options for the smallest, the usual and the largest shapes of a graph's inputs, if it
+    /// has them.
+    pub(crate) const fn shape_options(self) -> Option<[&'static str; 3]> {
+        self.spec().shapes
     }
 
     /// Whether the provider makes one node of many, so that a [`Placement`](crate::runtime::Placement) counts its parts

@@ -164,6 +164,15 @@ mod tests {
         ] {
             assert!(provider.contains(text), "{text}: {provider}");
         }
+        for name in DeviceKind::TensorRt.shape_options().unwrap() {
+            let given = ProviderOption::new(DeviceKind::TensorRt, name, "input_ids:1x12").unwrap();
+            let options = device("tensorrt").options(&[given], None);
+            let provider = format!("{:?}", configured::<ep::TensorRT>(&options));
+            assert!(
+                provider.contains(name) && provider.contains("\"input_ids:1x12\""),
+                "{provider}"
+            );
+        }
         for &kind in DeviceKind::ALL {
             let provider = Device::new(kind).provider(&[], None).unwrap();
             assert_eq!(provider.name(), kind.provider());
