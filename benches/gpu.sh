@@ -7,10 +7,10 @@
 # `run` wants Python with torch (CUDA) and transformers, and FOLDER/onnxruntime: a wheel of onnxruntime-gpu, unpacked
 # there by `pack` if one is named by ONNXRUNTIME_WHEEL. CUDA's and cuDNN's libraries are taken from that Python's packages.
 #
-# Settings, as variables: DEVICE (cuda), PRECISIONS ("fp16 fp32"), TOKENS (20), REPEAT (20), PYTHON (python3),
-# TOKENIZER (for pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's
-# size), SIDE (of its pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many
-# minutes.
+# Settings, as variables: DEVICE (cuda), EXPORTS ("fp16 fp32 cuda-fp16": precisions of target plain, and of target cuda;
+# without the last on DEVICE=cpu, which has no operators for it), TOKENS (20), REPEAT (20), PYTHON (python3), TOKENIZER (for
+# pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's size), SIDE (of its
+# pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many minutes.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +19,9 @@ action=$1
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 device=${DEVICE:-cuda}
-precisions=${PRECISIONS:-fp16 fp32}
+exports="fp16 fp32 cuda-fp16"
+[ "$device" = cpu ] && exports="fp16 fp32"
+exports=${EXPORTS:-$exports}
 tokens=${TOKENS:-20}
 repeat=${REPEAT:-20}
 python=${PYTHON:-python3}
@@ -54,18 +56,21 @@ florence2() {
     "$folder/florence2" "$@"
 }
 
-# The export of the checkpoint in a precision, made once.
-export_plain() {
-    local out=$folder/work/$1
-    [ -e "$out/config.json" ] || florence2 export "$folder/work/checkpoint" --precision "$1" --out "$out" >&2
+# An export of the checkpoint, made once: of a precision, for target cuda if its name begins so.
+export_once() {
+    local out=$folder/work/$1 target=plain
+    case $1 in cuda-*) target=cuda ;; esac
+    if [ ! -e "$out/config.json" ]; then
+        florence2 export "$folder/work/checkpoint" --target "$target" --precision "${1#cuda-}" --out "$out" >&2
+    fi
     echo "$out"
 }
 
-# Whether the answers on the device are those on the processor.
+# Whether the answers on the device are those of a model on the processor.
 parity() {
-    local model=$1 name=$2 least=$3
+    local model=$1 name=$2 least=$3 reference=$4
     echo "## Parity of $name on $device with the processor"
-    florence2 compare --reference "$model" --candidate "$model" --candidate-device "$device" --max-new-tokens 50 \
+    florence2 compare --reference "$reference" --candidate "$model" --candidate-device "$device" --max-new-tokens 50 \
         --fail-below "$least" "$folder"/pictures/*.png
     echo
 }
@@ -91,17 +96,17 @@ run() {
     fi
     {
         # Trained weights: every token must be the same. Random ones: tokens lie closer to each other.
-        parity demo "the demo model" 1
-        for precision in $precisions; do
-            parity "$(export_plain "$precision")" "$precision" 0
+        parity demo "the demo model" 1 demo
+        for name in $exports; do
+            parity "$(export_once "$name")" "$name" 0 "$(export_once "${name#cuda-}")"
         done
         if [ "$device" = cuda ] && florence2 devices | grep -q '^tensorrt *yes'; then
-            DEVICE=tensorrt device=tensorrt parity demo "the demo model" 1
+            DEVICE=tensorrt device=tensorrt parity demo "the demo model" 1 demo
         fi
     } 2>&1 | tee "$work/parity.txt"
 
     local models=()
-    for precision in $precisions; do models+=(-m "$(export_plain "$precision")"); done
+    for name in $exports; do models+=(-m "$(export_once "$name")"); done
     florence2 bench "${models[@]}" --device "$device" --num-beams 1,3 --batch 1,8 --tokens "$tokens" \
         --repeat "$repeat" --save "$work/bench.json" || true
 

@@ -51,8 +51,8 @@ pub struct ExportArgs {
     #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
     target: ExportTarget,
     /// How weights are stored: fp32; for plain also fp16, int8 (or quantized, the same by the name that transformers.js
-    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8); for cuda also fp16, which
-    /// CUDA needs
+    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8);
+    /// for cuda also fp16, which CUDA needs
     #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
     precision: Precision,
     /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with

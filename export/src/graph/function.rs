@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Graph, Value};
+use super::{Attribute, Graph, Value, float_of_any_shape};
 use crate::onnx::{DataType, FunctionProto, OperatorSetIdProto};
 
 /// An operator. Runtimes that have no kernel for it put its body in its place.
@@ -68,7 +68,8 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
 }
 
 impl Graph<'_> {
-    /// Adds a node of a function.
+    /// Adds a node of a function. Its outputs' type is written down: those who check graphs can't infer it where the body
+    /// has operators that are not ONNX's own.
     pub(crate) fn call<const INPUTS: usize, const OUTPUTS: usize>(
         &mut self,
         function: &Function<INPUTS, OUTPUTS>,
@@ -78,6 +79,8 @@ impl Graph<'_> {
         self.functions
             .entry(function.name)
             .or_insert_with(|| function.define());
-        self.nodes(function.domain, function.name, &inputs, attributes)
+        let outputs = self.nodes(function.domain, function.name, &inputs, attributes);
+        self.value_info.extend(outputs.iter().map(float_of_any_shape));
+        outputs
     }
 }

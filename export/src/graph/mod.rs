@@ -90,6 +90,8 @@ pub(crate) struct Graph<'a> {
     initializer_names: BTreeSet<String>,
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
+    /// What is said of values between nodes.
+    value_info: Vec<ValueInfoProto>,
     /// Those that nodes call, by name.
     functions: Functions,
     /// Automatic names of values that are outputs, and what the outputs are called.
@@ -240,22 +242,25 @@ impl<'a> Graph<'a> {
         let outer = std::mem::take(&mut self.nodes);
         let outputs = build(self);
         let node = std::mem::replace(&mut self.nodes, outer);
-        let tensor_type = TensorTypeProto {
-            elem_type: DataType::Float as i32,
-            shape: None,
-        };
-        let output = |value: &Value| ValueInfoProto {
-            name: value.to_string(),
-            r#type: Some(TypeProto {
-                tensor_type: Some(tensor_type.clone()),
-            }),
-        };
         GraphProto {
             node,
             name: name.to_owned(),
-            output: outputs.iter().map(output).collect(),
+            output: outputs.iter().map(float_of_any_shape).collect(),
             ..GraphProto::default()
         }
+    }
+}
+
+/// Says that a value is a float32 tensor.
+fn float_of_any_shape(value: &Value) -> ValueInfoProto {
+    ValueInfoProto {
+        name: value.to_string(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(TensorTypeProto {
+                elem_type: DataType::Float as i32,
+                shape: None,
+            }),
+        }),
     }
 }
 

@@ -132,12 +132,15 @@ impl<'a> Graph<'a> {
     /// The graph without its weights, with outputs under their names; the functions that it uses; and the weights.
     pub(super) fn finish(mut self, name: &str) -> (GraphProto, Functions, Vec<Initializer<'a>>) {
         rename(&mut self.nodes, &self.output_names);
+        self.value_info
+            .retain(|value| !self.output_names.contains_key(&value.name));
         let graph = GraphProto {
             node: self.nodes,
             name: name.to_owned(),
             initializer: Vec::new(),
             input: self.inputs,
             output: self.outputs,
+            value_info: self.value_info,
         };
         (graph, self.functions, self.initializers)
     }
