@@ -261,7 +261,7 @@ fn step_graphs_of_two_models() {
     fs::copy(other.path().join(name), folder.path().join(name)).unwrap();
     let message = message(folder.path());
     assert!(
-        message.contains("graph text_encoder does not fit") && message.contains("float32 [rows, "),
+        message.contains("graph text_encoder does not fit") && message.contains("is not f32 [rows, "),
         "{message}"
     );
 }
