@@ -41,17 +41,9 @@ impl Graph {
             options = options.with_changing_shapes();
         }
         let limits = ShapeLimits::of(bundle);
-        let (session, placement, profile) = match &bytes {
-            GraphBytes::File(path) => owned(GraphSource::File(path), file, limits, &options)?,
-            GraphBytes::Memory { graph, external_data } => {
-                let source = GraphSource::Bytes {
-                    name: file.name(),
-                    bytes: graph,
-                    external_data,
-                };
-                owned(source, file, limits, &options)?
-            }
-            GraphBytes::Session(session) => (session.clone(), Placement::default(), None),
+        let (session, placement, profile) = match located(&bytes, file) {
+            Located::Source(source) => owned(source, file, limits, &options)?,
+            Located::Session(session) => (session.clone(), Placement::default(), None),
         };
         let placement = Placement {
             graph: file.name().into(),
@@ -84,10 +76,17 @@ impl Graph {
 
     /// Whether the graph's metadata say `true` to this key.
     pub(crate) fn claims(&self, key: &str) -> bool {
-        self.signature
-            .metadata
-            .get(key)
-            .is_some_and(|value| value == "true")
+        self.signature.claims(key)
+    }
+
+    /// [`claims`](Self::claims) of a graph that is not loaded.
+    pub(crate) fn claims_unloaded(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
+        let bytes = bundle.layout.graph(&bundle.source, file)?;
+        let signature = match located(&bytes, file) {
+            Located::Source(source) => GraphSignature::read(source)?,
+            Located::Session(session) => GraphSignature::of(&lock(session), file.name())?,
+        };
+        Ok(signature.claims(key))
     }
 
     pub(crate) fn has_input(&self, name: &str) -> bool {
@@ -222,6 +221,25 @@ impl Graph {
             graph: self.name().into(),
             reason: reason.into(),
         }
+    }
+}
+
+/// What a graph is made of.
+enum Located<'b> {
+    Source(GraphSource<'b>),
+    /// An application's.
+    Session(&'b SharedSession),
+}
+
+fn located(bytes: &GraphBytes, file: GraphFile) -> Located<'_> {
+    match bytes {
+        GraphBytes::File(path) => Located::Source(GraphSource::File(path)),
+        GraphBytes::Memory { graph, external_data } => Located::Source(GraphSource::Bytes {
+            name: file.name(),
+            bytes: graph,
+            external_data,
+        }),
+        GraphBytes::Session(session) => Located::Session(session),
     }
 }
 

@@ -92,6 +92,11 @@ impl GraphSignature {
         Self::of(&*read.map_err(Error::ort(format!("reading graph {name}")))?, name)
     }
 
+    /// Whether the metadata say `true` to this key.
+    pub(crate) fn claims(&self, key: &str) -> bool {
+        self.metadata.get(key).is_some_and(|value| value == "true")
+    }
+
     /// The input of this name.
     ///
     /// # Errors

@@ -32,10 +32,12 @@ impl DecoderStep {
     /// Loads the graph. If it is not made for its devices, and they were not named, it runs on the processor.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
-        let graph = Graph::load(bundle, GraphFile::DecoderStep, options)?;
-        let runs_there = graph.memory().is_some() && graph.claims(CACHES_ON_DEVICE);
-        if devices.is_cpu()? || runs_there {
-            return Self::new(graph, options);
+        let is_cpu = devices.is_cpu()?;
+        if is_cpu || Graph::claims_unloaded(bundle, GraphFile::DecoderStep, CACHES_ON_DEVICE)? {
+            let graph = Graph::load(bundle, GraphFile::DecoderStep, options)?;
+            if is_cpu || graph.memory().is_some() {
+                return Self::new(graph, options);
+            }
         }
         if *devices == Devices::Auto {
             tracing::info!("the decoder's graph is made for the processor, and runs there");
@@ -47,8 +49,8 @@ impl DecoderStep {
             name: "device",
             reason: format!(
                 "this model's decoder writes its caches in place, and as it is, cannot do so on {devices}. Leave it on \
-                 the processor (--device {devices},decoder=cpu), or use another export (florence2 export --target cuda \
-                 or plain)"
+                 the processor (--device {devices},decoder=cpu), or use another export (florence2 export --target plain, \
+                 or cuda)"
             ),
         })
     }
