@@ -33,8 +33,8 @@ pub struct ExportOptions {
     /// `fc2` for the second layer of each MLP.
     pub keep_fp32: Vec<String>,
     /// Whether inputs, outputs and caches are 16-bit floats too, in a precision that computes in them. Without, they are
-    /// 32-bit floats, as in most deployments, and converted at the graph's borders; but [`Target::Cuda`]'s caches are 16-bit floats
-    /// in any case.
+    /// 32-bit floats, as in most deployments, and converted at the graph's borders; but [`Target::Cuda`]'s caches are
+    /// 16-bit floats in any case.
     pub float16_io: bool,
     /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
     /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].

@@ -1,17 +1,11 @@
 //! The `cuda` target: what its graphs are made of. That they compute the model is checked by
 //! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
 
-use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes};
-use florence2_layout::graphs::CACHES_ON_DEVICE;
+mod common;
 
-/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
-fn checkpoint() -> Checkpoint {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/checkpoints/base-like"
-    );
-    Checkpoint::open(folder).unwrap()
-}
+use common::graph_bytes::{base_like, count, graph};
+use florence2_export::{ExportOptions, GraphFile, Precision, Target, export};
+use florence2_layout::graphs::CACHES_ON_DEVICE;
 
 fn options(precision: Precision) -> ExportOptions {
     ExportOptions::default()
@@ -19,22 +13,11 @@ fn options(precision: Precision) -> ExportOptions {
         .with_precision(precision)
 }
 
-fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
-    export_graph_bytes(&checkpoint(), file, options).unwrap()
-}
-
-fn count(graph: &[u8], text: &str) -> usize {
-    graph
-        .windows(text.len())
-        .filter(|window| *window == text.as_bytes())
-        .count()
-}
-
 #[test]
 fn each_precision_has_three_graphs_of_its_name() {
     for (precision, suffix) in [(Precision::Fp32, ""), (Precision::Fp16, "_fp16")] {
         let folder = tempfile::tempdir().unwrap();
-        let report = export(&checkpoint(), folder.path(), &options(precision)).unwrap();
+        let report = export(&base_like(), folder.path(), &options(precision)).unwrap();
         assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
         for file in GraphFile::STEP {
             let path = folder.path().join(format!("onnx/{}{suffix}.onnx", file.name()));

@@ -2,31 +2,13 @@
 //! `tests/reference/check_export.py`, that they hold the numbers of ONNX Runtime's own quantizers by
 //! `check_quantized.py`, and what they cost by the engine's tests of deployments.
 
-use florence2_export::{
-    Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes,
-};
+mod common;
 
-fn checkpoint() -> Checkpoint {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/checkpoints/base-like"
-    );
-    Checkpoint::open(folder).unwrap()
-}
+use common::graph_bytes::{base_like, count, graph};
+use florence2_export::{Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes};
 
 fn options(precision: Precision) -> ExportOptions {
     ExportOptions::default().with_precision(precision)
-}
-
-fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
-    export_graph_bytes(&checkpoint(), file, options).unwrap()
-}
-
-fn count(graph: &[u8], text: &str) -> usize {
-    graph
-        .windows(text.len())
-        .filter(|window| *window == text.as_bytes())
-        .count()
 }
 
 /// Whether a layer's product is a node still: then there are its name, its result's and a use of that; what is in its place
@@ -50,7 +32,7 @@ fn each_precision_has_six_graphs_of_its_name() {
     assert_eq!(Target::Plain.precisions().len(), names.len());
     for (precision, suffix) in Target::Plain.precisions().iter().zip(names) {
         let folder = tempfile::tempdir().unwrap();
-        let report = export(&checkpoint(), folder.path(), &options(*precision)).unwrap();
+        let report = export(&base_like(), folder.path(), &options(*precision)).unwrap();
         assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
         for graph in GraphFile::PLAIN {
             let path = folder.path().join(format!("onnx/{}{suffix}.onnx", graph.name()));
@@ -113,7 +95,7 @@ fn layers_to_keep_stay_in_fp32() {
     assert!(count(&kept, ".float32/Cast") > count(&fp16, ".float32/Cast") + 4);
     let idle = options(Precision::Fp16).with_keep_fp32(["blocks.40"]);
     assert!(matches!(
-        export_graph_bytes(&checkpoint(), GraphFile::VisionEncoder, &idle),
+        export_graph_bytes(&base_like(), GraphFile::VisionEncoder, &idle),
         Err(Error::KeepFp32 { .. })
     ));
 }
@@ -132,7 +114,7 @@ fn sixteen_bits_are_half_the_size() {
 fn inputs_in_float16_are_for_graphs_that_compute_in_it() {
     for precision in [Precision::Fp32, Precision::Int8, Precision::Q4] {
         let options = options(precision).with_float16_io(true);
-        let error = export_graph_bytes(&checkpoint(), GraphFile::EmbedTokens, &options).unwrap_err();
+        let error = export_graph_bytes(&base_like(), GraphFile::EmbedTokens, &options).unwrap_err();
         assert!(matches!(error, Error::NoFloat16 { .. }), "{error}");
     }
     let q4f16 = graph(GraphFile::DecoderModel, &options(Precision::Q4F16));

@@ -22,8 +22,8 @@ type Floats = BTreeMap<String, Names>;
 
 impl<'a> Graph<'a> {
     /// Turns weights, constants and arithmetic into 16-bit floats, but for the nodes of modules that `is_kept`; inputs
-    /// and outputs too, of which `io` tells by their names. What lies outside their range becomes the nearest that they have: so the least
-    /// float of masks does. Casts stand where the types meet.
+    /// and outputs too, of which `io` tells by their names. What lies outside their range becomes the nearest that they
+    /// have: so the least float of masks does. Casts stand where the types meet.
     pub(crate) fn into_float16(mut self, is_kept: &dyn Fn(&str) -> bool, io: &dyn Fn(&str) -> bool) -> Self {
         let mut floats = Floats::new();
         for input in self.inputs.iter_mut().filter(|input| is_float(input)) {

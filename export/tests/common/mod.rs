@@ -1,6 +1,8 @@
 //! A tiny Florence-2 checkpoint, in memory, that the tests bend.
 #![allow(dead_code)] // each test program uses a part
 
+pub mod graph_bytes;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,0 +1,25 @@
+//! Graphs of a checkpoint that is in the repository, as bytes.
+
+use florence2_export::{Checkpoint, ExportOptions, GraphFile, export_graph_bytes};
+
+/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
+pub fn base_like() -> Checkpoint {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/checkpoints/base-like"
+    );
+    Checkpoint::open(folder).unwrap()
+}
+
+/// A graph of [`base_like`].
+pub fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
+    export_graph_bytes(&base_like(), file, options).unwrap()
+}
+
+/// How often `text` is in a graph.
+pub fn count(graph: &[u8], text: &str) -> usize {
+    graph
+        .windows(text.len())
+        .filter(|window| *window == text.as_bytes())
+        .count()
+}
