@@ -67,6 +67,7 @@ impl<'m> Batch<'m> {
         };
         let logits = batch.binding.bind_output(LOGITS, &mut batch.logits);
         logits.map_err(batch.binding_tensors())?;
+        batch.bind_integers()?;
         batch.bind_caches()?;
         Ok(batch)
     }
@@ -87,7 +88,7 @@ impl<'m> Batch<'m> {
         bind().map_err(context)
     }
 
-    /// Binds what differs from run to run: what a device is to see of it is copied there now.
+    /// Binds what differs from run to run. The processor sees later changes; a device has what is there now.
     fn bind_integers(&mut self) -> Result<()> {
         let context = self.binding_tensors();
         let mut bind = || -> ort::Result<()> {
@@ -133,7 +134,8 @@ impl<'m> Batch<'m> {
         runtime: &mut f64,
     ) -> Result<()> {
         let (shape, _) = self.ids.extract_tensor();
-        if shape.last().is_none_or(|&present| present != width as i64) {
+        let is_other_width = shape.last().is_none_or(|&present| present != width as i64);
+        if is_other_width {
             self.ids = zeros(&[self.room.rows(), width])?;
         }
         let ids = self.ids.extract_tensor_mut().1.chunks_exact_mut(width.max(1));
@@ -145,7 +147,9 @@ impl<'m> Batch<'m> {
             }
             *length = i32::try_from(past).unwrap_or(i32::MAX);
         }
-        self.bind_integers()?;
+        if is_other_width || self.model.device_caches().is_some() {
+            self.bind_integers()?;
+        }
         self.model.graph().run_bound(&self.binding, runtime)
     }
 
