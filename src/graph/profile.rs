@@ -68,7 +68,7 @@ const MAX_POSITIONS: usize = 1024;
 
 /// What the ranges depend on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ShapeLimits {
+struct ShapeLimits {
     /// Of the pixels that the vision encoder gets.
     image: Option<ImageSize>,
     /// The most tokens that encoder and decoder have positions for.
@@ -76,7 +76,7 @@ pub(super) struct ShapeLimits {
 }
 
 impl ShapeLimits {
-    pub(super) fn of(bundle: &Bundle) -> Self {
+    fn of(bundle: &Bundle) -> Self {
         let processor = match &bundle.preprocessor_config {
             // What is wrong with it, loading says.
             Some(config) => ImageProcessor::from_config(config).ok(),
@@ -124,7 +124,7 @@ impl ShapeProfile {
     pub(super) fn of(
         graph: GraphSource<'_>,
         file: GraphFile,
-        limits: ShapeLimits,
+        bundle: &Bundle,
         options: &SessionOptions,
     ) -> Result<Option<Self>> {
         let Some((kind, names)) = wanting(options.devices.all())? else {
@@ -136,7 +136,7 @@ impl ShapeProfile {
         }
         // What is wrong with the graph, loading says.
         let signature = GraphSignature::read(graph).ok();
-        let shapes = signature.and_then(|signature| shapes(&signature, file, limits));
+        let shapes = signature.and_then(|signature| shapes(&signature, file, ShapeLimits::of(bundle)));
         if shapes.is_none() {
             tracing::info!(
                 graph = file.name(),

@@ -8,7 +8,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::optimizers::load_around_optimizers;
-use super::profile::{ShapeLimits, ShapeProfile, load_with_profile};
+use super::profile::{ShapeProfile, load_with_profile};
 use crate::bundle::{Bundle, GraphBytes};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
@@ -40,9 +40,8 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
-        let limits = ShapeLimits::of(bundle);
         let (session, placement, profile) = match located(&bytes, file) {
-            Located::Source(source) => owned(source, file, limits, &options)?,
+            Located::Source(source) => owned(source, file, bundle, &options)?,
             Located::Session(session) => (session.clone(), Placement::default(), None),
         };
         let placement = Placement {
@@ -247,13 +246,13 @@ fn located(bytes: &GraphBytes, file: GraphFile) -> Located<'_> {
 fn owned(
     graph: GraphSource<'_>,
     file: GraphFile,
-    limits: ShapeLimits,
+    bundle: &Bundle,
     options: &SessionOptions,
 ) -> Result<(SharedSession, Placement, Option<ShapeProfile>)> {
     let load = |options: &SessionOptions| {
         load_around_optimizers(file.name(), options, |options| load_session(graph, options))
     };
-    let profile = ShapeProfile::of(graph, file, limits, options)?;
+    let profile = ShapeProfile::of(graph, file, bundle, options)?;
     let ((session, placement), profile) = load_with_profile(file.name(), profile, options, load)?;
     Ok((Arc::new(Mutex::new(session)), placement, profile))
 }

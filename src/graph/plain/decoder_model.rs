@@ -2,7 +2,7 @@
 
 use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, LOGITS, SHARED_ENCODER_ROW,
-    USE_CACHE_BRANCH,
+    USE_CACHE_BRANCH, is_cache,
 };
 
 use ort::session::SessionInputValue;
@@ -108,12 +108,6 @@ impl DecoderModel {
         Rearranger::new(Rearrangement::Gather, self.own.len(), element, memory, &options).map(Some)
     }
 
-    /// Whether an output is a cache.
-    fn is_cache(&self, output: &str) -> bool {
-        let mut caches = self.own.iter().chain(&self.cross);
-        caches.any(|names| names.present == output)
-    }
-
     /// A step by one of the graphs. Adds the time within the runtime to `runtime`.
     pub(super) fn run<'g>(
         &self,
@@ -122,9 +116,7 @@ impl DecoderModel {
         runtime: &mut f64,
     ) -> Result<Outputs<'g>> {
         match (&self.on_device, graph.memory()) {
-            (Some(_), Some(memory)) => {
-                graph.run_keeping(inputs, memory, |output| self.is_cache(output), runtime)
-            }
+            (Some(_), Some(memory)) => graph.run_keeping(inputs, memory, is_cache, runtime),
             _ => graph.run(inputs, runtime),
         }
     }

@@ -198,8 +198,7 @@ mod exported {
             let path = folder.path().join(path);
             let graph = GraphSource::File(&path);
             let options = options("tensorrt,cuda", &[]);
-            let limits = ShapeLimits::of(&bundle);
-            let Some(profile) = ShapeProfile::of(graph, file, limits, &options).unwrap() else {
+            let Some(profile) = ShapeProfile::of(graph, file, &bundle, &options).unwrap() else {
                 continue;
             };
             described.push(file);
@@ -247,9 +246,8 @@ mod exported {
         let (folder, bundle) = exported();
         let path = folder.path().join(&bundle.layout.files[&GraphFile::EmbedTokens]);
         let of = |options: &SessionOptions| {
-            let limits = ShapeLimits::of(&bundle);
             let graph = GraphSource::File(&path);
-            ShapeProfile::of(graph, GraphFile::EmbedTokens, limits, options).unwrap()
+            ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, options).unwrap()
         };
         for (devices, given) in [
             ("tensorrt", "tensorrt.trt_fp16_enable=1"),
@@ -272,9 +270,8 @@ mod exported {
             bytes: &bytes,
             external_data: &[],
         };
-        let limits = ShapeLimits::of(&bundle);
         let by_bytes =
-            ShapeProfile::of(graph, GraphFile::EmbedTokens, limits, &options("tensorrt", &[])).unwrap();
+            ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, &options("tensorrt", &[])).unwrap();
         assert_eq!(by_bytes, of(&options("tensorrt", &[])));
         assert!(by_bytes.unwrap().shapes[1].starts_with("input_ids:3x1"));
     }

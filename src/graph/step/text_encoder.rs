@@ -1,6 +1,6 @@
 //! Image features and prompt ids to what the decoder attends to.
 
-use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, INPUT_IDS, LAST_HIDDEN_STATE};
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, INPUT_IDS, LAST_HIDDEN_STATE, is_cache};
 use ndarray::{Array2, Array3, Axis};
 use ort::session::SessionInputValue;
 use ort::value::DynValue;
@@ -53,7 +53,6 @@ impl TextEncoder {
         let is_at_home = memory == self.graph.memory();
         let mut outputs = match memory {
             Some(memory) if is_at_home => {
-                let is_cache = |output: &str| decoder.cross().iter().any(|names| names.present == output);
                 let inputs = self.inputs(input, true)?;
                 self.graph.run_keeping(inputs, memory, is_cache, runtime)?
             }
