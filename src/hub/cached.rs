@@ -10,11 +10,11 @@ use florence2_layout::graphs::EXTENSION;
 use serde_json::Value;
 
 use super::cache::RepoCache;
-use super::export::size_of_folder;
 use super::id::ModelId;
 use super::options::HubOptions;
 use super::prepare::files_in;
 use super::settings::Settings;
+use crate::cache::size_of_folder;
 use crate::error::{Error, Result};
 
 /// What the folders of models are called, before their names.

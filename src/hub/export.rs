@@ -12,6 +12,7 @@ use super::checksum::{sha256, sha256_of_text};
 use super::id::ModelId;
 use super::options::{HubOptions, HubProgress};
 use crate::bundle::{Dtype, DtypeChoice};
+use crate::cache::{folders_in, size_of_folder};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
 use crate::runtime::{self, Devices};
@@ -208,27 +209,6 @@ fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision
         text.push_str(&format!("{file} {checksum}\n"));
     }
     Ok(sha256_of_text(&text).chars().take(KEY_LENGTH).collect())
-}
-
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-/// What a folder's files take, links not followed.
-pub(super) fn size_of_folder(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-        .map(|(path, found)| match found.is_dir() {
-            true => size_of_folder(&path),
-            false if found.is_file() => found.len(),
-            false => 0,
-        })
-        .sum()
 }
 
 /// Removes what a killed process left behind: under the lock nobody is at work there.

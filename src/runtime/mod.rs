@@ -5,6 +5,7 @@
 //! variable `ORT_DYLIB_PATH`, beside the executable, our [cache](crate::cache_dir), the system's loader path, an
 //! installed Python package `onnxruntime`.
 
+mod cache_entries;
 mod cached;
 mod cpu_provider;
 mod device;
@@ -22,6 +23,7 @@ mod session;
 mod signature;
 pub(crate) mod small_graph;
 
+pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};

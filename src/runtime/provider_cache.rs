@@ -6,13 +6,24 @@ use std::path::{Path, PathBuf};
 
 use florence2_layout::graphs::is_external_data;
 
-use super::device::ProviderCache;
+use super::device::{Device, ProviderCache};
 use super::session::GraphSource;
+use crate::error::{Error, Result};
+
+/// What says which graph a folder is of.
+const RECORD: &str = "graph.json";
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Record {
+    graph: String,
+}
 
 /// The cache of one graph.
 pub(super) struct ProviderCacheKey {
     root: PathBuf,
     graph: String,
+    /// The graph's file or name, for people.
+    name: String,
 }
 
 impl ProviderCacheKey {
@@ -21,8 +32,13 @@ impl ProviderCacheKey {
     pub(super) fn of(graph: GraphSource<'_>) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         ort::info().hash(&mut hasher);
+        let mut name = graph.name();
         match graph {
-            GraphSource::File(path) => hash_file(path, &mut hasher)?,
+            GraphSource::File(path) => {
+                let path = std::path::absolute(path).ok()?;
+                hash_file(&path, &mut hasher)?;
+                name = path.display().to_string();
+            }
             GraphSource::Bytes {
                 bytes, external_data, ..
             } => {
@@ -35,6 +51,7 @@ impl ProviderCacheKey {
         Some(Self {
             root: crate::cache_dir()?,
             graph: format!("{:016x}", hasher.finish()),
+            name,
         })
     }
 
@@ -44,13 +61,43 @@ impl ProviderCacheKey {
             graph: &self.graph,
         }
     }
+
+    /// Says in the folder of what this device's provider makes of the graph, if there is one, which graph it is.
+    pub(super) fn describe(&self, device: Device) -> Result<()> {
+        let folder = self.cache().graph_folder(device.kind());
+        match folder.is_dir() {
+            true => describe(&folder, &self.name),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Says in a folder, if it does not yet, which graph it is of.
+pub(super) fn describe(folder: &Path, graph: &str) -> Result<()> {
+    let path = folder.join(RECORD);
+    if path.is_file() {
+        return Ok(());
+    }
+    let record = Record {
+        graph: graph.to_owned(),
+    };
+    let json = serde_json::to_vec(&record).map_err(|source| Error::Json {
+        path: path.clone(),
+        source,
+    })?;
+    fs::write(&path, json).map_err(Error::io(&path))
+}
+
+/// The graph that such a folder is of, if it says so.
+pub(super) fn graph_of(folder: &Path) -> Option<String> {
+    let record: Record = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
+    Some(record.graph)
 }
 
 /// Where a graph's file is, and how long and how old it and the files of its weights are: they may have gigabytes.
 fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Option<()> {
-    let path = std::path::absolute(path).ok()?;
-    let file = fs::metadata(&path).ok()?;
-    (&path, file.len(), file.modified().ok()?).hash(hasher);
+    let file = fs::metadata(path).ok()?;
+    (path, file.len(), file.modified().ok()?).hash(hasher);
     let name = path.file_name()?.to_str()?;
     let mut weights: Vec<_> = fs::read_dir(path.parent()?)
         .ok()?

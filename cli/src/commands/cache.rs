@@ -1,9 +1,10 @@
 //! `florence2 cache`: what is kept, where, and getting rid of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use florence2::hub::{self, CachedModel, ExportedModel};
+use florence2::runtime::{CacheContent, CacheEntry, DeviceKind, cache_entries};
 use florence2::{HubOptions, ModelId};
 use serde::Serialize;
 
@@ -11,10 +12,11 @@ use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
 
-/// Show or clean what is kept of fetched models
+/// Show or clean what is kept: models, exports, what devices' providers made of graphs, ONNX Runtime
 ///
 /// Models are in the cache of the hub's own tools, which other programs use too; only Florence-2 models are shown and
-/// removed. Exports of safetensors are in this program's own cache.
+/// removed. Exports of safetensors, what execution providers make of graphs (TensorRT's engines, CoreML's compiled models)
+/// and fetched ONNX Runtimes are in this program's own cache.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
     #[command(subcommand)]
@@ -29,26 +31,32 @@ enum CacheCommand {
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
     },
-    /// Print the folders: of fetched models, and of exports and ONNX Runtime
+    /// Print the folders: of fetched models, and of all else
     Path,
-    /// Remove models, or exports
+    /// Remove models, or other things that are kept
     #[command(after_help = "\
 Examples:
   florence2 cache clean onnx-community/Florence-2-base-ft
-  florence2 cache clean --exports
+  florence2 cache clean --exports --providers
   florence2 cache clean --all --dry-run")]
     Clean(CleanArgs),
 }
 
 #[derive(Debug, Args)]
 struct CleanArgs {
-    /// Models to remove, with all their revisions and exports
-    #[arg(value_name = "MODEL", required_unless_present_any = ["exports", "all"])]
+    /// Models to remove, with all their revisions, exports and what providers made of their graphs
+    #[arg(value_name = "MODEL", required_unless_present_any = ["exports", "providers", "runtimes", "all"])]
     models: Vec<ModelId>,
     /// Remove all exports
     #[arg(long)]
     exports: bool,
-    /// Remove all Florence-2 models and exports
+    /// Remove all that devices' providers made of graphs
+    #[arg(long)]
+    providers: bool,
+    /// Remove all fetched ONNX Runtimes
+    #[arg(long)]
+    runtimes: bool,
+    /// Remove all Florence-2 models and all else that is kept
     #[arg(long, conflicts_with = "models")]
     all: bool,
     /// Say what would be removed, and keep it
@@ -60,44 +68,124 @@ struct CleanArgs {
 enum Kept {
     Model(CachedModel),
     Export(ExportedModel),
+    Provider {
+        device: DeviceKind,
+        graph: Option<String>,
+        entry: CacheEntry,
+    },
+    Runtime {
+        version: String,
+        entry: CacheEntry,
+    },
 }
 
 #[derive(Serialize)]
 struct KeptRecord {
-    kind: &'static str,
-    model: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    precision: Option<String>,
+    #[serde(flatten)]
+    content: ContentRecord,
     bytes: u64,
     folder: PathBuf,
 }
 
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum ContentRecord {
+    /// A model in the hub's cache.
+    Model { model: String },
+    /// An export of one.
+    Export {
+        model: String,
+        target: String,
+        precision: String,
+    },
+    /// What a provider made: of a graph, or for all.
+    Provider {
+        device: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        graph: Option<String>,
+    },
+    /// ONNX Runtime.
+    Runtime { version: String },
+}
+
+impl ContentRecord {
+    /// What kind it is, and what is called so.
+    fn columns(&self) -> [String; 2] {
+        match self {
+            Self::Model { model } => ["model".into(), model.clone()],
+            Self::Export {
+                model,
+                target,
+                precision,
+            } => ["export".into(), format!("{model} ({target}, {precision})")],
+            Self::Provider { device, graph } => [
+                "provider".into(),
+                format!("{device}: {}", graph.as_deref().unwrap_or("-")),
+            ],
+            Self::Runtime { version } => ["runtime".into(), version.clone()],
+        }
+    }
+}
+
 impl From<&Kept> for KeptRecord {
     fn from(kept: &Kept) -> Self {
-        match kept {
-            Kept::Model(model) => Self {
-                kind: "model",
+        let content = match kept {
+            Kept::Model(model) => ContentRecord::Model {
                 model: model.id.repository().to_owned(),
-                target: None,
-                precision: None,
-                bytes: model.bytes,
-                folder: model.folder.clone(),
             },
-            Kept::Export(export) => Self {
-                kind: "export",
+            Kept::Export(export) => ContentRecord::Export {
                 model: export.model.clone(),
-                target: Some(export.target.clone()),
-                precision: Some(export.precision.clone()),
-                bytes: export.bytes,
-                folder: export.folder.clone(),
+                target: export.target.clone(),
+                precision: export.precision.clone(),
             },
+            Kept::Provider { device, graph, .. } => ContentRecord::Provider {
+                device: device.name(),
+                graph: graph.clone(),
+            },
+            Kept::Runtime { version, .. } => ContentRecord::Runtime {
+                version: version.clone(),
+            },
+        };
+        Self {
+            content,
+            bytes: kept.bytes(),
+            folder: kept.folder().to_owned(),
         }
     }
 }
 
 impl Kept {
+    /// What the cache holds for ONNX Runtime; `None` if it is nothing that is known here.
+    fn of_runtime(entry: CacheEntry) -> Option<Self> {
+        match entry.content.clone() {
+            CacheContent::Library { version } => Some(Kept::Runtime { version, entry }),
+            CacheContent::Graph { device, graph } => Some(Kept::Provider { device, graph, entry }),
+            CacheContent::Shared { device } => Some(Kept::Provider {
+                device,
+                graph: None,
+                entry,
+            }),
+            _ => None,
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Kept::Model(model) => &model.folder,
+            Kept::Export(export) => &export.folder,
+            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => &entry.folder,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Kept::Model(model) => model.bytes,
+            Kept::Export(export) => export.bytes,
+            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => entry.bytes,
+        }
+    }
+
+    /// Whether it is this model, or an export of it.
     fn is_of(&self, id: &ModelId) -> bool {
         match self {
             Kept::Model(model) => model.id.repository() == id.repository(),
@@ -105,6 +193,17 @@ impl Kept {
                 .model
                 .parse()
                 .is_ok_and(|model: ModelId| model.repository() == id.repository()),
+            Kept::Provider { .. } | Kept::Runtime { .. } => false,
+        }
+    }
+
+    /// Whether it was made of a graph in one of these folders.
+    fn is_made_of(&self, folders: &[PathBuf]) -> bool {
+        match self {
+            Kept::Provider {
+                graph: Some(graph), ..
+            } => folders.iter().any(|folder| Path::new(graph).starts_with(folder)),
+            _ => false,
         }
     }
 
@@ -112,6 +211,7 @@ impl Kept {
         match self {
             Kept::Model(model) => hub::remove_model(&model.id, options).map(|_| ())?,
             Kept::Export(export) => hub::remove_export(export)?,
+            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => entry.remove()?,
         }
         Ok(())
     }
@@ -129,7 +229,8 @@ pub fn cache(args: &CacheArgs, console: &Console) -> Result<Outcome> {
 fn kept(options: &HubOptions) -> Result<Vec<Kept>> {
     let models = hub::cached_models(options)?.into_iter().map(Kept::Model);
     let exports = hub::exported_models(options)?.into_iter().map(Kept::Export);
-    Ok(models.chain(exports).collect())
+    let others = cache_entries().into_iter().filter_map(Kept::of_runtime);
+    Ok(models.chain(exports).chain(others).collect())
 }
 
 fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
@@ -140,15 +241,16 @@ fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
         ReportFormat::Text => {
             let columns = [
                 Column::Text("kind"),
-                Column::Text("model"),
+                Column::Text("name"),
                 Column::Number("size"),
                 Column::Text("folder"),
             ];
             let mut table = Table::new(&columns, 0);
             for record in &records {
+                let [kind, name] = record.content.columns();
                 table.row([
-                    record.kind.to_owned(),
-                    record.model.clone(),
+                    kind,
+                    name,
                     indicatif::HumanBytes(record.bytes).to_string(),
                     record.folder.display().to_string(),
                 ]);
@@ -181,9 +283,19 @@ fn clean(args: &CleanArgs, options: &HubOptions, console: &Console) -> Result<Ou
             "{absent} is not in the cache; see `florence2 cache list`"
         )));
     }
+    let by_kind = |kept: &Kept| match kept {
+        Kept::Model(_) => false,
+        Kept::Export(_) => args.exports,
+        Kept::Provider { .. } => args.providers,
+        Kept::Runtime { .. } => args.runtimes,
+    };
+    let named = chosen
+        .iter()
+        .filter(|kept| args.models.iter().any(|id| kept.is_of(id)));
+    let folders: Vec<PathBuf> = named.map(|kept| kept.folder().to_owned()).collect();
     chosen.retain(|kept| {
         let named = args.models.iter().any(|id| kept.is_of(id));
-        args.all || named || (args.exports && matches!(kept, Kept::Export(_)))
+        args.all || named || by_kind(kept) || kept.is_made_of(&folders)
     });
     let mut out = Destination::open(&Target::Stdout)?;
     let mut bytes = 0;

@@ -154,8 +154,49 @@ fn models_are_pulled_listed_and_removed() {
         .run_without_runtime(&["cache", "clean", "--all", "--dry-run"])
         .exits(0);
     assert!(Path::new(&folder).exists());
+    // What TensorRT made of the model's graph goes with it; what it made of another stays.
+    let graph = Path::new(&folder).join("onnx/vision_encoder.onnx");
+    let made_of = |key: &str, graph: &Path| {
+        let made = machine.dir.path().join("own/providers/tensorrt").join(key);
+        fs::create_dir_all(&made).unwrap();
+        let record = serde_json::json!({ "graph": graph });
+        fs::write(made.join("graph.json"), record.to_string()).unwrap();
+        made
+    };
+    let ours = made_of("1", &graph);
+    let other = made_of("2", Path::new("/elsewhere/model.onnx"));
+    let library = machine.dir.path().join("own/onnxruntime/1.30.0-linux-x86_64");
+    fs::create_dir_all(&library).unwrap();
+    fs::write(library.join("verified.json"), r#"{"size":1,"sha256":"0"}"#).unwrap();
+    let list = machine
+        .run_without_runtime(&["cache", "list", "--format", "json"])
+        .exits(0)
+        .json();
+    let runtime = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kept| kept["kind"] == "runtime");
+    assert_eq!(runtime.unwrap()["version"], "1.30.0-linux-x86_64");
+    let made = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kept| kept["graph"] == graph.to_str().unwrap());
+    assert_eq!(made.unwrap()["device"], "tensorrt");
     machine.run_without_runtime(&["cache", "clean", ID]).exits(0);
-    assert!(!Path::new(&folder).exists());
+    assert!(!Path::new(&folder).exists() && !ours.exists());
+    assert!(other.exists() && library.exists());
+    let table = machine.run_without_runtime(&["cache", "list"]).exits(0).text();
+    assert!(table.contains("tensorrt: /elsewhere/model.onnx"), "{table}");
+    machine
+        .run_without_runtime(&["cache", "clean", "--providers"])
+        .exits(0);
+    assert!(!other.exists() && library.exists());
+    machine
+        .run_without_runtime(&["cache", "clean", "--runtimes"])
+        .exits(0);
+    assert!(!library.exists());
     let gone = machine.run_without_runtime(&["cache", "clean", ID]).exits(2);
     assert!(gone.stderr.contains("not in the cache"), "{}", gone.stderr);
     machine.run(&["cache", "clean"]).exits(2);

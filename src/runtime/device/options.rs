@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Device, DeviceKind};
@@ -41,6 +41,23 @@ pub(crate) struct ProviderCache<'a> {
     /// What tells the graph from all others. Providers tell graphs apart by their nodes' names, which are the same in
     /// every fine-tune: they would take one's engine, weights and all, for another's.
     pub(crate) graph: &'a str,
+}
+
+impl ProviderCache<'_> {
+    /// The folder of what a provider keeps for any graph.
+    pub(crate) fn shared_folder(self, kind: DeviceKind) -> PathBuf {
+        provider_folder(self.root, kind)
+    }
+
+    /// The folder of what a provider makes of this graph.
+    pub(crate) fn graph_folder(self, kind: DeviceKind) -> PathBuf {
+        self.shared_folder(kind).join(self.graph)
+    }
+}
+
+/// Where a kind's provider keeps things, in our cache folder.
+pub(crate) fn provider_folder(root: &Path, kind: DeviceKind) -> PathBuf {
+    root.join("providers").join(kind.name())
 }
 
 impl ProviderOption {
@@ -117,16 +134,12 @@ impl Device {
     /// counts. Ours for caches are left out where there is no place for them.
     pub(super) fn options(self, given: &[ProviderOption], cache: Option<ProviderCache<'_>>) -> Options {
         let spec = self.kind().spec();
-        let folder = |shared: bool| {
-            let root = cache?.root.join("providers").join(self.kind().name());
-            Some(if shared { root } else { root.join(cache?.graph) })
-        };
         let ours = spec.defaults.iter().filter_map(|&(name, default)| {
             let value = match default {
                 Default::Is(value) => value.to_owned(),
                 Default::WithCache(value) => cache.map(|_| value)?.to_owned(),
-                Default::GraphCache => folder(false)?.to_str()?.to_owned(),
-                Default::SharedCache => folder(true)?.to_str()?.to_owned(),
+                Default::GraphCache => cache?.graph_folder(self.kind()).to_str()?.to_owned(),
+                Default::SharedCache => cache?.shared_folder(self.kind()).to_str()?.to_owned(),
             };
             Some((name.to_owned(), value))
         });

@@ -24,6 +24,9 @@ pub(crate) fn register(
     for &device in devices {
         device.check_in_library()?;
         let provider = device.provider(options, key.as_ref().map(ProviderCacheKey::cache))?;
+        if let Some(key) = &key {
+            key.describe(device)?;
+        }
         let registering =
             || -> ort::Result<SessionBuilder> { Ok(builder.with_execution_providers([provider])?) };
         let (registered, logged) = log::keeping_errors(registering);
