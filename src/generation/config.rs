@@ -151,6 +151,11 @@ impl GenerationConfig {
         self.validate_forced()
     }
 
+    /// Whether the settings change scores in no other way than to ban or force tokens, and the best are chosen.
+    pub(crate) fn only_bans_tokens(&self) -> bool {
+        !self.do_sample && self.repetition_penalty == 1.0 && !self.renormalize_logits
+    }
+
     fn validate_sampling(&self) -> Result<()> {
         positive("temperature", self.temperature)?;
         let probability = |name, value: f64| {

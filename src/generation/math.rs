@@ -26,6 +26,11 @@ pub(super) struct LogSumExp {
 }
 
 impl LogSumExp {
+    /// Of the maximum, and `ln Σ exp(x - max)`.
+    pub fn new(max: f32, rest: f32) -> Self {
+        Self { max, rest }
+    }
+
     /// A score's log-probability. Of -∞ it is -∞, even where all scores are.
     pub fn normalize(self, score: f32) -> f32 {
         if score == f32::NEG_INFINITY {

@@ -25,5 +25,5 @@ pub use config::{EarlyStopping, GenerationConfig, GenerationOptions};
 pub use decoder::Decoder;
 pub use generate::generate;
 pub use hooks::Hooks;
-pub use logits::Logits;
+pub use logits::{BestLogits, BestRow, Logits};
 pub use sequence::Sequence;

@@ -6,12 +6,13 @@ mod top_k;
 
 use std::borrow::Cow;
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::ArrayView1;
 
 use self::beam::BeamSearch;
 use self::independent::IndependentSearch;
 use super::config::GenerationConfig;
-use super::math::{are_numbers, log_softmax_of};
+use super::logits::{BestRow, Logits};
+use super::math::{LogSumExp, are_numbers, log_softmax_of, log_sum_exp};
 use super::processors::LogitsProcessors;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
@@ -21,11 +22,11 @@ pub(super) trait Search {
     /// The rows of the next step; none if the search is done. Before the first step: one.
     fn next(&self) -> &[Continuation];
 
-    /// Chooses the next tokens by the logits of this search's rows, `[next().len(), vocabulary]`.
+    /// Chooses the next tokens by the logits of this search's rows, `next().len()`.
     ///
     /// # Errors
-    /// If the logits are not numbers.
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()>;
+    /// If the logits are not numbers, or cannot be fetched.
+    fn advance(&mut self, logits: Logits<'_>, workspace: &mut Workspace) -> Result<()>;
 
     /// Takes `token`, with log-probability 0, for every row.
     fn force(&mut self, token: u32);
@@ -51,31 +52,96 @@ pub(super) struct Continuation {
 
 /// What all searches of a loop share.
 pub(super) struct Workspace {
-    pub processors: LogitsProcessors,
+    processors: LogitsProcessors,
+    /// Whether the processors do no more than ban tokens, so that the best scores stay the best.
+    only_bans: bool,
     /// Scores of one row, `[vocabulary]`.
-    pub scores: Vec<f32>,
+    scores: Vec<f32>,
 }
 
 impl Workspace {
     pub fn new(config: &GenerationConfig) -> Self {
         Self {
             processors: LogitsProcessors::new(config),
+            only_bans: config.only_bans_tokens(),
             scores: Vec::new(),
         }
     }
 
-    /// Puts a row's logits into `scores`.
-    fn load_logits(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
+    /// The scores that were loaded last.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// Loads a row's logits as the processors leave them, for the sequence `tokens`. Where the best of them were chosen
+    /// already and the processors ban none, the others may be lower than they are. Gives `ln Σ exp(x)` of what the
+    /// processors leave.
+    pub fn load_logits(&mut self, logits: Logits<'_>, row: usize, tokens: &[u32]) -> Result<LogSumExp> {
+        if let Some((best, log_sum_exp)) = self.best_row(logits, row) {
+            // A ban of any token changes the sum, and can be told from this.
+            self.spread(best, logits.vocabulary(), f32::MIN, |logit| logit);
+            self.processors.process(tokens, &mut self.scores);
+            if !self.scores.contains(&f32::NEG_INFINITY) {
+                return Ok(log_sum_exp);
+            }
+        }
+        let logits = logits.row(row)?;
         let logits = checked(&logits)?;
         self.scores.clear();
         self.scores.extend_from_slice(&logits);
+        self.processors.process(tokens, &mut self.scores);
+        Ok(log_sum_exp(&self.scores))
+    }
+
+    /// Loads a row's log-probabilities as the processors leave them, for the sequence `tokens`. Where the best of them were
+    /// chosen already, the others may be lower than they are, but not where they are among the best `wanted`, also with
+    /// `bonus` added.
+    pub fn load_log_probs(
+        &mut self,
+        logits: Logits<'_>,
+        row: usize,
+        tokens: &[u32],
+        (wanted, bonus): (usize, f32),
+    ) -> Result<()> {
+        if let Some((best, log_sum_exp)) = self.best_row(logits, row) {
+            let log_prob = |logit| log_sum_exp.normalize(logit);
+            self.spread(best, logits.vocabulary(), f32::NEG_INFINITY, log_prob);
+            self.processors.process(tokens, &mut self.scores);
+            // What is left out is not above the last one, and what equals it might be a lower token.
+            let last = best.logits.last().copied().map_or(f32::INFINITY, log_prob) + bonus;
+            let is_best = |&&token: &&i64| {
+                let score = usize::try_from(token)
+                    .ok()
+                    .and_then(|token| self.scores.get(token));
+                score.is_some_and(|score| score + bonus > last)
+            };
+            let is_whole = best.tokens.len() == logits.vocabulary();
+            if is_whole || best.tokens.iter().filter(is_best).count() >= wanted {
+                return Ok(());
+            }
+        }
+        let logits = logits.row(row)?;
+        log_softmax_of(&checked(&logits)?, &mut self.scores);
+        self.processors.process(tokens, &mut self.scores);
         Ok(())
     }
 
-    /// Puts a row's log-probabilities into `scores`.
-    fn load_log_probs(&mut self, logits: ArrayView1<'_, f32>) -> Result<()> {
-        log_softmax_of(&checked(&logits)?, &mut self.scores);
-        Ok(())
+    /// The best logits of a row, if they were chosen already, and may be enough.
+    fn best_row<'a>(&self, logits: Logits<'a>, row: usize) -> Option<(BestRow<'a>, LogSumExp)> {
+        let best = logits.best_row(row).filter(|_| self.only_bans)?;
+        Some((best, best.log_sum_exp()?))
+    }
+
+    /// Puts the best logits, changed by `score`, into `scores`, and `other` beside them.
+    fn spread(&mut self, best: BestRow<'_>, vocabulary: usize, other: f32, score: impl Fn(f32) -> f32) {
+        self.scores.clear();
+        self.scores.resize(vocabulary, other);
+        for (&token, &logit) in best.tokens.iter().zip(best.logits) {
+            let place = usize::try_from(token).ok();
+            if let Some(place) = place.and_then(|token| self.scores.get_mut(token)) {
+                *place = score(logit);
+            }
+        }
     }
 }
 

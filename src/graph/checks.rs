@@ -1,13 +1,16 @@
 //! What is asked of a graph's inputs and outputs before anything runs.
 
 use florence2_layout::files::CONFIG;
+use florence2_layout::graphs::PRECISION;
 use serde_json::Value;
 
 use super::session::Graph;
 use super::tensor::FloatType;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::runtime::{ElementType, TensorSpec};
+use crate::runtime::{
+    DeviceKind, ElementType, GraphSignature, Placement, TensorSpec, byte_products_saturate,
+};
 
 impl Graph {
     /// The float type in which an input is wanted.
@@ -105,5 +108,21 @@ impl TextSizes {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// The precisions in which bytes are multiplied by signed ones.
+const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
+
+/// Says so where a graph of bytes may give wrong sums on this processor.
+pub(super) fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
+    let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
+    let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
+    if SIGNED_BYTES.contains(&precision) && on_cpu && byte_products_saturate() {
+        tracing::warn!(
+            graph = signature.graph,
+            precision,
+            "this processor has no VNNI: ONNX Runtime's sums of products of bytes can saturate; use fp32 graphs"
+        );
     }
 }

@@ -20,13 +20,15 @@ pub(crate) struct TextInput<'a> {
     pub(crate) prompt: &'a [u32],
 }
 
-/// How much memory a decoding may need.
+/// What a decoding may need.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecodingLimits {
     /// Inputs that are decoded at the same time.
     pub(crate) max_batch: usize,
     /// Tokens that a row is fed, the start token included.
     pub(crate) max_length: usize,
+    /// Whether the best logits of a step should do: the others may stay where the decoder runs, until they are asked for.
+    pub(crate) best_are_enough: bool,
 }
 
 /// BART: from image features and a prompt to logits.

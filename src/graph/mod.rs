@@ -1,6 +1,8 @@
 //! The graphs of a model, each locked only while it runs.
 
+mod cache_names;
 mod checks;
+mod chooser;
 mod language_model;
 mod optimizers;
 mod plain;

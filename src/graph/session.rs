@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use florence2_layout::graphs::{Attention, GraphFile, KeyValue, PRECISION, past, present};
+use florence2_layout::graphs::{Attention, GraphFile, KeyValue, present};
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
+use super::checks::warn_of_saturation;
 use super::optimizers::load_around_optimizers;
 use super::profile::{ShapeProfile, load_with_profile};
 use crate::bundle::{Bundle, GraphBytes};
@@ -14,8 +15,8 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    DeviceKind, DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession,
-    TensorSpec, byte_products_saturate, load_session, run_options,
+    DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
+    load_session, run_options,
 };
 
 /// One loaded graph.
@@ -204,6 +205,23 @@ impl Graph {
         outputs.map(drop).map_err(Error::ort(self.running()))
     }
 
+    /// [`run_bound`](Self::run_bound) that gives one of the outputs.
+    pub(crate) fn run_bound_for(
+        &self,
+        binding: &IoBinding,
+        output: &str,
+        runtime: &mut f64,
+    ) -> Result<DynValue> {
+        let mut session = self.lock();
+        let mut outputs = timed(runtime, || {
+            session.run_binding_with_options(binding, &self.run_options)
+        })
+        .map_err(Error::ort(self.running()))?;
+        outputs
+            .remove(output)
+            .ok_or_else(|| self.invalid(format!("it gave no {output}")))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Session> {
         lock(&self.session)
     }
@@ -272,22 +290,6 @@ fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The precisions in which bytes are multiplied by signed ones.
-const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
-
-/// Says so where a graph of bytes may give wrong sums on this processor.
-fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
-    let precision = signature.metadata.get(PRECISION).map_or("fp32", String::as_str);
-    let on_cpu = placement.nodes_on(DeviceKind::Cpu) > 0;
-    if SIGNED_BYTES.contains(&precision) && on_cpu && byte_products_saturate() {
-        tracing::warn!(
-            graph = signature.graph,
-            precision,
-            "this processor has no VNNI: ONNX Runtime's sums of products of bytes can saturate; use fp32 graphs"
-        );
-    }
-}
-
 /// A run's outputs, by name.
 pub(crate) struct Outputs<'g> {
     graph: &'g Graph,
@@ -299,24 +301,5 @@ impl Outputs<'_> {
         self.values
             .remove(name)
             .ok_or_else(|| self.graph.invalid(format!("it gave no {name}")))
-    }
-}
-
-/// One cache's tensors: `past` goes in, `present` comes out.
-pub(crate) struct CacheNames {
-    pub(crate) past: String,
-    pub(crate) present: String,
-}
-
-impl CacheNames {
-    /// Those of all layers: key and value of the first, key and value of the second, ...
-    pub(crate) fn of(layers: usize, attention: Attention) -> Vec<Self> {
-        (0..layers)
-            .flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)])
-            .map(|(layer, kv)| Self {
-                past: past(layer, attention, kv),
-                present: present(layer, attention, kv),
-            })
-            .collect()
     }
 }

@@ -144,6 +144,7 @@ impl Florence2 {
         let limits = DecodingLimits {
             max_batch: options.max_batch,
             max_length: config.max_new_tokens,
+            best_are_enough: config.only_bans_tokens(),
         };
 
         let mut timings = Timings::default();

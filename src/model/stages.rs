@@ -1,6 +1,6 @@
 //! The stages between image features and an answer, one by one: for debugging, and for scoring given answers.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2};
 
 use super::{Florence2, ImageFeatures};
 use crate::error::{Error, Result};
@@ -59,15 +59,15 @@ impl Florence2 {
         let limits = DecodingLimits {
             max_batch: 1,
             max_length,
+            best_are_enough: false,
         };
         let mut decoding = self.language.start(vec![input], limits);
         let logits = decoding
             .join(decoder_input_ids)?
-            .and_then(|logits| logits.slice(0..1));
-        let logits = logits.ok_or_else(|| Error::InvalidGraph {
-            graph: "decoder".into(),
-            reason: "it gave no logits".into(),
-        })?;
-        Ok(logits.index_axis(Axis(0), 0).to_owned())
+            .ok_or_else(|| Error::InvalidGraph {
+                graph: "decoder".into(),
+                reason: "it gave no logits".into(),
+            })?;
+        Ok(logits.row(0)?.to_owned())
     }
 }

@@ -1,12 +1,12 @@
 //! Beam search, with or without sampling: `_beam_search` of transformers.
 
-use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 
 use super::top_k::{Candidate, TopK};
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
 use crate::error::Result;
 use crate::generation::config::{EarlyStopping, GenerationConfig};
+use crate::generation::logits::Logits;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
@@ -190,15 +190,15 @@ impl Search for BeamSearch<'_> {
         &self.next
     }
 
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()> {
+    fn advance(&mut self, logits: Logits<'_>, workspace: &mut Workspace) -> Result<()> {
         self.candidates.clear();
         let is_shared = self.is_shared();
         for (index, beam) in self.running.iter().enumerate() {
             if index == 0 || !is_shared {
-                workspace.load_log_probs(logits.row(index))?;
-                workspace.processors.process(&beam.tokens, &mut workspace.scores);
+                let wanted = (self.candidates.limit(), beam.score);
+                workspace.load_log_probs(logits, index, &beam.tokens, wanted)?;
             }
-            let log_probs = &workspace.scores;
+            let log_probs = workspace.scores();
             if self.config.do_sample {
                 let noise = || random::gumbel(&mut self.random);
                 self.candidates.scan_sampling(index, beam.score, log_probs, noise);

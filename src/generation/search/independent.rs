@@ -1,12 +1,12 @@
 //! Greedy search and sampling: sequences that know nothing of each other (`_sample` of transformers).
 
-use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
 use crate::error::Result;
 use crate::generation::config::GenerationConfig;
-use crate::generation::math::log_sum_exp;
+use crate::generation::logits::Logits;
+use crate::generation::math::LogSumExp;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
@@ -40,8 +40,7 @@ impl Chain {
         }
     }
 
-    fn choose(&mut self, scores: &[f32], config: &GenerationConfig) {
-        let log_sum_exp = log_sum_exp(scores);
+    fn choose(&mut self, scores: &[f32], log_sum_exp: LogSumExp, config: &GenerationConfig) {
         let token = if config.do_sample {
             random::draw(scores, log_sum_exp, &mut self.random)
         } else {
@@ -111,14 +110,16 @@ impl Search for IndependentSearch<'_> {
         &self.next
     }
 
-    fn advance(&mut self, logits: ArrayView2<'_, f32>, workspace: &mut Workspace) -> Result<()> {
+    fn advance(&mut self, logits: Logits<'_>, workspace: &mut Workspace) -> Result<()> {
+        let mut log_sum_exp = None;
         for (row, &index) in self.rows.iter().enumerate() {
             let chain = &mut self.chains[index];
-            if row == 0 || !self.is_shared {
-                workspace.load_logits(logits.row(row))?;
-                workspace.processors.process(&chain.tokens, &mut workspace.scores);
-            }
-            chain.choose(&workspace.scores, self.config);
+            let loaded = match log_sum_exp.filter(|_| self.is_shared) {
+                Some(loaded) => loaded,
+                None => workspace.load_logits(logits, row, &chain.tokens)?,
+            };
+            chain.choose(workspace.scores(), loaded, self.config);
+            log_sum_exp = Some(loaded);
         }
         self.line_up();
         self.is_shared = false;

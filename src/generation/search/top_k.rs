@@ -33,6 +33,11 @@ impl TopK {
         }
     }
 
+    /// How many are kept.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }

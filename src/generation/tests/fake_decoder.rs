@@ -1,13 +1,15 @@
 //! A decoder whose logits are a hash of the last tokens: the twin of `fake_logits` in
 //! `tests/reference/make_searches.py`.
 
+use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::generation::{Decoder, Logits};
+use crate::generation::math::log_sum_exp;
+use crate::generation::{BestLogits, BestRow, Decoder, Logits};
 
 /// A made-up model.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,6 +73,9 @@ pub(super) struct FakeDecoder {
     /// Each row's input, its model and the tokens it was fed.
     rows: Vec<(usize, FakeModel, Vec<u32>)>,
     logits: Array2<f32>,
+    /// Of how many the logits are given at first, if not all.
+    best: Option<usize>,
+    chosen: FakeBest,
     places: Vec<usize>,
     /// Rows of each step, and tokens fed to each; those of joining inputs too.
     pub steps: Vec<(usize, usize)>,
@@ -88,6 +93,8 @@ impl FakeDecoder {
             max_joining: usize::MAX,
             rows: Vec::new(),
             logits: Array2::zeros((0, 0)),
+            best: None,
+            chosen: FakeBest::default(),
             places: Vec::new(),
             steps: Vec::new(),
             fails_at: None,
@@ -101,6 +108,19 @@ impl FakeDecoder {
             max_joining,
             ..self
         }
+    }
+
+    /// Gives so many of the best logits, and all only if it is asked for them.
+    pub fn with_best(self, best: usize) -> Self {
+        Self {
+            best: Some(best),
+            ..self
+        }
+    }
+
+    /// How often it was asked for all logits where it had given the best.
+    pub fn fetched(&self) -> usize {
+        self.chosen.fetched.get()
     }
 
     /// What each row was fed.
@@ -146,7 +166,62 @@ impl FakeDecoder {
             place += 1;
         }
         self.steps.push((rows.len(), width));
-        Ok(Logits::at(self.logits.view(), &self.places))
+        Ok(match self.best {
+            None => Logits::new(self.logits.view()).at(&self.places),
+            Some(best) => {
+                self.chosen.choose(best, &self.logits);
+                Logits::best(&self.chosen).at(&self.places)
+            }
+        })
+    }
+}
+
+/// The best logits, as a device would choose them.
+#[derive(Debug, Default)]
+struct FakeBest {
+    all: Array2<f32>,
+    rows: Vec<(Vec<i64>, Vec<f32>, f32)>,
+    fetched: Cell<usize>,
+}
+
+impl FakeBest {
+    fn choose(&mut self, best: usize, all: &Array2<f32>) {
+        self.all = all.clone();
+        let rows = all.rows().into_iter().map(|row| {
+            let row = row.to_vec();
+            let mut tokens: Vec<i64> = (0..row.len() as i64).collect();
+            tokens.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
+            tokens.truncate(best);
+            let logits: Vec<f32> = tokens.iter().map(|&token| row[token as usize]).collect();
+            let max = logits.first().copied().unwrap_or(0.0);
+            let log_sum_exp = -log_sum_exp(&row).normalize(max);
+            (tokens, logits, log_sum_exp)
+        });
+        self.rows = rows.collect();
+    }
+}
+
+impl BestLogits for FakeBest {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.all.ncols()
+    }
+
+    fn row(&self, row: usize) -> Option<BestRow<'_>> {
+        let (tokens, logits, log_sum_exp) = self.rows.get(row)?;
+        Some(BestRow {
+            tokens,
+            logits,
+            log_sum_exp: *log_sum_exp,
+        })
+    }
+
+    fn all(&self) -> Result<ArrayView2<'_, f32>> {
+        self.fetched.set(self.fetched.get() + 1);
+        Ok(self.all.view())
     }
 }
 

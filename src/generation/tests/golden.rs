@@ -53,6 +53,35 @@ fn check(found: &[Sequence], expected: &[Expected]) -> Result<(), String> {
     Ok(())
 }
 
+/// Of logits that were chosen where the decoder runs, the same sequences come out, to the last bit.
+#[test]
+fn the_best_logits_are_enough_for_the_same_sequences() {
+    let (models, cases) = fixture(SEARCHES);
+    let (mut steps, mut fetched) = (0, 0);
+    for (index, case) in cases.iter().enumerate() {
+        let model = std::slice::from_ref(&models[case["model"].as_u64().unwrap() as usize]);
+        let config = config(case["settings"].clone());
+        let expected = run(model, &config);
+        for best in [2, 12, model[0].vocabulary] {
+            let mut decoder = FakeDecoder::new(model).with_best(best);
+            let found = generate(&mut decoder, &config, Hooks::default()).unwrap();
+            assert_eq!(
+                found, expected,
+                "case {index}, {best} of {}: {}",
+                model[0].vocabulary, case["settings"]
+            );
+            if best == 12 && config.only_bans_tokens() {
+                steps += decoder.steps.len();
+                fetched += decoder.fetched();
+            }
+        }
+    }
+    assert!(
+        steps > 1000 && fetched > 0 && fetched < steps,
+        "{fetched} of {steps}"
+    );
+}
+
 #[test]
 fn searches_equal_transformers() {
     let (models, cases) = fixture(SEARCHES);

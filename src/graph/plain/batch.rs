@@ -9,8 +9,10 @@ use ort::value::DynValue;
 
 use super::{DecoderModel, EncoderOutput, PlainModel};
 use crate::error::{Error, Result};
-use crate::generation::Logits;
-use crate::graph::session::{CacheNames, Graph, Outputs};
+use crate::generation::{BestLogits, Logits};
+use crate::graph::cache_names::CacheNames;
+use crate::graph::chooser::{Chooser, ChosenLogits};
+use crate::graph::session::{Graph, Outputs};
 use crate::graph::tensor::{self, FloatType};
 
 /// Inputs that were encoded together, and their rows.
@@ -25,7 +27,9 @@ pub(super) struct Batch<'m> {
     row_inputs: Vec<usize>,
     /// Self-attention caches, a row each; empty before the first step.
     own: Vec<DynValue>,
-    logits: LastLogits,
+    logits: LastLogits<'m>,
+    /// What chooses the best logits on the device, where those are enough.
+    chooser: Option<&'m Chooser>,
 }
 
 /// The constant tensors that a step attends to.
@@ -62,15 +66,17 @@ impl EncoderSide {
 }
 
 /// The latest logits, `[rows, tokens, vocabulary]`: the runtime's own buffer unless it had to be converted.
-enum LastLogits {
+enum LastLogits<'m> {
     None,
     Buffer(DynValue),
     Converted(Array3<f32>),
+    /// The best of what is on the device.
+    Chosen(ChosenLogits<'m>),
 }
 
 impl<'m> Batch<'m> {
     /// A row for each input.
-    pub(super) fn new(model: &'m PlainModel, encoded: &EncoderOutput) -> Result<Self> {
+    pub(super) fn new(model: &'m PlainModel, encoded: &EncoderOutput, best_are_enough: bool) -> Result<Self> {
         let float = model.decoder.first.float_input(ENCODER_HIDDEN_STATES)?;
         let mask = &encoded.attention_mask;
         let inputs = EncoderSide {
@@ -85,6 +91,7 @@ impl<'m> Batch<'m> {
             row_inputs: (0..mask.nrows()).collect(),
             own: Vec::new(),
             logits: LastLogits::None,
+            chooser: model.decoder.chooser.as_ref().filter(|_| best_are_enough),
         })
     }
 
@@ -142,23 +149,32 @@ impl<'m> Batch<'m> {
         Ok(bound)
     }
 
-    fn keep_logits(&mut self, graph: &Graph, outputs: &mut Outputs) -> Result<()> {
+    fn keep_logits(&mut self, graph: &Graph, outputs: &mut Outputs, runtime: &mut f64) -> Result<()> {
         let logits = outputs.take(LOGITS)?;
-        self.logits = match FloatType::of(graph.output(LOGITS)?.dtype) {
-            Some(FloatType::F32) => LastLogits::Buffer(logits),
-            _ => LastLogits::Converted(tensor::to_f32(&logits, graph.name(), LOGITS)?),
+        self.logits = match (self.chooser, FloatType::of(graph.output(LOGITS)?.dtype)) {
+            (Some(chooser), _) => LastLogits::Chosen(chooser.choose(logits, runtime)?),
+            (None, Some(FloatType::F32)) => LastLogits::Buffer(logits),
+            (None, _) => LastLogits::Converted(tensor::to_f32(&logits, graph.name(), LOGITS)?),
         };
         Ok(())
     }
 
     /// The logits after the last token of each row.
-    fn last_logits(&self) -> Result<ArrayView2<'_, f32>> {
+    fn last_logits(&self) -> Result<Logits<'_>> {
         let invalid = |reason: String| Error::InvalidGraph {
             graph: self.decoder().first.name().into(),
             reason,
         };
         let logits: ArrayView3<'_, f32> = match &self.logits {
             LastLogits::None => return Err(invalid("no step was taken".into())),
+            LastLogits::Chosen(chosen) if chosen.rows() == self.rows() => return Ok(Logits::best(chosen)),
+            LastLogits::Chosen(chosen) => {
+                return Err(invalid(format!(
+                    "{LOGITS} has {} rows for {}",
+                    chosen.rows(),
+                    self.rows()
+                )));
+            }
             LastLogits::Converted(logits) => logits.view(),
             LastLogits::Buffer(value) => value
                 .try_extract_array()
@@ -167,7 +183,9 @@ impl<'m> Batch<'m> {
                 .map_err(|_| invalid(format!("{LOGITS} has shape {:?}", tensor::shape(value))))?,
         };
         match logits.dim() {
-            (rows, tokens @ 1.., _) if rows == self.rows() => Ok(logits.index_axis_move(Axis(1), tokens - 1)),
+            (rows, tokens @ 1.., _) if rows == self.rows() => {
+                Ok(Logits::new(logits.index_axis_move(Axis(1), tokens - 1)))
+            }
             found => Err(invalid(format!(
                 "{LOGITS} has shape {found:?} for {} rows",
                 self.rows()
@@ -182,8 +200,8 @@ impl<'m> Batch<'m> {
         let decoder = self.decoder();
         let graph = if first { &decoder.first } else { decoder.next() };
         let embeds = self.model.embedding.run(tokens, runtime)?;
-        let mut outputs = decoder.run(graph, self.bind(graph, &embeds)?, runtime)?;
-        self.keep_logits(graph, &mut outputs)?;
+        let mut outputs = decoder.run(graph, self.bind(graph, &embeds)?, self.chooser.is_some(), runtime)?;
+        self.keep_logits(graph, &mut outputs, runtime)?;
         let next = decoder.next();
         self.own = take_all(&mut outputs, &decoder.own, next)?;
         if first {
@@ -191,7 +209,7 @@ impl<'m> Batch<'m> {
             self.inputs.cross = take_all(&mut outputs, &decoder.cross, next)?;
             self.inputs.suit(next)?;
         }
-        self.last_logits().map(Logits::new)
+        self.last_logits()
     }
 
     /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`.

@@ -8,7 +8,7 @@ use super::PlainModel;
 use super::batch::Batch;
 use crate::error::Result;
 use crate::generation::{Decoder, Logits};
-use crate::graph::language_model::{Decoding, TextInput};
+use crate::graph::language_model::{Decoding, DecodingLimits, TextInput};
 use crate::metrics::{DecodingTimes, timed};
 
 /// One decoding in progress. A batch's inputs join all at once; the next ones when all of them have left.
@@ -16,18 +16,18 @@ pub(super) struct PlainDecoder<'m> {
     model: &'m PlainModel,
     inputs: usize,
     waiting: VecDeque<TextInput<'m>>,
-    max_batch: usize,
+    limits: DecodingLimits,
     batch: Option<Batch<'m>>,
     times: DecodingTimes,
 }
 
 impl<'m> PlainDecoder<'m> {
-    pub(super) fn new(model: &'m PlainModel, inputs: Vec<TextInput<'m>>, max_batch: usize) -> Self {
+    pub(super) fn new(model: &'m PlainModel, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Self {
         Self {
             model,
             inputs: inputs.len(),
             waiting: inputs.into(),
-            max_batch,
+            limits,
             batch: None,
             times: DecodingTimes::default(),
         }
@@ -35,13 +35,13 @@ impl<'m> PlainDecoder<'m> {
 
     /// Encodes the next inputs.
     fn next_batch(&mut self) -> Result<Batch<'m>> {
-        let size = self.waiting.len().min(self.max_batch);
+        let size = self.waiting.len().min(self.limits.max_batch);
         let inputs: Vec<TextInput<'m>> = self.waiting.drain(..size).collect();
         let times = &mut self.times;
         let encoded = timed(&mut times.text_encoder, || {
             self.model.encode(&inputs, &mut times.runtime)
         })?;
-        Batch::new(self.model, &encoded)
+        Batch::new(self.model, &encoded, self.limits.best_are_enough)
     }
 }
 
@@ -51,7 +51,7 @@ impl Decoder for PlainDecoder<'_> {
     }
 
     fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
-        if self.rows() > 0 || self.waiting.is_empty() || self.max_batch == 0 {
+        if self.rows() > 0 || self.waiting.is_empty() || self.limits.max_batch == 0 {
             return Ok(None);
         }
         let batch = self.next_batch()?;

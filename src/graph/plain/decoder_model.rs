@@ -10,10 +10,12 @@ use ort::value::DynValue;
 
 use crate::bundle::{Bundle, DecoderGraphs, GraphLayout, ModelPart};
 use crate::error::{Error, Result};
+use crate::graph::cache_names::CacheNames;
 use crate::graph::checks::TextSizes;
+use crate::graph::chooser::Chooser;
 use crate::graph::profile::wants_profiles;
 use crate::graph::rearranger::{Rearrangement, Rearranger};
-use crate::graph::session::{CacheNames, Graph, Outputs};
+use crate::graph::session::{Graph, Outputs};
 use crate::graph::tensor;
 use crate::runtime::{Devices, ElementType, SessionOptions, TensorSpec};
 
@@ -33,6 +35,8 @@ pub(super) struct DecoderModel {
     pub(super) shared_encoder_row: bool,
     /// The caches' life in the device's memory; `None` if they come to the processor's after each step.
     pub(super) on_device: Option<Rearranger>,
+    /// What chooses logits in the device's memory; `None` if they come to the processor's after each step.
+    pub(super) chooser: Option<Chooser>,
 }
 
 impl DecoderModel {
@@ -80,9 +84,13 @@ impl DecoderModel {
             cross,
             shared_encoder_row,
             on_device: None,
+            chooser: None,
         };
         model.check(sizes)?;
-        model.on_device = model.row_gather(options)?;
+        let mut options = options.clone();
+        options.devices = options.devices.of(ModelPart::Decoder).clone().into();
+        model.on_device = model.row_gather(&options)?;
+        model.chooser = model.logits_chooser(&options)?;
         Ok(model)
     }
 
@@ -103,20 +111,34 @@ impl DecoderModel {
         let [element] = elements[..] else {
             return Ok(None);
         };
-        let mut options = options.clone();
-        options.devices = options.devices.of(ModelPart::Decoder).clone().into();
-        Rearranger::new(Rearrangement::Gather, self.own.len(), element, memory, &options).map(Some)
+        Rearranger::new(Rearrangement::Gather, self.own.len(), element, memory, options).map(Some)
     }
 
-    /// A step by one of the graphs. Adds the time within the runtime to `runtime`.
+    /// What chooses logits on the device, if the caches stay there, and all steps give logits of one float type.
+    fn logits_chooser(&self, options: &SessionOptions) -> Result<Option<Chooser>> {
+        let floats = (
+            self.first.float_output(LOGITS)?,
+            self.next().float_output(LOGITS)?,
+        );
+        match (&self.on_device, floats) {
+            (Some(_), (first, next)) if first == next => Chooser::new(3, first, options),
+            _ => Ok(None),
+        }
+    }
+
+    /// A step by one of the graphs, whose logits stay on the device too if `keeps_logits`. Adds the time within the runtime to `runtime`.
     pub(super) fn run<'g>(
         &self,
         graph: &'g Graph,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
+        keeps_logits: bool,
         runtime: &mut f64,
     ) -> Result<Outputs<'g>> {
         match (&self.on_device, graph.memory()) {
-            (Some(_), Some(memory)) => graph.run_keeping(inputs, memory, is_cache, runtime),
+            (Some(_), Some(memory)) => {
+                let stays = |name: &str| is_cache(name) || (keeps_logits && name == LOGITS);
+                graph.run_keeping(inputs, memory, stays, runtime)
+            }
             _ => graph.run(inputs, runtime),
         }
     }

@@ -58,6 +58,6 @@ impl LanguageModel for PlainModel {
     }
 
     fn start<'m>(&'m self, inputs: Vec<TextInput<'m>>, limits: DecodingLimits) -> Box<dyn Decoding + 'm> {
-        Box::new(PlainDecoder::new(self, inputs, limits.max_batch))
+        Box::new(PlainDecoder::new(self, inputs, limits))
     }
 }

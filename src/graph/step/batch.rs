@@ -2,6 +2,7 @@
 
 use florence2_layout::graphs::{ENCODER_SEQUENCE_LENGTHS, INPUT_IDS, LOGITS, PAST_SEQUENCE_LENGTHS};
 use ndarray::ArrayView2;
+use ort::memory::MemoryInfo;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
@@ -10,6 +11,8 @@ use super::decoder_step::DecoderStep;
 use super::moves::Move;
 use super::rows::{Relocation, Room};
 use crate::error::{Error, Result};
+use crate::generation::Logits;
+use crate::graph::chooser::{Chooser, ChosenLogits};
 
 /// The tensors of decoder steps: all are written to and read from where they are, run after run.
 pub(super) struct Batch<'m> {
@@ -25,9 +28,44 @@ pub(super) struct Batch<'m> {
     own: Caches<'m>,
     /// Cross-attention; a row for each image.
     cross: Caches<'m>,
-    /// `[rows, vocabulary]`
-    logits: Tensor<f32>,
+    logits: StepLogits<'m>,
     binding: IoBinding,
+}
+
+/// Where a step puts its logits, `[rows, vocabulary]`.
+enum StepLogits<'m> {
+    /// In the processor's memory.
+    Here(Tensor<f32>),
+    /// In the device's, from which the best come after each run.
+    OnDevice {
+        chooser: &'m Chooser,
+        chosen: Option<Box<ChosenLogits<'m>>>,
+    },
+}
+
+impl<'m> StepLogits<'m> {
+    /// Bound to the decoder's step. If the best are enough, and can be chosen where they are, the others stay there.
+    fn bound(
+        model: &'m DecoderStep,
+        room: Room,
+        best_are_enough: bool,
+        binding: &mut IoBinding,
+    ) -> Result<Self> {
+        let context = Error::ort(format!("binding {LOGITS} to {}", model.graph().name()));
+        match model.chooser().filter(|_| best_are_enough) {
+            Some((chooser, memory)) => {
+                let memory: MemoryInfo<'_> = memory.info()?;
+                binding.bind_output_to_device(LOGITS, &memory).map_err(context)?;
+                let chosen = None;
+                Ok(Self::OnDevice { chooser, chosen })
+            }
+            None => {
+                let mut logits = zeros(&[room.rows(), model.vocabulary()])?;
+                binding.bind_output(LOGITS, &mut logits).map_err(context)?;
+                Ok(Self::Here(logits))
+            }
+        }
+    }
 }
 
 impl<'m> Batch<'m> {
@@ -37,6 +75,7 @@ impl<'m> Batch<'m> {
         room: Room,
         capacity: usize,
         cross: Caches<'m>,
+        best_are_enough: bool,
         runtime: &mut f64,
     ) -> Result<Self> {
         let shape = CacheShape {
@@ -46,14 +85,22 @@ impl<'m> Batch<'m> {
             head_size: model.head_size(),
         };
         let own = Caches::zeros(model.device_caches(), model.own().len(), shape, runtime)?;
-        Self::with_caches(model, room, own, cross)
+        Self::with_caches(model, room, own, cross, best_are_enough)
     }
 
-    fn with_caches(model: &'m DecoderStep, room: Room, own: Caches<'m>, cross: Caches<'m>) -> Result<Self> {
+    fn with_caches(
+        model: &'m DecoderStep,
+        room: Room,
+        own: Caches<'m>,
+        cross: Caches<'m>,
+        best_are_enough: bool,
+    ) -> Result<Self> {
         let rows = room.rows();
         let mut encoder_lengths = zeros(&[room.images])?;
         // Something must be attended to, even where no image is.
         encoder_lengths.extract_tensor_mut().1.fill(1);
+        let mut binding = model.graph().binding()?;
+        let logits = StepLogits::bound(model, room, best_are_enough, &mut binding)?;
         let mut batch = Self {
             model,
             room,
@@ -62,11 +109,9 @@ impl<'m> Batch<'m> {
             encoder_lengths,
             own,
             cross,
-            logits: zeros(&[rows, model.vocabulary()])?,
-            binding: model.graph().binding()?,
+            logits,
+            binding,
         };
-        let logits = batch.binding.bind_output(LOGITS, &mut batch.logits);
-        logits.map_err(batch.binding_tensors())?;
         batch.bind_integers()?;
         batch.bind_caches()?;
         Ok(batch)
@@ -150,14 +195,33 @@ impl<'m> Batch<'m> {
         if is_other_width || self.model.device_caches().is_some() {
             self.bind_integers()?;
         }
-        self.model.graph().run_bound(&self.binding, runtime)
+        let graph = self.model.graph();
+        match &mut self.logits {
+            StepLogits::Here(_) => graph.run_bound(&self.binding, runtime),
+            StepLogits::OnDevice { chooser, chosen } => {
+                let logits = graph.run_bound_for(&self.binding, LOGITS, runtime)?;
+                *chosen = Some(Box::new(chooser.choose(logits, runtime)?));
+                Ok(())
+            }
+        }
     }
 
-    /// The logits of all rows after the last run, `[rows, vocabulary]`.
-    pub(super) fn logits(&self) -> Result<ArrayView2<'_, f32>> {
-        let shape = (self.room.rows(), self.model.vocabulary());
-        ArrayView2::from_shape(shape, self.logits.extract_tensor().1)
-            .map_err(|error| self.model.graph().invalid(format!("{LOGITS}: {error}")))
+    /// The logits of all rows after the last run.
+    pub(super) fn logits(&self) -> Result<Logits<'_>> {
+        let graph = self.model.graph();
+        match &self.logits {
+            StepLogits::Here(logits) => {
+                let shape = (self.room.rows(), self.model.vocabulary());
+                let logits = ArrayView2::from_shape(shape, logits.extract_tensor().1);
+                logits
+                    .map(Logits::new)
+                    .map_err(|error| graph.invalid(format!("{LOGITS}: {error}")))
+            }
+            StepLogits::OnDevice { chosen, .. } => match chosen {
+                Some(chosen) => Ok(Logits::best(&**chosen)),
+                None => Err(graph.invalid("no step was taken")),
+            },
+        }
     }
 
     /// Moves rows of the self-attention caches. Adds the time within the runtime to `runtime`.
@@ -226,7 +290,8 @@ impl<'m> Batch<'m> {
                 .relocated(room.images, encoder_capacity, &images, runtime)?
         };
         let own = self.own.relocated(room.rows(), capacity, &rows, runtime)?;
-        let mut batch = Self::with_caches(self.model, room, own, cross)?;
+        let best_are_enough = matches!(self.logits, StepLogits::OnDevice { .. });
+        let mut batch = Self::with_caches(self.model, room, own, cross, best_are_enough)?;
         for Passage { to, length, .. } in images {
             batch.set_encoder_length(to, length);
         }

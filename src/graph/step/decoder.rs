@@ -61,7 +61,14 @@ impl<'m> StepDecoder<'m> {
         let room = Room { images: 1, width: 1 };
         let capacity = self.capacity_for(prompt.len(), 0)?;
         let runtime = &mut self.times.runtime;
-        let mut batch = Batch::new(&model.decoder, room, capacity, cross, runtime)?;
+        let mut batch = Batch::new(
+            &model.decoder,
+            room,
+            capacity,
+            cross,
+            self.limits.best_are_enough,
+            runtime,
+        )?;
         batch.set_encoder_length(0, encoder_length);
         batch.run(prompt.len(), |_| (prompt, 0), runtime)?;
         Ok(batch)
@@ -99,7 +106,14 @@ impl<'m> StepDecoder<'m> {
             let capacity = self.capacity_for(length, 0)?;
             let runtime = &mut self.times.runtime;
             let cross = Caches::zeros(decoder.device_caches(), decoder.cross().len(), shape, runtime)?;
-            self.batch = Some(Batch::new(decoder, room, capacity, cross, runtime)?);
+            self.batch = Some(Batch::new(
+                decoder,
+                room,
+                capacity,
+                cross,
+                self.limits.best_are_enough,
+                runtime,
+            )?);
             self.rows = Rows::new(room);
             return Ok(());
         };
@@ -180,7 +194,7 @@ impl Decoder for StepDecoder<'_> {
             batch.take_over(&first, image, place, prompt.len(), runtime)?;
             self.joined.insert(first)
         };
-        first.logits().map(|logits| Some(Logits::new(logits)))
+        first.logits().map(Some)
     }
 
     fn rows(&self) -> usize {
@@ -209,7 +223,7 @@ impl Decoder for StepDecoder<'_> {
         let row = |place| (fed.get(place..=place).unwrap_or_default(), rows.length(place));
         batch.run(1, row, &mut self.times.runtime)?;
         self.rows.advance();
-        Ok(Logits::at(batch.logits()?, self.rows.places()))
+        Ok(batch.logits()?.at(self.rows.places()))
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

@@ -8,9 +8,11 @@ use florence2_layout::graphs::{
 use super::caches::DeviceCaches;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::graph::session::{CacheNames, Graph};
+use crate::graph::cache_names::CacheNames;
+use crate::graph::chooser::Chooser;
+use crate::graph::session::Graph;
 use crate::graph::tensor::FloatType;
-use crate::runtime::{Device, Devices, ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Device, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graph.
 pub(super) struct DecoderStep {
@@ -26,6 +28,8 @@ pub(super) struct DecoderStep {
     vocabulary: usize,
     /// The caches' life in the device's memory; `None` if they are in the processor's.
     device_caches: Option<DeviceCaches>,
+    /// What chooses logits in the device's memory.
+    chooser: Option<Chooser>,
 }
 
 impl DecoderStep {
@@ -85,20 +89,24 @@ impl DecoderStep {
             element,
             vocabulary,
             device_caches: None,
+            chooser: None,
             graph,
         };
         step.check()?;
-        step.device_caches = step.make_device_caches(options)?;
+        step.work_on_device(options)?;
         Ok(step)
     }
 
-    fn make_device_caches(&self, options: &SessionOptions) -> Result<Option<DeviceCaches>> {
+    /// Makes what works on caches and logits in the device's memory, if it has one of its own.
+    fn work_on_device(&mut self, options: &SessionOptions) -> Result<()> {
         let (Some(memory), Some(float)) = (self.graph.memory(), FloatType::of(self.element)) else {
-            return Ok(None);
+            return Ok(());
         };
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
-        DeviceCaches::new(self.own.len(), float, memory, &options).map(Some)
+        self.device_caches = Some(DeviceCaches::new(self.own.len(), float, memory, &options)?);
+        self.chooser = Chooser::new(2, FloatType::F32, &options)?;
+        Ok(())
     }
 
     /// That the graph has the tensors that a step binds.
@@ -165,6 +173,11 @@ impl DecoderStep {
     /// What keeps the caches in the device's memory, if they are there.
     pub(super) fn device_caches(&self) -> Option<&DeviceCaches> {
         self.device_caches.as_ref()
+    }
+
+    /// What chooses the best logits, and the memory that it finds them in, if that is the device's.
+    pub(super) fn chooser(&self) -> Option<(&Chooser, DeviceMemory)> {
+        self.chooser.as_ref().zip(self.graph.memory())
     }
 
     pub(super) fn heads(&self) -> usize {
