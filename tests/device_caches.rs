@@ -133,7 +133,7 @@ fn caches_may_stay_on_the_device() {
 }
 
 #[test]
-#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored"]
+#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored --test-threads 1"]
 fn caches_stay_on_a_device_of_its_own_memory() {
     let device = named_device();
     for export in PLAIN {
@@ -147,7 +147,7 @@ fn caches_stay_on_a_device_of_its_own_memory() {
 
 /// On the device, the answers are those of the processor.
 #[test]
-#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored"]
+#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored --test-threads 1"]
 fn caches_of_the_cuda_target_stay_on_a_device() {
     let expected = answers(&load(CUDA, None, false));
     assert_same(

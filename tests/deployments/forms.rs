@@ -7,7 +7,7 @@ use florence2::{Output, Task};
 use florence2_export::Precision;
 use florence2_metrics::{box_iou, boxes, pairs, without_locations};
 
-use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, form, greedy, scene};
+use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, answers, form, greedy, options, scene};
 
 const SCENES: [&str; 4] = ["car.png", "zoo.png", "hotel.jpg", "ring.png"];
 
@@ -188,6 +188,17 @@ fn bnb4() {
             iou: 0.85,
         },
     );
+}
+
+/// Caches and logits of 16 bits may stay where the decoder runs.
+#[test]
+fn fp16_caches_and_logits_on_the_device() {
+    let deployment = Deployment::new(&MERGED, FP16_IO);
+    let expected = answers(&deployment.load());
+    let mut options = options();
+    options.session.device_caches = Some(true);
+    let model = deployment.load_with(options).unwrap();
+    assert_eq!(answers(&model), expected);
 }
 
 /// The two decoders of a form give what its merged one gives.
