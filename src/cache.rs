@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
 
 /// The folder for fetched and made files: `FLORENCE2_CACHE` if set, else `florence2` in the platform's cache folder
 /// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches`; `%LOCALAPPDATA%`). `None` if there is no home folder.
@@ -30,13 +33,24 @@ fn cache_dir_from(var: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>)
     platform.map(|dir| dir.join("florence2"))
 }
 
-/// The folders in a folder; none, if it cannot be read.
+/// The folders in a folder, by name; none, if it cannot be read.
 pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
+    let mut folders: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| path.is_dir())
-        .collect()
+        .collect();
+    folders.sort_unstable();
+    folders
+}
+
+/// Whether something was removed: that it was gone already is no error.
+pub(crate) fn removed(path: &Path, outcome: io::Result<()>) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(path)(error)),
+    }
 }
 
 /// What a folder's files take, links not followed.

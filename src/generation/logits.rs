@@ -124,18 +124,20 @@ impl<'a> Logits<'a> {
         let known = self.source.rows();
         let places = match self.places {
             Places::From { first, rows: all } => {
-                let fits = rows.start <= rows.end && rows.end <= all && first + rows.end <= known;
-                fits.then(|| Places::From {
+                if rows.start > rows.end || rows.end > all || first + rows.end > known {
+                    return None;
+                }
+                Places::From {
                     first: first + rows.start,
                     rows: rows.len(),
-                })?
+                }
             }
             Places::At(places) => {
                 let places = places.get(rows)?;
-                places
-                    .iter()
-                    .all(|&place| place < known)
-                    .then_some(Places::At(places))?
+                if places.iter().any(|&place| place >= known) {
+                    return None;
+                }
+                Places::At(places)
             }
         };
         Some(Self { places, ..*self })

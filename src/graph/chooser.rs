@@ -2,19 +2,17 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array2, ArrayView2, Axis, Ix3};
 use ort::editor::{Model, Node, ONNX_DOMAIN};
 use ort::operator::Attribute;
-use ort::session::{IoBinding, RunOptions, Session};
 use ort::value::{DynValue, TensorElementType};
 
+use super::side_graph::SideGraph;
 use super::tensor::{self, FloatType};
 use crate::error::{Error, Result};
 use crate::generation::{BestLogits, BestRow};
-use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model, small_graph};
+use crate::runtime::{DeviceMemory, SessionOptions, small_graph};
 
 /// How many logits of a row are chosen, if it has as many: twice the beams and what processors may ban should be among
 /// them. 64 are 768 bytes, where a vocabulary of 51289 has 200 KB.
@@ -31,10 +29,8 @@ const ONNX_FLOAT: i64 = 1;
 /// Two graphs that run where the decoder runs: one chooses the best of logits, `[.., vocabulary]`, the other gives all of
 /// them, in the processor's memory and float32 both.
 pub(super) struct Chooser {
-    choose: Mutex<Session>,
-    give: Mutex<Session>,
-    /// What each run is to be told.
-    run_options: RunOptions,
+    choose: SideGraph,
+    give: SideGraph,
 }
 
 /// The logits of a step, of which the best were chosen.
@@ -55,33 +51,27 @@ pub(super) struct ChosenLogits<'m> {
 
 impl Chooser {
     /// For logits of so many axes and this float type. `None` if the decoder's devices refuse the graphs, which is told.
-    pub(super) fn new(axes: usize, float: FloatType, options: &SessionOptions) -> Result<Option<Self>> {
-        let session = |name: &str, model: ort::Result<Model>| {
-            let model = model.map_err(Error::ort(format!("making graph {name}")))?;
-            session_of_model(name, model, options).map(Mutex::new)
+    pub(super) fn new(axes: usize, float: FloatType, options: &SessionOptions) -> Option<Self> {
+        let made = || -> Result<Self> {
+            Ok(Self {
+                choose: SideGraph::new("choosing logits", choosing(axes, float.element()), options)?,
+                give: SideGraph::new("giving logits", giving(axes, float.element()), options)?,
+            })
         };
-        let made = session("choosing logits", choosing(axes, float.element()))
-            .and_then(|choose| Ok((choose, session("giving logits", giving(axes, float.element()))?)));
-        match made {
-            Ok((choose, give)) => Ok(Some(Self {
-                choose,
-                give,
-                run_options: run_options(options.release_memory)?,
-            })),
-            Err(error) => {
+        made()
+            .inspect_err(|error| {
                 tracing::warn!(%error, "all scores of each step are copied to the processor's memory");
-                Ok(None)
-            }
-        }
+            })
+            .ok()
     }
 
     /// Chooses the best logits after the last token of each row. Adds the time within the runtime to `runtime`.
     pub(super) fn choose(&self, logits: DynValue, runtime: &mut f64) -> Result<ChosenLogits<'_>> {
         let vocabulary = tensor::shape(&logits).last().copied().unwrap_or(0);
         let count = tensor::indices(&[BEST.min(vocabulary)])?;
-        let inputs = [(LOGITS, &logits), (COUNT, &count)];
-        let outputs = [VALUES, TOKENS, LOG_SUM_EXP];
-        let [values, tokens, log_sum_exp] = self.run(&self.choose, &inputs, outputs, runtime)?;
+        let inputs: [(&str, &DynValue); 2] = [(LOGITS, &logits), (COUNT, &count)];
+        let [values, tokens, log_sum_exp] =
+            fetched(&self.choose, &inputs, [VALUES, TOKENS, LOG_SUM_EXP], runtime)?;
         Ok(ChosenLogits {
             chooser: self,
             vocabulary,
@@ -92,36 +82,22 @@ impl Chooser {
             logits,
         })
     }
+}
 
-    fn run<const N: usize>(
-        &self,
-        session: &Mutex<Session>,
-        inputs: &[(&str, &DynValue)],
-        names: [&str; N],
-        runtime: &mut f64,
-    ) -> Result<[DynValue; N]> {
-        let processor = DeviceMemory::CPU.info()?;
-        let bind = |session: &Session| -> ort::Result<IoBinding> {
-            let mut binding = session.create_binding()?;
-            for (name, value) in inputs {
-                binding.bind_input(*name, *value)?;
-            }
-            for name in names {
-                binding.bind_output_to_device(name, &processor)?;
-            }
-            Ok(binding)
-        };
-        let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-        timed(runtime, || {
-            let binding = bind(&session)?;
-            let mut outputs = session.run_binding_with_options(&binding, &self.run_options)?;
-            let taken: Option<Vec<DynValue>> = names.iter().map(|name| outputs.remove(*name)).collect();
-            taken
-                .and_then(|taken| taken.try_into().ok())
-                .ok_or_else(|| ort::Error::new("an output is missing"))
+/// What a graph gives of these inputs, in the processor's memory.
+fn fetched<const N: usize>(
+    graph: &SideGraph,
+    inputs: &[(&str, &DynValue)],
+    outputs: [&str; N],
+    runtime: &mut f64,
+) -> Result<[DynValue; N]> {
+    let values = graph.run(inputs, &outputs, DeviceMemory::CPU, runtime)?;
+    values
+        .try_into()
+        .map_err(|values: Vec<DynValue>| Error::InvalidGraph {
+            graph: "choosing logits".into(),
+            reason: format!("it gave {} of {N} outputs", values.len()),
         })
-        .map_err(Error::ort("choosing logits"))
-    }
 }
 
 /// Of `[rows, size]` or `[rows, tokens, size]`, what belongs to each row's last token.
@@ -170,8 +146,7 @@ impl BestLogits for ChosenLogits<'_> {
             return Ok(all.view());
         }
         tracing::debug!("the best scores of a step are not enough: all are fetched");
-        let chooser = self.chooser;
-        let [all] = chooser.run(&chooser.give, &[(LOGITS, &self.logits)], [VALUES], &mut 0.0)?;
+        let [all] = fetched(&self.chooser.give, &[(LOGITS, &self.logits)], [VALUES], &mut 0.0)?;
         let all = last_of_rows(&all)?;
         Ok(self.all.get_or_init(|| all).view())
     }

@@ -1,14 +1,11 @@
 //! Tensors in a device's memory, rearranged there.
 
-use std::sync::{Mutex, PoisonError};
-
 use ort::editor::Model;
-use ort::session::{IoBinding, RunOptions, Session};
 use ort::value::{DynValue, TensorElementType};
 
-use crate::error::{Error, Result};
-use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model, small_graph};
+use super::side_graph::SideGraph;
+use crate::error::Result;
+use crate::runtime::{DeviceMemory, SessionOptions, small_graph};
 
 /// The list's name in the graph.
 const LIST: &str = "list";
@@ -43,12 +40,9 @@ impl Rearrangement {
 /// A graph that does the same to each of some tensors of four axes; what comes out is in a device's memory, and what goes
 /// in may be.
 pub(super) struct Rearranger {
-    rearrangement: Rearrangement,
-    session: Mutex<Session>,
+    graph: SideGraph,
     tensors: usize,
     memory: DeviceMemory,
-    /// What each run is to be told.
-    run_options: RunOptions,
 }
 
 fn source(index: usize) -> String {
@@ -72,15 +66,11 @@ impl Rearranger {
         memory: DeviceMemory,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let name = rearrangement.operator();
         let model = model(rearrangement, tensors, element);
-        let model = model.map_err(Error::ort(format!("making graph {name}")))?;
         Ok(Self {
-            rearrangement,
-            session: Mutex::new(session_of_model(name, model, options)?),
+            graph: SideGraph::new(rearrangement.operator(), model, options)?,
             tensors,
             memory,
-            run_options: run_options(options.release_memory)?,
         })
     }
 
@@ -93,32 +83,15 @@ impl Rearranger {
         updates: &[DynValue],
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
-        let memory = self.memory.info()?;
-        let bind = |session: &Session| -> ort::Result<IoBinding> {
-            let mut binding = session.create_binding()?;
-            binding.bind_input(LIST, list)?;
-            for (index, value) in tensors.iter().enumerate() {
-                binding.bind_input(source(index), value)?;
-                binding.bind_output_to_device(rearranged(index), &memory)?;
-            }
-            for (index, value) in updates.iter().enumerate() {
-                binding.bind_input(update(index), value)?;
-            }
-            Ok(binding)
-        };
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        timed(runtime, || {
-            let binding = bind(&session)?;
-            let mut outputs = session.run_binding_with_options(&binding, &self.run_options)?;
-            let taken: Option<Vec<DynValue>> = (0..self.tensors)
-                .map(|index| outputs.remove(rearranged(index)))
-                .collect();
-            taken.ok_or_else(|| ort::Error::new("an output is missing"))
-        })
-        .map_err(Error::ort(format!(
-            "rearranging caches by {}",
-            self.rearrangement.operator()
-        )))
+        let sources = tensors.iter().enumerate();
+        let updates = updates.iter().enumerate();
+        let inputs: Vec<(String, &DynValue)> = [(LIST.to_owned(), list)]
+            .into_iter()
+            .chain(sources.map(|(index, value)| (source(index), value)))
+            .chain(updates.map(|(index, value)| (update(index), value)))
+            .collect();
+        let outputs: Vec<String> = (0..self.tensors).map(rearranged).collect();
+        self.graph.run(&inputs, &outputs, self.memory, runtime)
     }
 }
 

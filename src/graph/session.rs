@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use florence2_layout::graphs::{Attention, GraphFile, KeyValue, present};
-use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
+use ort::session::{IoBinding, RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::DynValue;
 
 use super::checks::warn_of_saturation;
+use super::located::Located;
 use super::optimizers::load_around_optimizers;
 use super::profile::{ShapeProfile, load_with_profile};
 use crate::bundle::{Bundle, GraphBytes};
@@ -41,7 +42,7 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
-        let (session, placement, profile) = match located(&bytes, file) {
+        let (session, placement, profile) = match Located::of(&bytes, file) {
             Located::Source(source) => owned(source, file, bundle, &options)?,
             Located::Session(session) => (session.clone(), Placement::default(), None),
         };
@@ -82,7 +83,7 @@ impl Graph {
     /// [`claims`](Self::claims) of a graph that is not loaded.
     pub(crate) fn claims_unloaded(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
-        let signature = match located(&bytes, file) {
+        let signature = match Located::of(&bytes, file) {
             Located::Source(source) => GraphSignature::read(source)?,
             Located::Session(session) => GraphSignature::of(&lock(session), file.name())?,
         };
@@ -198,11 +199,7 @@ impl Graph {
 
     /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
     pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
-        let mut session = self.lock();
-        let outputs = timed(runtime, || {
-            session.run_binding_with_options(binding, &self.run_options)
-        });
-        outputs.map(drop).map_err(Error::ort(self.running()))
+        self.run_bound_and(binding, runtime, |_| ())
     }
 
     /// [`run_bound`](Self::run_bound) that gives one of the outputs.
@@ -212,14 +209,22 @@ impl Graph {
         output: &str,
         runtime: &mut f64,
     ) -> Result<DynValue> {
+        self.run_bound_and(binding, runtime, |mut outputs| outputs.remove(output))?
+            .ok_or_else(|| self.invalid(format!("it gave no {output}")))
+    }
+
+    fn run_bound_and<T>(
+        &self,
+        binding: &IoBinding,
+        runtime: &mut f64,
+        then: impl FnOnce(SessionOutputs<'_>) -> T,
+    ) -> Result<T> {
         let mut session = self.lock();
-        let mut outputs = timed(runtime, || {
+        timed(runtime, || {
             session.run_binding_with_options(binding, &self.run_options)
         })
-        .map_err(Error::ort(self.running()))?;
-        outputs
-            .remove(output)
-            .ok_or_else(|| self.invalid(format!("it gave no {output}")))
+        .map(then)
+        .map_err(Error::ort(self.running()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Session> {
@@ -238,25 +243,6 @@ impl Graph {
             graph: self.name().into(),
             reason: reason.into(),
         }
-    }
-}
-
-/// What a graph is made of.
-enum Located<'b> {
-    Source(GraphSource<'b>),
-    /// An application's.
-    Session(&'b SharedSession),
-}
-
-fn located(bytes: &GraphBytes, file: GraphFile) -> Located<'_> {
-    match bytes {
-        GraphBytes::File(path) => Located::Source(GraphSource::File(path)),
-        GraphBytes::Memory { graph, external_data } => Located::Source(GraphSource::Bytes {
-            name: file.name(),
-            bytes: graph,
-            external_data,
-        }),
-        GraphBytes::Session(session) => Located::Session(session),
     }
 }
 

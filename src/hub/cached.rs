@@ -1,7 +1,6 @@
 //! What the hub's cache holds of Florence-2.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use florence2_layout::dtypes::Dtype;
@@ -14,8 +13,8 @@ use super::id::ModelId;
 use super::options::HubOptions;
 use super::prepare::files_in;
 use super::settings::Settings;
-use crate::cache::size_of_folder;
-use crate::error::{Error, Result};
+use crate::cache::{removed, size_of_folder};
+use crate::error::Result;
 
 /// What the folders of models are called, before their names.
 const PREFIX: &str = "models--";
@@ -41,7 +40,7 @@ pub struct CachedModel {
 /// The hub's cache.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if there is no home folder and no other is set.
+/// [`Error::InvalidOption`](crate::Error::InvalidOption) if there is no home folder and no other is set.
 pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
     Ok(Settings::new(options)?.cache)
 }
@@ -61,20 +60,13 @@ pub fn cached_models(options: &HubOptions) -> Result<Vec<CachedModel>> {
 /// Removes a model, all of its commits, from the hub's cache; whether it was there.
 ///
 /// # Errors
-/// As [`cache_folder`]; [`Error::Io`] if it cannot be removed.
+/// As [`cache_folder`]; [`Error::Io`](crate::Error::Io) if it cannot be removed.
 pub fn remove_model(id: &ModelId, options: &HubOptions) -> Result<bool> {
     let cache = RepoCache::new(&cache_folder(options)?, id);
-    let removed = remove(cache.folder())?;
+    let remove = |folder: &Path| removed(folder, fs::remove_dir_all(folder));
+    let was_there = remove(cache.folder())?;
     remove(cache.locks())?;
-    Ok(removed)
-}
-
-fn remove(folder: &Path) -> Result<bool> {
-    match fs::remove_dir_all(folder) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io(folder)(error)),
-    }
+    Ok(was_there)
 }
 
 /// The model in a folder of the cache, if it is Florence-2.

@@ -1,14 +1,13 @@
 //! What our cache folder holds for ONNX Runtime: fetched libraries, and what execution providers made of graphs.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::cached;
 use super::device::{DeviceKind, provider_folder};
 use super::provider_cache::graph_of;
-use crate::cache::{folders_in, size_of_folder};
-use crate::error::{Error, Result};
+use crate::cache::{folders_in, removed, size_of_folder};
+use crate::error::Result;
 
 /// Something that [our cache](crate::cache_dir) holds for ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +48,13 @@ impl CacheEntry {
     /// Removes it. What a running program uses of it should not be removed: the program may fail.
     ///
     /// # Errors
-    /// [`Error::Io`] if that fails; that it is gone already is none.
+    /// [`Error::Io`](crate::Error::Io) if that fails; that it is gone already is none.
     pub fn remove(&self) -> Result<()> {
         match self.content {
             CacheContent::Shared { .. } => files_in(&self.folder)
                 .iter()
-                .try_for_each(|(path, _)| removed(path, fs::remove_file(path))),
-            _ => removed(&self.folder, fs::remove_dir_all(&self.folder)),
+                .try_for_each(|(path, _)| removed(path, fs::remove_file(path)).map(drop)),
+            _ => removed(&self.folder, fs::remove_dir_all(&self.folder)).map(drop),
         }
     }
 }
@@ -69,17 +68,15 @@ pub fn cache_entries() -> Vec<CacheEntry> {
 }
 
 fn entries_in(root: &Path) -> Vec<CacheEntry> {
-    let libraries = sorted(folders_in(&cached::root(root)))
-        .into_iter()
-        .filter_map(|folder| {
-            let version = folder.file_name()?.to_str()?.to_owned();
-            // Else it is what an interrupted download left, which the next one removes.
-            cached::Record::read(&folder)?;
-            Some(entry(CacheContent::Library { version }, folder))
-        });
+    let libraries = folders_in(&cached::root(root)).into_iter().filter_map(|folder| {
+        let version = folder.file_name()?.to_str()?.to_owned();
+        // Else it is what an interrupted download left, which the next one removes.
+        cached::Record::read(&folder)?;
+        Some(entry(CacheContent::Library { version }, folder))
+    });
     let made = DeviceKind::ALL.iter().flat_map(|&device| {
         let folder = provider_folder(root, device);
-        let graphs = sorted(folders_in(&folder)).into_iter().map(move |folder| {
+        let graphs = folders_in(&folder).into_iter().map(move |folder| {
             let graph = graph_of(&folder);
             entry(CacheContent::Graph { device, graph }, folder)
         });
@@ -102,11 +99,6 @@ fn entry(content: CacheContent, folder: PathBuf) -> CacheEntry {
     }
 }
 
-fn sorted(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    paths.sort();
-    paths
-}
-
 /// A folder's own files, with their lengths.
 fn files_in(folder: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -115,13 +107,6 @@ fn files_in(folder: &Path) -> Vec<(PathBuf, u64)> {
         .filter(|(_, found)| found.is_file())
         .map(|(path, found)| (path, found.len()))
         .collect()
-}
-
-fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ pub struct SessionOptions {
     /// is refused; most graphs have something for it, if only sums over shapes.
     pub cpu_fallback: bool,
     /// Whether the caches of a `plain` decoder stay in its device's memory from step to step, where they are also put into
-    /// the beams' order and the best scores are chosen; else they travel to the processor's memory and back. `None`: if the device has memory of its own.
+    /// the beams' order and the best scores are chosen; else they travel to the processor's memory and back. `None`: if
+    /// the device has memory of its own.
     pub device_caches: Option<bool>,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use florence2::hub::{self, CachedModel, ExportedModel};
-use florence2::runtime::{CacheContent, CacheEntry, DeviceKind, cache_entries};
+use florence2::runtime::{CacheContent, CacheEntry, cache_entries};
 use florence2::{HubOptions, ModelId};
 use serde::Serialize;
 
@@ -68,15 +68,8 @@ struct CleanArgs {
 enum Kept {
     Model(CachedModel),
     Export(ExportedModel),
-    Provider {
-        device: DeviceKind,
-        graph: Option<String>,
-        entry: CacheEntry,
-    },
-    Runtime {
-        version: String,
-        entry: CacheEntry,
-    },
+    /// What is kept for ONNX Runtime.
+    Runtime(CacheEntry),
 }
 
 #[derive(Serialize)]
@@ -127,9 +120,10 @@ impl ContentRecord {
     }
 }
 
-impl From<&Kept> for KeptRecord {
-    fn from(kept: &Kept) -> Self {
-        let content = match kept {
+impl ContentRecord {
+    /// `None` if it is nothing that is known here.
+    fn of(kept: &Kept) -> Option<Self> {
+        Some(match kept {
             Kept::Model(model) => ContentRecord::Model {
                 model: model.id.repository().to_owned(),
             },
@@ -138,42 +132,40 @@ impl From<&Kept> for KeptRecord {
                 target: export.target.clone(),
                 precision: export.precision.clone(),
             },
-            Kept::Provider { device, graph, .. } => ContentRecord::Provider {
-                device: device.name(),
-                graph: graph.clone(),
+            Kept::Runtime(entry) => match &entry.content {
+                CacheContent::Library { version } => ContentRecord::Runtime {
+                    version: version.clone(),
+                },
+                CacheContent::Graph { device, graph } => ContentRecord::Provider {
+                    device: device.name(),
+                    graph: graph.clone(),
+                },
+                CacheContent::Shared { device } => ContentRecord::Provider {
+                    device: device.name(),
+                    graph: None,
+                },
+                _ => return None,
             },
-            Kept::Runtime { version, .. } => ContentRecord::Runtime {
-                version: version.clone(),
-            },
-        };
-        Self {
-            content,
+        })
+    }
+}
+
+impl KeptRecord {
+    fn of(kept: &Kept) -> Option<Self> {
+        Some(Self {
+            content: ContentRecord::of(kept)?,
             bytes: kept.bytes(),
             folder: kept.folder().to_owned(),
-        }
+        })
     }
 }
 
 impl Kept {
-    /// What the cache holds for ONNX Runtime; `None` if it is nothing that is known here.
-    fn of_runtime(entry: CacheEntry) -> Option<Self> {
-        match entry.content.clone() {
-            CacheContent::Library { version } => Some(Kept::Runtime { version, entry }),
-            CacheContent::Graph { device, graph } => Some(Kept::Provider { device, graph, entry }),
-            CacheContent::Shared { device } => Some(Kept::Provider {
-                device,
-                graph: None,
-                entry,
-            }),
-            _ => None,
-        }
-    }
-
     fn folder(&self) -> &Path {
         match self {
             Kept::Model(model) => &model.folder,
             Kept::Export(export) => &export.folder,
-            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => &entry.folder,
+            Kept::Runtime(entry) => &entry.folder,
         }
     }
 
@@ -181,7 +173,7 @@ impl Kept {
         match self {
             Kept::Model(model) => model.bytes,
             Kept::Export(export) => export.bytes,
-            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => entry.bytes,
+            Kept::Runtime(entry) => entry.bytes,
         }
     }
 
@@ -193,25 +185,29 @@ impl Kept {
                 .model
                 .parse()
                 .is_ok_and(|model: ModelId| model.repository() == id.repository()),
-            Kept::Provider { .. } | Kept::Runtime { .. } => false,
+            Kept::Runtime(_) => false,
         }
     }
 
     /// Whether it was made of a graph in one of these folders.
     fn is_made_of(&self, folders: &[PathBuf]) -> bool {
-        match self {
-            Kept::Provider {
+        let Kept::Runtime(CacheEntry {
+            content: CacheContent::Graph {
                 graph: Some(graph), ..
-            } => folders.iter().any(|folder| Path::new(graph).starts_with(folder)),
-            _ => false,
-        }
+            },
+            ..
+        }) = self
+        else {
+            return false;
+        };
+        folders.iter().any(|folder| Path::new(graph).starts_with(folder))
     }
 
     fn remove(&self, options: &HubOptions) -> Result<()> {
         match self {
             Kept::Model(model) => hub::remove_model(&model.id, options).map(|_| ())?,
             Kept::Export(export) => hub::remove_export(export)?,
-            Kept::Provider { entry, .. } | Kept::Runtime { entry, .. } => entry.remove()?,
+            Kept::Runtime(entry) => entry.remove()?,
         }
         Ok(())
     }
@@ -229,12 +225,12 @@ pub fn cache(args: &CacheArgs, console: &Console) -> Result<Outcome> {
 fn kept(options: &HubOptions) -> Result<Vec<Kept>> {
     let models = hub::cached_models(options)?.into_iter().map(Kept::Model);
     let exports = hub::exported_models(options)?.into_iter().map(Kept::Export);
-    let others = cache_entries().into_iter().filter_map(Kept::of_runtime);
+    let others = cache_entries().into_iter().map(Kept::Runtime);
     Ok(models.chain(exports).chain(others).collect())
 }
 
 fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
-    let records: Vec<KeptRecord> = kept(options)?.iter().map(KeptRecord::from).collect();
+    let records: Vec<KeptRecord> = kept(options)?.iter().filter_map(KeptRecord::of).collect();
     let mut out = Destination::open(&Target::Stdout)?;
     match format {
         ReportFormat::Json => out.write(&json_pretty(&records)?)?,
@@ -273,7 +269,7 @@ fn path(options: &HubOptions) -> Result<Outcome> {
 }
 
 fn clean(args: &CleanArgs, options: &HubOptions, console: &Console) -> Result<Outcome> {
-    let mut chosen = kept(options)?;
+    let chosen = kept(options)?;
     if let Some(absent) = args
         .models
         .iter()
@@ -283,27 +279,26 @@ fn clean(args: &CleanArgs, options: &HubOptions, console: &Console) -> Result<Ou
             "{absent} is not in the cache; see `florence2 cache list`"
         )));
     }
-    let by_kind = |kept: &Kept| match kept {
-        Kept::Model(_) => false,
-        Kept::Export(_) => args.exports,
-        Kept::Provider { .. } => args.providers,
-        Kept::Runtime { .. } => args.runtimes,
+    let by_kind = |content: &ContentRecord| match content {
+        ContentRecord::Model { .. } => false,
+        ContentRecord::Export { .. } => args.exports,
+        ContentRecord::Provider { .. } => args.providers,
+        ContentRecord::Runtime { .. } => args.runtimes,
     };
-    let named = chosen
-        .iter()
-        .filter(|kept| args.models.iter().any(|id| kept.is_of(id)));
+    let is_named = |kept: &Kept| args.models.iter().any(|id| kept.is_of(id));
+    let named = chosen.iter().filter(|kept| is_named(kept));
     let folders: Vec<PathBuf> = named.map(|kept| kept.folder().to_owned()).collect();
-    chosen.retain(|kept| {
-        let named = args.models.iter().any(|id| kept.is_of(id));
-        args.all || named || by_kind(kept) || kept.is_made_of(&folders)
+    let chosen = chosen.into_iter().filter_map(|kept| {
+        let record = KeptRecord::of(&kept)?;
+        let goes = args.all || is_named(&kept) || by_kind(&record.content) || kept.is_made_of(&folders);
+        goes.then_some((kept, record))
     });
     let mut out = Destination::open(&Target::Stdout)?;
     let mut bytes = 0;
-    for kept in &chosen {
+    for (kept, record) in chosen {
         if !args.dry_run {
             kept.remove(options)?;
         }
-        let record = KeptRecord::from(kept);
         bytes += record.bytes;
         out.write(&format!("{}\n", record.folder.display()))?;
     }

@@ -121,12 +121,13 @@ impl DecoderModel {
             self.next().float_output(LOGITS)?,
         );
         match (&self.on_device, floats) {
-            (Some(_), (first, next)) if first == next => Chooser::new(3, first, options),
+            (Some(_), (first, next)) if first == next => Ok(Chooser::new(3, first, options)),
             _ => Ok(None),
         }
     }
 
-    /// A step by one of the graphs, whose logits stay on the device too if `keeps_logits`. Adds the time within the runtime to `runtime`.
+    /// A step by one of the graphs, whose logits stay on the device too if `keeps_logits`. Adds the time within the
+    /// runtime to `runtime`.
     pub(super) fn run<'g>(
         &self,
         graph: &'g Graph,

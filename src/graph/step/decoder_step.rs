@@ -105,7 +105,7 @@ impl DecoderStep {
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
         self.device_caches = Some(DeviceCaches::new(self.own.len(), float, memory, &options)?);
-        self.chooser = Chooser::new(2, FloatType::F32, &options)?;
+        self.chooser = Chooser::new(2, FloatType::F32, &options);
         Ok(())
     }
 
