@@ -7,6 +7,7 @@ mod memory;
 mod options;
 mod provider;
 mod register;
+mod spec;
 mod usable;
 
 use std::fmt;

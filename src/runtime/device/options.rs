@@ -64,7 +64,8 @@ impl ProviderOption {
     /// An option.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if name or value are empty or no text for ONNX Runtime, or the device has no options.
+    /// [`Error::InvalidOption`] if name or value are empty or no text for ONNX Runtime, the device has no options, or
+    /// this one (CUDA graphs) would make answers wrong.
     pub fn new(kind: DeviceKind, name: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         let (name, value) = (name.into(), value.into());
         if name.is_empty() || value.is_empty() || name.contains('\0') || value.contains('\0') {
@@ -74,6 +75,14 @@ impl ProviderOption {
         }
         if kind == DeviceKind::Cpu {
             return Err(invalid("the processor's provider has no options".into()));
+        }
+        let is_off = ["0", "false"].iter().any(|off| value.eq_ignore_ascii_case(off));
+        if kind.spec().records_runs == Some(name.as_str()) && !is_off {
+            // The provider would not say so: it does what it recorded, with the tensors of the run that it recorded.
+            return Err(invalid(format!(
+                "{kind}.{name}: a recorded run is for tensors of the same sizes in the same places, which differ from \
+                 step to step here, so that answers would be wrong; leave the option out"
+            )));
         }
         Ok(Self { kind, name, value })
     }
@@ -179,6 +188,7 @@ mod tests {
             (option.name.as_str(), option.value.as_str()),
             ("trt_fp16_enable", "1")
         );
+        assert!("cuda.enable_cuda_graph=0".parse::<ProviderOption>().is_ok());
         // The value may have anything in it.
         let option: ProviderOption = "openvino.load_config={\"a.b\": \"c=d\"}".parse().unwrap();
         assert_eq!(option.value, "{\"a.b\": \"c=d\"}");
@@ -191,6 +201,9 @@ mod tests {
             ("cuda.use\0tf32=1", "DEVICE.OPTION=VALUE"),
             ("abacus.beads=10", "directml"),
             ("cpu.arena=1", "no options"),
+            ("cuda.enable_cuda_graph=1", "answers would be wrong"),
+            ("tensorrt.trt_cuda_graph_enable=True", "answers would be wrong"),
+            ("webgpu.enableGraphCapture=1", "answers would be wrong"),
         ] {
             let error = text.parse::<ProviderOption>().unwrap_err();
             assert!(
