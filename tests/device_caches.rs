@@ -23,15 +23,31 @@ const PLAIN: [(Target, &[GraphFile]); 2] = [(Target::Plain, &MERGED), (Target::P
 const CUDA: (Target, &[GraphFile]) = (Target::Cuda, &GraphFile::STEP);
 
 /// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
-fn load((target, graphs): (Target, &[GraphFile]), device: Option<&str>, device_caches: bool) -> Florence2 {
-    common::runtime();
+fn load(export: (Target, &[GraphFile]), device: Option<&str>, device_caches: bool) -> Florence2 {
     let mut session = SessionOptions::default();
     session.device_caches = Some(device_caches);
+    load_with(export, device, session).unwrap()
+}
+
+fn load_with(
+    (target, graphs): (Target, &[GraphFile]),
+    device: Option<&str>,
+    mut session: SessionOptions,
+) -> florence2::Result<Florence2> {
+    common::runtime();
     if let Some(device) = device {
         session.devices = device.parse().unwrap();
     }
     let folder = exported_for(target, "base-like", graphs);
-    Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session)).unwrap()
+    Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
+}
+
+/// Steps are recorded, or, where the processor takes a device's place, keep their tensors as if they were.
+fn recorded(device: Option<&str>) -> Florence2 {
+    let mut session = SessionOptions::default();
+    session.device_caches = Some(true);
+    session.cuda_graphs = true;
+    load_with(CUDA, device, session).unwrap()
 }
 
 /// An answer's tokens, and their log-probabilities.
@@ -77,16 +93,27 @@ fn assert_same(found: &[Answer], expected: &[Answer], what: &str) {
     }
 }
 
-/// Counts what is said of scores.
-#[derive(Clone, Default)]
+/// Counts what is said by a module.
+#[derive(Clone)]
 struct Log {
+    module: &'static str,
     warnings: Arc<AtomicUsize>,
-    fetches: Arc<AtomicUsize>,
+    details: Arc<AtomicUsize>,
+}
+
+impl Log {
+    fn of(module: &'static str) -> Self {
+        Self {
+            module,
+            warnings: Arc::default(),
+            details: Arc::default(),
+        }
+    }
 }
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "florence2::graph::chooser"
+        metadata.target() == self.module
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -100,7 +127,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let count = match *event.metadata().level() {
             Level::WARN => &self.warnings,
-            _ => &self.fetches,
+            _ => &self.details,
         };
         count.fetch_add(1, Relaxed);
     }
@@ -117,18 +144,70 @@ fn caches_may_stay_on_the_device() {
         assert!(expected.len() == 24 && expected.iter().all(|(tokens, _)| tokens.len() > 2));
         let longest = expected.iter().map(|(tokens, _)| tokens.len()).max();
         assert_eq!(longest, Some(MAX_NEW_TOKENS));
-        let log = Log::default();
+        let log = Log::of("florence2::graph::chooser");
         let found = tracing::subscriber::with_default(log.clone(), || answers(&load(export, None, true)));
         assert_same(&found, &expected, &format!("{export:?}"));
         // The best scores are chosen where the decoder runs, and are enough for nearly all steps: the forced last token
         // of a search asks for all, as does a ban in a greedy one.
         let steps: usize = expected.iter().map(|(tokens, _)| tokens.len()).sum();
-        let (warnings, fetches) = (log.warnings.load(Relaxed), log.fetches.load(Relaxed));
+        let (warnings, details) = (log.warnings.load(Relaxed), log.details.load(Relaxed));
         assert_eq!(warnings, 0, "{export:?}");
         assert!(
-            fetches > 0 && fetches * 10 < steps,
-            "{export:?}: {fetches} of {steps}"
+            details > 0 && details * 10 < steps,
+            "{export:?}: {details} of {steps}"
         );
+    }
+}
+
+/// Answers of searches that begin anew, grow, take beams over and are alone or many, in tensors that stay where they are.
+#[test]
+fn steps_may_be_recorded() {
+    let expected = answers(&load(CUDA, None, false));
+    let log = Log::of("florence2::graph::step::recorded");
+    let model = tracing::subscriber::with_default(log.clone(), || recorded(None));
+    tracing::subscriber::with_default(log.clone(), || {
+        for round in 0..2 {
+            assert_same(&answers(&model), &expected, &format!("round {round}"));
+        }
+    });
+    // Each size of step is recorded once, and is found again.
+    let recordings = log.details.load(Relaxed);
+    assert!((3..=16).contains(&recordings), "{recordings}");
+    // Decodings at the same time have recordings of their own.
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| answers(&model))).collect();
+        for thread in threads {
+            assert_same(&thread.join().unwrap(), &expected, "threads");
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_recorded_is_an_error() {
+    let mut session = SessionOptions::default();
+    session.cuda_graphs = true;
+    for (export, reason) in [
+        (CUDA, "the processor's memory"),
+        (PLAIN[0], "a plain decoder's caches grow"),
+    ] {
+        let error = load_with(export, None, session.clone())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("cuda-graphs") && error.contains(reason) && error.contains("--target cuda"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a CUDA device: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches recorded_on -- --ignored"]
+fn steps_are_recorded_on_a_device() {
+    let expected = answers(&load(CUDA, None, false));
+    let model = recorded(Some(&named_device()));
+    for round in 0..2 {
+        assert_same(&answers(&model), &expected, &format!("round {round}"));
     }
 }
 

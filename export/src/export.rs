@@ -1,5 +1,8 @@
 //! From a checkpoint to a deployment's folder, or to graphs in memory.
 
+#[cfg(test)]
+mod device_copies;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis, Ix3};
 use ort::editor::{Model, Node, ONNX_DOMAIN};
@@ -37,7 +38,7 @@ pub(super) struct Chooser {
 pub(super) struct ChosenLogits<'m> {
     chooser: &'m Chooser,
     /// In the device's memory: `[rows, vocabulary]` or `[rows, tokens, vocabulary]`.
-    logits: DynValue,
+    logits: Arc<DynValue>,
     vocabulary: usize,
     /// `[rows, best]`
     tokens: Array2<i64>,
@@ -65,8 +66,14 @@ impl Chooser {
             .ok()
     }
 
+    /// All logits after the last token of each row. Adds the time within the runtime to `runtime`.
+    pub(super) fn all(&self, logits: &DynValue, runtime: &mut f64) -> Result<Array2<f32>> {
+        let [all] = fetched(&self.give, &[(LOGITS, logits)], [VALUES], runtime)?;
+        last_of_rows(&all)
+    }
+
     /// Chooses the best logits after the last token of each row. Adds the time within the runtime to `runtime`.
-    pub(super) fn choose(&self, logits: DynValue, runtime: &mut f64) -> Result<ChosenLogits<'_>> {
+    pub(super) fn choose(&self, logits: Arc<DynValue>, runtime: &mut f64) -> Result<ChosenLogits<'_>> {
         let vocabulary = tensor::shape(&logits).last().copied().unwrap_or(0);
         let count = tensor::indices(&[BEST.min(vocabulary)])?;
         let inputs: [(&str, &DynValue); 2] = [(LOGITS, &logits), (COUNT, &count)];
@@ -146,8 +153,7 @@ impl BestLogits for ChosenLogits<'_> {
             return Ok(all.view());
         }
         tracing::debug!("the best scores of a step are not enough: all are fetched");
-        let [all] = fetched(&self.chooser.give, &[(LOGITS, &self.logits)], [VALUES], &mut 0.0)?;
-        let all = last_of_rows(&all)?;
+        let all = self.chooser.all(&self.logits, &mut 0.0)?;
         Ok(self.all.get_or_init(|| all).view())
     }
 }

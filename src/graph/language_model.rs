@@ -59,6 +59,7 @@ pub(crate) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Resul
     let devices = options.devices.of(ModelPart::Decoder);
     match layout.kind() {
         Some(LayoutKind::Step) if devices.is_cpu()? => Ok(Box::new(StepModel::load(bundle, options)?)),
+        Some(LayoutKind::Step) if options.cuda_graphs => Ok(Box::new(StepModel::load(bundle, options)?)),
         Some(_) if layout.is_whole(LayoutKind::Plain) => {
             Ok(Box::new(PlainModel::load(bundle, options, pad)?))
         }

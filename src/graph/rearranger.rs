@@ -83,16 +83,37 @@ impl Rearranger {
         updates: &[DynValue],
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
-        let sources = tensors.iter().enumerate();
-        let updates = updates.iter().enumerate();
-        let inputs: Vec<(String, &DynValue)> = [(LIST.to_owned(), list)]
-            .into_iter()
-            .chain(sources.map(|(index, value)| (source(index), value)))
-            .chain(updates.map(|(index, value)| (update(index), value)))
-            .collect();
         let outputs: Vec<String> = (0..self.tensors).map(rearranged).collect();
-        self.graph.run(&inputs, &outputs, self.memory, runtime)
+        self.graph
+            .run(&inputs(tensors, list, updates), &outputs, self.memory, runtime)
     }
+
+    /// [`run`](Self::run) without updates, into other tensors, of the sizes that come out.
+    pub(super) fn run_into(
+        &self,
+        tensors: &[DynValue],
+        list: &DynValue,
+        targets: &mut [DynValue],
+        runtime: &mut f64,
+    ) -> Result<()> {
+        let targets = targets.iter_mut().enumerate();
+        let outputs = targets.map(|(index, value)| (rearranged(index), value));
+        self.graph.run_into(&inputs(tensors, list, &[]), outputs, runtime)
+    }
+}
+
+fn inputs<'v>(
+    tensors: &'v [DynValue],
+    list: &'v DynValue,
+    updates: &'v [DynValue],
+) -> Vec<(String, &'v DynValue)> {
+    let sources = tensors.iter().enumerate();
+    let updates = updates.iter().enumerate();
+    [(LIST.to_owned(), list)]
+        .into_iter()
+        .chain(sources.map(|(index, value)| (source(index), value)))
+        .chain(updates.map(|(index, value)| (update(index), value)))
+        .collect()
 }
 
 fn model(rearrangement: Rearrangement, tensors: usize, element: TensorElementType) -> ort::Result<Model> {

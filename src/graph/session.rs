@@ -16,9 +16,14 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
-    DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
-    load_session, run_options,
+    DeviceMemory, GraphSignature, GraphSource, Placement, ProviderOption, SessionOptions, SharedSession,
+    TensorSpec, load_session, run_options,
 };
+
+/// The run option that says which CUDA graph a run is (`kOrtRunOptionsConfigCudaGraphAnnotation`).
+const RECORDING: &str = "gpu_graph_id";
+/// None.
+const NOT_RECORDED: &str = "-1";
 
 /// One loaded graph.
 pub(crate) struct Graph {
@@ -42,6 +47,14 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
+        options.cuda_graphs &= file == GraphFile::DecoderStep;
+        if options.cuda_graphs {
+            let devices = options.devices.all().resolve()?;
+            let recordings = devices.iter().map(|device| device.kind());
+            options
+                .provider_options
+                .extend(recordings.filter_map(ProviderOption::recording));
+        }
         let (session, placement, profile) = match Located::of(&bytes, file) {
             Located::Source(source) => owned(source, file, bundle, &options)?,
             Located::Session(session) => (session.clone(), Placement::default(), None),
@@ -62,7 +75,10 @@ impl Graph {
                 _ => memory_for_caches(&options)?,
             },
             release_memory: options.release_memory,
-            run_options: run_options(options.release_memory)?,
+            run_options: match options.cuda_graphs {
+                true => recorded_run_options(options.release_memory, NOT_RECORDED)?,
+                false => run_options(options.release_memory)?,
+            },
         })
     }
 
@@ -199,7 +215,22 @@ impl Graph {
 
     /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
     pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
-        self.run_bound_and(binding, runtime, |_| ())
+        self.run_bound_with(binding, &self.run_options, runtime)
+    }
+
+    /// [`run_bound`](Self::run_bound) with options of the run's own.
+    pub(crate) fn run_bound_with(
+        &self,
+        binding: &IoBinding,
+        options: &RunOptions,
+        runtime: &mut f64,
+    ) -> Result<()> {
+        self.run_bound_and(binding, options, runtime, |_| ())
+    }
+
+    /// What a run is to be told whose work on the device is recorded under this number, or done again if it is.
+    pub(crate) fn recorded_run_options(&self, number: usize) -> Result<RunOptions> {
+        recorded_run_options(self.release_memory, &number.to_string())
     }
 
     /// [`run_bound`](Self::run_bound) that gives one of the outputs.
@@ -209,22 +240,23 @@ impl Graph {
         output: &str,
         runtime: &mut f64,
     ) -> Result<DynValue> {
-        self.run_bound_and(binding, runtime, |mut outputs| outputs.remove(output))?
-            .ok_or_else(|| self.invalid(format!("it gave no {output}")))
+        self.run_bound_and(binding, &self.run_options, runtime, |mut outputs| {
+            outputs.remove(output)
+        })?
+        .ok_or_else(|| self.invalid(format!("it gave no {output}")))
     }
 
     fn run_bound_and<T>(
         &self,
         binding: &IoBinding,
+        options: &RunOptions,
         runtime: &mut f64,
         then: impl FnOnce(SessionOutputs<'_>) -> T,
     ) -> Result<T> {
         let mut session = self.lock();
-        timed(runtime, || {
-            session.run_binding_with_options(binding, &self.run_options)
-        })
-        .map(then)
-        .map_err(Error::ort(self.running()))
+        timed(runtime, || session.run_binding_with_options(binding, options))
+            .map(then)
+            .map_err(Error::ort(self.running()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Session> {
@@ -244,6 +276,14 @@ impl Graph {
             reason: reason.into(),
         }
     }
+}
+
+fn recorded_run_options(release_memory: bool, number: &str) -> Result<RunOptions> {
+    let mut options = run_options(release_memory)?;
+    options
+        .set(RECORDING, number)
+        .map_err(Error::ort("numbering the recording of a run"))?;
+    Ok(options)
 }
 
 /// A session of the engine's own, where its nodes run, and the sizes that it was built for, if it was for certain ones.

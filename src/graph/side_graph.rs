@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ort::editor::Model;
-use ort::session::{RunOptions, Session};
+use ort::session::{IoBinding, RunOptions, Session, SessionOutputs};
 use ort::value::DynValue;
 
 use crate::error::{Error, Result};
@@ -43,19 +43,46 @@ impl SideGraph {
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
         let memory = memory.info()?;
+        let bind = |binding: &mut IoBinding| {
+            let mut outputs = outputs.iter();
+            outputs.try_for_each(|name| binding.bind_output_to_device(name.as_ref(), &memory))
+        };
+        self.run_bound(inputs, bind, runtime, |mut given| {
+            let taken: Option<Vec<DynValue>> =
+                outputs.iter().map(|name| given.remove(name.as_ref())).collect();
+            taken.ok_or_else(|| ort::Error::new("an output is missing"))
+        })
+    }
+
+    /// [`run`](Self::run) into tensors that are there, of the sizes that come out; none of them may be an input.
+    pub(super) fn run_into<'v, N: AsRef<str>>(
+        &self,
+        inputs: &[(N, &DynValue)],
+        outputs: impl IntoIterator<Item = (N, &'v mut DynValue)>,
+        runtime: &mut f64,
+    ) -> Result<()> {
+        let bind = |binding: &mut IoBinding| {
+            let mut outputs = outputs.into_iter();
+            outputs.try_for_each(|(name, value)| binding.bind_output(name.as_ref(), value))
+        };
+        self.run_bound(inputs, bind, runtime, |_| Ok(()))
+    }
+
+    fn run_bound<N: AsRef<str>, T>(
+        &self,
+        inputs: &[(N, &DynValue)],
+        bind_outputs: impl FnOnce(&mut IoBinding) -> ort::Result<()>,
+        runtime: &mut f64,
+        then: impl FnOnce(SessionOutputs<'_>) -> ort::Result<T>,
+    ) -> Result<T> {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         timed(runtime, || {
             let mut binding = session.create_binding()?;
             for (name, value) in inputs {
                 binding.bind_input(name.as_ref(), *value)?;
             }
-            for name in outputs {
-                binding.bind_output_to_device(name.as_ref(), &memory)?;
-            }
-            let mut given = session.run_binding_with_options(&binding, &self.run_options)?;
-            let taken: Option<Vec<DynValue>> =
-                outputs.iter().map(|name| given.remove(name.as_ref())).collect();
-            taken.ok_or_else(|| ort::Error::new("an output is missing"))
+            bind_outputs(&mut binding)?;
+            then(session.run_binding_with_options(&binding, &self.run_options)?)
         })
         .map_err(Error::ort(format!("running graph {}", self.name)))
     }

@@ -57,6 +57,13 @@ pub struct SessionOptions {
     /// the beams' order and the best scores are chosen; else they travel to the processor's memory and back. `None`: if
     /// the device has memory of its own.
     pub device_caches: Option<bool>,
+    /// Whether what a GPU does in a step of the decoder is recorded as a CUDA graph, once for each size that steps come in,
+    /// and done again in the steps that follow, which then take a fraction of the processor's time. For devices of kind
+    /// [`Cuda`](super::DeviceKind::Cuda), with exports for them (`florence2 export --target cuda`); an error with others. The
+    /// first runs of each recording are compared with plain ones. Searches that need all scores of a step (sampling, say)
+    /// run as without. (With [`device_caches`](Self::device_caches), the processor can take a GPU's place, for tests:
+    /// tensors keep their places then, but nothing is recorded.)
+    pub cuda_graphs: bool,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
     /// more steps.
@@ -80,6 +87,7 @@ impl Default for SessionOptions {
             provider_options: Vec::new(),
             cpu_fallback: true,
             device_caches: None,
+            cuda_graphs: false,
             own_operators: true,
             profiling: None,
         }

@@ -6,6 +6,8 @@ mod function;
 mod initializer;
 mod observe;
 mod ops;
+#[cfg(test)]
+mod parts;
 mod replace;
 mod serialize;
 

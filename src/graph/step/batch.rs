@@ -1,71 +1,32 @@
 //! The tensors of decoder steps, bound once for many of them.
 
-use florence2_layout::graphs::{ENCODER_SEQUENCE_LENGTHS, INPUT_IDS, LOGITS, PAST_SEQUENCE_LENGTHS};
-use ndarray::ArrayView2;
-use ort::memory::MemoryInfo;
-use ort::session::IoBinding;
-use ort::value::Tensor;
+use std::sync::MutexGuard;
 
-use super::caches::{CacheShape, Caches, Passage, zeros};
+use ort::session::IoBinding;
+
+use super::caches::{Caches, Passage};
 use super::decoder_step::DecoderStep;
-use super::moves::Move;
+use super::integers::Integers;
+use super::moves::{self, Move};
+use super::recorded::{Recording, RecordingShape};
 use super::rows::{Relocation, Room};
+use super::step_logits::StepLogits;
 use crate::error::{Error, Result};
 use crate::generation::Logits;
-use crate::graph::chooser::{Chooser, ChosenLogits};
 
 /// The tensors of decoder steps: all are written to and read from where they are, run after run.
 pub(super) struct Batch<'m> {
     model: &'m DecoderStep,
     room: Room,
-    /// `[rows, tokens]`
-    ids: Tensor<i64>,
-    /// `[rows]`
-    past_lengths: Tensor<i32>,
-    /// `[images]`
-    encoder_lengths: Tensor<i32>,
+    integers: Integers,
     /// Self-attention; a row for each row.
     own: Caches<'m>,
     /// Cross-attention; a row for each image.
     cross: Caches<'m>,
     logits: StepLogits<'m>,
     binding: IoBinding,
-}
-
-/// Where a step puts its logits, `[rows, vocabulary]`.
-enum StepLogits<'m> {
-    /// In the processor's memory.
-    Here(Tensor<f32>),
-    /// In the device's, from which the best come after each run.
-    OnDevice {
-        chooser: &'m Chooser,
-        chosen: Option<Box<ChosenLogits<'m>>>,
-    },
-}
-
-impl<'m> StepLogits<'m> {
-    /// Bound to the decoder's step. If the best are enough, and can be chosen where they are, the others stay there.
-    fn bound(
-        model: &'m DecoderStep,
-        room: Room,
-        best_are_enough: bool,
-        binding: &mut IoBinding,
-    ) -> Result<Self> {
-        let context = Error::ort(format!("binding {LOGITS} to {}", model.graph().name()));
-        match model.chooser().filter(|_| best_are_enough) {
-            Some((chooser, memory)) => {
-                let memory: MemoryInfo<'_> = memory.info()?;
-                binding.bind_output_to_device(LOGITS, &memory).map_err(context)?;
-                let chosen = None;
-                Ok(Self::OnDevice { chooser, chosen })
-            }
-            None => {
-                let mut logits = zeros(&[room.rows(), model.vocabulary()])?;
-                binding.bind_output(LOGITS, &mut logits).map_err(context)?;
-                Ok(Self::Here(logits))
-            }
-        }
-    }
+    /// Where steps are recorded, what they are bound to: it has the caches then.
+    recording: Option<MutexGuard<'m, Recording>>,
 }
 
 impl<'m> Batch<'m> {
@@ -78,14 +39,9 @@ impl<'m> Batch<'m> {
         best_are_enough: bool,
         runtime: &mut f64,
     ) -> Result<Self> {
-        let shape = CacheShape {
-            rows: room.rows(),
-            heads: model.heads(),
-            length: capacity,
-            head_size: model.head_size(),
-        };
+        let shape = model.cache_shape(room.rows(), capacity);
         let own = Caches::zeros(model.device_caches(), model.own().len(), shape, runtime)?;
-        Self::with_caches(model, room, own, cross, best_are_enough)
+        Self::with_caches(model, room, own, cross, best_are_enough, runtime)
     }
 
     fn with_caches(
@@ -94,25 +50,21 @@ impl<'m> Batch<'m> {
         own: Caches<'m>,
         cross: Caches<'m>,
         best_are_enough: bool,
+        runtime: &mut f64,
     ) -> Result<Self> {
-        let rows = room.rows();
-        let mut encoder_lengths = zeros(&[room.images])?;
-        // Something must be attended to, even where no image is.
-        encoder_lengths.extract_tensor_mut().1.fill(1);
         let mut binding = model.graph().binding()?;
-        let logits = StepLogits::bound(model, room, best_are_enough, &mut binding)?;
+        let logits = StepLogits::bound(model, room, best_are_enough, &mut binding, runtime)?;
         let mut batch = Self {
             model,
             room,
-            ids: zeros(&[rows, 1])?,
-            past_lengths: zeros(&[rows])?,
-            encoder_lengths,
+            integers: Integers::new(room)?,
             own,
             cross,
             logits,
             binding,
+            recording: None,
         };
-        batch.bind_integers()?;
+        batch.bind_integers(runtime)?;
         batch.bind_caches()?;
         Ok(batch)
     }
@@ -134,15 +86,23 @@ impl<'m> Batch<'m> {
     }
 
     /// Binds what differs from run to run. The processor sees later changes; a device has what is there now.
-    fn bind_integers(&mut self) -> Result<()> {
+    fn bind_integers(&mut self, runtime: &mut f64) -> Result<()> {
         let context = self.binding_tensors();
-        let mut bind = || -> ort::Result<()> {
-            let binding = &mut self.binding;
-            binding.bind_input(INPUT_IDS, &self.ids)?;
-            binding.bind_input(PAST_SEQUENCE_LENGTHS, &self.past_lengths)?;
-            binding.bind_input(ENCODER_SEQUENCE_LENGTHS, &self.encoder_lengths)
-        };
-        bind().map_err(context)
+        let binding = &mut self.binding;
+        let tensors = self.integers.tensors();
+        match self.model.recordings() {
+            None => {
+                let mut inputs = tensors.iter();
+                inputs.try_for_each(|(name, value)| binding.bind_input(*name, value))
+            }
+            // What the decoder's session made of them, the recorded runs might write to.
+            Some(recordings) => {
+                let placed = recordings.placed(&tensors, runtime)?;
+                let mut inputs = tensors.iter().zip(&placed);
+                inputs.try_for_each(|((name, _), value)| binding.bind_input(*name, value))
+            }
+        }
+        .map_err(context)
     }
 
     fn binding_tensors(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
@@ -155,19 +115,23 @@ impl<'m> Batch<'m> {
 
     /// Tokens that each row has room for.
     pub(super) fn capacity(&self) -> usize {
-        self.own.shape().length
+        match &self.recording {
+            Some(recording) => recording.shape().capacity,
+            None => self.own.shape().length,
+        }
     }
 
     /// Encoder tokens that each image has room for.
     pub(super) fn encoder_capacity(&self) -> usize {
-        self.cross.shape().length
+        match &self.recording {
+            Some(recording) => recording.shape().encoder_capacity,
+            None => self.cross.shape().length,
+        }
     }
 
     /// Says how much of an image's cross-attention caches there is.
     pub(super) fn set_encoder_length(&mut self, image: usize, length: usize) {
-        if let Some(known) = self.encoder_lengths.extract_tensor_mut().1.get_mut(image) {
-            *known = i32::try_from(length).unwrap_or(i32::MAX);
-        }
+        self.integers.set_encoder_length(image, length);
     }
 
     /// Runs a step of `width` tokens a row: row `place` of the tensors is fed `row(place)`, its tokens and how many it
@@ -178,54 +142,68 @@ impl<'m> Batch<'m> {
         row: impl Fn(usize) -> (&'t [u32], usize),
         runtime: &mut f64,
     ) -> Result<()> {
-        let (shape, _) = self.ids.extract_tensor();
-        let is_other_width = shape.last().is_none_or(|&present| present != width as i64);
-        if is_other_width {
-            self.ids = zeros(&[self.room.rows(), width])?;
+        let is_other_width = self.integers.fill(width, row)?;
+        if width == 1 {
+            self.hold_recording(runtime)?;
+        } else {
+            self.leave_recording(runtime)?;
         }
-        let ids = self.ids.extract_tensor_mut().1.chunks_exact_mut(width.max(1));
-        let lengths = self.past_lengths.extract_tensor_mut().1;
-        for (place, (ids, length)) in ids.zip(lengths).enumerate() {
-            let (tokens, past) = row(place);
-            for (id, &token) in ids.iter_mut().zip(tokens) {
-                *id = i64::from(token);
-            }
-            *length = i32::try_from(past).unwrap_or(i32::MAX);
+        if let (Some(recording), Some(recordings)) = (&mut self.recording, self.model.recordings()) {
+            let integers = self.integers.tensors();
+            let logits = recording.run(recordings, self.model, &integers, runtime)?;
+            return self.logits.choose(logits, runtime);
         }
         if is_other_width || self.model.device_caches().is_some() {
-            self.bind_integers()?;
+            self.bind_integers(runtime)?;
         }
-        let graph = self.model.graph();
-        match &mut self.logits {
-            StepLogits::Here(_) => graph.run_bound(&self.binding, runtime),
-            StepLogits::OnDevice { chooser, chosen } => {
-                let logits = graph.run_bound_for(&self.binding, LOGITS, runtime)?;
-                *chosen = Some(Box::new(chooser.choose(logits, runtime)?));
-                Ok(())
-            }
+        self.logits.run(self.model, &self.binding, runtime)
+    }
+
+    /// Goes over to tensors whose steps are recorded, if there are any.
+    fn hold_recording(&mut self, runtime: &mut f64) -> Result<()> {
+        let (Some(recordings), Some(device)) = (self.model.recordings(), self.model.device_caches()) else {
+            return Ok(());
+        };
+        if self.recording.is_some() || !self.logits.are_on_device() {
+            return Ok(());
         }
+        let (own, cross) = (self.own.shape(), self.cross.shape());
+        let shape = RecordingShape::holding(self.room, own.length, cross.length);
+        self.recording = recordings.claim(self.model, device, shape, runtime)?;
+        if let Some(recording) = &mut self.recording {
+            let own = (self.own.tensors(), own.length);
+            recording.take_over(device, own, (self.cross.tensors(), cross.length), runtime)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to tensors of its own.
+    fn leave_recording(&mut self, runtime: &mut f64) -> Result<()> {
+        let (Some(recording), Some(device)) = (self.recording.take(), self.model.device_caches()) else {
+            return Ok(());
+        };
+        let (own, cross) = recording.copies(device, runtime)?;
+        let shape = recording.shape();
+        let own_shape = self.model.cache_shape(self.room.rows(), shape.capacity);
+        let cross_shape = self.model.cache_shape(self.room.images, shape.encoder_capacity);
+        self.own = Caches::given(Some(device), own, own_shape);
+        self.cross = Caches::given(Some(device), cross, cross_shape);
+        self.bind_caches()
     }
 
     /// The logits of all rows after the last run.
     pub(super) fn logits(&self) -> Result<Logits<'_>> {
-        let graph = self.model.graph();
-        match &self.logits {
-            StepLogits::Here(logits) => {
-                let shape = (self.room.rows(), self.model.vocabulary());
-                let logits = ArrayView2::from_shape(shape, logits.extract_tensor().1);
-                logits
-                    .map(Logits::new)
-                    .map_err(|error| graph.invalid(format!("{LOGITS}: {error}")))
-            }
-            StepLogits::OnDevice { chosen, .. } => match chosen {
-                Some(chosen) => Ok(Logits::best(&**chosen)),
-                None => Err(graph.invalid("no step was taken")),
-            },
-        }
+        self.logits.read(self.model, self.room)
     }
 
     /// Moves rows of the self-attention caches. Adds the time within the runtime to `runtime`.
     pub(super) fn carry_out(&mut self, moves: &[Move], runtime: &mut f64) -> Result<()> {
+        if let (Some(recording), Some(device)) = (&mut self.recording, self.model.device_caches()) {
+            return match moves {
+                [] => Ok(()),
+                _ => recording.reorder(device, &moves::sources(moves, self.room.rows()), runtime),
+            };
+        }
         match self.own.carry_out(moves, runtime)? {
             true => self.bind_caches(),
             false => Ok(()),
@@ -242,6 +220,7 @@ impl<'m> Batch<'m> {
         length: usize,
         runtime: &mut f64,
     ) -> Result<()> {
+        self.leave_recording(runtime)?;
         let encoder_length = other.cross.shape().length;
         self.cross
             .replace_row(image, &other.cross, encoder_length, runtime)?;
@@ -261,14 +240,9 @@ impl<'m> Batch<'m> {
         length: impl Fn(usize) -> usize,
         runtime: &mut f64,
     ) -> Result<Self> {
+        self.leave_recording(runtime)?;
         let room = relocation.room;
-        let encoder_lengths: Vec<usize> = self
-            .encoder_lengths
-            .extract_tensor()
-            .1
-            .iter()
-            .map(|&length| usize::try_from(length).unwrap_or(0))
-            .collect();
+        let encoder_lengths = self.integers.encoder_lengths();
         let images = relocation.images.iter().enumerate().filter_map(|(to, &from)| {
             let length = *encoder_lengths.get(from)?;
             Some(Passage { from, to, length })
@@ -290,8 +264,8 @@ impl<'m> Batch<'m> {
                 .relocated(room.images, encoder_capacity, &images, runtime)?
         };
         let own = self.own.relocated(room.rows(), capacity, &rows, runtime)?;
-        let best_are_enough = matches!(self.logits, StepLogits::OnDevice { .. });
-        let mut batch = Self::with_caches(self.model, room, own, cross, best_are_enough)?;
+        let best_are_enough = self.logits.are_on_device();
+        let mut batch = Self::with_caches(self.model, room, own, cross, best_are_enough, runtime)?;
         for Passage { to, length, .. } in images {
             batch.set_encoder_length(to, length);
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::StepModel;
 use super::batch::Batch;
-use super::caches::{CacheShape, Caches};
+use super::caches::Caches;
 use super::moves::Move;
 use super::rows::{Relocation, Reordered, Room, Rows};
 use crate::error::{Error, Result};
@@ -97,12 +97,7 @@ impl<'m> StepDecoder<'m> {
                 width: 1,
             };
             let decoder = &self.model.decoder;
-            let shape = CacheShape {
-                rows: room.images,
-                heads: decoder.heads(),
-                length: encoder_length,
-                head_size: decoder.head_size(),
-            };
+            let shape = decoder.cache_shape(room.images, encoder_length);
             let capacity = self.capacity_for(length, 0)?;
             let runtime = &mut self.times.runtime;
             let cross = Caches::zeros(decoder.device_caches(), decoder.cross().len(), shape, runtime)?;

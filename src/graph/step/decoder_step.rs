@@ -5,7 +5,8 @@ use florence2_layout::graphs::{
     PAST_SEQUENCE_LENGTHS,
 };
 
-use super::caches::DeviceCaches;
+use super::caches::{CacheShape, DeviceCaches};
+use super::recorded::Recordings;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::graph::cache_names::CacheNames;
@@ -30,6 +31,8 @@ pub(super) struct DecoderStep {
     device_caches: Option<DeviceCaches>,
     /// What chooses logits in the device's memory.
     chooser: Option<Chooser>,
+    /// Steps that the device does again by itself, if that is wanted.
+    recordings: Option<Recordings>,
 }
 
 impl DecoderStep {
@@ -90,6 +93,7 @@ impl DecoderStep {
             vocabulary,
             device_caches: None,
             chooser: None,
+            recordings: None,
             graph,
         };
         step.check()?;
@@ -100,12 +104,21 @@ impl DecoderStep {
     /// Makes what works on caches and logits in the device's memory, if it has one of its own.
     fn work_on_device(&mut self, options: &SessionOptions) -> Result<()> {
         let (Some(memory), Some(float)) = (self.graph.memory(), FloatType::of(self.element)) else {
-            return Ok(());
+            return match options.cuda_graphs {
+                true => Err(not_recorded("its caches are in the processor's memory")),
+                false => Ok(()),
+            };
         };
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
         self.device_caches = Some(DeviceCaches::new(self.own.len(), float, memory, &options)?);
         self.chooser = Chooser::new(2, FloatType::F32, &options);
+        if options.cuda_graphs {
+            if self.chooser.is_none() {
+                return Err(not_recorded("its device cannot choose the best scores"));
+            }
+            self.recordings = Some(Recordings::new(memory, &options)?);
+        }
         Ok(())
     }
 
@@ -180,17 +193,34 @@ impl DecoderStep {
         self.chooser.as_ref().zip(self.graph.memory())
     }
 
-    pub(super) fn heads(&self) -> usize {
-        self.heads
+    /// The recordings of steps, if steps are recorded.
+    pub(super) fn recordings(&self) -> Option<&Recordings> {
+        self.recordings.as_ref()
     }
 
-    pub(super) fn head_size(&self) -> usize {
-        self.head_size
+    /// The shape of caches of so many rows and tokens.
+    pub(super) fn cache_shape(&self, rows: usize, length: usize) -> CacheShape {
+        CacheShape {
+            rows,
+            heads: self.heads,
+            length,
+            head_size: self.head_size,
+        }
     }
 
     /// Logits of each row.
     pub(super) fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+}
+
+fn not_recorded(reason: &str) -> Error {
+    Error::InvalidOption {
+        name: "cuda-graphs",
+        reason: format!(
+            "this model's decoder cannot be recorded as CUDA graphs: {reason}. It takes a CUDA device (--device cuda) and \
+             an export for it (florence2 export --target cuda --precision fp16)"
+        ),
     }
 }
 

@@ -9,8 +9,11 @@ mod batch;
 mod caches;
 mod decoder;
 mod decoder_step;
+mod integers;
 mod moves;
+mod recorded;
 mod rows;
+mod step_logits;
 mod text_encoder;
 
 use ndarray::Array2;

@@ -58,12 +58,7 @@ impl TextEncoder {
             }
             _ => self.outputs(input, runtime)?,
         };
-        let shape = CacheShape {
-            rows: 1,
-            heads: decoder.heads(),
-            length: input.features.nrows() + input.prompt.len(),
-            head_size: decoder.head_size(),
-        };
+        let shape = decoder.cache_shape(1, input.features.nrows() + input.prompt.len());
         let tensors = decoder.cross().iter().map(|names| {
             let value = outputs.take(&names.present)?;
             self.check_cache(&value, &names.present, shape)?;

@@ -191,30 +191,35 @@ struct Rows {
 
 impl Rows {
     fn new(graph: &mut Graph<'_>, operators: Operators, inputs: &Inputs, x: &Value) -> Self {
-        let tokens = graph.int32_dim(x, 1);
-        let lengths = graph.add(&inputs.past_lengths, &tokens);
-        let one = graph.int32(1);
-        let last_positions = graph.sub(&lengths, &one);
         let shape = graph.unary("Shape", x);
         let images = graph.dim(&inputs.encoder_lengths, 0);
         let queries = graph.ints(&[-1]);
         let dim = graph.dim(x, 2);
         let shape_by_image = graph.concat(&[&images, &queries, &dim], 0);
-        let (longest, encoder_mask) = match inputs.caches.first() {
+        let tokens = graph.int32_dim(x, 1);
+        let (last_positions, longest, encoder_mask) = match inputs.caches.first() {
             Some((own, cross)) if operators != Operators::Own => {
+                // A sum with what the processor knows of shapes would be taken there, and the lengths be copied to it.
+                let (zero, one) = (graph.int32(0), graph.int32(1));
+                let tokens = graph.squeeze(&tokens);
+                let places = graph.range([&zero, &tokens, &one]);
+                let last_place = graph.last(&places, 0);
+                let last_positions = graph.add(&inputs.past_lengths, &last_place);
                 // The room there is, the processor knows without waiting for a device.
                 let longest = graph.int32_dim(&own.key, 2);
                 let queries = graph.reshape_to(x, &shape_by_image);
                 let keys = [&queries, &cross.key];
-                (
-                    longest,
-                    attention::bias_of_lengths(graph, &inputs.encoder_lengths, keys),
-                )
+                let bias = attention::bias_of_lengths(graph, &inputs.encoder_lengths, keys);
+                (last_positions, longest, bias)
             }
-            _ => (
-                graph.largest(&lengths),
-                KeyMask::Lengths(inputs.encoder_lengths.clone()),
-            ),
+            _ => {
+                let lengths = graph.add(&inputs.past_lengths, &tokens);
+                let one = graph.int32(1);
+                let last_positions = graph.sub(&lengths, &one);
+                let longest = graph.largest(&lengths);
+                let lengths = KeyMask::Lengths(inputs.encoder_lengths.clone());
+                (last_positions, longest, lengths)
+            }
         };
         Rows {
             last_positions,

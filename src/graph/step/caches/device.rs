@@ -49,7 +49,7 @@ impl DeviceCaches {
     }
 
     /// Zeros.
-    pub(super) fn zeros(&self, shape: CacheShape, runtime: &mut f64) -> Result<Vec<DynValue>> {
+    pub(in super::super) fn zeros(&self, shape: CacheShape, runtime: &mut f64) -> Result<Vec<DynValue>> {
         let dims = [1, shape.heads, 1, shape.head_size];
         let tensors = (0..self.tensors).map(|_| {
             let values = vec![0.0; shape.heads * shape.head_size];
@@ -61,13 +61,36 @@ impl DeviceCaches {
     }
 
     /// Caches whose row `i` is row `rows[i]` of these.
-    pub(super) fn gathered(
+    pub(in super::super) fn gathered(
         &self,
         tensors: &[DynValue],
         rows: &[usize],
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
         self.gather.run(tensors, &tensor::indices(rows)?, &[], runtime)
+    }
+
+    /// [`gathered`](Self::gathered), into other caches of that many rows.
+    pub(in super::super) fn gathered_into(
+        &self,
+        tensors: &[DynValue],
+        rows: &[usize],
+        targets: &mut [DynValue],
+        runtime: &mut f64,
+    ) -> Result<()> {
+        let list = tensor::indices(rows)?;
+        self.gather.run_into(tensors, &list, targets, runtime)
+    }
+
+    /// Caches with so many more tokens, of zeros, into others of that size.
+    pub(in super::super) fn lengthened_into(
+        &self,
+        tensors: &[DynValue],
+        tokens: usize,
+        targets: &mut [DynValue],
+        runtime: &mut f64,
+    ) -> Result<()> {
+        self.pad.run_into(tensors, &padding(0, tokens)?, targets, runtime)
     }
 
     /// Caches after moves of rows.
@@ -115,7 +138,11 @@ impl DeviceCaches {
         tokens: usize,
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
-        let list = tensor::indices(&[0, 0, 0, 0, rows, 0, tokens, 0])?;
-        self.pad.run(tensors, &list, &[], runtime)
+        self.pad.run(tensors, &padding(rows, tokens)?, &[], runtime)
     }
+}
+
+/// So many more rows and tokens.
+fn padding(rows: usize, tokens: usize) -> Result<DynValue> {
+    tensor::indices(&[0, 0, 0, 0, rows, 0, tokens, 0])
 }

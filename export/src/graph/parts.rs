@@ -1,0 +1,34 @@
+//! What a graph is made of, for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Graph;
+use crate::onnx::{DataType, NodeProto};
+
+impl Graph<'_> {
+    pub(crate) fn node_protos(&self) -> &[NodeProto] {
+        &self.nodes
+    }
+
+    /// How many elements each constant has.
+    pub(crate) fn constants(&self) -> BTreeMap<String, usize> {
+        let constants = self.initializers.iter();
+        constants
+            .map(|constant| (constant.name.clone(), constant.len()))
+            .collect()
+    }
+
+    /// The names of inputs that are integers.
+    pub(crate) fn inputs_of_integers(&self) -> BTreeSet<String> {
+        let is_integer = |element: i32| {
+            [DataType::Int32, DataType::Int64]
+                .iter()
+                .any(|&known| known as i32 == element)
+        };
+        let inputs = self.inputs.iter().filter(|input| {
+            let tensor = input.r#type.as_ref().and_then(|of| of.tensor_type.as_ref());
+            tensor.is_some_and(|tensor| is_integer(tensor.elem_type))
+        });
+        inputs.map(|input| input.name.clone()).collect()
+    }
+}
