@@ -64,6 +64,11 @@ impl Target {
         Target::ALL.into_iter().find(|target| target.name() == name)
     }
 
+    /// Its graphs.
+    pub fn graphs(self) -> &'static [GraphFile] {
+        self.spec().graphs
+    }
+
     /// What its weights may be stored as.
     pub fn precisions(self) -> &'static [Precision] {
         self.spec().precisions

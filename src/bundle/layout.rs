@@ -140,29 +140,38 @@ impl GraphLayout {
         })
     }
 
-    /// The files of the graphs that are loaded if ONNX Runtime takes them; none if no layout is whole.
-    pub fn needed(&self) -> Vec<String> {
-        let graphs = match (self.kind(), self.decoder()) {
-            (Some(LayoutKind::Step), _) => GraphFile::STEP.to_vec(),
-            (Some(LayoutKind::Plain), Some(decoder)) => {
+    /// The layout to load for a decoder on the processor, as [`kind`](Self::kind), or on other devices: of both, these take
+    /// [`LayoutKind::Plain`], which any can run.
+    pub fn kind_for(&self, other_devices: bool) -> Option<LayoutKind> {
+        match self.is_whole(LayoutKind::Plain) {
+            true if other_devices => Some(LayoutKind::Plain),
+            _ => self.kind(),
+        }
+    }
+
+    /// The files of a layout's graphs that are loaded if ONNX Runtime takes them.
+    pub fn needed(&self, kind: LayoutKind) -> Vec<String> {
+        let graphs = match (kind, self.decoder()) {
+            (LayoutKind::Step, _) => GraphFile::STEP.to_vec(),
+            (LayoutKind::Plain, Some(decoder)) => {
                 let (first, next) = decoder.graphs();
                 let mut graphs = Self::PLAIN_ENCODERS.to_vec();
                 graphs.extend([first, next]);
                 graphs
             }
-            _ => Vec::new(),
+            (LayoutKind::Plain, None) => Self::PLAIN_ENCODERS.to_vec(),
         };
         self.files_of(graphs)
     }
 
-    /// The files of the decoder graphs of the `plain` layout that are loaded if ONNX Runtime refuses the best ones.
-    pub fn alternatives(&self) -> Vec<String> {
-        match self.kind() {
-            Some(LayoutKind::Plain) => {
+    /// The files of a layout's decoder graphs that are loaded if ONNX Runtime refuses the best ones.
+    pub fn alternatives(&self, kind: LayoutKind) -> Vec<String> {
+        match kind {
+            LayoutKind::Plain => {
                 let graphs = self.decoders().skip(1).map(DecoderGraphs::graphs);
                 self.files_of(graphs.flat_map(|(first, next)| [first, next]))
             }
-            _ => Vec::new(),
+            LayoutKind::Step => Vec::new(),
         }
     }
 

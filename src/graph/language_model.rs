@@ -1,6 +1,5 @@
 //! BART, in whichever graphs a bundle has it.
 
-use florence2_layout::graphs::ModelPart;
 use ndarray::{Array2, ArrayView2};
 
 use super::plain::PlainModel;
@@ -56,15 +55,10 @@ pub(crate) trait Decoding: Decoder {
 /// batches, shorter prompts may be filled up with `pad`.
 pub(crate) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Box<dyn LanguageModel>> {
     let layout = &bundle.layout;
-    let devices = options.devices.of(ModelPart::Decoder);
-    match layout.kind() {
-        Some(LayoutKind::Step) if devices.is_cpu()? => Ok(Box::new(StepModel::load(bundle, options)?)),
-        Some(LayoutKind::Step) if options.cuda_graphs => Ok(Box::new(StepModel::load(bundle, options)?)),
-        Some(_) if layout.is_whole(LayoutKind::Plain) => {
-            Ok(Box::new(PlainModel::load(bundle, options, pad)?))
-        }
+    match layout.kind_for(options.wants_plain_decoder()?) {
         // Which may refuse the devices.
-        Some(_) => Ok(Box::new(StepModel::load(bundle, options)?)),
+        Some(LayoutKind::Step) => Ok(Box::new(StepModel::load(bundle, options)?)),
+        Some(LayoutKind::Plain) => Ok(Box::new(PlainModel::load(bundle, options, pad)?)),
         None => Err(Error::InvalidBundle {
             path: bundle.source.path(""),
             reason: format!("missing: {}", layout.missing().join(", ")),

@@ -98,27 +98,18 @@ impl RepoCache {
         }
         let parent = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
-        // Broken, or of another file.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
-            _ => {}
-        }
         // From the file's folder up to the repository's: one for each part of its path, and `snapshots`.
         let up: PathBuf = file.path.split('/').map(|_| "..").chain([".."]).collect();
         let target = up.join("blobs").join(&file.etag);
-        match symlink(&target, &path) {
-            Ok(()) => Ok(()),
-            // Another process has made it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // Where links are not allowed, the file has two names, or there are two of it.
-            Err(error) => {
+        appear(&path, |path| symlink(&target, path))
+            .or_else(|error| {
+                // Where links are not allowed, the file has two names, or there are two of it.
                 tracing::debug!(%error, path = %path.display(), "no symbolic links here");
                 let blob = self.blob(&file.etag);
-                fs::hard_link(&blob, &path)
-                    .or_else(|_| copy_whole(&blob, &path))
-                    .map_err(Error::io(path))
-            }
-        }
+                appear(&path, |path| fs::hard_link(&blob, path))
+                    .or_else(|_| appear(&path, |path| fs::copy(&blob, path).map(drop)))
+            })
+            .map_err(Error::io(&path))
     }
 
     /// Waits until no other process fetches this file; the lock is released when the file is closed.
@@ -156,12 +147,12 @@ pub(super) fn lock_file(file: &File, waiting: impl FnOnce()) -> io::Result<()> {
     }
 }
 
-/// A copy that appears under its name when it is whole.
-fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("."));
-    let mut copy = tempfile::NamedTempFile::new_in(folder)?;
-    io::copy(&mut File::open(from)?, copy.as_file_mut())?;
-    copy.persist(to)?;
+/// What `make` makes gets its name when it is whole, in the place of what has it: at no time is there nothing, since another
+/// process may have made the same, and be reading it.
+fn appear(path: &Path, make: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().make_in(folder, make)?;
+    made.into_temp_path().persist(path)?;
     Ok(())
 }
 

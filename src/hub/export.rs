@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
-use florence2_layout::graphs::{GraphFile, ModelPart};
 use serde::{Deserialize, Serialize};
 
 use super::cache::lock_file;
@@ -15,7 +14,7 @@ use crate::bundle::{Dtype, DtypeChoice};
 use crate::cache::{folders_in, size_of_folder};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
-use crate::runtime::{self, Devices};
+use crate::runtime::SessionOptions;
 
 /// The folder of the exports in the cache.
 const FOLDER: &str = "exports";
@@ -32,9 +31,9 @@ const KEY_LENGTH: usize = 16;
 pub struct ExportedModel {
     /// The repository and revision that it was made of.
     pub model: String,
-    /// `cpu`, `plain`: what it was made for.
+    /// `cpu`, `plain`, `cuda`: what it was made for.
     pub target: String,
-    /// `fp32`, `int8`, `int4`.
+    /// `fp32`, `fp16`, `int8`, `int4`, ..
     pub precision: String,
     /// Its folder.
     pub folder: PathBuf,
@@ -59,8 +58,8 @@ pub(super) fn export(
     files: &[String],
     options: &LoadOptions,
 ) -> Result<PathBuf> {
-    let target = target(options)?;
-    let precision = precision(&options.dtype)?;
+    let target = target(&options.session)?;
+    let precision = precision(&options.dtype, target, &options.session)?;
     let root = root(&options.hub)?;
     let name = id.repository().replace('/', "--");
     let key = key(checkpoint, files, target, precision)?;
@@ -154,35 +153,45 @@ fn root(options: &HubOptions) -> Result<PathBuf> {
         })
 }
 
-/// What the decoder's devices can run, and runs best there.
-fn target(options: &LoadOptions) -> Result<Target> {
-    let devices = options.session.devices.of(ModelPart::Decoder);
-    if *devices == Devices::Auto {
-        // Which devices there are, the library says that is to be used.
-        runtime::init(&options.runtime)?;
-    }
-    Ok(match devices.is_cpu()? {
-        true => Target::Cpu,
-        false => Target::Plain,
+/// What the devices can run, and run best there.
+fn target(session: &SessionOptions) -> Result<Target> {
+    Ok(match session.wants_plain_decoder()? {
+        true => Target::Plain,
+        false if session.cuda_graphs => Target::Cuda,
+        false => Target::Cpu,
     })
 }
 
-/// The precision whose files are those that the choice is about to look for.
-fn precision(dtypes: &DtypeChoice) -> Result<Precision> {
-    let wanted = GraphFile::STEP.map(|graph| dtypes.of(graph));
-    let [first, ..] = wanted;
+/// The precision whose files are those that the choice is about to look for; if it leaves that open, the one that suits
+/// the devices.
+fn precision(dtypes: &DtypeChoice, target: Target, session: &SessionOptions) -> Result<Precision> {
+    let wanted: Vec<Option<Dtype>> = target.graphs().iter().map(|&graph| dtypes.of(graph)).collect();
+    let first = wanted.first().copied().flatten();
+    let precisions = target.precisions();
     let precision = match first {
-        None | Some(Dtype::Fp32) => Some(Precision::Fp32),
-        Some(Dtype::Int8) => Some(Precision::Int8),
-        Some(Dtype::Q4) => Some(Precision::Int4),
-        Some(_) => None,
+        _ if wanted.iter().any(|dtype| *dtype != first) => None,
+        None if target == Target::Cuda || (target != Target::Cpu && session.float16_suits()?) => {
+            Some(Precision::Fp16)
+        }
+        None => Some(Precision::Fp32),
+        Some(dtype) => precisions
+            .iter()
+            .copied()
+            .find(|precision| precision.dtype() == dtype),
     };
-    precision
-        .filter(|_| wanted.iter().all(|dtype| *dtype == first))
-        .ok_or_else(|| Error::InvalidOption {
+    precision.ok_or_else(|| {
+        let names: Vec<&str> = precisions
+            .iter()
+            .map(|precision| precision.dtype().name())
+            .collect();
+        Error::InvalidOption {
             name: "dtype",
-            reason: "a repository without graphs is exported as a whole, in fp32, int8 or q4".into(),
-        })
+            reason: format!(
+                "a repository without graphs is exported as a whole, for these devices in one of {}",
+                names.join(", ")
+            ),
+        }
+    })
 }
 
 /// The checksum of all that decides about an export.
@@ -228,19 +237,64 @@ fn remove_unfinished(root: &Path) {
 mod tests {
     use super::*;
 
+    fn chosen(dtypes: &str, devices: &str) -> Result<(Target, Precision)> {
+        let dtypes = match dtypes {
+            "" => DtypeChoice::default(),
+            dtypes => dtypes.parse().unwrap(),
+        };
+        let session = SessionOptions {
+            devices: devices.parse().unwrap(),
+            ..SessionOptions::default()
+        };
+        let target = target(&session)?;
+        Ok((target, precision(&dtypes, target, &session)?))
+    }
+
     #[test]
     fn precisions_are_those_whose_files_are_looked_for() {
-        let of = |dtype: &str| precision(&dtype.parse().unwrap());
-        assert_eq!(precision(&DtypeChoice::default()).unwrap(), Precision::Fp32);
-        assert_eq!(of("int8").unwrap(), Precision::Int8);
-        let q4 = of("q4").unwrap();
-        assert_eq!(q4.suffix(), Dtype::Q4.suffix());
-        for refused in ["fp16", "int8,vision=fp32", "decoder=q4"] {
-            assert!(
-                matches!(of(refused), Err(Error::InvalidOption { name: "dtype", .. })),
-                "{refused}"
-            );
+        for (dtypes, devices, target, precision) in [
+            ("", "cpu", Target::Cpu, Precision::Fp32),
+            ("int8", "cpu", Target::Cpu, Precision::Int8),
+            ("q4", "cpu", Target::Cpu, Precision::Int4),
+            ("", "cuda", Target::Plain, Precision::Fp16),
+            ("", "tensorrt,cuda", Target::Plain, Precision::Fp16),
+            ("", "coreml,cpu", Target::Plain, Precision::Fp16),
+            ("", "cuda,vision=cpu", Target::Plain, Precision::Fp32),
+            ("", "openvino", Target::Plain, Precision::Fp32),
+            ("fp32", "cuda", Target::Plain, Precision::Fp32),
+            ("q4f16", "cuda", Target::Plain, Precision::Q4F16),
+            ("", "cuda,decoder=cpu", Target::Cpu, Precision::Fp32),
+        ] {
+            let found = chosen(dtypes, devices).unwrap();
+            assert_eq!(found, (target, precision), "{dtypes} {devices}");
+            let suffix = dtypes.parse::<Dtype>().map(Dtype::suffix);
+            assert!(suffix.is_ok_and(|suffix| suffix == precision.suffix()) || dtypes.is_empty());
         }
+        for (refused, devices, named) in [
+            ("fp16", "cpu", "int8"),
+            ("int8,vision=fp32", "cpu", "as a whole"),
+            ("decoder=q4", "cuda", "fp16"),
+        ] {
+            match chosen(refused, devices) {
+                Err(Error::InvalidOption {
+                    name: "dtype",
+                    reason,
+                }) => assert!(reason.contains(named), "{reason}"),
+                other => panic!("{refused}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_recorded_is_exported_for_cuda() {
+        let session = SessionOptions {
+            devices: "cuda".parse().unwrap(),
+            cuda_graphs: true,
+            ..SessionOptions::default()
+        };
+        let target = target(&session).unwrap();
+        let precision = precision(&DtypeChoice::default(), target, &session).unwrap();
+        assert_eq!((target, precision), (Target::Cuda, Precision::Fp16));
     }
 
     #[test]

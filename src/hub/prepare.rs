@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2_layout::files::WEIGHTS_INDEX;
+use florence2_layout::graphs::ModelPart;
 use serde::Deserialize;
 
 use super::cache::RepoCache;
@@ -13,11 +14,12 @@ use super::download::Download;
 use super::export::export;
 use super::id::ModelId;
 use super::listing::{Listing, RemoteFile};
-use super::selection::select;
+use super::selection::{Selection, select};
 use super::settings::Settings;
 use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
+use crate::runtime::{self, Devices};
 
 /// A model in the cache, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,10 @@ pub(crate) fn prepare_with_alternatives(id: &ModelId, options: &LoadOptions) -> 
 fn get(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepared> {
     let hub = &options.hub;
     let settings = Settings::new(hub)?;
+    if *options.session.devices.of(ModelPart::Decoder) == Devices::Auto {
+        // Which devices there are, the library says that is to be used.
+        runtime::init(&options.runtime)?;
+    }
     let cache = RepoCache::new(&settings.cache, id);
     let cached = || Snapshot::cached(id, &cache, options, alternatives);
     let snapshot = if settings.offline {
@@ -123,8 +129,7 @@ impl Snapshot {
         if present.is_empty() {
             return Err(absent("nothing of it is there".into()));
         }
-        let selection =
-            select(&id.to_string(), &present, &options.dtype).map_err(|error| absent(error.to_string()))?;
+        let selection = select_for(id, &present, options).map_err(|error| absent(error.to_string()))?;
         if !selection.is_checkpoint() {
             let missing = Bundle::open_with(BundleSource::Folder(folder.clone()), &options.dtype)?.missing();
             if !missing.is_empty() {
@@ -174,7 +179,7 @@ impl Snapshot {
             options: &options.hub,
         };
         let listed: Vec<String> = listing.files.keys().cloned().collect();
-        let selection = select(&id.to_string(), &listed, &options.dtype)?;
+        let selection = select_for(id, &listed, options)?;
         let mut files = selection.files(alternatives);
         let mut fetched_bytes = 0;
         if selection.is_sharded() {
@@ -192,6 +197,11 @@ impl Snapshot {
             is_checkpoint: selection.is_checkpoint(),
         })
     }
+}
+
+fn select_for(id: &ModelId, paths: &[String], options: &LoadOptions) -> Result<Selection> {
+    let plain = options.session.wants_plain_decoder()?;
+    select(&id.to_string(), paths, &options.dtype, plain)
 }
 
 /// The part of `model.safetensors.index.json` that says which files there are.

@@ -49,11 +49,12 @@ impl Selection {
     }
 }
 
-/// Selects among the files of a repository (`name` in messages), by the rules by which models are loaded.
+/// Selects among the files of a repository (`name` in messages), by the rules by which models are loaded; `plain` says
+/// whether a decoder of the `plain` layout is wanted, where there is another too.
 ///
 /// # Errors
 /// [`Error::InvalidBundle`] if there is neither a whole set of graphs nor a checkpoint.
-pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Result<Selection> {
+pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: bool) -> Result<Selection> {
     let listed: BTreeMap<String, Bytes> = paths
         .iter()
         .map(|path| (path.clone(), Bytes::default()))
@@ -71,13 +72,13 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice) -> Resu
         .filter(|file| has(file))
         .map(str::to_owned)
         .collect();
-    if layout.kind().is_some() {
+    if let Some(kind) = layout.kind_for(plain) {
         let with_data = |graph: &String| {
             let data = paths.iter().filter(|path| is_external_data(path, graph)).cloned();
             [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
         };
-        let needed: Vec<String> = layout.needed().iter().flat_map(&with_data).collect();
-        let alternatives = layout.alternatives();
+        let needed: Vec<String> = layout.needed(kind).iter().flat_map(&with_data).collect();
+        let alternatives = layout.alternatives(kind);
         let alternatives = alternatives.iter().flat_map(with_data);
         return Ok(Selection::Graphs {
             alternatives: alternatives.filter(|file| !needed.contains(file)).collect(),
@@ -140,7 +141,7 @@ mod tests {
             "" => DtypeChoice::default(),
             dtypes => dtypes.parse().unwrap(),
         };
-        select("org/name", files, &dtypes).unwrap()
+        select("org/name", files, &dtypes, false).unwrap()
     }
 
     #[test]
@@ -178,6 +179,27 @@ mod tests {
             "{files:?}"
         );
         assert_eq!(files.iter().filter(|file| file.contains("onnx")).count(), 4);
+    }
+
+    #[test]
+    fn of_two_layouts_the_one_that_suits_the_device_is_taken() {
+        let mut files = deployment();
+        files.extend(["text_encoder", "decoder_step"].map(|graph| format!("onnx/{graph}.onnx")));
+        for (plain, decoder) in [
+            (false, "onnx/decoder_step.onnx"),
+            (true, "onnx/decoder_model_merged.onnx"),
+        ] {
+            let selection = select("org/name", &files, &DtypeChoice::default(), plain).unwrap();
+            let decoders: Vec<String> = selection.files(false);
+            let decoders: Vec<&String> = decoders.iter().filter(|file| file.contains("decoder")).collect();
+            assert_eq!(decoders, [decoder]);
+            assert_eq!(
+                selection
+                    .files(true)
+                    .contains(&"onnx/decoder_model.onnx".to_owned()),
+                plain
+            );
+        }
     }
 
     #[test]
@@ -220,14 +242,14 @@ mod tests {
         assert!(!sharded);
 
         let files = ["config.json", "pytorch_model.bin"].map(str::to_owned);
-        let error = select("org/name", &files, &DtypeChoice::default())
+        let error = select("org/name", &files, &DtypeChoice::default(), false)
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("org/name") && error.contains("model.safetensors"),
             "{error}"
         );
-        let error = select("org/name", &deployment(), &"int8".parse().unwrap())
+        let error = select("org/name", &deployment(), &"int8".parse().unwrap(), false)
             .unwrap_err()
             .to_string();
         assert!(error.contains("vision_encoder_int8.onnx"), "{error}");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use florence2_layout::graphs::ModelPart;
 use ort::editor::Model;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -99,6 +100,22 @@ impl SessionOptions {
     pub(crate) fn with_changing_shapes(mut self) -> Self {
         self.memory_pattern = false;
         self
+    }
+
+    /// Whether a decoder of the `plain` layout suits the devices better than one of the `step` layout.
+    pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
+        Ok(!self.cuda_graphs && !self.devices.of(ModelPart::Decoder).is_cpu()?)
+    }
+
+    /// Whether all graphs' first devices are such that compute best in 16-bit floats.
+    pub(crate) fn float16_suits(&self) -> Result<bool> {
+        for part in ModelPart::ALL {
+            let first = self.devices.of(part).resolve()?.first().copied();
+            if !first.is_some_and(|device| device.kind().prefers_float16()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Leaves an optimizer out.

@@ -235,10 +235,17 @@ pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
 
 /// As [`exported`], for a target.
 pub fn exported_for(target: Target, name: &str, graphs: &[GraphFile]) -> TempDir {
+    exported_with(
+        &ExportOptions::default().with_target(target).with_graphs(graphs),
+        name,
+    )
+}
+
+/// As [`exported`], with these options.
+pub fn exported_with(options: &ExportOptions, name: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = Checkpoint::open(checkpoint(name)).expect(name);
-    let options = ExportOptions::default().with_target(target).with_graphs(graphs);
-    export(&checkpoint, folder.path(), &options).expect(name);
+    export(&checkpoint, folder.path(), options).expect(name);
     folder
 }
 

@@ -83,7 +83,9 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     generation.num_beams = args.num_beams;
     generation.max_new_tokens = args.max_new_tokens;
 
-    let reference = engine::load(Some(&args.reference), globals, console)?;
+    let mut reference_globals = globals.clone();
+    reference_globals.cuda_graphs = false;
+    let reference = engine::load(Some(&args.reference), &reference_globals, console)?;
     let candidate = engine::load(Some(&args.candidate), &args.candidate_globals(globals), console)?;
     let job = Job {
         comparer: Comparer {

@@ -90,6 +90,11 @@ impl DeviceKind {
         self.spec().shapes
     }
 
+    /// Whether 16-bit floats are what to compute in there, unless something else is asked for.
+    pub(crate) fn prefers_float16(self) -> bool {
+        self.spec().float16
+    }
+
     /// Whether the provider makes one node of many, so that a [`Placement`](crate::runtime::Placement) counts its parts
     /// of the graph.
     pub const fn compiles(self) -> bool {

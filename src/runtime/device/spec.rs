@@ -29,6 +29,8 @@ pub(super) struct KindSpec {
     /// The provider's option for recording what a run does on the device and doing that again in the next runs, if it
     /// has one.
     pub(super) records_runs: Option<&'static str>,
+    /// Whether 16-bit floats are what to compute in there, unless something else is asked for.
+    pub(super) float16: bool,
     /// Whether the provider makes one node of many.
     pub(super) compiles: bool,
     /// What to install where it is missing.
@@ -53,6 +55,7 @@ impl KindSpec {
             automatic: false,
             memory: None,
             records_runs: None,
+            float16: false,
             compiles: false,
             needs,
         }
@@ -71,6 +74,7 @@ pub(super) const CUDA: KindSpec = KindSpec {
     ],
     memory: Some("Cuda"),
     records_runs: Some("enable_cuda_graph"),
+    float16: true,
     index: Some("device_id"),
     automatic: true,
     ..KindSpec::new::<ep::CUDA>(
@@ -94,6 +98,7 @@ pub(super) const TENSOR_RT: KindSpec = KindSpec {
     ]),
     memory: Some("Cuda"),
     records_runs: Some("trt_cuda_graph_enable"),
+    float16: true,
     index: Some("device_id"),
     compiles: true,
     ..KindSpec::new::<ep::TensorRT>(
@@ -139,6 +144,7 @@ pub(super) const CORE_ML: KindSpec = KindSpec {
         ("ModelFormat", Is("MLProgram")),
         ("ModelCacheDirectory", GraphCache),
     ],
+    float16: true,
     compiles: true,
     ..KindSpec::new::<ep::CoreML>(
         "coreml",

@@ -182,7 +182,8 @@ impl Change {
                 let verdict = match (is_sure, change) {
                     (None, _) | (_, None) => Verdict::Unknown,
                     (Some(true), Some(change)) if change >= least => Verdict::Worse,
-                    (Some(true), Some(change)) if change <= -least => Verdict::Better,
+                    // A half is as far from one as two is.
+                    (Some(true), Some(change)) if change <= 1.0 / (1.0 + least) - 1.0 => Verdict::Better,
                     _ => Verdict::Same,
                 };
                 (change, verdict)
