@@ -171,7 +171,7 @@ fn caches_may_stay_on_the_device() {
 #[test]
 fn steps_may_be_recorded() {
     let expected = answers(&load(CUDA, None, false));
-    let log = Log::of("florence2::graph::step::recorded");
+    let log = Log::of("florence2::graph::step::recordings");
     let model = tracing::subscriber::with_default(log.clone(), || recorded(None));
     tracing::subscriber::with_default(log.clone(), || {
         for round in 0..2 {

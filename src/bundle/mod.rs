@@ -39,7 +39,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads the configuration files and looks for the graphs.
+    /// Reads the configuration files and looks for the graphs. What is not there by its usual name is looked for by that of
+    /// older exports, with the graphs' [prefix](GraphLayout::prefix).
     ///
     /// # Errors
     /// If there is no such folder, a file cannot be read, or one is not the JSON it should be. What a model
@@ -56,8 +57,13 @@ impl Bundle {
         if let BundleSource::Folder(folder) = &source {
             std::fs::read_dir(folder).map_err(Error::io(folder))?;
         }
-        let processor_config = source.read_json(PROCESSOR_CONFIG)?;
-        let preprocessor_config = match source.read_json(PREPROCESSOR_CONFIG)? {
+        let layout = GraphLayout::find_with(&source, dtypes);
+        let read_json = |file: &str| match source.read_json(file)? {
+            None if !layout.prefix.is_empty() => source.read_json(&format!("{}{file}", layout.prefix)),
+            found => Ok(found),
+        };
+        let processor_config = read_json(PROCESSOR_CONFIG)?;
+        let preprocessor_config = match read_json(PREPROCESSOR_CONFIG)? {
             Some(config) => Some(config),
             None => processor_config
                 .as_ref()
@@ -65,11 +71,11 @@ impl Bundle {
                 .cloned(),
         };
         Ok(Self {
-            layout: GraphLayout::find_with(&source, dtypes),
-            config: source.read_json(CONFIG)?,
-            generation_config: source.read_json(GENERATION_CONFIG)?,
+            config: read_json(CONFIG)?,
+            generation_config: read_json(GENERATION_CONFIG)?,
             preprocessor_config,
             processor_config,
+            layout,
             source,
         })
     }
@@ -81,7 +87,7 @@ impl Bundle {
             missing.push(CONFIG.into());
         }
         // What cannot be read is there; reading it says why it cannot be.
-        let has = |file: &str| !matches!(self.source.read(file), Ok(None));
+        let has = |file: &str| !matches!(self.read(file), Ok(None));
         if !(has(TOKENIZER) || has(VOCABULARY) && has(MERGES)) {
             missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));
         }
@@ -113,17 +119,27 @@ impl Bundle {
     /// # Errors
     /// [`Error::Tokenizer`] if it cannot be read, [`Error::InvalidBundle`] if there is none.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        if let Some(json) = self.source.read(TOKENIZER)? {
+        if let Some(json) = self.read(TOKENIZER)? {
             return Tokenizer::from_bytes(&json);
         }
-        if let (Some(vocabulary), Some(merges)) = (self.source.read(VOCABULARY)?, self.source.read(MERGES)?) {
-            let added = self.source.read(ADDED_TOKENS)?;
+        if let (Some(vocabulary), Some(merges)) = (self.read(VOCABULARY)?, self.read(MERGES)?) {
+            let added = self.read(ADDED_TOKENS)?;
             return Tokenizer::from_vocabulary(&vocabulary, &merges, added.as_deref());
         }
         Err(Error::InvalidBundle {
             path: self.source.path(""),
             reason: format!("{TOKENIZER} is missing. Fetch or export the model again."),
         })
+    }
+
+    /// A file beside the graphs, by its usual name or that of older exports.
+    fn read(&self, file: &str) -> Result<Option<Bytes>> {
+        match self.source.read(file)? {
+            None if !self.layout.prefix.is_empty() => {
+                self.source.read(&format!("{}{file}", self.layout.prefix))
+            }
+            found => Ok(found),
+        }
     }
 
     /// Whether safetensors weights are here.

@@ -1,6 +1,7 @@
 //! Tensors in a device's memory, rearranged there.
 
 use ort::editor::Model;
+use ort::session::IoBinding;
 use ort::value::{DynValue, TensorElementType};
 
 use super::side_graph::SideGraph;
@@ -96,10 +97,35 @@ impl Rearranger {
         targets: &mut [DynValue],
         runtime: &mut f64,
     ) -> Result<()> {
-        let targets = targets.iter_mut().enumerate();
-        let outputs = targets.map(|(index, value)| (rearranged(index), value));
-        self.graph.run_into(&inputs(tensors, list, &[]), outputs, runtime)
+        self.graph
+            .run_into(&inputs(tensors, list, &[]), outputs(targets), runtime)
     }
+
+    /// These tensors, into others, for runs to come without updates.
+    pub(super) fn bound(&self, tensors: &[DynValue], targets: &mut [DynValue]) -> Result<IoBinding> {
+        let sources: Vec<(String, &DynValue)> = sources(tensors).collect();
+        self.graph.bound(&sources, outputs(targets))
+    }
+
+    /// Rearranges what is [`bound`](Self::bound) by the list.
+    pub(super) fn run_again(
+        &self,
+        binding: &mut IoBinding,
+        list: &DynValue,
+        runtime: &mut f64,
+    ) -> Result<()> {
+        self.graph.run_again(binding, &[(LIST, list)], runtime)
+    }
+}
+
+fn sources(tensors: &[DynValue]) -> impl Iterator<Item = (String, &DynValue)> {
+    let tensors = tensors.iter().enumerate();
+    tensors.map(|(index, value)| (source(index), value))
+}
+
+fn outputs(targets: &mut [DynValue]) -> impl Iterator<Item = (String, &mut DynValue)> {
+    let targets = targets.iter_mut().enumerate();
+    targets.map(|(index, value)| (rearranged(index), value))
 }
 
 fn inputs<'v>(
@@ -107,11 +133,10 @@ fn inputs<'v>(
     list: &'v DynValue,
     updates: &'v [DynValue],
 ) -> Vec<(String, &'v DynValue)> {
-    let sources = tensors.iter().enumerate();
     let updates = updates.iter().enumerate();
     [(LIST.to_owned(), list)]
         .into_iter()
-        .chain(sources.map(|(index, value)| (source(index), value)))
+        .chain(sources(tensors))
         .chain(updates.map(|(index, value)| (update(index), value)))
         .collect()
 }

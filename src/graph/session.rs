@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
     DeviceMemory, GraphSignature, GraphSource, Placement, ProviderOption, SessionOptions, SharedSession,
-    TensorSpec, load_session, run_options,
+    TensorSpec, load_session, not_recording, recording, run_options,
 };
 
 /// The run option that says which CUDA graph a run is (`kOrtRunOptionsConfigCudaGraphAnnotation`).
@@ -159,6 +159,7 @@ impl Graph {
         options: &RunOptions,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
+        let _turn = not_recording();
         let mut session = self.lock();
         let outputs = timed(runtime, || session.run_with_options(inputs, options));
         let outputs = outputs.map_err(Error::ort(self.running()))?;
@@ -195,6 +196,7 @@ impl Graph {
             }
             Ok::<_, ort::Error>(binding)
         };
+        let _turn = not_recording();
         let mut session = self.lock();
         let values = timed(runtime, || {
             let binding = bind(&session)?;
@@ -215,16 +217,24 @@ impl Graph {
 
     /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
     pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
-        self.run_bound_with(binding, &self.run_options, runtime)
+        let _turn = not_recording();
+        self.run_bound_and(binding, &self.run_options, runtime, |_| ())
     }
 
-    /// [`run_bound`](Self::run_bound) with options of the run's own.
-    pub(crate) fn run_bound_with(
+    /// [`run_bound`](Self::run_bound), of a run that this thread has [recorded](Self::record).
+    pub(crate) fn run_recorded(
         &self,
         binding: &IoBinding,
         options: &RunOptions,
         runtime: &mut f64,
     ) -> Result<()> {
+        let _turn = not_recording();
+        self.run_bound_and(binding, options, runtime, |_| ())
+    }
+
+    /// [`run_bound`](Self::run_bound), which may be recorded.
+    pub(crate) fn record(&self, binding: &IoBinding, options: &RunOptions, runtime: &mut f64) -> Result<()> {
+        let _turn = recording();
         self.run_bound_and(binding, options, runtime, |_| ())
     }
 
@@ -240,6 +250,7 @@ impl Graph {
         output: &str,
         runtime: &mut f64,
     ) -> Result<DynValue> {
+        let _turn = not_recording();
         self.run_bound_and(binding, &self.run_options, runtime, |mut outputs| {
             outputs.remove(output)
         })?

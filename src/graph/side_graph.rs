@@ -1,14 +1,14 @@
 //! A small graph of ours that runs beside a model's, where those run.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ort::editor::Model;
-use ort::session::{IoBinding, RunOptions, Session, SessionOutputs};
+use ort::session::{IoBinding, RunOptions, Session};
 use ort::value::DynValue;
 
 use crate::error::{Error, Result};
 use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model};
+use crate::runtime::{DeviceMemory, SessionOptions, not_recording, run_options, session_of_model};
 
 /// A session of a [small graph](crate::runtime::small_graph), locked while it runs.
 pub(super) struct SideGraph {
@@ -43,15 +43,20 @@ impl SideGraph {
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
         let memory = memory.info()?;
-        let bind = |binding: &mut IoBinding| {
-            let mut outputs = outputs.iter();
-            outputs.try_for_each(|name| binding.bind_output_to_device(name.as_ref(), &memory))
-        };
-        self.run_bound(inputs, bind, runtime, |mut given| {
+        let _turn = not_recording();
+        let mut session = self.lock();
+        timed(runtime, || {
+            let mut binding = session.create_binding()?;
+            bind_inputs(&mut binding, inputs)?;
+            for name in outputs {
+                binding.bind_output_to_device(name.as_ref(), &memory)?;
+            }
+            let mut given = session.run_binding_with_options(&binding, &self.run_options)?;
             let taken: Option<Vec<DynValue>> =
                 outputs.iter().map(|name| given.remove(name.as_ref())).collect();
             taken.ok_or_else(|| ort::Error::new("an output is missing"))
         })
+        .map_err(self.running())
     }
 
     /// [`run`](Self::run) into tensors that are there, of the sizes that come out; none of them may be an input.
@@ -61,29 +66,56 @@ impl SideGraph {
         outputs: impl IntoIterator<Item = (N, &'v mut DynValue)>,
         runtime: &mut f64,
     ) -> Result<()> {
-        let bind = |binding: &mut IoBinding| {
-            let mut outputs = outputs.into_iter();
-            outputs.try_for_each(|(name, value)| binding.bind_output(name.as_ref(), value))
-        };
-        self.run_bound(inputs, bind, runtime, |_| Ok(()))
+        let mut binding = self.bound(inputs, outputs)?;
+        self.run_again::<N>(&mut binding, &[], runtime)
     }
 
-    fn run_bound<N: AsRef<str>, T>(
+    /// Inputs, and outputs that are put into tensors which are there, for runs to come.
+    pub(super) fn bound<'v, N: AsRef<str>>(
         &self,
         inputs: &[(N, &DynValue)],
-        bind_outputs: impl FnOnce(&mut IoBinding) -> ort::Result<()>,
-        runtime: &mut f64,
-        then: impl FnOnce(SessionOutputs<'_>) -> ort::Result<T>,
-    ) -> Result<T> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        timed(runtime, || {
-            let mut binding = session.create_binding()?;
-            for (name, value) in inputs {
-                binding.bind_input(name.as_ref(), *value)?;
+        outputs: impl IntoIterator<Item = (N, &'v mut DynValue)>,
+    ) -> Result<IoBinding> {
+        let _turn = not_recording();
+        let bind = || {
+            let mut binding = self.lock().create_binding()?;
+            bind_inputs(&mut binding, inputs)?;
+            for (name, value) in outputs {
+                binding.bind_output(name.as_ref(), value)?;
             }
-            bind_outputs(&mut binding)?;
-            then(session.run_binding_with_options(&binding, &self.run_options)?)
-        })
-        .map_err(Error::ort(format!("running graph {}", self.name)))
+            Ok(binding)
+        };
+        bind().map_err(self.running())
     }
+
+    /// Runs it on what is [`bound`](Self::bound), with inputs that are new or others now.
+    pub(super) fn run_again<N: AsRef<str>>(
+        &self,
+        binding: &mut IoBinding,
+        inputs: &[(N, &DynValue)],
+        runtime: &mut f64,
+    ) -> Result<()> {
+        let _turn = not_recording();
+        let mut session = self.lock();
+        timed(runtime, || {
+            bind_inputs(binding, inputs)?;
+            session
+                .run_binding_with_options(binding, &self.run_options)
+                .map(drop)
+        })
+        .map_err(self.running())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
+        Error::ort(format!("running graph {}", self.name))
+    }
+}
+
+fn bind_inputs<N: AsRef<str>>(binding: &mut IoBinding, inputs: &[(N, &DynValue)]) -> ort::Result<()> {
+    let mut inputs = inputs.iter();
+    inputs.try_for_each(|(name, value)| binding.bind_input(name.as_ref(), *value))
 }

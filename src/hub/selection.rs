@@ -1,6 +1,6 @@
 //! Which of a repository's files a model needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_INDEX};
 use florence2_layout::graphs::is_external_data;
@@ -69,8 +69,10 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: 
         .into_iter()
         .chain(SETTINGS_FILES)
         .chain(TOKENIZER_FILES)
+        .flat_map(|file| [file.to_owned(), format!("{}{file}", layout.prefix)])
         .filter(|file| has(file))
-        .map(str::to_owned)
+        .collect::<BTreeSet<String>>()
+        .into_iter()
         .collect();
     if let Some(kind) = layout.kind_for(plain) {
         let with_data = |graph: &String| {

@@ -7,6 +7,7 @@
 
 mod cache_entries;
 mod cached;
+mod capture;
 mod cpu_provider;
 mod device;
 mod elf;
@@ -24,6 +25,7 @@ mod signature;
 pub(crate) mod small_graph;
 
 pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
+pub(crate) use capture::{not_recording, recording};
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};

@@ -10,6 +10,7 @@ use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
+use super::capture::not_recording;
 use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
@@ -62,7 +63,11 @@ pub struct SessionOptions {
     /// and done again in the steps that follow, which then take a fraction of the processor's time. For devices of kind
     /// [`Cuda`](super::DeviceKind::Cuda), with exports for them (`florence2 export --target cuda`); an error with others. The
     /// first runs of each recording are compared with plain ones. Searches that need all scores of a step (sampling, say)
-    /// run as without. (With [`device_caches`](Self::device_caches), the processor can take a GPU's place, for tests:
+    /// run as without.
+    ///
+    /// ONNX Runtime records for each thread by itself, and keeps that for as long as the model: use few threads, and long.
+    /// While it records, nothing else may be done on a GPU by the process: this crate sees to that for what it does itself.
+    /// (With [`device_caches`](Self::device_caches), the processor can take a GPU's place, for tests:
     /// tensors keep their places then, but nothing is recorded.)
     pub cuda_graphs: bool,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
@@ -224,6 +229,7 @@ fn load(
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let builder = register(builder, cached, &devices, &options.provider_options)?;
+    let _turn = not_recording();
     let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);

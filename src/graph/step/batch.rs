@@ -8,11 +8,13 @@ use super::caches::{Caches, Passage};
 use super::decoder_step::DecoderStep;
 use super::integers::Integers;
 use super::moves::{self, Move};
-use super::recorded::{Recording, RecordingShape};
+use super::recording::Recording;
+use super::recordings::RecordingShape;
 use super::rows::{Relocation, Room};
 use super::step_logits::StepLogits;
 use crate::error::{Error, Result};
 use crate::generation::Logits;
+use crate::runtime::not_recording;
 
 /// The tensors of decoder steps: all are written to and read from where they are, run after run.
 pub(super) struct Batch<'m> {
@@ -27,6 +29,8 @@ pub(super) struct Batch<'m> {
     binding: IoBinding,
     /// Where steps are recorded, what they are bound to: it has the caches then.
     recording: Option<MutexGuard<'m, Recording>>,
+    /// Whether there was no recording for these tensors.
+    is_plain: bool,
 }
 
 impl<'m> Batch<'m> {
@@ -63,6 +67,7 @@ impl<'m> Batch<'m> {
             logits,
             binding,
             recording: None,
+            is_plain: false,
         };
         batch.bind_integers(runtime)?;
         batch.bind_caches()?;
@@ -92,6 +97,7 @@ impl<'m> Batch<'m> {
         let tensors = self.integers.tensors();
         match self.model.recordings() {
             None => {
+                let _turn = not_recording();
                 let mut inputs = tensors.iter();
                 inputs.try_for_each(|(name, value)| binding.bind_input(*name, value))
             }
@@ -143,11 +149,6 @@ impl<'m> Batch<'m> {
         runtime: &mut f64,
     ) -> Result<()> {
         let is_other_width = self.integers.fill(width, row)?;
-        if width == 1 {
-            self.hold_recording(runtime)?;
-        } else {
-            self.leave_recording(runtime)?;
-        }
         if let (Some(recording), Some(recordings)) = (&mut self.recording, self.model.recordings()) {
             let integers = self.integers.tensors();
             let logits = recording.run(recordings, self.model, &integers, runtime)?;
@@ -159,17 +160,18 @@ impl<'m> Batch<'m> {
         self.logits.run(self.model, &self.binding, runtime)
     }
 
-    /// Goes over to tensors whose steps are recorded, if there are any.
-    fn hold_recording(&mut self, runtime: &mut f64) -> Result<()> {
+    /// Goes over to tensors whose steps of one token are recorded, if there are any.
+    pub(super) fn hold_recording(&mut self, runtime: &mut f64) -> Result<()> {
         let (Some(recordings), Some(device)) = (self.model.recordings(), self.model.device_caches()) else {
             return Ok(());
         };
-        if self.recording.is_some() || !self.logits.are_on_device() {
+        if self.recording.is_some() || self.is_plain || !self.logits.are_on_device() {
             return Ok(());
         }
         let (own, cross) = (self.own.shape(), self.cross.shape());
         let shape = RecordingShape::holding(self.room, own.length, cross.length);
         self.recording = recordings.claim(self.model, device, shape, runtime)?;
+        self.is_plain = self.recording.is_none();
         if let Some(recording) = &mut self.recording {
             let own = (self.own.tensors(), own.length);
             recording.take_over(device, own, (self.cross.tensors(), cross.length), runtime)?;

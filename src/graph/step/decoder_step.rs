@@ -6,14 +6,14 @@ use florence2_layout::graphs::{
 };
 
 use super::caches::{CacheShape, DeviceCaches};
-use super::recorded::Recordings;
+use super::recordings::Recordings;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::graph::cache_names::CacheNames;
 use crate::graph::chooser::Chooser;
 use crate::graph::session::Graph;
 use crate::graph::tensor::FloatType;
-use crate::runtime::{Device, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Device, DeviceKind, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graph.
 pub(super) struct DecoderStep {
@@ -114,6 +114,20 @@ impl DecoderStep {
         self.device_caches = Some(DeviceCaches::new(self.own.len(), float, memory, &options)?);
         self.chooser = Chooser::new(2, FloatType::F32, &options);
         if options.cuda_graphs {
+            let first = options
+                .devices
+                .all()
+                .resolve()?
+                .first()
+                .map(|device| device.kind());
+            if first != Some(DeviceKind::Cuda) && memory != DeviceMemory::CPU {
+                return Err(not_recorded("its device is another"));
+            }
+            if options.environment_allocators {
+                return Err(not_recorded(
+                    "with the environment's allocators, others are given memory that it writes to",
+                ));
+            }
             if self.chooser.is_none() {
                 return Err(not_recorded("its device cannot choose the best scores"));
             }

@@ -3,7 +3,7 @@
 //!
 //! The decoder's tensors are bound for many steps. On the processor, the caches are changed there between steps; for
 //! another device, ONNX Runtime copies what is bound when it is bound, and would never see a change: there, the caches are
-//! in the device's memory, and small graphs make others of them when rows move.
+//! in the device's memory, and small graphs make others of them, or fill others, when rows move.
 
 mod batch;
 mod caches;
@@ -11,7 +11,8 @@ mod decoder;
 mod decoder_step;
 mod integers;
 mod moves;
-mod recorded;
+mod recording;
+mod recordings;
 mod rows;
 mod step_logits;
 mod text_encoder;

@@ -1,5 +1,6 @@
-//! Caches in a device's memory: never changed by us, but made anew, there.
+//! Caches in a device's memory: never changed by us, but made anew there, or put into the place of others.
 
+use ort::session::IoBinding;
 use ort::value::DynValue;
 
 use super::CacheShape;
@@ -70,16 +71,24 @@ impl DeviceCaches {
         self.gather.run(tensors, &tensor::indices(rows)?, &[], runtime)
     }
 
-    /// [`gathered`](Self::gathered), into other caches of that many rows.
-    pub(in super::super) fn gathered_into(
+    /// What puts rows of caches into others of that many rows, time and again.
+    pub(in super::super) fn reordering(
         &self,
         tensors: &[DynValue],
-        rows: &[usize],
         targets: &mut [DynValue],
+    ) -> Result<IoBinding> {
+        self.gather.bound(tensors, targets)
+    }
+
+    /// Makes row `i` of the others row `rows[i]`.
+    pub(in super::super) fn reorder(
+        &self,
+        reordering: &mut IoBinding,
+        rows: &[usize],
         runtime: &mut f64,
     ) -> Result<()> {
-        let list = tensor::indices(rows)?;
-        self.gather.run_into(tensors, &list, targets, runtime)
+        self.gather
+            .run_again(reordering, &tensor::indices(rows)?, runtime)
     }
 
     /// Caches with so many more tokens, of zeros, into others of that size.
