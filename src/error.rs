@@ -221,9 +221,7 @@ pub enum Error {
         reason: String,
     },
     /// A server that cannot be reached, falls silent, or speaks of something else.
-    #[error(
-        "cannot fetch {url}: {source}. Check the connection and the address, and try again: it goes on where it ended."
-    )]
+    #[error("cannot fetch {url}: {source}. {}", network_advice(source))]
     Network {
         /// What was asked for.
         url: String,
@@ -291,6 +289,16 @@ pub enum Error {
     #[cfg(any(feature = "demo", feature = "hub"))]
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
+}
+
+/// What to do about a connection that failed.
+fn network_advice(source: &Cause) -> &'static str {
+    if source.to_string().contains("UnknownIssuer") {
+        "The server's certificate is by nobody whom this program knows: name a file of certificates to trust (PEM) in \
+         SSL_CERT_FILE, as a company's proxy may need."
+    } else {
+        "Check the connection and the address, and try again; a model's files go on where they ended."
+    }
 }
 
 /// A reason that may be empty, to follow a sentence.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::bundle::{DtypeChoice, GraphFile};
+use crate::bundle::{DtypeChoice, GraphFile, ModelPart};
 use crate::cancel::CancelToken;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
 use crate::postprocess::ParseOptions;
-use crate::runtime::{RuntimeOptions, SessionOptions, SharedSession};
+use crate::runtime::{self, Devices, RuntimeOptions, SessionOptions, SharedSession};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,28 @@ impl LoadOptions {
     pub fn with_runtime(mut self, runtime: RuntimeOptions) -> Self {
         self.runtime = runtime;
         self
+    }
+
+    /// How ONNX Runtime is started for the devices of the graphs, unless it is said for which.
+    pub(crate) fn runtime_for_devices(&self) -> RuntimeOptions {
+        let mut runtime = self.runtime.clone();
+        if runtime.devices.is_empty() {
+            runtime.devices = self.session.devices.kinds();
+        }
+        runtime
+    }
+
+    /// The types of the graphs to load, for the devices that there are.
+    pub(crate) fn dtypes(&self) -> Result<DtypeChoice> {
+        let session = &self.session;
+        if ModelPart::ALL
+            .iter()
+            .any(|&part| *session.devices.of(part) == Devices::Auto)
+        {
+            // Which devices there are, the library says that is to be used.
+            runtime::init(&self.runtime_for_devices())?;
+        }
+        Ok(self.dtype.clone().with_float16_first(session.float16_suits()?))
     }
 
     /// How the graphs are run.

@@ -100,6 +100,19 @@ fn damaged_files() {
     load(folder.path()).unwrap();
 }
 
+/// What `git clone` leaves of big files where Git LFS is not installed.
+#[test]
+fn pointers_in_the_place_of_graphs() {
+    let folder = exported("base-like", &MERGED);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n";
+    fs::write(folder.path().join("onnx/vision_encoder.onnx"), pointer).unwrap();
+    let message = message(folder.path());
+    assert!(
+        message.contains("vision_encoder") && message.contains("git lfs pull"),
+        "{message}"
+    );
+}
+
 /// ONNX Runtime refuses some of the merged decoders that are deployed.
 #[test]
 fn a_merged_decoder_that_is_refused_gives_way_to_the_other_decoders() {

@@ -11,12 +11,20 @@ use crate::{hub, placement};
 
 /// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
 pub fn start(globals: &GlobalArgs, console: &Console) -> Result<&'static RuntimeInfo> {
-    let options = runtime_options(globals);
+    start_with(&runtime_options(globals), globals, console)
+}
+
+/// As [`start`], with these options.
+pub fn start_with(
+    options: &RuntimeOptions,
+    globals: &GlobalArgs,
+    console: &Console,
+) -> Result<&'static RuntimeInfo> {
     let info = if globals.no_fetch || globals.offline {
-        runtime::init(&options)?
+        runtime::init(options)?
     } else {
         let spinner = console.spinner("looking for ONNX Runtime");
-        runtime::init_or_fetch(&options, &|progress| match progress {
+        runtime::init_or_fetch(options, &|progress| match progress {
             Progress::Waiting => spinner.message("another process is fetching ONNX Runtime; waiting for it"),
             Progress::Downloading {
                 client,
@@ -86,10 +94,12 @@ pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
         .with_hub(hub::options(globals, console))
 }
 
-fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
+/// How ONNX Runtime is started, by the global options.
+pub fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
+    let options = RuntimeOptions::default().with_devices(globals.device.kinds());
     match &globals.ort_library {
-        Some(path) => RuntimeOptions::default().with_library(path),
-        None => RuntimeOptions::default(),
+        Some(path) => options.with_library(path),
+        None => options,
     }
 }
 

@@ -63,6 +63,9 @@ pub enum Error {
     /// What went wrong in a process of the benchmark.
     #[error("{0}")]
     Worker(String),
+    /// A picture at an address.
+    #[error("{0}: not fetched, since --offline keeps off the network; leave that out, or name a file")]
+    Offline(String),
     /// A model of which `inspect` has just said what is wrong.
     #[error("{0} is not a usable model; the report says what is missing")]
     Unusable(String),

@@ -13,6 +13,9 @@ use crate::tokens;
 /// BART's special tokens, in the order of their ids.
 const BART_SPECIAL: [&str; 5] = [tokens::BOS, tokens::PAD, tokens::EOS, tokens::UNK, tokens::MASK];
 
+/// How many tokens a list of added ones may leave out before one: more are a sign of another model's list.
+const MOST_LEFT_OUT: usize = 1000;
+
 /// Files that make no tokenizer.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}. Fetch the model's tokenizer files again.")]
@@ -69,13 +72,7 @@ pub fn from_vocabulary(
         .with_decoder(Some(ByteLevel::default()));
     add(&mut tokenizer, special)?;
     if let Some(added) = added {
-        // New ids are given in order, so the listed ones come out as listed.
-        let mut added: Vec<(String, u32)> = ids(ADDED_TOKENS, added)?.into_iter().collect();
-        added.sort_by_key(|(_, id)| *id);
-        add(
-            &mut tokenizer,
-            added.into_iter().map(|(token, _)| AddedToken::from(token, true)),
-        )?;
+        add_listed(&mut tokenizer, ids(ADDED_TOKENS, added)?)?;
     }
     Ok(tokenizer)
 }
@@ -106,6 +103,36 @@ fn add(
         .map_err(|error| invalid("special tokens", error))
 }
 
+/// Adds tokens under the ids that are listed for them. New ids are given in order: where the list leaves some out, there are
+/// tokens that no text has.
+fn add_listed(tokenizer: &mut Tokenizer, listed: BTreeMap<String, u32>) -> Result<(), InvalidTokenizer> {
+    let mut listed: Vec<(String, u32)> = listed.into_iter().collect();
+    listed.sort_by_key(|(_, id)| *id);
+    let mut next = tokenizer.get_vocab_size(true);
+    let mut tokens = Vec::new();
+    for (token, id) in &listed {
+        let wanted = *id as usize;
+        match tokenizer.token_to_id(token) {
+            Some(known) if known == *id => continue,
+            None if (next..next + MOST_LEFT_OUT).contains(&wanted) => {
+                tokens.extend((next..wanted).map(|id| AddedToken::from(format!("<unlisted_{id}>"), true)));
+                tokens.push(AddedToken::from(token.clone(), true));
+                next = wanted + 1;
+            }
+            known => {
+                let known = known.map_or(next, |id| id as usize);
+                return Err(invalid(
+                    ADDED_TOKENS,
+                    format!(
+                        "it lists {token} as {id}, but {VOCABULARY} makes it {known}; is one another model's?"
+                    ),
+                ));
+            }
+        }
+    }
+    add(tokenizer, tokens)
+}
+
 fn ids(file: &str, json: &[u8]) -> Result<BTreeMap<String, u32>, InvalidTokenizer> {
     serde_json::from_slice(json).map_err(|error| invalid(file, error))
 }
@@ -128,5 +155,25 @@ fn pairs(merges: &[u8]) -> Result<Vec<(String, String)>, InvalidTokenizer> {
 fn invalid(file: &str, reason: impl std::fmt::Display) -> InvalidTokenizer {
     InvalidTokenizer {
         reason: format!("{file}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOCABULARY: &[u8] = br#"{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}"#;
+
+    #[test]
+    fn added_tokens_have_the_ids_that_are_listed() {
+        let with = |added: &str| from_vocabulary(VOCABULARY, b"", Some(added.as_bytes()));
+        let tokenizer = with(r#"{"<loc_1>": 8, "<loc_0>": 7, "<mask>": 5, "<s>": 0}"#).unwrap();
+        for (token, id) in [("<mask>", 5), ("<loc_0>", 7), ("<loc_1>", 8)] {
+            assert_eq!(tokenizer.token_to_id(token), Some(id), "{token}");
+        }
+        for odd in [r#"{"<mask>": 4}"#, r#"{"a": 9}"#, r#"{"<mask>": 51289}"#] {
+            let error = with(odd).unwrap_err().to_string();
+            assert!(error.contains("added_tokens.json"), "{odd}: {error}");
+        }
     }
 }

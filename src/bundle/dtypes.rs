@@ -10,7 +10,8 @@ use florence2_layout::graphs::{GraphFile, ModelPart};
 use crate::error::Error;
 
 /// The types in which a model's graphs are wanted. [`Default`] wants none: of each graph the file is taken that comes
-/// first in [`Dtype::BY_PREFERENCE`].
+/// first in [`Dtype::BY_PREFERENCE`], or that of 16-bit floats where all is on devices that suit these best (CUDA, TensorRT,
+/// CoreML).
 ///
 /// It is read from `int8`, for all graphs, or `vision=fp32,decoder=q4`, for those of a [part](ModelPart), or both:
 /// `int8,vision=fp32`.
@@ -18,6 +19,8 @@ use crate::error::Error;
 pub struct DtypeChoice {
     all: Option<Dtype>,
     parts: BTreeMap<ModelPart, Dtype>,
+    /// Whether, where nothing is wanted, float16 comes before all others.
+    float16_first: bool,
 }
 
 impl DtypeChoice {
@@ -35,6 +38,17 @@ impl DtypeChoice {
         self
     }
 
+    /// Where nothing is wanted, float16 comes before all others, if `float16_first`.
+    pub(crate) fn with_float16_first(mut self, float16_first: bool) -> Self {
+        self.float16_first = float16_first;
+        self
+    }
+
+    /// Whether the types of some graphs are said.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.all.is_some() || !self.parts.is_empty()
+    }
+
     /// The type in which a graph is wanted, if it is not to be chosen by preference.
     pub fn of(&self, graph: GraphFile) -> Option<Dtype> {
         self.parts.get(&graph.part()).copied().or(self.all)
@@ -44,7 +58,8 @@ impl DtypeChoice {
     pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
         let wanted = self.of(graph);
         let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::others);
-        wanted.into_iter().chain(others.iter().copied())
+        let first = wanted.or(self.float16_first.then_some(Dtype::Fp16));
+        first.into_iter().chain(others.iter().copied())
     }
 }
 

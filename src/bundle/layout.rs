@@ -1,6 +1,6 @@
 //! Which graphs a bundle has, and which of them make a model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::dtypes::Dtype;
 use florence2_layout::file_names::GraphFileName;
@@ -53,6 +53,8 @@ pub struct GraphLayout {
     pub prefix: String,
     /// What was looked for.
     dtypes: DtypeChoice,
+    /// The types in which there are graphs, whatever was looked for.
+    offered: BTreeSet<Dtype>,
 }
 
 impl GraphLayout {
@@ -75,6 +77,10 @@ impl GraphLayout {
     /// of the first, none at all being before any, with which a model is whole; of the one with most graphs, if none is.
     pub fn find_with(source: &BundleSource, dtypes: &DtypeChoice) -> Self {
         let paths = source.graph_files();
+        let names = paths
+            .iter()
+            .filter_map(|path| GraphFileName::parse(path.rsplit('/').next()?));
+        let offered: BTreeSet<Dtype> = names.map(|name| name.dtype).collect();
         let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, Candidate<'_>>> = BTreeMap::new();
         for candidate in paths.iter().filter_map(|path| Candidate::new(path, dtypes)) {
             let graphs = by_prefix.entry(candidate.name.prefix).or_default();
@@ -91,6 +97,7 @@ impl GraphLayout {
             sessions: BTreeMap::new(),
             prefix: prefix.to_owned(),
             dtypes: dtypes.clone(),
+            offered: offered.clone(),
         });
         let (whole, parts): (Vec<Self>, Vec<Self>) = layouts.partition(|layout| layout.kind().is_some());
         if let [first, _, ..] = whole.as_slice() {
@@ -107,7 +114,21 @@ impl GraphLayout {
             sessions: BTreeMap::new(),
             prefix: String::new(),
             dtypes: dtypes.clone(),
+            offered: offered.clone(),
         })
+    }
+
+    /// In which types there are graphs, where others were asked for: a part of a message.
+    pub(crate) fn offer(&self) -> String {
+        if !self.dtypes.is_explicit() || self.offered.is_empty() {
+            return String::new();
+        }
+        let names: Vec<&str> = self.offered.iter().map(|dtype| dtype.name()).collect();
+        format!(
+            ". Of dtype {} nothing whole is there; there are graphs of {}",
+            self.dtypes,
+            names.join(", ")
+        )
     }
 
     /// The layout in which the model is whole; `None` if it is in none.

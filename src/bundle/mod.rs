@@ -105,12 +105,14 @@ impl Bundle {
         }
         let advice = if self.has_checkpoint() && self.layout.files.is_empty() {
             "It holds a checkpoint, not graphs: export it first (`florence2 export CHECKPOINT --out DIR`)."
+        } else if !self.layout.offer().is_empty() {
+            "Name one of those (--dtype), or none."
         } else {
             "Fetch or export the model again."
         };
         Err(Error::InvalidBundle {
             path: self.source.path(""),
-            reason: format!("missing: {}. {advice}", missing.join(", ")),
+            reason: format!("missing: {}{}. {advice}", missing.join(", "), self.layout.offer()),
         })
     }
 

@@ -36,7 +36,7 @@ impl Client {
         }
         Ok(Self {
             api: builder.build().map_err(|error| failed(id.to_string(), error))?,
-            agent: agent(options.stall),
+            agent: agent(options.stall)?,
             id: id.clone(),
             token: settings.token.clone(),
         })
@@ -50,9 +50,11 @@ impl Client {
         // An endpoint that is no address has none.
         let url = url.unwrap_or_else(|| self.url(self.id.revision(), ""));
         let timeouts = self.agent.config().timeouts();
+        let tls = self.agent.config().tls_config().clone();
         let mut response = request
             .config()
             .http_status_as_error(false)
+            .tls_config(tls)
             .timeout_connect(timeouts.connect)
             .timeout_recv_response(timeouts.recv_response)
             .timeout_recv_body(timeouts.recv_response)

@@ -153,6 +153,15 @@ fn root(options: &HubOptions) -> Result<PathBuf> {
         })
 }
 
+/// That a checkpoint can be exported so.
+///
+/// # Errors
+/// [`Error::InvalidOption`] for a precision that the devices' graphs are not exported in.
+pub(super) fn check_export(options: &LoadOptions) -> Result<()> {
+    let target = target(&options.session)?;
+    precision(&options.dtype, target, &options.session).map(drop)
+}
+
 /// What the devices can run, and run best there.
 fn target(session: &SessionOptions) -> Result<Target> {
     Ok(match session.wants_plain_decoder()? {

@@ -5,21 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2_layout::files::WEIGHTS_INDEX;
-use florence2_layout::graphs::ModelPart;
 use serde::Deserialize;
 
 use super::cache::RepoCache;
 use super::client::Client;
 use super::download::Download;
-use super::export::export;
+use super::export::{check_export, export};
 use super::id::ModelId;
 use super::listing::{Listing, RemoteFile};
 use super::selection::{Selection, select};
 use super::settings::Settings;
-use crate::bundle::{Bundle, BundleSource};
+use crate::bundle::{Bundle, BundleSource, DtypeChoice};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
-use crate::runtime::{self, Devices};
 
 /// A model in the cache, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,18 +58,20 @@ pub(crate) fn prepare_with_alternatives(id: &ModelId, options: &LoadOptions) -> 
 fn get(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepared> {
     let hub = &options.hub;
     let settings = Settings::new(hub)?;
-    if *options.session.devices.of(ModelPart::Decoder) == Devices::Auto {
-        // Which devices there are, the library says that is to be used.
-        runtime::init(&options.runtime)?;
-    }
+    let dtypes = options.dtypes()?;
     let cache = RepoCache::new(&settings.cache, id);
-    let cached = || Snapshot::cached(id, &cache, options, alternatives);
+    let wanted = Wanted {
+        dtypes,
+        plain: options.session.wants_plain_decoder()?,
+        alternatives,
+    };
+    let cached = || Snapshot::cached(id, &cache, &wanted);
     let snapshot = if settings.offline {
         cached()?
     } else {
         let client = Client::new(id, &settings, hub)?;
         match client.list() {
-            Ok(listing) => Snapshot::fetched(id, &listing, &client, &cache, options, alternatives)?,
+            Ok(listing) => Snapshot::fetched(id, &listing, &client, &cache, options, &wanted)?,
             Err(error) if is_outage(&error) => {
                 let whole = cached().map_err(|_| error)?;
                 tracing::warn!(model = %id, commit = whole.commit, "the hub cannot be reached; what is cached is used");
@@ -104,6 +104,21 @@ fn is_outage(error: &Error) -> bool {
     }
 }
 
+/// Which of a repository's files are wanted.
+struct Wanted {
+    dtypes: DtypeChoice,
+    /// Whether a decoder of the `plain` layout is, where there is another too.
+    plain: bool,
+    /// Whether further decoder graphs are.
+    alternatives: bool,
+}
+
+impl Wanted {
+    fn select(&self, id: &ModelId, paths: &[String]) -> Result<Selection> {
+        select(&id.to_string(), paths, &self.dtypes, self.plain)
+    }
+}
+
 /// The files of a commit, in the cache.
 struct Snapshot {
     commit: String,
@@ -115,7 +130,7 @@ struct Snapshot {
 
 impl Snapshot {
     /// What the cache has, if that is whole.
-    fn cached(id: &ModelId, cache: &RepoCache, options: &LoadOptions, alternatives: bool) -> Result<Self> {
+    fn cached(id: &ModelId, cache: &RepoCache, wanted: &Wanted) -> Result<Self> {
         let absent = |reason: String| Error::NotCached {
             model: id.to_string(),
             folder: cache.folder().to_owned(),
@@ -129,14 +144,16 @@ impl Snapshot {
         if present.is_empty() {
             return Err(absent("nothing of it is there".into()));
         }
-        let selection = select_for(id, &present, options).map_err(|error| absent(error.to_string()))?;
+        let selection = wanted
+            .select(id, &present)
+            .map_err(|error| absent(error.to_string()))?;
         if !selection.is_checkpoint() {
-            let missing = Bundle::open_with(BundleSource::Folder(folder.clone()), &options.dtype)?.missing();
+            let missing = Bundle::open_with(BundleSource::Folder(folder.clone()), &wanted.dtypes)?.missing();
             if !missing.is_empty() {
                 return Err(absent(format!("missing: {}", missing.join(", "))));
             }
         }
-        let mut files = selection.files(alternatives);
+        let mut files = selection.files(wanted.alternatives);
         if selection.is_sharded() {
             let shards = shards(&folder.join(WEIGHTS_INDEX))?;
             if let Some(missing) = shards.iter().find(|shard| !present.contains(shard)) {
@@ -159,7 +176,7 @@ impl Snapshot {
         client: &Client,
         cache: &RepoCache,
         options: &LoadOptions,
-        alternatives: bool,
+        wanted: &Wanted,
     ) -> Result<Self> {
         let commit = &listing.commit;
         let remote = |path: &String| -> Result<RemoteFile> {
@@ -179,8 +196,12 @@ impl Snapshot {
             options: &options.hub,
         };
         let listed: Vec<String> = listing.files.keys().cloned().collect();
-        let selection = select_for(id, &listed, options)?;
-        let mut files = selection.files(alternatives);
+        let selection = wanted.select(id, &listed)?;
+        if selection.is_checkpoint() {
+            // Before much is fetched that could not be exported so.
+            check_export(options)?;
+        }
+        let mut files = selection.files(wanted.alternatives);
         let mut fetched_bytes = 0;
         if selection.is_sharded() {
             fetched_bytes += download.run(&[remote(&WEIGHTS_INDEX.to_owned())?])?;
@@ -197,11 +218,6 @@ impl Snapshot {
             is_checkpoint: selection.is_checkpoint(),
         })
     }
-}
-
-fn select_for(id: &ModelId, paths: &[String], options: &LoadOptions) -> Result<Selection> {
-    let plain = options.session.wants_plain_decoder()?;
-    select(&id.to_string(), paths, &options.dtype, plain)
 }
 
 /// The part of `model.safetensors.index.json` that says which files there are.

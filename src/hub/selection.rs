@@ -96,9 +96,10 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: 
         None => Err(Error::InvalidBundle {
             path: name.into(),
             reason: format!(
-                "it has neither graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}). Name another model, or \
-                 another dtype: `florence2 models` lists known ones.",
-                layout.missing().join(", ")
+                "it has neither graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}){}. Name another model, or \
+                 another dtype: `florence2 models` lists known models.",
+                layout.missing().join(", "),
+                layout.offer()
             ),
         }),
     }

@@ -98,6 +98,12 @@ impl Florence2 {
     /// As [`hub::prepare`](crate::hub::prepare) and [`load`](Self::load).
     #[cfg(feature = "hub")]
     pub fn from_hub(id: &ModelId, options: LoadOptions) -> Result<Self> {
+        // Before much is fetched for a device that cannot be used.
+        let devices = &options.session.devices;
+        if !devices.kinds().is_empty() {
+            runtime::init(&options.runtime_for_devices())?;
+            devices.check_usable()?;
+        }
         let prepared = hub::prepare(id, &options)?;
         let folder = BundleSource::Folder(prepared.folder);
         let loaded = Self::load(folder.clone(), options.clone());
@@ -125,7 +131,8 @@ impl Florence2 {
     /// # Errors
     /// If ONNX Runtime cannot be started, or the files are not a whole model.
     pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
-        let mut bundle = Bundle::open_with(source, &options.dtype)?;
+        let runtime = options.runtime_for_devices();
+        let mut bundle = Bundle::open_with(source, &options.dtypes()?)?;
         bundle.layout.sessions = options.sessions;
         bundle.check()?;
         let tokenizer = bundle.tokenizer()?;
@@ -144,7 +151,7 @@ impl Florence2 {
 
         let session = &options.session;
         session.devices.check_options(&session.provider_options)?;
-        runtime::init(&options.runtime)?;
+        runtime::init(&runtime)?;
         // ONNX Runtime loads a graph in one thread.
         let (vision, language) = rayon::join(
             || VisionEncoder::load(&bundle, session),
@@ -152,6 +159,8 @@ impl Florence2 {
         );
         let (vision, language) = (vision?, language?);
         check_vocabulary(&bundle, &tokenizer, &*language)?;
+        let vocabulary = language.vocabulary_size().unwrap_or(tokenizer.vocabulary_size());
+        generation.mend_token_ids(vocabulary, tokenizer.bos(), tokenizer.eos());
         Ok(Self {
             image_processor: image_processor(&bundle, &vision)?,
             language,

@@ -58,7 +58,7 @@ pub fn is_url(text: &str) -> bool {
 /// [`Error::Network`] (a timeout is one), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
 /// [`Error::DownloadTooLarge`], and those of [`decode_image`].
 pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
-    let agent = agent(limits.timeout);
+    let agent = agent(limits.timeout)?;
     let request = agent
         .get(url)
         .config()

@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use super::library::{self, Places};
-use super::{elf, log};
+use super::{DeviceKind, elf, log};
 use crate::error::{Error, Result};
 
 /// How to start ONNX Runtime.
@@ -19,12 +19,23 @@ pub struct RuntimeOptions {
     /// The environment that the application has made with `ort`, to be used as it is: there can be only one in a
     /// process.
     pub environment: Option<Environment>,
+    /// Which devices' providers the library should have, the most wanted first: where there are several libraries, one with
+    /// the first provider is taken, then one with the second, .., then any. Only providers that are libraries of their own,
+    /// beside ONNX Runtime's, are known before it is loaded (CUDA, TensorRT, ROCm, MIGraphX, OpenVINO). Where it is empty, a
+    /// model's loading fills in its own devices.
+    pub devices: Vec<DeviceKind>,
 }
 
 impl RuntimeOptions {
     /// Load this library, and no other.
     pub fn with_library(mut self, path: impl Into<PathBuf>) -> Self {
         self.library = Some(path.into());
+        self
+    }
+
+    /// Prefer a library that has these devices' providers.
+    pub fn with_devices(mut self, devices: impl Into<Vec<DeviceKind>>) -> Self {
+        self.devices = devices.into();
         self
     }
 
@@ -151,7 +162,9 @@ fn application_loaded_a_library() -> bool {
 }
 
 fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
-    library::find(&Places::of_this_process(options.library.clone()), load)
+    let wanted = options.devices.iter().filter_map(|kind| kind.library());
+    let wanted: Vec<&str> = wanted.collect();
+    library::find(&Places::of_this_process(options.library.clone()), &wanted, load)
 }
 
 /// Loads the library for good, or says what is wrong with it.

@@ -106,19 +106,36 @@ impl Places {
     }
 }
 
-/// The first library in the given places that `load` accepts. `load` says what is wrong with one that it does not.
+/// The first library in the given places that `load` accepts, one of those with the providers that are wanted, if there is
+/// one: the first of these counts most. `load` says what is wrong with one that it does not accept.
 ///
 /// A path that the user named ([`Places::explicit`], [`Places::dylib_path`]) is the only one tried.
 ///
 /// # Errors
 /// [`Error::RuntimeLoad`] if a named path fails, [`Error::RuntimeNotFound`] with all that was tried if none is left.
-pub(super) fn find(places: &Places, mut load: impl FnMut(&Path) -> Result<(), String>) -> Result<PathBuf> {
+pub(super) fn find(
+    places: &Places,
+    wanted: &[&str],
+    mut load: impl FnMut(&Path) -> Result<(), String>,
+) -> Result<PathBuf> {
     if let Some(named) = places.explicit.as_ref().or(places.dylib_path.as_ref()) {
         let path = absolute(named);
         return match load(&path) {
             Ok(()) => Ok(path),
             Err(reason) => Err(Error::RuntimeLoad { path, reason }),
         };
+    }
+    for provider in wanted {
+        let all = PLACES
+            .iter()
+            .filter_map(|place| (place.libraries)(places).ok())
+            .flatten();
+        for path in all.filter(|path| has_provider(path, provider)) {
+            match load(&path) {
+                Ok(()) => return Ok(path),
+                Err(reason) => tracing::debug!(?path, reason, "a library with the provider is unusable"),
+            }
+        }
     }
     let mut searched = Vec::new();
     for place in PLACES {
@@ -134,6 +151,16 @@ pub(super) fn find(places: &Places, mut load: impl FnMut(&Path) -> Result<(), St
         }
     }
     Err(Error::RuntimeNotFound { searched })
+}
+
+/// Whether a provider's own library lies beside this one.
+fn has_provider(library: &Path, provider: &str) -> bool {
+    let (prefix, extension) = match cfg!(windows) {
+        true => ("", ".dll"),
+        false => ("lib", ".so"),
+    };
+    let name = format!("{prefix}onnxruntime_providers_{provider}{extension}");
+    library.parent().is_some_and(|folder| folder.join(name).is_file())
 }
 
 /// A place to look into.

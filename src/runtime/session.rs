@@ -1,5 +1,6 @@
 //! Building a session from a graph.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -165,6 +166,19 @@ pub enum GraphSource<'a> {
 }
 
 impl GraphSource<'_> {
+    /// Whether it is what Git leaves in a file's place where the file itself is kept by Git LFS and was not fetched.
+    fn is_pointer(&self) -> bool {
+        const START: &[u8] = b"version https://git-lfs.github.com/";
+        match self {
+            GraphSource::File(path) => {
+                let mut start = [0; START.len()];
+                let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+                read.is_ok() && start == START
+            }
+            GraphSource::Bytes { bytes, .. } => bytes.starts_with(START),
+        }
+    }
+
     /// What the graph is called in messages.
     pub fn name(&self) -> String {
         match self {
@@ -189,6 +203,12 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
     if let GraphSource::File(path) = graph {
         // ONNX Runtime's own message for this depends on the platform.
         std::fs::File::open(path).map_err(Error::io(path))?;
+    }
+    if graph.is_pointer() {
+        return Err(Error::InvalidGraph {
+            graph: graph.name(),
+            reason: "it is a pointer of Git LFS, not the file itself; fetch that (`git lfs pull`, or `florence2 pull`)".into(),
+        });
     }
     load(&graph.name(), Some(graph), options, |mut builder| match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
@@ -239,7 +259,15 @@ fn load(
 /// What went wrong: a device cannot be used, or, if they all can, `error`.
 fn blame(devices: &[Device], error: ort::Error, context: String) -> Error {
     let unusable = devices.iter().find_map(|device| device.usable().err());
-    unusable.unwrap_or_else(|| Error::ort(context)(error))
+    // What ONNX Runtime says of a file that is no ONNX model, or only half of one.
+    let is_damaged = ["Protobuf parsing failed", "No graph was found in the protobuf"]
+        .iter()
+        .any(|said| error.message().contains(said));
+    let advice = match is_damaged {
+        true => " (the file is damaged or cut off: fetch or export it again)",
+        false => "",
+    };
+    unusable.unwrap_or_else(|| Error::ort(format!("{context}{advice}"))(error))
 }
 
 /// Whether sessions with these options know operators of our own: those are for the processor only.

@@ -44,6 +44,22 @@ fn wrong_special_tokens_are_survived() {
     assert_eq!(answers(&without_start.load()), reference);
 }
 
+/// Ids that the vocabulary does not have are none of the model's: the tokenizer's are taken.
+#[test]
+fn tokens_outside_the_vocabulary_are_survived() {
+    let whole = Deployment::new(&MERGED, FP32);
+    let reference = answers(&whole.load());
+    let wrong = whole.edited_json("generation_config.json", |config| {
+        config["decoder_start_token_id"] = 50_257.into();
+        config["forced_bos_token_id"] = 999_999.into();
+        config["forced_eos_token_id"] = 50_256.into();
+        config["eos_token_id"] = json!([50_256, 50_257]);
+    });
+    let model = wrong.load();
+    assert_eq!(model.generation_config().eos_token_ids, [2]);
+    assert_eq!(answers(&model), reference);
+}
+
 /// A fine-tune's own tags get its own sentences, and are answered as it says.
 #[test]
 fn tasks_of_a_fine_tunes_own() {

@@ -53,6 +53,24 @@ fn names_of_older_exports_in_a_folder() {
     florence2::Florence2::from_pretrained(folder.path(), LoadOptions::default()).unwrap();
 }
 
+/// Older exports' other files may have the prefix of their graphs.
+#[test]
+fn names_of_older_side_files() {
+    let reference = answers(&Deployment::new(&MERGED, FP32).load());
+    let mut deployment = renamed(&MERGED, |graph| format!("base-{}.onnx", older_name(graph)));
+    let side: Vec<String> = deployment
+        .files
+        .keys()
+        .filter(|file| !file.ends_with(".onnx"))
+        .cloned()
+        .collect();
+    for file in side {
+        let bytes = deployment.files.remove(&file).unwrap();
+        deployment.files.insert(format!("base-{file}"), bytes);
+    }
+    assert_eq!(answers(&deployment.load()), reference);
+}
+
 /// What there is no file for comes from the graphs and the built-in tables.
 #[test]
 fn settings_that_are_missing() {

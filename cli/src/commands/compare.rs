@@ -83,10 +83,13 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     generation.num_beams = args.num_beams;
     generation.max_new_tokens = args.max_new_tokens;
 
+    // One library for both: it should have what the candidate needs.
+    let candidate_globals = args.candidate_globals(globals);
+    engine::start(&candidate_globals, console)?;
     let mut reference_globals = globals.clone();
     reference_globals.cuda_graphs = false;
     let reference = engine::load(Some(&args.reference), &reference_globals, console)?;
-    let candidate = engine::load(Some(&args.candidate), &args.candidate_globals(globals), console)?;
+    let candidate = engine::load(Some(&args.candidate), &candidate_globals, console)?;
     let job = Job {
         comparer: Comparer {
             reference: &reference,
@@ -98,6 +101,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
         },
         tasks: &tasks,
         images: &args.images,
+        offline: globals.offline,
         progress: console.bar(inputs.len() * tasks.len()),
         console,
     };
@@ -153,6 +157,7 @@ struct Job<'a> {
     comparer: Comparer<'a>,
     tasks: &'a [Task],
     images: &'a ImageArgs,
+    offline: bool,
     progress: Progress,
     console: &'a Console,
 }
@@ -163,7 +168,7 @@ impl Job<'_> {
         let (mut answers, mut failures) = (Vec::new(), Vec::new());
         for input in inputs {
             let path = input.to_string();
-            let features = match self.images.read(input) {
+            let features = match self.images.read(input, self.offline) {
                 Ok(image) => self.comparer.encode(&DynamicImage::ImageRgb8(image))?,
                 Err(error) => {
                     failures.push(self.failed(&path, None, describe(&error)));

@@ -34,7 +34,8 @@ struct DeviceRecord {
 }
 
 pub fn devices(args: &DevicesArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    engine::start(globals, console)?;
+    let options = engine::runtime_options(globals).with_devices(DeviceKind::ALL);
+    engine::start_with(&options, globals, console)?;
     let records: Vec<DeviceRecord> = DeviceKind::ALL
         .iter()
         .map(|&kind| {

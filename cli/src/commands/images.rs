@@ -86,8 +86,8 @@ impl ImageArgs {
         Ok(inputs)
     }
 
-    /// Reads an image, upright and in RGB.
-    pub fn read(&self, input: &Input) -> Result<RgbImage> {
+    /// Reads an image, upright and in RGB; from an address only if that is allowed.
+    pub fn read(&self, input: &Input, offline: bool) -> Result<RgbImage> {
         let limits = ImageLimits::default().with_max_pixels(self.max_pixels);
         match input {
             Input::File(path) if path.is_dir() => Err(Error::Io {
@@ -101,6 +101,7 @@ impl ImageArgs {
                 ),
             }),
             Input::File(path) => Ok(load_image(path, &limits)?),
+            Input::Url(url) if offline => Err(Error::Offline(url.clone())),
             Input::Url(url) => {
                 let url_limits = UrlLimits::default()
                     .with_timeout(Duration::from_secs(self.url_timeout))

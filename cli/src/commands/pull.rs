@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use florence2::bundle::ModelPart;
+use florence2::runtime::Devices;
 use florence2::{ModelId, hub};
 use serde::Serialize;
 
 use crate::args::GlobalArgs;
 use crate::console::Console;
 use crate::engine;
-use crate::error::{Outcome, Result};
+use crate::error::{Outcome, Result, describe};
 use crate::output::{Destination, ReportFormat, Target, json_pretty};
 
 /// Fetch models from a hub into the cache
@@ -46,10 +48,27 @@ struct PulledRecord {
 }
 
 pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
+    if ModelPart::ALL
+        .iter()
+        .any(|&part| *globals.device.of(part) == Devices::Auto)
+    {
+        // Which devices there are, the library says.
+        engine::start(globals, console)?;
+    }
     let mut out = Destination::open(&Target::Stdout)?;
     let mut records = Vec::new();
+    let mut outcome = Outcome::AllGood;
     for id in &args.models {
-        let prepared = hub::prepare(id, &engine::load_options(globals, console))?;
+        let prepared = match hub::prepare(id, &engine::load_options(globals, console)) {
+            Ok(prepared) => prepared,
+            // Others may be had.
+            Err(error) if args.models.len() > 1 => {
+                console.input_failure(&id.to_string(), &describe(&error));
+                outcome = Outcome::SomeFailed;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         console.note(&match prepared.fetched_bytes {
             0 => format!("{id} is in the cache"),
             bytes => format!("{id}: fetched {}", indicatif::HumanBytes(bytes)),
@@ -70,5 +89,5 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
         out.write(&json_pretty(&records)?)?;
     }
     out.commit()?;
-    Ok(Outcome::AllGood)
+    Ok(outcome)
 }

@@ -117,6 +117,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
             .with_parse(model.parse_options().clone().with_strict(args.output.strict)),
         stream: args.output.stream,
         images: &args.images,
+        offline: globals.offline,
         pictures: pictures.as_ref(),
         // It would overwrite the line that grows.
         progress: match args.output.stream {
@@ -139,6 +140,7 @@ struct Job<'a> {
     options: RunOptions,
     stream: bool,
     images: &'a ImageArgs,
+    offline: bool,
     pictures: Option<&'a Pictures>,
     progress: Progress,
     console: &'a Console,
@@ -149,7 +151,7 @@ impl Job<'_> {
         let mut outcome = Outcome::AllGood;
         for (index, input) in inputs.iter().enumerate() {
             self.progress.message(input.to_string());
-            let image = match self.images.read(input) {
+            let image = match self.images.read(input, self.offline) {
                 Ok(image) => DynamicImage::ImageRgb8(image),
                 Err(error) => {
                     outcome = Outcome::SomeFailed;

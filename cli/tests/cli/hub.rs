@@ -91,24 +91,33 @@ fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
     );
 
     let missing = url.replace("picture", "absent");
-    let ran = machine
-        .run(&[
-            "run",
-            "-m",
-            ID,
-            "--offline",
-            "-t",
-            "caption",
-            "--format",
-            "jsonl",
-            &missing,
-            &url,
-        ])
-        .exits(1);
+    let args = ["run", "-m", ID, "-t", "caption", "--format", "jsonl"];
+    let ran = machine.run(&[&args[..], &[&missing, &url]].concat()).exits(1);
     let records = ran.jsonl();
     assert!(records[0]["error"].as_str().unwrap().contains("404"), "{ran:?}");
     assert!(records[1].get("result").is_some());
     assert!(!ran.stderr.contains("fetching"), "{}", ran.stderr);
+    // Off the network there are no pictures at addresses; those in files are still answered.
+    let hotel = scene("hotel.jpg");
+    let ran = machine
+        .run(&[&args[..], &["--offline", &url, &hotel]].concat())
+        .exits(1);
+    let records = ran.jsonl();
+    assert!(
+        records[0]["error"].as_str().unwrap().contains("--offline"),
+        "{ran:?}"
+    );
+    assert!(records[1].get("result").is_some());
+}
+
+#[test]
+fn of_several_models_those_that_can_be_had_are_pulled() {
+    let machine = Machine::new();
+    let ran = machine
+        .run(&["pull", "org/nothing", ID, "--format", "json"])
+        .exits(1);
+    assert_eq!(ran.json()[0]["model"], ID);
+    assert!(ran.stderr.contains("org/nothing"), "{}", ran.stderr);
 }
 
 #[test]

@@ -63,6 +63,38 @@ fn types_are_taken_by_preference_or_as_wanted() {
     assert_eq!(absent.missing(), ["decoder_step_fp16.onnx"]);
 }
 
+#[test]
+fn float16_comes_first_where_it_suits() {
+    let files: Vec<String> = GraphFile::STEP
+        .iter()
+        .flat_map(|graph| [Dtype::Fp32, Dtype::Fp16].map(|dtype| format!("onnx/{}", graph.file_name(dtype))))
+        .collect();
+    let source = BundleSource::Memory {
+        name: "test".into(),
+        files: files.iter().map(|path| (path.clone(), vec![].into())).collect(),
+    };
+    for (dtypes, file) in [
+        ("", "onnx/decoder_step_fp16.onnx"),
+        ("fp32", "onnx/decoder_step.onnx"),
+        ("decoder=fp32", "onnx/decoder_step.onnx"),
+    ] {
+        let dtypes: DtypeChoice = match dtypes {
+            "" => DtypeChoice::default(),
+            dtypes => dtypes.parse().unwrap(),
+        };
+        let layout = GraphLayout::find_with(&source, &dtypes.with_float16_first(true));
+        assert_eq!(layout.files[&GraphFile::DecoderStep], file);
+    }
+}
+
+#[test]
+fn what_is_there_of_other_types_is_said() {
+    let files = GraphFile::STEP.map(|graph| graph.file_name(Dtype::Q4));
+    assert!(found(&files, "int8").offer().contains("graphs of q4"));
+    assert_eq!(found(&files, "").offer(), "");
+    assert_eq!(layout(&[]).offer(), "");
+}
+
 /// Files in memory, as paths.
 fn of_paths(paths: &[String]) -> GraphLayout {
     let files = paths.iter().map(|path| (path.clone(), vec![].into())).collect();

@@ -146,6 +146,41 @@ impl GenerationConfig {
         }
     }
 
+    /// Puts the tokenizer's first and last token in the place of ids that the model's vocabulary does not have, and says so: fine-tunes
+    /// carry those of other models.
+    pub(crate) fn mend_token_ids(&mut self, vocabulary: usize, bos: u32, eos: u32) {
+        let is_odd = |id: u32| usize::try_from(id).is_ok_and(|id| id >= vocabulary);
+        let said = |name: &str, odd: u32, instead: u32| {
+            tracing::warn!(
+                "{name} is {odd}, but the model's vocabulary has {vocabulary} tokens: {instead} is taken, of the tokenizer"
+            );
+            instead
+        };
+        if is_odd(self.decoder_start_token_id) {
+            // BART begins with the end of a sequence.
+            self.decoder_start_token_id = said("decoder_start_token_id", self.decoder_start_token_id, eos);
+        }
+        for forced in self
+            .forced_bos_token_id
+            .iter_mut()
+            .filter(|forced| is_odd(**forced))
+        {
+            *forced = said("forced_bos_token_id", *forced, bos);
+        }
+        let ends = [
+            ("forced_eos_token_id", &mut self.forced_eos_token_ids),
+            ("eos_token_id", &mut self.eos_token_ids),
+        ];
+        for (name, ids) in ends {
+            let odd: Vec<u32> = ids.iter().copied().filter(|&id| is_odd(id)).collect();
+            ids.retain(|&id| !is_odd(id));
+            let mended = odd.into_iter().map(|id| said(name, id, eos));
+            if mended.count() > 0 && !ids.contains(&eos) {
+                ids.push(eos);
+            }
+        }
+    }
+
     /// The defaults of a checkpoint that says nothing of generation.
     fn published() -> Self {
         Self {

@@ -175,6 +175,16 @@ impl DecoderStep {
         {
             return Ok(());
         }
+        if !is_known && spec.dtype == self.element && FloatType::of(self.element).is_some() {
+            return Err(Error::InvalidOption {
+                name: "device",
+                reason: format!(
+                    "this model's decoder has caches of {}, for a GPU: it does not run on the processor. Name the device \
+                     (--device cuda), or export for the processor (florence2 export --target cpu)",
+                    self.element
+                ),
+            });
+        }
         let element = match is_known {
             true => self.element,
             false => ElementType::Float32,

@@ -1,6 +1,6 @@
 //! The devices of a model's graphs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,6 +43,34 @@ impl DeviceChoice {
     /// The devices of a part's graphs.
     pub fn of(&self, part: ModelPart) -> &Devices {
         self.parts.get(&part).unwrap_or(&self.all)
+    }
+
+    /// The kinds of devices that are to be used beside the processor, the preferred ones first; of `auto`, those that it may
+    /// choose.
+    pub fn kinds(&self) -> Vec<DeviceKind> {
+        let mut kinds = Vec::new();
+        for devices in self.parts.values().chain([&self.all]) {
+            match devices {
+                Devices::Auto => kinds.extend(DeviceKind::ALL.iter().filter(|kind| kind.spec().automatic)),
+                Devices::Listed(devices) => kinds.extend(devices.iter().map(|device| device.kind())),
+            }
+        }
+        let mut known = BTreeSet::new();
+        kinds.retain(|&kind| kind != DeviceKind::Cpu && known.insert(kind.name()));
+        kinds
+    }
+
+    /// That each device that is named can be used.
+    ///
+    /// # Errors
+    /// As [`Device::usable`](super::Device::usable).
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        for devices in self.parts.values().chain([&self.all]) {
+            if let Devices::Listed(devices) = devices {
+                devices.iter().try_for_each(|device| device.usable())?;
+            }
+        }
+        Ok(())
     }
 
     /// That each option is for a device that is chosen; what `auto` chooses is not known yet.
@@ -144,6 +172,17 @@ mod tests {
             let error = text.parse::<DeviceChoice>().unwrap_err();
             assert!(error.to_string().contains(named), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn kinds_are_those_of_all_parts() {
+        let kinds = |choice: &str| choice.parse::<DeviceChoice>().unwrap().kinds();
+        assert_eq!(
+            kinds("tensorrt,cuda:1,cpu,decoder=cuda"),
+            [DeviceKind::Cuda, DeviceKind::TensorRt]
+        );
+        assert!(kinds("cpu").is_empty());
+        assert!(kinds("auto").contains(&DeviceKind::Cuda));
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl DeviceKind {
         self.spec().shapes
     }
 
+    /// What the provider's own library is called, after `onnxruntime_providers_`, if it has one.
+    pub(crate) fn library(self) -> Option<&'static str> {
+        self.spec().library
+    }
+
     /// Whether 16-bit floats are what to compute in there, unless something else is asked for.
     pub(crate) fn prefers_float16(self) -> bool {
         self.spec().float16

@@ -11,6 +11,8 @@ pub(super) struct KindSpec {
     pub(super) name: &'static str,
     /// The provider's name in ONNX Runtime.
     pub(super) provider: &'static str,
+    /// What the provider's own library is called, after `onnxruntime_providers_`, if it has one.
+    pub(super) library: Option<&'static str>,
     /// Whether ONNX Runtime was built with it.
     pub(super) is_in_library: fn() -> ort::Result<bool>,
     /// Makes the provider; the reason if it does not take an option.
@@ -47,6 +49,7 @@ impl KindSpec {
         Self {
             name,
             provider: P::NAME,
+            library: None,
             is_in_library: P::is_available,
             make,
             defaults: &[],
@@ -73,6 +76,7 @@ pub(super) const CUDA: KindSpec = KindSpec {
         ("use_tf32", Is("0")),
     ],
     memory: Some("Cuda"),
+    library: Some("cuda"),
     records_runs: Some("enable_cuda_graph"),
     float16: true,
     index: Some("device_id"),
@@ -97,6 +101,7 @@ pub(super) const TENSOR_RT: KindSpec = KindSpec {
         "trt_profile_max_shapes",
     ]),
     memory: Some("Cuda"),
+    library: Some("tensorrt"),
     records_runs: Some("trt_cuda_graph_enable"),
     float16: true,
     index: Some("device_id"),
@@ -109,6 +114,7 @@ pub(super) const TENSOR_RT: KindSpec = KindSpec {
     )
 };
 pub(super) const ROCM: KindSpec = KindSpec {
+    library: Some("rocm"),
     memory: Some("Hip"),
     index: Some("device_id"),
     automatic: true,
@@ -120,6 +126,7 @@ pub(super) const ROCM: KindSpec = KindSpec {
     )
 };
 pub(super) const MIGRAPHX: KindSpec = KindSpec {
+    library: Some("migraphx"),
     memory: Some("Hip"),
     index: Some("device_id"),
     compiles: true,
@@ -153,6 +160,7 @@ pub(super) const CORE_ML: KindSpec = KindSpec {
     )
 };
 pub(super) const OPEN_VINO: KindSpec = KindSpec {
+    library: Some("openvino"),
     compiles: true,
     ..KindSpec::new::<ep::OpenVINO>(
         "openvino",

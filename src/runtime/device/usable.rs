@@ -37,7 +37,10 @@ impl fmt::Display for DeviceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceProblem::NotInLibrary { library } => {
-                write!(f, "ONNX Runtime ({library}) was built without it")
+                write!(
+                    f,
+                    "ONNX Runtime ({library}) was built without it; another is taken by --ort-library or ORT_DYLIB_PATH"
+                )
             }
             DeviceProblem::NotLoaded { message } => write!(f, "its library does not load: {message}"),
             DeviceProblem::Refused { message } => write!(f, "ONNX Runtime refuses it: {message}"),

@@ -54,7 +54,7 @@ fn everywhere(dir: &Path) -> (Places, Vec<PathBuf>) {
 /// Every path that is tried when all are refused, and the error.
 fn tried(places: &Places) -> (Vec<PathBuf>, Error) {
     let mut tried = Vec::new();
-    let error = find(places, |path| {
+    let error = find(places, &[], |path| {
         tried.push(path.to_owned());
         Err("refused".into())
     })
@@ -83,7 +83,7 @@ fn places_are_tried_in_order() {
     let dir = TempDir::new().unwrap();
     let (places, paths) = everywhere(dir.path());
     for expected in &paths {
-        let found = find(&places, |path| match path == expected {
+        let found = find(&places, &[], |path| match path == expected {
             true => Ok(()),
             false => Err("refused".into()),
         });
@@ -182,4 +182,32 @@ fn python_is_asked_for_its_package() {
         ..Places::default()
     };
     assert_eq!(tried(&places).0, [library]);
+}
+
+#[test]
+fn a_library_with_the_provider_that_is_wanted_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (places, libraries) = everywhere(dir.path());
+    let found = |wanted: &[&str]| find(&places, wanted, |_| Ok(())).unwrap();
+    assert_eq!(found(&["cuda"]), libraries[0]);
+    let [prefix, suffix] = match cfg!(windows) {
+        true => ["", ".dll"],
+        false => ["lib", ".so"],
+    };
+    let provide = |library: &Path, provider: &str| {
+        let name = format!("{prefix}onnxruntime_providers_{provider}{suffix}");
+        fs::write(library.with_file_name(name), "library").unwrap();
+    };
+    provide(&libraries[2], "cuda");
+    provide(&libraries[1], "openvino");
+    assert_eq!(found(&["cuda"]), libraries[2]);
+    assert_eq!(found(&["tensorrt", "cuda", "openvino"]), libraries[2]);
+    assert_eq!(found(&["openvino", "cuda"]), libraries[1]);
+    assert_eq!(found(&[]), libraries[0]);
+    // One that does not load leaves the others to be tried.
+    let load = |path: &Path| match path == libraries[2] {
+        true => Err("broken".to_owned()),
+        false => Ok(()),
+    };
+    assert_eq!(find(&places, &["cuda"], load).unwrap(), libraries[0]);
 }
