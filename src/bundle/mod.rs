@@ -83,6 +83,18 @@ impl Bundle {
     /// What is missing for a whole model, in words; empty if nothing is.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = self.layout.missing();
+        for graph in self
+            .layout
+            .kind()
+            .map(|kind| self.layout.needed(kind))
+            .unwrap_or_default()
+        {
+            let data = self.source.missing_data(&graph);
+            missing.extend(
+                data.into_iter()
+                    .map(|name| format!("{name} (weights of {graph})")),
+            );
+        }
         if self.config.is_none() {
             missing.push(CONFIG.into());
         }

@@ -1,6 +1,6 @@
 //! Where a bundle's files come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
 use std::ops::Bound;
@@ -138,6 +138,20 @@ impl BundleSource {
         files
     }
 
+    /// The files of weights that a graph in a folder names and that are not beside it.
+    pub(crate) fn missing_data(&self, graph: &str) -> Vec<String> {
+        let BundleSource::Folder(folder) = self else {
+            return Vec::new();
+        };
+        let path = folder.join(graph);
+        let is_searched = std::fs::metadata(&path).is_ok_and(|file| file.len() <= MOST_SEARCHED);
+        // What cannot be read shows when it is loaded.
+        let bytes = is_searched.then(|| std::fs::read(&path).unwrap_or_default());
+        let names = external_names(&bytes.unwrap_or_default());
+        let is_absent = |name: &String| !path.with_file_name(name).exists();
+        names.into_iter().filter(is_absent).collect()
+    }
+
     /// A graph, if it is there.
     pub(crate) fn graph(&self, file: &str) -> Option<GraphBytes> {
         match self {
@@ -151,6 +165,25 @@ impl BundleSource {
             }),
         }
     }
+}
+
+/// Graphs of more bytes are not searched for the names of files beside them: these carry their weights.
+const MOST_SEARCHED: u64 = 16 << 20;
+
+/// The names of the files that a graph has its weights in, as it has them.
+///
+/// They are looked for where ONNX's format has them, a tensor's `external_data` entry of key `location`, without reading all
+/// the rest: an entry is its key (field 1) and its value (field 2), each with its length.
+fn external_names(graph: &[u8]) -> BTreeSet<String> {
+    const KEY: &[u8] = b"\x0a\x08location\x12";
+    let values = memchr::memmem::find_iter(graph, KEY).filter_map(|at| {
+        let value = graph.get(at + KEY.len()..)?;
+        // A name is shorter than 128 bytes, and its length then one byte.
+        let (&length, rest) = value.split_first()?;
+        let name = rest.get(..usize::from(length)).filter(|_| length < 128)?;
+        String::from_utf8(name.to_vec()).ok()
+    });
+    values.collect()
 }
 
 /// The external data of a graph among files in memory, by their names without the folder.
@@ -181,6 +214,20 @@ mod tests {
         assert_eq!(
             format!("{source:?}"),
             r#"Memory { name: "small", files: {"onnx/a.onnx": 100000} }"#
+        );
+    }
+
+    #[test]
+    fn names_of_external_data_are_found_in_a_graph() {
+        let graph = b"..\x0a\x08location\x12\x05a.bin\x0a\x08location\x12\x05b.bin\x0a\x08location\x12\xff";
+        let names: Vec<String> = external_names(graph).into_iter().collect();
+        assert_eq!(names, ["a.bin", "b.bin"]);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("g.onnx"), graph).unwrap();
+        std::fs::write(folder.path().join("a.bin"), "").unwrap();
+        assert_eq!(
+            BundleSource::Folder(folder.path().into()).missing_data("g.onnx"),
+            ["b.bin"]
         );
     }
 

@@ -1,5 +1,6 @@
 //! The graphs of a model, each locked only while it runs.
 
+mod bound;
 mod cache_names;
 mod checks;
 mod chooser;

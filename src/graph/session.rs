@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use florence2_layout::graphs::{Attention, GraphFile, KeyValue, present};
-use ort::session::{IoBinding, RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
+use super::bound::unrecorded_run_options;
 use super::checks::warn_of_saturation;
 use super::located::Located;
 use super::optimizers::load_around_optimizers;
@@ -17,13 +18,8 @@ use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::runtime::{
     DeviceMemory, GraphSignature, GraphSource, Placement, ProviderOption, SessionOptions, SharedSession,
-    TensorSpec, load_session, not_recording, recording, run_options,
+    TensorSpec, load_session, not_recording, run_options,
 };
-
-/// The run option that says which CUDA graph a run is (`kOrtRunOptionsConfigCudaGraphAnnotation`).
-const RECORDING: &str = "gpu_graph_id";
-/// None.
-const NOT_RECORDED: &str = "-1";
 
 /// One loaded graph.
 pub(crate) struct Graph {
@@ -34,9 +30,9 @@ pub(crate) struct Graph {
     profile: Option<ShapeProfile>,
     /// Where outputs that stay on the device are, if they can.
     memory: Option<DeviceMemory>,
-    release_memory: bool,
+    pub(super) release_memory: bool,
     /// What each run is to be told.
-    run_options: RunOptions,
+    pub(super) run_options: RunOptions,
 }
 
 impl Graph {
@@ -76,7 +72,7 @@ impl Graph {
             },
             release_memory: options.release_memory,
             run_options: match options.cuda_graphs {
-                true => recorded_run_options(options.release_memory, NOT_RECORDED)?,
+                true => unrecorded_run_options(options.release_memory)?,
                 false => run_options(options.release_memory)?,
             },
         })
@@ -208,73 +204,11 @@ impl Graph {
         Ok(Outputs { graph: self, values })
     }
 
-    /// Tensors that are bound once, for many runs.
-    pub(crate) fn binding(&self) -> Result<IoBinding> {
-        self.lock()
-            .create_binding()
-            .map_err(Error::ort(format!("binding tensors to {}", self.name())))
-    }
-
-    /// Runs the graph on bound tensors. Adds the time within the runtime to `runtime`.
-    pub(crate) fn run_bound(&self, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
-        let _turn = not_recording();
-        self.run_bound_and(binding, &self.run_options, runtime, |_| ())
-    }
-
-    /// [`run_bound`](Self::run_bound), of a run that this thread has [recorded](Self::record).
-    pub(crate) fn run_recorded(
-        &self,
-        binding: &IoBinding,
-        options: &RunOptions,
-        runtime: &mut f64,
-    ) -> Result<()> {
-        let _turn = not_recording();
-        self.run_bound_and(binding, options, runtime, |_| ())
-    }
-
-    /// [`run_bound`](Self::run_bound), which may be recorded.
-    pub(crate) fn record(&self, binding: &IoBinding, options: &RunOptions, runtime: &mut f64) -> Result<()> {
-        let _turn = recording();
-        self.run_bound_and(binding, options, runtime, |_| ())
-    }
-
-    /// What a run is to be told whose work on the device is recorded under this number, or done again if it is.
-    pub(crate) fn recorded_run_options(&self, number: usize) -> Result<RunOptions> {
-        recorded_run_options(self.release_memory, &number.to_string())
-    }
-
-    /// [`run_bound`](Self::run_bound) that gives one of the outputs.
-    pub(crate) fn run_bound_for(
-        &self,
-        binding: &IoBinding,
-        output: &str,
-        runtime: &mut f64,
-    ) -> Result<DynValue> {
-        let _turn = not_recording();
-        self.run_bound_and(binding, &self.run_options, runtime, |mut outputs| {
-            outputs.remove(output)
-        })?
-        .ok_or_else(|| self.invalid(format!("it gave no {output}")))
-    }
-
-    fn run_bound_and<T>(
-        &self,
-        binding: &IoBinding,
-        options: &RunOptions,
-        runtime: &mut f64,
-        then: impl FnOnce(SessionOutputs<'_>) -> T,
-    ) -> Result<T> {
-        let mut session = self.lock();
-        timed(runtime, || session.run_binding_with_options(binding, options))
-            .map(then)
-            .map_err(Error::ort(self.running()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Session> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
         lock(&self.session)
     }
 
-    fn running(&self) -> String {
+    pub(super) fn running(&self) -> String {
         match &self.profile {
             None => format!("running {}", self.name()),
             Some(profile) => format!("running {} ({profile})", self.name()),
@@ -287,14 +221,6 @@ impl Graph {
             reason: reason.into(),
         }
     }
-}
-
-fn recorded_run_options(release_memory: bool, number: &str) -> Result<RunOptions> {
-    let mut options = run_options(release_memory)?;
-    options
-        .set(RECORDING, number)
-        .map_err(Error::ort("numbering the recording of a run"))?;
-    Ok(options)
 }
 
 /// A session of the engine's own, where its nodes run, and the sizes that it was built for, if it was for certain ones.

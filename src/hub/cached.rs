@@ -57,6 +57,16 @@ pub fn cached_models(options: &HubOptions) -> Result<Vec<CachedModel>> {
     Ok(models)
 }
 
+/// What the cache has of a model that is named: of any kind, and if it is unfinished too.
+///
+/// # Errors
+/// As [`cache_folder`].
+pub fn cached_model(id: &ModelId, options: &HubOptions) -> Result<Option<CachedModel>> {
+    let cache = RepoCache::new(&cache_folder(options)?, id);
+    let folder = cache.folder().to_owned();
+    Ok(folder.is_dir().then(|| described(id.clone(), folder)))
+}
+
 /// Removes a model, all of its commits, from the hub's cache; whether it was there.
 ///
 /// # Errors
@@ -73,11 +83,22 @@ pub fn remove_model(id: &ModelId, options: &HubOptions) -> Result<bool> {
 fn model(folder: PathBuf) -> Option<CachedModel> {
     let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
     let id = name.replacen(SEPARATOR, "/", 1).parse().ok()?;
-    let snapshots = fs::read_dir(folder.join("snapshots")).ok()?;
-    let snapshots: Vec<PathBuf> = snapshots.flatten().map(|entry| entry.path()).collect();
-    if !snapshots.iter().any(|snapshot| is_florence2(snapshot)) {
-        return None;
-    }
+    let is_ours = snapshots(&folder).iter().any(|snapshot| is_florence2(snapshot));
+    is_ours.then(|| described(id, folder))
+}
+
+/// The folders of a model's commits.
+fn snapshots(folder: &Path) -> Vec<PathBuf> {
+    let snapshots = fs::read_dir(folder.join("snapshots"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    snapshots.map(|entry| entry.path()).collect()
+}
+
+/// What is in a model's folder.
+fn described(id: ModelId, folder: PathBuf) -> CachedModel {
+    let snapshots = snapshots(&folder);
     let files: Vec<String> = snapshots.iter().flat_map(|snapshot| files_in(snapshot)).collect();
     let graphs: Vec<&str> = files
         .iter()
@@ -92,13 +113,13 @@ fn model(folder: PathBuf) -> Option<CachedModel> {
         };
         graphs.iter().any(of)
     });
-    Some(CachedModel {
+    CachedModel {
         id,
         bytes: size_of_folder(&folder),
         dtypes: dtypes.collect(),
         has_checkpoint: files.iter().any(|file| file.ends_with(".safetensors")),
         folder,
-    })
+    }
 }
 
 /// Whether the configuration in a folder is Florence-2's.

@@ -24,7 +24,7 @@ mod selection;
 mod settings;
 mod transfer;
 
-pub use cached::{CachedModel, cache_folder, cached_models, remove_model};
+pub use cached::{CachedModel, cache_folder, cached_model, cached_models, remove_model};
 pub use catalogue::{CatalogueEntry, ModelForm, catalogue};
 pub use export::{ExportedModel, exported_models, remove_export};
 pub use id::ModelId;

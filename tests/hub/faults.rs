@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use florence2::hub::prepare;
+use florence2::hub::{cached_model, cached_models, prepare};
 use florence2::{Error, Florence2, LoadOptions, ModelId};
 
 use super::server::{Fault, etag};
@@ -57,6 +57,13 @@ fn a_transfer_that_gets_nowhere_ends_and_goes_on_later() {
     let error = machine.prepare().unwrap_err();
     assert!(matches!(error, Error::Network { .. }), "{error}");
     assert_eq!(fs::metadata(machine.unfinished(DATA)).unwrap().len(), 100_000);
+    // It is no model yet, but what there is of it can be named and removed.
+    assert!(cached_models(&machine.hub()).unwrap().is_empty());
+    let unfinished = cached_model(&id(), &machine.hub()).unwrap().unwrap();
+    assert!(
+        unfinished.bytes >= 100_000 && unfinished.dtypes.is_empty(),
+        "{unfinished:?}"
+    );
     machine.server.requests();
     let prepared = machine.prepare().unwrap();
     machine.assert_whole(&prepared.files);

@@ -269,7 +269,16 @@ fn path(options: &HubOptions) -> Result<Outcome> {
 }
 
 fn clean(args: &CleanArgs, options: &HubOptions, console: &Console) -> Result<Outcome> {
-    let chosen = kept(options)?;
+    let mut chosen = kept(options)?;
+    // What is named goes even if it is unfinished, and cannot be known for a model yet.
+    for id in &args.models {
+        let is_listed = chosen
+            .iter()
+            .any(|kept| matches!(kept, Kept::Model(_)) && kept.is_of(id));
+        if !is_listed {
+            chosen.extend(hub::cached_model(id, options)?.map(Kept::Model));
+        }
+    }
     if let Some(absent) = args
         .models
         .iter()
