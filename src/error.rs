@@ -10,6 +10,9 @@ use crate::runtime::{Device, DeviceProblem};
 /// A boxed cause whose type is not part of this crate's interface.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// What messages call a picture that is asked for at an address.
+pub(crate) const PICTURE: &str = "the picture";
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -113,7 +116,7 @@ pub enum Error {
     },
     /// A picture that would need more memory than the limit allows.
     #[error(
-        "{name}: {width}x{height} pixels are over the limit of {limit} pixels; raise `ImageLimits::max_pixels` if you trust it"
+        "{name}: {width}x{height} pixels are over the limit of {limit} pixels; raise `ImageLimits::max_pixels` (--max-pixels) if you trust it"
     )]
     ImageTooLarge {
         /// The file, or what the picture was called.
@@ -194,7 +197,8 @@ pub enum Error {
     },
     /// A model, revision or file that a server has not, or does not show.
     #[error(
-        "{what} was not found (HTTP {status} for {url}). Check the spelling; a private model needs a token (HF_TOKEN)"
+        "{what} was not found (HTTP {status} for {url}). Check the spelling{}",
+        of_models(what, "; a private model needs a token (HF_TOKEN)")
     )]
     NotFound {
         /// What was looked for.
@@ -206,9 +210,13 @@ pub enum Error {
     },
     /// A server refused access.
     #[error(
-        "access to {what} was refused (HTTP {status} for {url}){}. A private model needs HF_TOKEN, a token that may \
-         read it; a gated one's terms are to be accepted on its page first",
-        quoted(reason)
+        "access to {what} was refused (HTTP {status} for {url}){}{}",
+        quoted(reason),
+        of_models(
+            what,
+            ". A private model needs HF_TOKEN, a token that may read it; a gated one's terms are to be accepted on its page \
+             first"
+        )
     )]
     AccessDenied {
         /// What was asked for.
@@ -270,7 +278,9 @@ pub enum Error {
         needed: u64,
     },
     /// A picture on a server that is longer than the limit allows.
-    #[error("{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` if you trust it")]
+    #[error(
+        "{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` (--url-max-bytes) if you trust it"
+    )]
     DownloadTooLarge {
         /// The picture.
         url: String,
@@ -298,6 +308,14 @@ fn network_advice(source: &Cause) -> &'static str {
          SSL_CERT_FILE, as a company's proxy may need."
     } else {
         "Check the connection and the address, and try again; a model's files go on where they ended."
+    }
+}
+
+/// Advice that is of use where a model is asked for.
+fn of_models<'a>(what: &str, advice: &'a str) -> &'a str {
+    match what {
+        PICTURE => "",
+        _ => advice,
     }
 }
 

@@ -77,5 +77,10 @@ fn what_is_no_picture_is_an_error_of_its_kind() {
     gallery.server.fail(NAME, [Fault::Cut(1000)]);
     assert!(matches!(of(NAME), Error::Network { .. }));
     gallery.server.fail(NAME, [Fault::Status(403, "")]);
-    assert!(matches!(of(NAME), Error::AccessDenied { status: 403, .. }));
+    let refused = of(NAME);
+    assert!(matches!(refused, Error::AccessDenied { status: 403, .. }));
+    // What helps with models does not with pictures.
+    for error in [refused, of("absent.jpg")] {
+        assert!(!error.to_string().contains("HF_TOKEN"), "{error}");
+    }
 }

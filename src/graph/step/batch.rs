@@ -69,7 +69,10 @@ impl<'m> Batch<'m> {
             recording: None,
             is_plain: false,
         };
-        batch.bind_integers(runtime)?;
+        if model.device_caches().is_none() {
+            // Elsewhere that is done for each run.
+            batch.bind_integers(runtime)?;
+        }
         batch.bind_caches()?;
         Ok(batch)
     }

@@ -64,7 +64,7 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// As [`Device::usable`](super::Device::usable).
-    pub(crate) fn check_usable(&self) -> Result<()> {
+    pub fn check_usable(&self) -> Result<()> {
         for devices in self.parts.values().chain([&self.all]) {
             if let Devices::Listed(devices) = devices {
                 devices.iter().try_for_each(|device| device.usable())?;
