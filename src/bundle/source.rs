@@ -138,8 +138,8 @@ impl BundleSource {
         files
     }
 
-    /// The files of weights that a graph in a folder names and that are not beside it.
-    pub(crate) fn missing_data(&self, graph: &str) -> Vec<String> {
+    /// The files of weights that a graph in a folder names, as paths inside the bundle.
+    pub(crate) fn named_data(&self, graph: &str) -> Vec<String> {
         let BundleSource::Folder(folder) = self else {
             return Vec::new();
         };
@@ -147,9 +147,18 @@ impl BundleSource {
         let is_searched = std::fs::metadata(&path).is_ok_and(|file| file.len() <= MOST_SEARCHED);
         // What cannot be read shows when it is loaded.
         let bytes = is_searched.then(|| std::fs::read(&path).unwrap_or_default());
-        let names = external_names(&bytes.unwrap_or_default());
-        let is_absent = |name: &String| !path.with_file_name(name).exists();
-        names.into_iter().filter(is_absent).collect()
+        let inside = graph
+            .rsplit_once('/')
+            .map_or(String::new(), |(inside, _)| format!("{inside}/"));
+        let names = external_names(&bytes.unwrap_or_default()).into_iter();
+        names.map(|name| format!("{inside}{name}")).collect()
+    }
+
+    /// Those of them that are not there.
+    pub(crate) fn missing_data(&self, graph: &str) -> Vec<String> {
+        let mut named = self.named_data(graph);
+        named.retain(|path| !self.path(path).exists());
+        named
     }
 
     /// A graph, if it is there.

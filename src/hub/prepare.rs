@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2_layout::files::WEIGHTS_INDEX;
+use florence2_layout::graphs::EXTENSION;
 use serde::Deserialize;
 
 use super::cache::RepoCache;
@@ -154,6 +155,7 @@ impl Snapshot {
             }
         }
         let mut files = selection.files(wanted.alternatives);
+        files.extend(data_named_in(&folder, &files));
         if selection.is_sharded() {
             let shards = shards(&folder.join(WEIGHTS_INDEX))?;
             if let Some(missing) = shards.iter().find(|shard| !present.contains(shard)) {
@@ -209,6 +211,14 @@ impl Snapshot {
         }
         let remote_files: Vec<RemoteFile> = files.iter().map(remote).collect::<Result<_>>()?;
         fetched_bytes += download.run(&remote_files)?;
+        let data = data_named_in(&cache.snapshot(commit), &files);
+        let data: Vec<String> = data
+            .into_iter()
+            .filter(|path| listing.files.contains_key(path))
+            .collect();
+        let remote_data: Vec<RemoteFile> = data.iter().map(remote).collect::<Result<_>>()?;
+        fetched_bytes += download.run(&remote_data)?;
+        files.extend(data);
         // Last: what a branch stands for is whole.
         cache.set_commit(commit)?;
         Ok(Self {
@@ -233,6 +243,14 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
         source,
     })?;
     Ok(index.weight_map.into_values().collect())
+}
+
+/// The files of weights that graphs among the files name, and that are none of these: those that are not called as usual.
+fn data_named_in(folder: &Path, files: &[String]) -> BTreeSet<String> {
+    let source = BundleSource::Folder(folder.to_owned());
+    let graphs = files.iter().filter(|file| file.ends_with(EXTENSION));
+    let named = graphs.flat_map(|graph| source.named_data(graph));
+    named.filter(|path| !files.contains(path)).collect()
 }
 
 /// The files below a folder, as paths inside it; links that lead nowhere are none.

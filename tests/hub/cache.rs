@@ -246,3 +246,44 @@ fn cached_models_are_listed_and_removed_and_others_left_alone() {
     assert!(cached_models(&machine.hub()).unwrap().is_empty());
     assert!(other.join("config.json").exists());
 }
+
+/// Weights may be called otherwise than the graph; a graph says how.
+#[test]
+fn weights_of_any_name_are_fetched_and_missed() {
+    let mut files = deployment();
+    for (path, bytes) in &mut files {
+        if path == "onnx/embed_tokens.onnx" {
+            bytes.extend_from_slice(b"\x0a\x08location\x12\x0bweights.bin");
+        }
+    }
+    files.push(("onnx/weights.bin".to_owned(), vec![7; 5000]));
+    let machine = Machine::new(files);
+    let prepared = machine.prepare().unwrap();
+    assert!(
+        prepared.files.contains(&"onnx/weights.bin".to_owned()),
+        "{:?}",
+        prepared.files
+    );
+    machine.assert_whole(&prepared.files);
+    for again in [machine.prepare(), prepare(&id(), &machine.offline())] {
+        let again = again.unwrap();
+        assert_eq!((again.fetched_bytes, again.files), (0, prepared.files.clone()));
+    }
+
+    fs::remove_file(
+        machine
+            .repository()
+            .join("snapshots")
+            .join(COMMIT)
+            .join("onnx/weights.bin"),
+    )
+    .unwrap();
+    let error = prepare(&id(), &machine.offline()).unwrap_err();
+    assert!(
+        matches!(error, Error::NotCached { .. }) && error.to_string().contains("weights.bin"),
+        "{error}"
+    );
+    // What is kept gets its name again.
+    assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
+    prepare(&id(), &machine.offline()).unwrap();
+}
