@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::bundle::{DtypeChoice, GraphFile, ModelPart};
+use crate::bundle::{DtypeChoice, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
 use crate::postprocess::ParseOptions;
-use crate::runtime::{self, Devices, RuntimeOptions, SessionOptions, SharedSession};
+use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
@@ -50,10 +50,7 @@ impl LoadOptions {
     /// The types of the graphs to load, for the devices that there are.
     pub(crate) fn dtypes(&self) -> Result<DtypeChoice> {
         let session = &self.session;
-        if ModelPart::ALL
-            .iter()
-            .any(|&part| *session.devices.of(part) == Devices::Auto)
-        {
+        if session.devices.is_auto() {
             // Which devices there are, the library says that is to be used.
             runtime::init(&self.runtime_for_devices())?;
         }

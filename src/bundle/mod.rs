@@ -58,10 +58,7 @@ impl Bundle {
             std::fs::read_dir(folder).map_err(Error::io(folder))?;
         }
         let layout = GraphLayout::find_with(&source, dtypes);
-        let read_json = |file: &str| match source.read_json(file)? {
-            None if !layout.prefix.is_empty() => source.read_json(&format!("{}{file}", layout.prefix)),
-            found => Ok(found),
-        };
+        let read_json = |file: &str| by_either_name(file, &layout.prefix, |name| source.read_json(name));
         let processor_config = read_json(PROCESSOR_CONFIG)?;
         let preprocessor_config = match read_json(PREPROCESSOR_CONFIG)? {
             Some(config) => Some(config),
@@ -83,18 +80,6 @@ impl Bundle {
     /// What is missing for a whole model, in words; empty if nothing is.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = self.layout.missing();
-        for graph in self
-            .layout
-            .kind()
-            .map(|kind| self.layout.needed(kind))
-            .unwrap_or_default()
-        {
-            let data = self.source.missing_data(&graph);
-            missing.extend(
-                data.into_iter()
-                    .map(|name| format!("{name} (weights of {graph})")),
-            );
-        }
         if self.config.is_none() {
             missing.push(CONFIG.into());
         }
@@ -148,12 +133,7 @@ impl Bundle {
 
     /// A file beside the graphs, by its usual name or that of older exports.
     fn read(&self, file: &str) -> Result<Option<Bytes>> {
-        match self.source.read(file)? {
-            None if !self.layout.prefix.is_empty() => {
-                self.source.read(&format!("{}{file}", self.layout.prefix))
-            }
-            found => Ok(found),
-        }
+        by_either_name(file, &self.layout.prefix, |name| self.source.read(name))
     }
 
     /// Whether safetensors weights are here.
@@ -164,5 +144,17 @@ impl Bundle {
                 .any(|file| folder.join(file).is_file()),
             BundleSource::Memory { .. } => false,
         }
+    }
+}
+
+/// What is read by a file's usual name, or else by that with a prefix, if there is one.
+fn by_either_name<T>(
+    file: &str,
+    prefix: &str,
+    read: impl Fn(&str) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    match read(file)? {
+        None if !prefix.is_empty() => read(&format!("{prefix}{file}")),
+        found => Ok(found),
     }
 }

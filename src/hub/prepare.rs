@@ -155,7 +155,11 @@ impl Snapshot {
             }
         }
         let mut files = selection.files(wanted.alternatives);
-        files.extend(data_named_in(&folder, &files));
+        let data = data_named_in(&folder, &files);
+        if let Some(missing) = data.iter().find(|path| !present.contains(path)) {
+            return Err(absent(format!("{missing} is missing")));
+        }
+        files.extend(data);
         if selection.is_sharded() {
             let shards = shards(&folder.join(WEIGHTS_INDEX))?;
             if let Some(missing) = shards.iter().find(|shard| !present.contains(shard)) {

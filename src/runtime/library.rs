@@ -125,14 +125,17 @@ pub(super) fn find(
             Err(reason) => Err(Error::RuntimeLoad { path, reason }),
         };
     }
+    let all: Vec<PathBuf> = match wanted.is_empty() {
+        true => Vec::new(),
+        false => {
+            let found = PLACES.iter().filter_map(|place| (place.libraries)(places).ok());
+            found.flatten().collect()
+        }
+    };
     for provider in wanted {
-        let all = PLACES
-            .iter()
-            .filter_map(|place| (place.libraries)(places).ok())
-            .flatten();
-        for path in all.filter(|path| has_provider(path, provider)) {
-            match load(&path) {
-                Ok(()) => return Ok(path),
+        for path in all.iter().filter(|path| has_provider(path, provider)) {
+            match load(path) {
+                Ok(()) => return Ok(path.clone()),
                 Err(reason) => tracing::debug!(?path, reason, "a library with the provider is unusable"),
             }
         }

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use florence2::bundle::ModelPart;
-use florence2::runtime::Devices;
 use florence2::{ModelId, hub};
 use serde::Serialize;
 
@@ -48,10 +46,7 @@ struct PulledRecord {
 }
 
 pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    if ModelPart::ALL
-        .iter()
-        .any(|&part| *globals.device.of(part) == Devices::Auto)
-    {
+    if globals.device.is_auto() {
         // Which devices there are, the library says.
         engine::start(globals, console)?;
     }

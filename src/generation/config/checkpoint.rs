@@ -1,5 +1,7 @@
 //! The settings that a checkpoint carries: `generation_config.json`, and what older ones keep in `config.json`.
 
+use std::collections::BTreeSet;
+
 use florence2_layout::generation::PUBLISHED_SEARCH;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -146,8 +148,8 @@ impl GenerationConfig {
         }
     }
 
-    /// Puts the tokenizer's first and last token in the place of ids that the model's vocabulary does not have, and says so: fine-tunes
-    /// carry those of other models.
+    /// Puts the tokenizer's first and last token in the place of ids that the model's vocabulary does not have, and says
+    /// so: fine-tunes carry those of other models.
     pub(crate) fn mend_token_ids(&mut self, vocabulary: usize, bos: u32, eos: u32) {
         let is_odd = |id: u32| usize::try_from(id).is_ok_and(|id| id >= vocabulary);
         let said = |name: &str, odd: u32, instead: u32| {
@@ -172,12 +174,11 @@ impl GenerationConfig {
             ("eos_token_id", &mut self.eos_token_ids),
         ];
         for (name, ids) in ends {
-            let odd: Vec<u32> = ids.iter().copied().filter(|&id| is_odd(id)).collect();
-            ids.retain(|&id| !is_odd(id));
-            let mended = odd.into_iter().map(|id| said(name, id, eos));
-            if mended.count() > 0 && !ids.contains(&eos) {
-                ids.push(eos);
+            for id in ids.iter_mut().filter(|id| is_odd(**id)) {
+                *id = said(name, *id, eos);
             }
+            let mut known = BTreeSet::new();
+            ids.retain(|&id| known.insert(id));
         }
     }
 

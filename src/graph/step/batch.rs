@@ -79,18 +79,10 @@ impl<'m> Batch<'m> {
 
     fn bind_caches(&mut self) -> Result<()> {
         let context = self.binding_tensors();
-        let mut bind = || -> ort::Result<()> {
-            let binding = &mut self.binding;
-            for (names, tensor) in self.model.own().iter().zip(self.own.tensors_mut()) {
-                binding.bind_input(&names.past, tensor)?;
-                binding.bind_output(&names.present, tensor)?;
-            }
-            for (names, tensor) in self.model.cross().iter().zip(self.cross.tensors()) {
-                binding.bind_input(&names.past, tensor)?;
-            }
-            Ok(())
-        };
-        bind().map_err(context)
+        let (own, cross) = (self.own.tensors_mut(), self.cross.tensors());
+        self.model
+            .bind_caches(&mut self.binding, own, cross)
+            .map_err(context)
     }
 
     /// Binds what differs from run to run. The processor sees later changes; a device has what is there now.

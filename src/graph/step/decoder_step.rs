@@ -4,6 +4,8 @@ use florence2_layout::graphs::{
     Attention, CACHES_ON_DEVICE, ENCODER_SEQUENCE_LENGTHS, GraphFile, INPUT_IDS, LOGITS, ModelPart,
     PAST_SEQUENCE_LENGTHS,
 };
+use ort::session::IoBinding;
+use ort::value::DynValue;
 
 use super::caches::{CacheShape, DeviceCaches};
 use super::recordings::Recordings;
@@ -205,6 +207,23 @@ impl DecoderStep {
     /// The cross-attention caches' names: key and value of each layer.
     pub(super) fn cross(&self) -> &[CacheNames] {
         &self.cross
+    }
+
+    /// Binds caches, self-attention's as what goes in and what comes out.
+    pub(super) fn bind_caches(
+        &self,
+        binding: &mut IoBinding,
+        own: &mut [DynValue],
+        cross: &[DynValue],
+    ) -> ort::Result<()> {
+        for (names, tensor) in self.own.iter().zip(own) {
+            binding.bind_input(&names.past, tensor)?;
+            binding.bind_output(&names.present, tensor)?;
+        }
+        for (names, tensor) in self.cross.iter().zip(cross) {
+            binding.bind_input(&names.past, tensor)?;
+        }
+        Ok(())
     }
 
     /// What keeps the caches in the device's memory, if they are there.

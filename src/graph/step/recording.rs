@@ -194,13 +194,7 @@ fn bound(
         for ((name, ..), value) in INTEGERS.into_iter().zip(integers) {
             binding.bind_input(name, value)?;
         }
-        for (names, tensor) in model.own().iter().zip(own) {
-            binding.bind_input(&names.past, tensor)?;
-            binding.bind_output(&names.present, tensor)?;
-        }
-        for (names, tensor) in model.cross().iter().zip(cross) {
-            binding.bind_input(&names.past, tensor)?;
-        }
+        model.bind_caches(&mut binding, own, cross)?;
         binding.bind_output(LOGITS, logits)
     };
     bind().map_err(Error::ort(format!("binding tensors to {}", graph.name())))?;

@@ -45,6 +45,13 @@ impl DeviceChoice {
         self.parts.get(&part).unwrap_or(&self.all)
     }
 
+    /// Whether the devices of any part are [`Devices::Auto`].
+    pub fn is_auto(&self) -> bool {
+        ModelPart::ALL
+            .into_iter()
+            .any(|part| *self.of(part) == Devices::Auto)
+    }
+
     /// The kinds of devices that are to be used beside the processor, the preferred ones first; of `auto`, those that it may
     /// choose.
     pub fn kinds(&self) -> Vec<DeviceKind> {
