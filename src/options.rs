@@ -13,7 +13,7 @@ use crate::postprocess::ParseOptions;
 use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
 
 /// How a model is loaded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// How ONNX Runtime is started, if it is not running yet.
@@ -25,9 +25,26 @@ pub struct LoadOptions {
     /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
     /// What [`session`](Self::session) says of how a graph is loaded is not for them.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
+    /// Whether a graph that is known to have been exported wrong is repaired when it is loaded: see
+    /// [`Florence2::repair`](crate::Florence2::repair). Its file stays as it is.
+    pub repair: bool,
     /// How a model on a hub is fetched.
     #[cfg(feature = "hub")]
     pub hub: HubOptions,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            runtime: RuntimeOptions::default(),
+            session: SessionOptions::default(),
+            dtype: DtypeChoice::default(),
+            sessions: BTreeMap::new(),
+            repair: true,
+            #[cfg(feature = "hub")]
+            hub: HubOptions::default(),
+        }
+    }
 }
 
 impl LoadOptions {
@@ -68,6 +85,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_shared_session(mut self, graph: GraphFile, session: SharedSession) -> Self {
         self.sessions.insert(graph, session);
+        self
+    }
+
+    /// Whether a graph that is known to have been exported wrong is repaired when it is loaded.
+    #[must_use]
+    pub fn with_repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
         self
     }
 

@@ -53,6 +53,7 @@ pub enum Command {
     Export(commands::export::ExportArgs),
     Demo(commands::demo::DemoArgs),
     Pull(commands::pull::PullArgs),
+    Repair(commands::repair::RepairArgs),
     Models(commands::models::ModelsArgs),
     Cache(commands::cache::CacheArgs),
 }
@@ -101,6 +102,9 @@ pub struct GlobalArgs {
     /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
     #[arg(long, global = true, value_name = "DTYPE", value_parser = DtypeChoice::from_str)]
     pub dtype: Option<DtypeChoice>,
+    /// Run graphs as they were exported, even those that are known to be wrong and would be repaired when loaded
+    #[arg(long, global = true)]
+    pub no_repair: bool,
 }
 
 /// A model, as `--model` has it.

@@ -35,7 +35,6 @@ mod image_size;
 mod metadata;
 mod model;
 mod nf4;
-mod onnx;
 mod precision;
 mod precisions;
 mod quantize;

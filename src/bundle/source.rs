@@ -39,6 +39,12 @@ pub(crate) enum GraphBytes {
         /// Its external data, by the names that the graph has for them.
         external_data: Vec<(String, Bytes)>,
     },
+    /// From memory, with weights in files of a folder: what was made of the graph in `file`.
+    Rebuilt {
+        file: PathBuf,
+        graph: Bytes,
+        folder: PathBuf,
+    },
     /// Loaded already, by the application.
     Session(SharedSession),
 }

@@ -21,6 +21,11 @@ impl<'b> Located<'b> {
                 bytes: graph,
                 external_data,
             }),
+            GraphBytes::Rebuilt { file, graph, folder } => Located::Source(GraphSource::Rebuilt {
+                file,
+                bytes: graph,
+                folder,
+            }),
             GraphBytes::Session(session) => Located::Session(session),
         }
     }

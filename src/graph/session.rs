@@ -38,6 +38,16 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
+        Self::load_from(&bytes, bundle, file, options)
+    }
+
+    /// [`load`](Self::load) of a graph that may be another than the bundle's.
+    pub(super) fn load_from(
+        bytes: &GraphBytes,
+        bundle: &Bundle,
+        file: GraphFile,
+        options: &SessionOptions,
+    ) -> Result<Self> {
         let mut options = options.clone();
         options.devices = options.devices.of(file.part()).clone().into();
         if file != GraphFile::VisionEncoder {
@@ -51,7 +61,7 @@ impl Graph {
                 .provider_options
                 .extend(recordings.filter_map(ProviderOption::recording));
         }
-        let (session, placement, profile) = match Located::of(&bytes, file) {
+        let (session, placement, profile) = match Located::of(bytes, file) {
             Located::Source(source) => owned(source, file, bundle, &options)?,
             Located::Session(session) => (session.clone(), Placement::default(), None),
         };

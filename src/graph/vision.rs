@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::cancel::CancelToken;
 use crate::error::Result;
 use crate::geometry::ImageSize;
+use crate::repair::{Repair, repair};
 use crate::runtime::{Placement, SessionOptions};
 
 /// Makes one operator of an addition and the layer normalisation of its result. On the processor it takes several times
@@ -19,20 +20,39 @@ const SLOW_OPTIMIZER: &str = "SkipLayerNormFusion";
 /// DaViT and the projector.
 pub(crate) struct VisionEncoder {
     graph: Graph,
+    repair: Option<Repair>,
 }
 
 impl VisionEncoder {
-    pub(crate) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+    /// Loads the graph, repaired where it needs to be for images of `repair_for`; `None` leaves it as it is.
+    pub(crate) fn load(
+        bundle: &Bundle,
+        options: &SessionOptions,
+        repair_for: Option<ImageSize>,
+    ) -> Result<Self> {
         let mut options = options.clone();
         if options.devices.of(ModelPart::Vision).is_cpu()? {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
-        let graph = Graph::load(bundle, GraphFile::VisionEncoder, &options)?;
+        let bytes = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
+        let (bytes, repair) = match repair_for.map(|size| repair(&bytes, size)).transpose()?.flatten() {
+            Some((repaired, repair)) => {
+                tracing::warn!(model = %bundle.source.name(), "{repair}");
+                (repaired, Some(repair))
+            }
+            None => (bytes, None),
+        };
+        let graph = Graph::load_from(&bytes, bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
         graph.float_output(IMAGE_FEATURES)?;
         let d_model = TextSizes::of(bundle).d_model;
         graph.check_size(graph.output(IMAGE_FEATURES)?, 2, d_model, TextSizes::D_MODEL)?;
-        Ok(Self { graph })
+        Ok(Self { graph, repair })
+    }
+
+    /// What was repaired in the graph, if anything.
+    pub(crate) fn repair(&self) -> Option<&Repair> {
+        self.repair.as_ref()
     }
 
     /// Where the graph's nodes run.

@@ -151,10 +151,11 @@ impl Florence2 {
 
         let session = &options.session;
         session.devices.check_options(&session.provider_options)?;
+        let repair_for = bundle.image_size()?.filter(|_| options.repair);
         runtime::init(&runtime)?;
         // ONNX Runtime loads a graph in one thread.
         let (vision, language) = rayon::join(
-            || VisionEncoder::load(&bundle, session),
+            || VisionEncoder::load(&bundle, session, repair_for),
             || load_language_model(&bundle, session, tokenizer.pad()),
         );
         let (vision, language) = (vision?, language?);

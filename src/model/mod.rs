@@ -15,6 +15,7 @@ use crate::graph::{LanguageModel, VisionEncoder};
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
+use crate::repair::Repair;
 use crate::runtime::Placement;
 use crate::tokenizer::Tokenizer;
 
@@ -53,6 +54,11 @@ impl Florence2 {
         let mut placements = vec![self.vision.placement()];
         placements.extend(self.language.placements());
         placements
+    }
+
+    /// What was repaired in a graph that was exported wrong; `None` if all graphs run as they are.
+    pub fn repair(&self) -> Option<&Repair> {
+        self.vision.repair()
     }
 
     /// How images become pixel values.

@@ -47,6 +47,10 @@ impl ProviderCacheKey {
                     (name, &**data).hash(&mut hasher);
                 }
             }
+            GraphSource::Rebuilt { file, bytes, .. } => {
+                hash_file(&std::path::absolute(file).ok()?, &mut hasher)?;
+                bytes.hash(&mut hasher);
+            }
         }
         Some(Self {
             root: crate::cache_dir()?,

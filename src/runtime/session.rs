@@ -163,6 +163,15 @@ pub enum GraphSource<'a> {
         /// Its weights, where it does not carry them: the files' bytes, by the names that the graph has for them.
         external_data: &'a [(String, Bytes)],
     },
+    /// The bytes of a graph that was made of the one in a file, and whose weights are in files.
+    Rebuilt {
+        /// The original graph.
+        file: &'a Path,
+        /// The ONNX model.
+        bytes: &'a [u8],
+        /// The folder of the files that the model has its weights in.
+        folder: &'a Path,
+    },
 }
 
 impl GraphSource<'_> {
@@ -176,17 +185,22 @@ impl GraphSource<'_> {
                 read.is_ok() && start == START
             }
             GraphSource::Bytes { bytes, .. } => bytes.starts_with(START),
+            GraphSource::Rebuilt { .. } => false,
         }
     }
 
     /// What the graph is called in messages.
     pub fn name(&self) -> String {
         match self {
-            GraphSource::File(path) => path.display().to_string(),
+            GraphSource::File(path) | GraphSource::Rebuilt { file: path, .. } => path.display().to_string(),
             GraphSource::Bytes { name, .. } => (*name).to_owned(),
         }
     }
 }
+
+/// ONNX Runtime's key for the folder of a model's external data where the model itself is given from memory
+/// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
+const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// Loads a graph, ready to run, on [the devices for all](DeviceChoice::all). ONNX Runtime is started with the default
 /// options if it is not running yet.
@@ -220,6 +234,9 @@ pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> 
             }
             builder.commit_from_memory(bytes)
         }
+        GraphSource::Rebuilt { bytes, folder, .. } => builder
+            .with_config_entry(EXTERNAL_DATA_FOLDER, folder.to_string_lossy())?
+            .commit_from_memory(bytes),
     })
 }
 

@@ -6,7 +6,7 @@ mod onnx;
 mod report;
 
 use clap::Args;
-use florence2::{Bundle, BundleSource, Florence2, hub};
+use florence2::{Bundle, BundleSource, Florence2, Repair, hub};
 
 use self::facts::Facts;
 use self::graphs::GraphRecord;
@@ -60,6 +60,8 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
 fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();
+    let repair = bundle.needed_repair();
+    let repair = repair.map_err(|error| problems.push(describe(&error))).ok().flatten();
     let mut graphs: Vec<GraphRecord> = bundle
         .layout
         .files
@@ -86,6 +88,7 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
         usable: model.is_some(),
         missing,
         problems,
+        repairs: repair.iter().map(Repair::to_string).collect(),
         facts: Facts::of(bundle, model.as_ref()),
         graphs,
     }

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod models;
 pub mod parse;
 pub mod pull;
+pub mod repair;
 mod requests;
 pub mod run;
 pub mod tasks;
@@ -33,6 +34,7 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Export(args) => export::export(&args, globals, console),
         Command::Demo(args) => demo::demo(&args, globals, console),
         Command::Pull(args) => pull::pull(&args, globals, console),
+        Command::Repair(args) => repair::repair(&args, globals, console),
         Command::Models(args) => models::models(&args),
         Command::Cache(args) => cache::cache(&args, console),
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use florence2::{ModelId, hub};
+use florence2::{Bundle, BundleSource, ModelId, hub};
 use serde::Serialize;
 
 use crate::args::GlobalArgs;
@@ -68,6 +68,15 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
             0 => format!("{id} is in the cache"),
             bytes => format!("{id}: fetched {}", indicatif::HumanBytes(bytes)),
         });
+        let bundle = Bundle::open_with(
+            BundleSource::Folder(prepared.folder.clone()),
+            &globals.dtype.clone().unwrap_or_default(),
+        )?;
+        if let Some(repair) = bundle.needed_repair()? {
+            console.note(&format!(
+                "{id}: {repair}; this program repairs it when it loads it, `florence2 repair` writes a copy for other engines"
+            ));
+        }
         if args.format == ReportFormat::Text {
             out.write(&format!("{}\n", prepared.folder.display()))?;
         }

@@ -7,7 +7,7 @@ use half::f16;
 use super::initializer::Initializer;
 use super::replace::module_of;
 use super::{Attribute, Graph, attribute};
-use crate::onnx::{DataType, NodeProto, TensorProto, TypeProto, ValueInfoProto};
+use florence2_layout::onnx::{DataType, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 use crate::tensor::Tensor;
 
 /// The names under which a value of floats is there, in either type.
@@ -180,7 +180,7 @@ impl<'a> Graph<'a> {
             name: format!("{name}/Cast"),
             op_type: "Cast".to_owned(),
             attribute: vec![attribute("to", &Attribute::Int(to as i64))],
-            domain: String::new(),
+            ..NodeProto::default()
         });
         name
     }
@@ -207,7 +207,7 @@ fn half_zero() -> TensorProto {
     TensorProto {
         dims: vec![1],
         data_type: DataType::Float16 as i32,
-        raw_data: Some(f16::ZERO.to_le_bytes().to_vec()),
+        raw_data: Some(f16::ZERO.to_le_bytes().to_vec().into()),
         ..TensorProto::default()
     }
 }
@@ -220,6 +220,7 @@ fn is_float(value: &ValueInfoProto) -> bool {
 fn set_element_type(value: &mut ValueInfoProto, data_type: DataType) {
     if let Some(TypeProto {
         tensor_type: Some(tensor),
+        ..
     }) = &mut value.r#type
     {
         tensor.elem_type = data_type as i32;

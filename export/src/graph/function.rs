@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Attribute, Graph, Value, float_of_any_shape};
-use crate::onnx::{DataType, FunctionProto, OperatorSetIdProto};
+use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
 
 /// An operator. Runtimes that have no kernel for it put its body in its place.
 pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
@@ -60,8 +60,8 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
                 output: self.outputs.map(str::to_owned).to_vec(),
                 attribute: self.attributes.iter().map(|&name| name.to_owned()).collect(),
                 node: body.node,
-                opset_import: Vec::new(),
                 domain: self.domain.to_owned(),
+                ..FunctionProto::default()
             },
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use half::f16;
 
-use crate::onnx::{DataType, EXTERNAL, TensorProto, entry};
+use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 use crate::tensor::Tensor;
 
 /// Values that are turned into bytes at a time.
@@ -95,7 +95,7 @@ impl<'a> Initializer<'a> {
         let mut raw_data = Vec::with_capacity(self.byte_len as usize);
         (self.bytes)().for_each(|piece| raw_data.extend(piece));
         TensorProto {
-            raw_data: Some(raw_data),
+            raw_data: Some(raw_data.into()),
             ..self.header()
         }
     }

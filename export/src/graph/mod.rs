@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::onnx::{
+use florence2_layout::onnx::{
     AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
@@ -215,6 +215,7 @@ impl<'a> Graph<'a> {
                 .map(|(name, value)| attribute(name, value))
                 .collect(),
             domain: domain.to_owned(),
+            ..NodeProto::default()
         });
         outputs
     }
@@ -262,7 +263,9 @@ fn float_of_any_shape(value: &Value) -> ValueInfoProto {
                 elem_type: DataType::Float as i32,
                 shape: None,
             }),
+            ..TypeProto::default()
         }),
+        ..ValueInfoProto::default()
     }
 }
 
@@ -285,7 +288,7 @@ fn attribute(name: &str, value: &Attribute<'_>) -> AttributeProto {
             AttributeType::Ints
         }
         Attribute::Text(value) => {
-            attribute.s = Some(value.as_bytes().to_vec());
+            attribute.s = Some(value.as_bytes().to_vec().into());
             AttributeType::String
         }
         Attribute::Graph(graph) => {
@@ -311,6 +314,7 @@ fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
             Dim::Size(size) => DimensionValue::Size(*size as i64),
             Dim::Name(name) => DimensionValue::Name((*name).to_owned()),
         }),
+        ..DimensionProto::default()
     };
     let shape = TensorShapeProto {
         dim: dims.iter().map(dim).collect(),
@@ -323,6 +327,8 @@ fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto {
             tensor_type: Some(tensor_type),
+            ..TypeProto::default()
         }),
+        ..ValueInfoProto::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Outputs that say how large values inside a graph become.
 
 use super::{Attribute, Dim, Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 
 impl Graph<'_> {
     /// Makes the largest magnitude of each channel (place along the last axis) an output, for the three-dimensional

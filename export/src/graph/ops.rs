@@ -1,7 +1,7 @@
 //! ONNX operators as methods, as they are from opset 17 on; a newer one says so.
 
 use super::{Attribute, Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::tensor::Tensor;
 
 /// PyTorch's `LayerNorm` default, which every norm of the model uses.

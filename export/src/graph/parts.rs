@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Graph;
-use crate::onnx::{DataType, NodeProto};
+use florence2_layout::onnx::{DataType, NodeProto};
 
 impl Graph<'_> {
     pub(crate) fn node_protos(&self) -> &[NodeProto] {

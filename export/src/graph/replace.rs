@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Graph, Value};
-use crate::onnx::{GraphProto, NodeProto};
+use florence2_layout::onnx::{GraphProto, NodeProto};
 use crate::tensor::Tensor;
 
 /// What a node does with a weight, a matrix.
@@ -127,7 +127,7 @@ fn collect_inputs<'n>(nodes: &'n [NodeProto], names: &mut BTreeSet<&'n str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::DataType;
+    use florence2_layout::onnx::DataType;
 
     fn weight(name: &str) -> Tensor<'static> {
         Tensor::new(name, [2, 2], || vec![1.0, 2.0, 3.0, 4.0])

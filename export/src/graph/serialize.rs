@@ -11,7 +11,7 @@ use super::function::{Definition, Functions};
 use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
-use crate::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
+use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
 
 /// Weights smaller than this stay in the graph's own file even if others do not.
@@ -121,6 +121,7 @@ fn model(
             .into_iter()
             .map(|(key, value)| entry(key, value))
             .collect(),
+        ..ModelProto::default()
     }
 }
 
@@ -137,10 +138,10 @@ impl<'a> Graph<'a> {
         let graph = GraphProto {
             node: self.nodes,
             name: name.to_owned(),
-            initializer: Vec::new(),
             input: self.inputs,
             output: self.outputs,
             value_info: self.value_info,
+            ..GraphProto::default()
         };
         (graph, self.functions, self.initializers)
     }
@@ -166,7 +167,7 @@ fn rename(nodes: &mut [NodeProto], names: &BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::{DataType, EXTERNAL};
+    use florence2_layout::onnx::{DataType, EXTERNAL};
     use crate::tensor::Tensor;
 
     fn header() -> ModelHeader {

@@ -14,7 +14,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Value};
 use crate::image_size::{Grid, ImageSize};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::precision;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};

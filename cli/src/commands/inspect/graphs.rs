@@ -10,6 +10,7 @@ use florence2::runtime::{
     build_session,
 };
 use florence2_export::GraphFile;
+use prost::bytes::Bytes;
 use serde::Serialize;
 
 use super::onnx::Contents;
@@ -135,9 +136,9 @@ impl<'a> Place<'a> {
         match self {
             // What cannot be read here cannot be loaded either, and that is reported.
             Place::File(path) => fs::read(path)
-                .map(|bytes| Contents::of(&bytes))
+                .map(|bytes| Contents::of(bytes.into()))
                 .unwrap_or_default(),
-            Place::Memory(bytes) => Contents::of(bytes),
+            Place::Memory(bytes) => Contents::of(Bytes::copy_from_slice(bytes)),
         }
     }
 

@@ -1,56 +1,10 @@
-//! What an ONNX file says of its weights and operators. Of the format (onnx.proto) only the fields that are looked at
-//! are declared; the weights themselves are skipped.
+//! What an ONNX file declares of its weights and operators.
 
 use std::collections::BTreeMap;
 
+use florence2_layout::onnx::{GraphProto, ModelProto};
 use prost::Message;
-
-#[derive(Clone, PartialEq, Message)]
-struct Model {
-    #[prost(message, optional, tag = "7")]
-    graph: Option<Graph>,
-    #[prost(message, repeated, tag = "8")]
-    opset_import: Vec<Opset>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Opset {
-    #[prost(string, tag = "1")]
-    domain: String,
-    #[prost(int64, tag = "2")]
-    version: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Graph {
-    #[prost(message, repeated, tag = "1")]
-    node: Vec<Node>,
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<Tensor>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Node {
-    #[prost(message, repeated, tag = "5")]
-    attribute: Vec<Attribute>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Attribute {
-    #[prost(message, optional, tag = "5")]
-    tensor: Option<Tensor>,
-    /// A branch of an `If`, which may hold weights of its own.
-    #[prost(message, optional, boxed, tag = "6")]
-    graph: Option<Box<Graph>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Tensor {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-}
+use prost::bytes::Bytes;
 
 /// What an ONNX file holds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,8 +18,8 @@ pub struct Contents {
 
 impl Contents {
     /// Reads an ONNX file; nothing is known of one that is damaged.
-    pub fn of(bytes: &[u8]) -> Self {
-        let Ok(model) = Model::decode(bytes) else {
+    pub fn of(bytes: Bytes) -> Self {
+        let Ok(model) = ModelProto::decode(bytes) else {
             return Self::default();
         };
         let mut contents = Self::default();
@@ -83,12 +37,12 @@ impl Contents {
         contents
     }
 
-    fn count(&mut self, graph: &Graph) {
+    fn count(&mut self, graph: &GraphProto) {
         let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
         for tensor in graph
             .initializer
             .iter()
-            .chain(attributes().filter_map(|attribute| attribute.tensor.as_ref()))
+            .chain(attributes().filter_map(|attribute| attribute.t.as_ref()))
         {
             if let Some(name) = weight_type(tensor.data_type) {
                 let size = |&dim: &i64| u64::try_from(dim).unwrap_or(0);
@@ -98,7 +52,7 @@ impl Contents {
             }
         }
         attributes()
-            .filter_map(|attribute| attribute.graph.as_deref())
+            .filter_map(|attribute| attribute.g.as_ref())
             .for_each(|branch| self.count(branch));
     }
 
@@ -130,61 +84,66 @@ fn weight_type(data_type: i32) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use florence2_layout::onnx::{AttributeProto, NodeProto, OperatorSetIdProto, TensorProto};
+
     use super::*;
 
-    fn tensor(data_type: i32, dims: &[i64]) -> Tensor {
-        Tensor {
+    fn tensor(data_type: i32, dims: &[i64]) -> TensorProto {
+        TensorProto {
             dims: dims.into(),
             data_type,
+            ..TensorProto::default()
         }
+    }
+
+    fn model(graph: GraphProto, opset_import: Vec<OperatorSetIdProto>) -> Bytes {
+        let model = ModelProto {
+            graph: Some(graph),
+            opset_import,
+            ..ModelProto::default()
+        };
+        model.encode_to_vec().into()
     }
 
     #[test]
     fn weights_are_counted_in_branches_too() {
-        let branch = Graph {
-            node: Vec::new(),
+        let branch = GraphProto {
             initializer: vec![tensor(10, &[5]), tensor(7, &[100])],
+            ..GraphProto::default()
         };
         let attributes = [
-            Attribute {
-                tensor: Some(tensor(1, &[])),
-                graph: None,
+            AttributeProto {
+                t: Some(tensor(1, &[])),
+                ..AttributeProto::default()
             },
-            Attribute {
-                tensor: None,
-                graph: Some(branch.into()),
+            AttributeProto {
+                g: Some(branch),
+                ..AttributeProto::default()
             },
         ];
-        let graph = Graph {
-            node: vec![Node {
+        let graph = GraphProto {
+            node: vec![NodeProto {
                 attribute: attributes.into(),
+                ..NodeProto::default()
             }],
             initializer: vec![tensor(10, &[3, 4])],
+            ..GraphProto::default()
         };
-        let opset = Opset {
+        let opset = OperatorSetIdProto {
             domain: String::new(),
             version: 17,
         };
-        let bytes = Model {
-            graph: Some(graph),
-            opset_import: vec![opset],
-        }
-        .encode_to_vec();
-        let contents = Contents::of(&bytes);
+        let bytes = model(graph, vec![opset]);
+        let contents = Contents::of(bytes.clone());
         assert_eq!(contents.weights, [("fp16", 17), ("fp32", 1)].into());
         assert_eq!(contents.opsets, [("ai.onnx".to_owned(), 17)].into());
         assert_eq!(contents.precision(), Some("fp16"));
 
-        assert_eq!(Contents::of(&bytes[..bytes.len() - 1]), Contents::default());
-        let hostile = Graph {
-            node: Vec::new(),
+        assert_eq!(Contents::of(bytes.slice(..bytes.len() - 1)), Contents::default());
+        let hostile = GraphProto {
             initializer: vec![tensor(1, &[i64::MAX, i64::MAX, -1])],
+            ..GraphProto::default()
         };
-        let bytes = Model {
-            graph: Some(hostile),
-            opset_import: Vec::new(),
-        }
-        .encode_to_vec();
-        assert_eq!(Contents::of(&bytes).weights, [("fp32", 0)].into());
+        assert_eq!(Contents::of(model(hostile, Vec::new())).weights, [("fp32", 0)].into());
     }
 }

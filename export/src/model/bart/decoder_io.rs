@@ -8,7 +8,7 @@ use florence2_layout::graphs::{
 use super::super::axes;
 use crate::config::TextConfig;
 use crate::graph::{Dim, Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 
 /// The three decoder graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::target::Operators;
 
 /// Embeddings to hidden states.

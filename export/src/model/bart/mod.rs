@@ -14,7 +14,7 @@ use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::tensor::Tensor;
 
 pub(crate) use decoder::decoder;

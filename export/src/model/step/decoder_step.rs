@@ -14,7 +14,7 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, KeyMask, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::target::Operators;
 
 /// What the size of a head must be a multiple of, for [`attention::cached_self_attention`].

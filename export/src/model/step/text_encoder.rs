@@ -14,7 +14,7 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::onnx::DataType;
+use florence2_layout::onnx::DataType;
 use crate::precisions::Precisions;
 
 /// Prompt ids and image features to hidden states and cross-attention caches.

@@ -9,7 +9,7 @@ use crate::graph::{Attribute, Function, FusedMatMul, Graph, Value};
 use crate::model::davit::Stage;
 use crate::model::layers::Linear;
 use crate::model::step::linear::linear;
-use crate::onnx::{AttributeType, DataType};
+use florence2_layout::onnx::{AttributeType, DataType};
 use crate::precisions::Precisions;
 use crate::target::Precision;
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::graph::{Attribute, Function, Graph, LAYER_NORM_EPSILON, Value};
 use crate::model::davit::Stage;
 use crate::model::layers::layer_norm_weights;
-use crate::onnx::AttributeType;
+use florence2_layout::onnx::AttributeType;
 
 /// `conv(x) + x`, and that normalised, both `[batch, tokens, dim]` as `x`; `names` are those of the convolution and of
 /// the norm among `weights`.

@@ -1,0 +1,85 @@
+//! A copy of a deployment whose graphs are repaired: for engines that run them as they are.
+
+use std::fs;
+use std::path::Path;
+
+use florence2_layout::file_names::GraphFileName;
+use florence2_layout::graphs::{FOLDER, GraphFile};
+
+use super::model_file::ModelFile;
+use super::{Repair, repair_model};
+use crate::bundle::{Bundle, BundleSource, GraphBytes};
+use crate::error::{Error, Result};
+use crate::geometry::ImageSize;
+
+/// Copies a deployment from one folder to another, with every vision encoder repaired that needs to be, whatever its dtype.
+/// Returns the repaired files, as paths inside the folder; if there are none, nothing is copied.
+///
+/// A repaired graph keeps its weights where they were: inside it, or in files beside it.
+///
+/// # Errors
+/// [`Error::Io`] if a file cannot be read or written; as [`Bundle::open`].
+pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>> {
+    let bundle = Bundle::open(BundleSource::Folder(from.to_owned()))?;
+    let Some(size) = bundle.image_size()? else {
+        return Ok(Vec::new());
+    };
+    let files = files_of(from)?;
+    let mut repaired = Vec::new();
+    for file in files.iter().filter(|file| is_vision_encoder(file)) {
+        if let Some((model, repair)) = repaired_model(&from.join(file), size) {
+            let path = to.join(file);
+            create_parent(&path)?;
+            fs::write(&path, model).map_err(Error::io(&path))?;
+            repaired.push((file.clone(), repair));
+        }
+    }
+    if repaired.is_empty() {
+        return Ok(repaired);
+    }
+    for file in &files {
+        if repaired.iter().all(|(done, _)| done != file) {
+            let (source, target) = (from.join(file), to.join(file));
+            create_parent(&target)?;
+            fs::copy(&source, &target).map_err(Error::io(&source))?;
+        }
+    }
+    Ok(repaired)
+}
+
+/// The bytes of a graph's file, repaired; `None` if it needs no repair.
+fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
+    let mut file = ModelFile::read(&GraphBytes::File(path.to_owned()))?;
+    let repair = repair_model(&mut file.model, size)?;
+    Some((file.into_bytes(), repair))
+}
+
+/// The files of a deployment: in its folder and that of its graphs, links followed.
+fn files_of(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for inner in ["", FOLDER] {
+        let path = folder.join(inner);
+        if !path.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&path).map_err(Error::io(&path))? {
+            let entry = entry.map_err(Error::io(&path))?;
+            if let (true, Some(name)) = (entry.path().is_file(), entry.file_name().to_str()) {
+                let inside = if inner.is_empty() { "" } else { "/" };
+                files.push(format!("{inner}{inside}{name}"));
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn is_vision_encoder(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    GraphFileName::parse(name).is_some_and(|name| name.graph == GraphFile::VisionEncoder)
+}
+
+fn create_parent(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(Error::io(folder))
+}

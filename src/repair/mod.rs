@@ -1,0 +1,114 @@
+//! Repairs of published graphs that compute something else than the model they were exported from.
+//!
+//! The known fault: channel attention scales its scores by `N ** -0.5`, `N` being the number of tokens of the stage. An
+//! export by tracing writes that number into the graph as it was for the traced image. `onnx-community/Florence-2-base-ft`
+//! was traced with 224×224 pixels and runs on 768×768: its image features are others than transformers', and so are its
+//! captions. [`channel_attention`] finds such scales, whatever the graph's names and dtype, and puts in those of the
+//! model's own image size.
+//!
+//! A repaired graph is a small one in memory: its weights stay in the files (or the memory) they are in.
+
+mod channel_attention;
+mod constants;
+mod deployment;
+mod model_file;
+
+use std::fmt;
+
+use florence2_layout::graphs::GraphFile;
+use florence2_layout::onnx::ModelProto;
+
+pub use self::deployment::repair_deployment;
+
+use self::channel_attention::FrozenScale;
+use self::model_file::ModelFile;
+use crate::bundle::{Bundle, GraphBytes};
+use crate::error::Result;
+use crate::geometry::ImageSize;
+use crate::preprocess::ImageProcessor;
+
+/// A change to a graph that would have given wrong answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// The graph.
+    pub graph: GraphFile,
+    /// The number of channel attentions whose scale was changed.
+    pub attentions: usize,
+    /// The image size that the graph's scales are for, if it was square.
+    pub frozen_at: Option<ImageSize>,
+    /// The image size that the model takes, which the scales are for now.
+    pub image_size: ImageSize,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |size: ImageSize| format!("{}x{} pixels", size.width, size.height);
+        let frozen_at = self
+            .frozen_at
+            .map_or_else(|| "another image size".to_owned(), size);
+        write!(
+            f,
+            "{}: {} channel attentions have the scale of {frozen_at}, frozen when the graph was exported; the model takes {}, \
+             for which image features and answers are wrong",
+            self.graph.name(),
+            self.attentions,
+            size(self.image_size),
+        )
+    }
+}
+
+impl Bundle {
+    /// The repair that the vision encoder needs, and gets when the model is loaded
+    /// ([`LoadOptions::repair`](crate::LoadOptions::repair)); `None` if it needs none, or cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if the image processor's configuration makes no sense.
+    pub fn needed_repair(&self) -> Result<Option<Repair>> {
+        let (Some(size), Ok(graph)) = (
+            self.image_size()?,
+            self.layout.graph(&self.source, GraphFile::VisionEncoder),
+        ) else {
+            return Ok(None);
+        };
+        Ok(ModelFile::read(&graph).and_then(|mut file| repair_model(&mut file.model, size)))
+    }
+
+    /// The size that images have when the vision encoder gets them; `None` if they keep their own.
+    pub(crate) fn image_size(&self) -> Result<Option<ImageSize>> {
+        let config = self.preprocessor_config.as_ref();
+        let processor = config.map(ImageProcessor::from_config).transpose()?.unwrap_or_default();
+        Ok(processor.crop_size.or(processor.size))
+    }
+}
+
+/// The graph as it should be, and what was changed; `None` if nothing has to be, or the graph cannot be read (which ONNX
+/// Runtime reports with a reason).
+///
+/// # Errors
+/// [`Error::Io`] if a file of its weights cannot be found.
+pub(crate) fn repair(graph: &GraphBytes, size: ImageSize) -> Result<Option<(GraphBytes, Repair)>> {
+    let Some(mut file) = ModelFile::read(graph) else {
+        return Ok(None);
+    };
+    let Some(repair) = repair_model(&mut file.model, size) else {
+        return Ok(None);
+    };
+    let rebuilt = file.rebuild(graph)?;
+    Ok(rebuilt.map(|rebuilt| (rebuilt, repair)))
+}
+
+/// Changes the graph where it has to be.
+fn repair_model(model: &mut ModelProto, size: ImageSize) -> Option<Repair> {
+    let graph = model.graph.as_mut()?;
+    let frozen = channel_attention::frozen_scales(graph, size);
+    let frozen_at = frozen.first().and_then(FrozenScale::frozen_at);
+    let attentions = frozen.len();
+    frozen.into_iter().for_each(|scale| scale.apply(graph));
+    (attentions > 0).then_some(Repair {
+        graph: GraphFile::VisionEncoder,
+        attentions,
+        frozen_at,
+        image_size: size,
+    })
+}
