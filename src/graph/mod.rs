@@ -12,6 +12,7 @@ mod profile;
 mod rearranger;
 mod session;
 mod side_graph;
+mod single_rows;
 mod step;
 mod tensor;
 mod vision;

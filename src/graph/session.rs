@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use florence2_layout::graphs::{Attention, GraphFile, KeyValue, present};
+use florence2_layout::graphs::{Attention, GraphFile, KeyValue, ModelPart, present};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
@@ -12,10 +12,12 @@ use super::checks::warn_of_saturation;
 use super::located::Located;
 use super::optimizers::load_around_optimizers;
 use super::profile::{ShapeProfile, load_with_profile};
+use super::single_rows::{self, takes_single_rows};
 use crate::bundle::{Bundle, GraphBytes};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
+use crate::repair::check_positions;
 use crate::runtime::{
     DeviceMemory, GraphSignature, GraphSource, Placement, ProviderOption, SessionOptions, SharedSession,
     TensorSpec, load_session, not_recording, run_options,
@@ -26,6 +28,7 @@ pub(crate) struct Graph {
     session: SharedSession,
     signature: GraphSignature,
     placement: Placement,
+    takes_single_rows: bool,
     /// The sizes of inputs that the graph was built for, where it takes no others.
     profile: Option<ShapeProfile>,
     /// Where outputs that stay on the device are, if they can.
@@ -38,6 +41,9 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
         let bytes = bundle.layout.graph(&bundle.source, file)?;
+        if file.part() != ModelPart::Vision {
+            check_positions(&bytes, file.name())?;
+        }
         Self::load_from(&bytes, bundle, file, options)
     }
 
@@ -71,13 +77,17 @@ impl Graph {
         };
         let signature = GraphSignature::of(&lock(&session), file.name())?;
         warn_of_saturation(&signature, &placement);
+        let takes_single_rows = takes_single_rows(&signature)?;
         Ok(Self {
+            takes_single_rows,
             session,
             signature,
             placement,
             profile,
             memory: match bytes {
                 GraphBytes::Session(_) => None,
+                // Rows are taken apart and put together in the CPU's memory.
+                _ if takes_single_rows => None,
                 _ => memory_for_caches(&options)?,
             },
             release_memory: options.release_memory,
@@ -167,13 +177,32 @@ impl Graph {
     ) -> Result<Outputs<'_>> {
         let _turn = not_recording();
         let mut session = self.lock();
-        let outputs = timed(runtime, || session.run_with_options(inputs, options));
-        let outputs = outputs.map_err(Error::ort(self.running()))?;
-        let values = outputs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
+        let rows = if self.takes_single_rows {
+            single_rows::split(&inputs)?
+        } else {
+            Vec::new()
+        };
+        let values = if rows.is_empty() {
+            self.run_once(&mut session, inputs, options, runtime)?
+        } else {
+            let runs = rows
+                .into_iter()
+                .map(|inputs| self.run_once(&mut session, inputs, options, runtime));
+            single_rows::join(runs.collect::<Result<_>>()?)?
+        };
         Ok(Outputs { graph: self, values })
+    }
+
+    fn run_once(
+        &self,
+        session: &mut Session,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        options: &RunOptions,
+        runtime: &mut f64,
+    ) -> Result<BTreeMap<String, DynValue>> {
+        let outputs = timed(runtime, || session.run_with_options(inputs, options));
+        let outputs = outputs.map_err(Error::ort(self.running()))?.into_iter();
+        Ok(outputs.map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     /// The memory in which [`run_keeping`](Self::run_keeping) keeps outputs; `None`: they are given in the processor's.

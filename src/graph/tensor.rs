@@ -160,11 +160,41 @@ pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> 
         Some(TensorElementType::Float32) => gather::<f32>(value, rows),
         Some(TensorElementType::Float16) => gather::<f16>(value, rows),
         Some(TensorElementType::Int64) => gather::<i64>(value, rows),
+        Some(TensorElementType::Bool) => gather::<bool>(value, rows),
         other => Err(Error::InvalidGraph {
             graph: "decoder".into(),
             reason: format!("a cache has type {other:?}"),
         }),
     }
+}
+
+/// The tensor of the rows (along the first axis) of all of these, which differ in nothing else.
+pub(crate) fn join_rows(values: &[DynValue]) -> Result<DynValue> {
+    match values.first().and_then(element_type) {
+        Some(TensorElementType::Float16) => join::<f16>(values),
+        Some(TensorElementType::Int64) => join::<i64>(values),
+        _ => join::<f32>(values),
+    }
+}
+
+fn join<T>(values: &[DynValue]) -> Result<DynValue>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
+{
+    let context = "joining the rows of an output";
+    let (mut shape, mut joined) = (Vec::new(), Vec::new());
+    for value in values {
+        let (dims, data) = value.try_extract_tensor::<T>().map_err(Error::ort(context))?;
+        let rows: i64 = shape.first().copied().unwrap_or(0);
+        shape = dims.to_vec();
+        if let Some(first) = shape.first_mut() {
+            *first += rows;
+        }
+        joined.extend_from_slice(data);
+    }
+    Ok(Tensor::from_array((shape, joined))
+        .map_err(Error::ort(context))?
+        .into_dyn())
 }
 
 fn gather<T>(value: &DynValue, rows: &[usize]) -> Result<DynValue>

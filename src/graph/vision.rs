@@ -8,7 +8,7 @@ use super::session::Graph;
 use super::tensor;
 use crate::bundle::Bundle;
 use crate::cancel::CancelToken;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::repair::{Repair, repair};
 use crate::runtime::{Placement, SessionOptions};
@@ -35,13 +35,14 @@ impl VisionEncoder {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
         let bytes = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
-        let (bytes, repair) = match repair_for.map(|size| repair(&bytes, size)).transpose()?.flatten() {
-            Some((repaired, repair)) => {
-                tracing::warn!(model = %bundle.source.name(), "{repair}");
-                (repaired, Some(repair))
-            }
+        let (bytes, repair) = match repair_for {
+            Some(size) => repair(bytes, size)?,
             None => (bytes, None),
         };
+        if let Some(repair) = &repair {
+            let model = bundle.source.name();
+            tracing::warn!(model, "{repair}: repaired in memory, the file stays as it is");
+        }
         let graph = Graph::load_from(&bytes, bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
         graph.float_output(IMAGE_FEATURES)?;
@@ -67,6 +68,21 @@ impl VisionEncoder {
         Some(ImageSize::new(side(3)?, side(2)?))
     }
 
+    /// A failed run, with the image size: a graph that was traced at one size may fail at others.
+    fn with_image_size(&self, error: Error, pixel_values: &ArrayView4<'_, f32>) -> Error {
+        let (.., height, width) = pixel_values.dim();
+        match error {
+            Error::Ort { context, source } if self.image_size().is_none() => Error::Ort {
+                context: format!(
+                    "{context} on {width}x{height} pixels (if the graph was exported by tracing another image size, export \
+                     the checkpoint again)"
+                ),
+                source,
+            },
+            error => error,
+        }
+    }
+
     /// `[batch, 3, height, width]` to `[batch, image tokens, d_model]`; adds the time within the runtime to `runtime`.
     pub(crate) fn run(
         &self,
@@ -76,10 +92,11 @@ impl VisionEncoder {
     ) -> Result<Array3<f32>> {
         let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
         let inputs = vec![(PIXEL_VALUES, pixels)];
-        let mut outputs = match cancel {
-            Some(cancel) => self.graph.run_until_cancelled(inputs, cancel, runtime)?,
-            None => self.graph.run(inputs, runtime)?,
+        let outputs = match cancel {
+            Some(cancel) => self.graph.run_until_cancelled(inputs, cancel, runtime),
+            None => self.graph.run(inputs, runtime),
         };
+        let mut outputs = outputs.map_err(|error| self.with_image_size(error, &pixel_values))?;
         tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
     }
 }

@@ -106,7 +106,10 @@ impl Factor {
             Place::Divisor => (1, self.scalar.value / share),
             Place::Alpha => {
                 let attributes = graph.node.get_mut(self.node).map(|node| &mut node.attribute);
-                let alpha = attributes.into_iter().flatten().find(|attribute| attribute.name == ALPHA);
+                let alpha = attributes
+                    .into_iter()
+                    .flatten()
+                    .find(|attribute| attribute.name == ALPHA);
                 if let Some(alpha) = alpha {
                     alpha.f = Some((self.scalar.value * share) as f32);
                 }
@@ -117,7 +120,10 @@ impl Factor {
         if let (Some(tensor), Some(node)) = (scalar.tensor(), graph.node.get_mut(self.node))
             && let Some(operand) = node.input.get_mut(input)
         {
-            let name = format!("florence2.repair.{}.{input}", node.output.first().map_or("", String::as_str));
+            let name = format!(
+                "florence2.repair.{}.{input}",
+                node.output.first().map_or("", String::as_str)
+            );
             operand.clone_from(&name);
             graph.initializer.push(TensorProto { name, ..tensor });
         }
@@ -172,8 +178,13 @@ fn output_grid(node: &NodeProto, values: &Values<'_>, grid: [u64; 2]) -> Option<
     let (strides, pads) = (integers(node, "strides"), integers(node, "pads"));
     let side = |axis: usize| {
         let pad = |index: usize| pads.get(index).copied().unwrap_or(0);
-        let padded = i64::try_from(grid[axis]).ok()?.checked_add(pad(axis))?.checked_add(pad(axis + 2))?;
-        let steps = padded.checked_sub(*kernel.get(axis)?)?.checked_div(*strides.get(axis).unwrap_or(&1))?;
+        let padded = i64::try_from(grid[axis])
+            .ok()?
+            .checked_add(pad(axis))?
+            .checked_add(pad(axis + 2))?;
+        let steps = padded
+            .checked_sub(*kernel.get(axis)?)?
+            .checked_div(*strides.get(axis).unwrap_or(&1))?;
         u64::try_from(steps.checked_add(1)?).ok()
     };
     Some([side(0)?, side(1)?])
@@ -196,11 +207,17 @@ impl<'v> Scores<'v> {
             let (index, node) = values.producer(value)?;
             value = match node.op_type.as_str() {
                 "MatMul" | "FusedMatMul" => {
-                    if let Some(alpha) = attribute(node, ALPHA).and_then(|alpha| alpha.f).filter(|&alpha| alpha != 1.0) {
+                    if let Some(alpha) = attribute(node, ALPHA)
+                        .and_then(|alpha| alpha.f)
+                        .filter(|&alpha| alpha != 1.0)
+                    {
                         factors.push(Factor {
                             node: index,
                             place: Place::Alpha,
-                            scalar: Scalar { value: alpha.into(), data_type: 0 },
+                            scalar: Scalar {
+                                value: alpha.into(),
+                                data_type: 0,
+                            },
                         });
                     }
                     let is_set = |name| attribute(node, name).is_some_and(|flag| flag.i == Some(1));

@@ -59,6 +59,19 @@ impl<'g> Values<'g> {
         self.scalar_within(value, MAX_DEPTH)
     }
 
+    /// Whether a value depends on constants only. Values of an outer graph count as inputs.
+    pub(super) fn is_constant(&self, value: &str, depth: usize) -> bool {
+        if self.tensor(value).is_some() {
+            return true;
+        }
+        let (Some((_, node)), Some(depth)) = (self.producer(value), depth.checked_sub(1)) else {
+            return false;
+        };
+        let mut inputs = node.input.iter();
+        node.op_type == "Constant"
+            || !node.input.is_empty() && inputs.all(|input| self.is_constant(input, depth))
+    }
+
     fn scalar_within(&self, value: &str, depth: usize) -> Option<Scalar> {
         if let Some(tensor) = self.tensor(value) {
             return scalar_of(tensor);

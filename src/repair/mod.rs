@@ -11,6 +11,7 @@
 mod channel_attention;
 mod constants;
 mod deployment;
+mod frozen_positions;
 mod model_file;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use florence2_layout::graphs::GraphFile;
 use florence2_layout::onnx::ModelProto;
 
 pub use self::deployment::repair_deployment;
+pub(crate) use self::frozen_positions::check_positions;
 
 use self::channel_attention::FrozenScale;
 use self::model_file::ModelFile;
@@ -77,25 +79,27 @@ impl Bundle {
     /// The size that images have when the vision encoder gets them; `None` if they keep their own.
     pub(crate) fn image_size(&self) -> Result<Option<ImageSize>> {
         let config = self.preprocessor_config.as_ref();
-        let processor = config.map(ImageProcessor::from_config).transpose()?.unwrap_or_default();
+        let processor = config
+            .map(ImageProcessor::from_config)
+            .transpose()?
+            .unwrap_or_default();
         Ok(processor.crop_size.or(processor.size))
     }
 }
 
-/// The graph as it should be, and what was changed; `None` if nothing has to be, or the graph cannot be read (which ONNX
-/// Runtime reports with a reason).
+/// The vision encoder as it should be for images of this size, and what was changed; the given graph if it needs no repair,
+/// or cannot be read (which ONNX Runtime reports with a reason).
 ///
 /// # Errors
-/// [`Error::Io`] if a file of its weights cannot be found.
-pub(crate) fn repair(graph: &GraphBytes, size: ImageSize) -> Result<Option<(GraphBytes, Repair)>> {
-    let Some(mut file) = ModelFile::read(graph) else {
-        return Ok(None);
+/// As [`ModelFile::rebuild`].
+pub(crate) fn repair(graph: GraphBytes, size: ImageSize) -> Result<(GraphBytes, Option<Repair>)> {
+    let Some(mut file) = ModelFile::read(&graph) else {
+        return Ok((graph, None));
     };
-    let Some(repair) = repair_model(&mut file.model, size) else {
-        return Ok(None);
-    };
-    let rebuilt = file.rebuild(graph)?;
-    Ok(rebuilt.map(|rebuilt| (rebuilt, repair)))
+    match repair_model(&mut file.model, size) {
+        Some(repair) => Ok((file.rebuild(graph)?, Some(repair))),
+        None => Ok((graph, None)),
+    }
 }
 
 /// Changes the graph where it has to be.

@@ -36,65 +36,70 @@ impl ModelFile {
         Some(Self { model, bytes })
     }
 
-    /// The changed graph, whose weights are external data: those inside the original file or bytes, too. `None` if it
-    /// names files outside its folder, which ONNX Runtime refuses.
+    /// The changed graph, whose weights are external data: those inside the original file or bytes, too.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file of the weights cannot be found.
-    pub(super) fn rebuild(mut self, graph: &GraphBytes) -> Result<Option<GraphBytes>> {
+    /// [`Error::Io`] if a file of the weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
+    pub(super) fn rebuild(mut self, graph: GraphBytes) -> Result<GraphBytes> {
         match graph {
             GraphBytes::File(path) => self.beside(path),
-            GraphBytes::Memory { graph, external_data } => {
-                let mut external_data = external_data.clone();
+            GraphBytes::Memory {
+                graph,
+                mut external_data,
+            } => {
                 if self.externalize(INLINE_WEIGHTS) {
-                    external_data.push((INLINE_WEIGHTS.to_owned(), graph.clone()));
+                    external_data.push((INLINE_WEIGHTS.to_owned(), graph));
                 }
-                Ok(Some(GraphBytes::Memory {
+                Ok(GraphBytes::Memory {
                     graph: self.model.encode_to_vec().into(),
                     external_data,
-                }))
+                })
             }
-            GraphBytes::Rebuilt { .. } | GraphBytes::Session(_) => Ok(None),
+            unread @ (GraphBytes::Rebuilt { .. } | GraphBytes::Session(_)) => Ok(unread),
         }
     }
 
     /// The changed graph, with its weights by their files' real names: ONNX Runtime follows no links for a graph that is
     /// given from memory.
-    fn beside(mut self, path: &Path) -> Result<Option<GraphBytes>> {
-        let file = path.canonicalize().map_err(Error::io(path))?;
+    fn beside(mut self, path: PathBuf) -> Result<GraphBytes> {
+        let invalid = |reason: String| Error::InvalidGraph {
+            graph: path.display().to_string(),
+            reason,
+        };
+        let file = path.canonicalize().map_err(Error::io(&path))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut names = Vec::new();
         self.for_each_location(|location| names.push(location.clone()));
         names.sort_unstable();
         names.dedup();
-        if !names.iter().all(|name| is_plain(name)) {
-            return Ok(None);
+        if let Some(outside) = names.iter().find(|name| !is_plain(name)) {
+            return Err(invalid(format!(
+                "it has weights in {outside:?}, which is not inside its folder; fetch or export it again"
+            )));
         }
         let real = |name: &String| {
             let path = folder.join(name);
             path.canonicalize().map_err(Error::io(path))
         };
         let files: Vec<PathBuf> = names.iter().map(real).collect::<Result<_>>()?;
-        let Some(root) = common_folder(files.iter().chain([&file])) else {
-            return Ok(None);
+        let root = common_folder(&file, &files);
+        let inside = |file: &PathBuf| {
+            let name = relative(file, &root);
+            name.ok_or_else(|| invalid(format!("{} is not named in Unicode", file.display())))
         };
-        let (Some(own), Some(others)) = (
-            relative(&file, &root),
-            files.iter().map(|file| relative(file, &root)).collect::<Option<Vec<_>>>(),
-        ) else {
-            return Ok(None);
-        };
+        let own = inside(&file)?;
+        let others: Vec<String> = files.iter().map(inside).collect::<Result<_>>()?;
         self.for_each_location(|location| {
             if let Ok(index) = names.binary_search(location) {
                 location.clone_from(&others[index]);
             }
         });
         self.externalize(&own);
-        Ok(Some(GraphBytes::Rebuilt {
-            file: path.to_owned(),
+        Ok(GraphBytes::Rebuilt {
             graph: self.model.encode_to_vec().into(),
             folder: root,
-        }))
+            file: path,
+        })
     }
 
     /// Makes the weights inside the message external data of the file `location`, in which the message itself is. Whether
@@ -103,7 +108,12 @@ impl ModelFile {
         let start = self.bytes.as_ptr() as usize;
         let end = start + self.bytes.len();
         let mut found = false;
-        for tensor in self.model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+        for tensor in self
+            .model
+            .graph
+            .iter_mut()
+            .flat_map(|graph| &mut graph.initializer)
+        {
             let Some(raw) = tensor.raw_data.take_if(|raw| raw.len() >= SMALLEST_EXTERNAL) else {
                 continue;
             };
@@ -125,10 +135,16 @@ impl ModelFile {
 
     fn for_each_location(&mut self, mut visit: impl FnMut(&mut String)) {
         let mut tensors = |tensor: &mut TensorProto| {
-            let locations = tensor.external_data.iter_mut().filter(|entry| entry.key == LOCATION);
+            let locations = tensor
+                .external_data
+                .iter_mut()
+                .filter(|entry| entry.key == LOCATION);
             locations.for_each(|entry| visit(&mut entry.value));
         };
-        self.model.graph.iter_mut().for_each(|graph| for_each_tensor(graph, &mut tensors));
+        self.model
+            .graph
+            .iter_mut()
+            .for_each(|graph| for_each_tensor(graph, &mut tensors));
     }
 
     /// The changed graph, its weights where they were.
@@ -164,16 +180,15 @@ fn is_plain(location: &str) -> bool {
     components.all(|component| matches!(component, Component::Normal(_)))
 }
 
-/// The folder that all of these files are in, or in folders of.
-fn common_folder<'p>(files: impl Iterator<Item = &'p PathBuf>) -> Option<PathBuf> {
-    let mut folders = files.filter_map(|file| file.parent());
-    let mut common = folders.next()?.to_owned();
-    for folder in folders {
-        while !folder.starts_with(&common) {
-            common.pop().then_some(())?;
-        }
-    }
-    Some(common)
+/// The innermost folder that a file and others are in, if only in folders of it.
+fn common_folder(file: &Path, others: &[PathBuf]) -> PathBuf {
+    let holds_all = |folder: &&Path| others.iter().all(|other| other.starts_with(folder));
+    let folders = file.ancestors().skip(1);
+    folders
+        .into_iter()
+        .find(holds_all)
+        .unwrap_or(Path::new(""))
+        .to_owned()
 }
 
 /// A path inside a folder, as ONNX has it: with `/` between folders.

@@ -87,7 +87,9 @@ impl GraphSignature {
         let mut builder = builder.map_err(Error::ort(format!("reading graph {name}")))?;
         let read = match graph {
             GraphSource::File(path) => builder.edit_from_file(path),
-            GraphSource::Bytes { bytes, .. } | GraphSource::Rebuilt { bytes, .. } => builder.edit_from_memory(bytes),
+            GraphSource::Bytes { bytes, .. } | GraphSource::Rebuilt { bytes, .. } => {
+                builder.edit_from_memory(bytes)
+            }
         };
         Self::of(&*read.map_err(Error::ort(format!("reading graph {name}")))?, name)
     }

@@ -1,20 +1,17 @@
 """Makes tests/fixtures/traced: vision encoders of `base-like` (96x96 pixels), traced at 64x64.
 
-`FORM.onnx.gz` are the graphs, `weights.bin` the external data of all three, and `features.json` some of the image
-features that transformers gives for pixels which the test makes too: value i is `(i % 251) / 125 - 1`.
+`FORM.onnx.gz` are the graphs, `weights.bin` the external data of all three.
 """
 
 import gzip
 
-import numpy as np
-import torch
-from common import FIXTURES, checkpoint_folder, floats, write_json
+from common import FIXTURES, checkpoint_folder
 from onnx import TensorProto
-from traced import FORMS, ImageFeatures, florence2, scales, traced
+from traced import FORMS, scales, traced
 
 FOLDER = FIXTURES / "traced"
 CHECKPOINT = "base-like"
-SIDE, TRACED = 96, 64
+TRACED = 64
 # Weights of fewer bytes stay in the graph.
 SMALLEST = 256
 
@@ -39,14 +36,6 @@ def main():
                 tensor.external_data.add(key=key, value=str(value))
         (FOLDER / f"{form}.onnx.gz").write_bytes(gzip.compress(model.SerializeToString(), 9, mtime=0))
     (FOLDER / "weights.bin").write_bytes(weights)
-
-    model = florence2.Florence2ForConditionalGeneration.from_pretrained(
-        checkpoint_folder(CHECKPOINT), dtype=torch.float32, attn_implementation="eager"
-    ).eval()
-    pixels = (np.arange(3 * SIDE * SIDE) % 251 / 125 - 1).astype(np.float32).reshape(1, 3, SIDE, SIDE)
-    with torch.inference_mode():
-        features = ImageFeatures(model)(torch.from_numpy(pixels))[0]
-    write_json(FOLDER / "features.json", {"shape": list(features.shape), "features": floats(features.flatten()[::7])})
 
 
 if __name__ == "__main__":

@@ -46,7 +46,6 @@ def traced(folder, form, side):
     model = florence2.Florence2ForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=FORMS[form]
     ).eval()
-    # Without the temporal embedding's check of its own, which a trace cannot follow.
     forward = florence2.Florence2VisionChannelAttention.forward
     if form == "original":
         forward = original_channel_attention

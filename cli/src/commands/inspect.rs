@@ -61,7 +61,10 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();
     let repair = bundle.needed_repair();
-    let repair = repair.map_err(|error| problems.push(describe(&error))).ok().flatten();
+    let repair = repair
+        .map_err(|error| problems.push(describe(&error)))
+        .ok()
+        .flatten();
     let mut graphs: Vec<GraphRecord> = bundle
         .layout
         .files

@@ -36,7 +36,11 @@ pub fn repair(args: &RepairArgs, globals: &GlobalArgs, console: &Console) -> Res
     let folder = match &args.model {
         ModelArg::Folder(folder) => folder.clone(),
         ModelArg::Hub(id) => hub::prepare(id, &engine::load_options(globals, console))?.folder,
-        ModelArg::Demo => return Err(Error::Usage("the demo model needs no repair; name another".into())),
+        ModelArg::Demo => {
+            return Err(Error::Usage(
+                "the demo model needs no repair; name another".into(),
+            ));
+        }
     };
     let spinner = console.spinner(format!("repairing {}", folder.display()));
     let repaired = repair_deployment(&folder, &args.out)?;

@@ -7,8 +7,8 @@ use half::f16;
 use super::initializer::Initializer;
 use super::replace::module_of;
 use super::{Attribute, Graph, attribute};
-use florence2_layout::onnx::{DataType, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 use crate::tensor::Tensor;
+use florence2_layout::onnx::{DataType, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 
 /// The names under which a value of floats is there, in either type.
 #[derive(Debug, Clone, Default)]

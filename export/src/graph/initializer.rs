@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use half::f16;
 
-use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 use crate::tensor::Tensor;
+use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 
 /// Values that are turned into bytes at a time.
 const CHUNK: usize = 1 << 14;

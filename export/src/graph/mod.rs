@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use florence2_layout::onnx::{
-    AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
-};
 use crate::tensor::Tensor;
 pub(crate) use contrib::{
     BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, KeyMask, Quantized, QuantizedWeight,
+};
+use florence2_layout::onnx::{
+    AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 pub(crate) use function::Function;
 use function::Functions;

@@ -1,8 +1,8 @@
 //! ONNX operators as methods, as they are from opset 17 on; a newer one says so.
 
 use super::{Attribute, Graph, Value};
-use florence2_layout::onnx::DataType;
 use crate::tensor::Tensor;
+use florence2_layout::onnx::DataType;
 
 /// PyTorch's `LayerNorm` default, which every norm of the model uses.
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Graph, Value};
-use florence2_layout::onnx::{GraphProto, NodeProto};
 use crate::tensor::Tensor;
+use florence2_layout::onnx::{GraphProto, NodeProto};
 
 /// What a node does with a weight, a matrix.
 pub(crate) enum UseOfWeight<'a> {

@@ -11,8 +11,8 @@ use super::function::{Definition, Functions};
 use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
-use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
+use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 
 /// Weights smaller than this stay in the graph's own file even if others do not.
 const SMALLEST_EXTERNAL: u64 = 1024;
@@ -167,8 +167,8 @@ fn rename(nodes: &mut [NodeProto], names: &BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use florence2_layout::onnx::{DataType, EXTERNAL};
     use crate::tensor::Tensor;
+    use florence2_layout::onnx::{DataType, EXTERNAL};
 
     fn header() -> ModelHeader {
         let metadata = vec![("key".to_owned(), "value".to_owned())];

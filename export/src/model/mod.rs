@@ -14,13 +14,13 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Value};
 use crate::image_size::{Grid, ImageSize};
-use florence2_layout::onnx::DataType;
 use crate::precision;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
 use crate::target::{Operators, Target};
 use bart::DecoderKind;
 pub(crate) use bart::{DECODER, ENCODER};
+use florence2_layout::onnx::DataType;
 pub(crate) use projector::SPATIAL_AVERAGE;
 
 /// Where the weights of the vision encoder's DaViT lie.

@@ -144,6 +144,9 @@ mod tests {
             initializer: vec![tensor(1, &[i64::MAX, i64::MAX, -1])],
             ..GraphProto::default()
         };
-        assert_eq!(Contents::of(model(hostile, Vec::new())).weights, [("fp32", 0)].into());
+        assert_eq!(
+            Contents::of(model(hostile, Vec::new())).weights,
+            [("fp32", 0)].into()
+        );
     }
 }

@@ -9,8 +9,8 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use florence2_layout::onnx::DataType;
 use crate::target::Operators;
+use florence2_layout::onnx::DataType;
 
 /// Embeddings to hidden states.
 pub(crate) fn encoder<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {

@@ -14,8 +14,8 @@ use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
-use florence2_layout::onnx::DataType;
 use crate::tensor::Tensor;
+use florence2_layout::onnx::DataType;
 
 pub(crate) use decoder::decoder;
 pub(crate) use decoder_io::DecoderKind;

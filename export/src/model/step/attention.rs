@@ -7,9 +7,9 @@ use florence2_layout::operators::{
 use crate::graph::{Attribute, Function, Graph, KeyMask, Value};
 use crate::model::bart::additive_mask;
 use crate::model::layers::Linear;
-use florence2_layout::onnx::AttributeType;
 use crate::precisions::Precisions;
 use crate::target::{Operators, Precision};
+use florence2_layout::onnx::AttributeType;
 
 const HEADS: &str = "heads";
 

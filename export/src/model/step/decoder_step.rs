@@ -14,8 +14,8 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, KeyMask, Value};
-use florence2_layout::onnx::DataType;
 use crate::target::Operators;
+use florence2_layout::onnx::DataType;
 
 /// What the size of a head must be a multiple of, for [`attention::cached_self_attention`].
 const HEAD_SIZE_UNIT: usize = 8;

@@ -14,8 +14,8 @@ use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use florence2_layout::onnx::DataType;
 use crate::precisions::Precisions;
+use florence2_layout::onnx::DataType;
 
 /// Prompt ids and image features to hidden states and cross-attention caches.
 pub(super) fn text_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {

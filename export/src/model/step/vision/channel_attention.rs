@@ -9,9 +9,9 @@ use crate::graph::{Attribute, Function, FusedMatMul, Graph, Value};
 use crate::model::davit::Stage;
 use crate::model::layers::Linear;
 use crate::model::step::linear::linear;
-use florence2_layout::onnx::{AttributeType, DataType};
 use crate::precisions::Precisions;
 use crate::target::Precision;
+use florence2_layout::onnx::{AttributeType, DataType};
 
 /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.
 pub(super) fn channel_attention<'a>(
