@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ndarray::{ArrayView1, Axis};
+use ndarray::{Array2, ArrayView1, Axis};
 
 use super::PlainModel;
 use super::batch::Batch;
@@ -56,11 +56,24 @@ impl Decoder for PlainDecoder<'_> {
         }
         let batch = self.next_batch()?;
         let rows = batch.rows();
-        let prompts = ArrayView1::from(prompt);
-        let prompts = prompts.broadcast((rows, prompt.len()));
-        let prompts = prompts.ok_or_else(|| self.model.decoder.first.invalid("it takes no empty prompt"))?;
+        // Where activations are quantised dynamically, tokens of one step share a scale: other programs' answers, which feed
+        // them one by one, are those of one token a step.
+        let together = if self.model.decoder.quantizes_activations {
+            1
+        } else {
+            prompt.len().max(1)
+        };
+        let mut steps = prompt
+            .chunks(together)
+            .map(|tokens| Array2::from_shape_fn((rows, tokens.len()), |(_, index)| tokens[index]));
+        let Some(last) = steps.next_back() else {
+            return Err(self.model.decoder.first.invalid("it takes no empty prompt"));
+        };
         let batch = self.batch.insert(batch);
-        batch.step(prompts, &mut self.times.runtime).map(Some)
+        for tokens in steps {
+            batch.step(tokens.view(), &mut self.times.runtime)?;
+        }
+        batch.step(last.view(), &mut self.times.runtime).map(Some)
     }
 
     fn rows(&self) -> usize {
