@@ -60,6 +60,9 @@ impl VisionEncoder {
             Some(cancel) => self.graph.run_until_cancelled(inputs, cancel, runtime)?,
             None => self.graph.run(inputs, runtime)?,
         };
-        tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
+        let features = outputs.take(IMAGE_FEATURES)?;
+        let features: Array3<f32> = tensor::to_f32(&features, self.graph.name(), IMAGE_FEATURES)?;
+        self.graph.check_finite(&features, IMAGE_FEATURES)?;
+        Ok(features)
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
+use florence2_layout::graphs::LOGITS;
 use ndarray::{Array2, ArrayView1, Axis};
 
 use super::PlainModel;
 use super::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generation::{Decoder, Logits};
 use crate::graph::language_model::{Decoding, DecodingLimits, TextInput};
+use crate::graph::tensor;
 use crate::metrics::{DecodingTimes, timed};
 
 /// One decoding in progress. A batch's inputs join all at once; the next ones when all of them have left.
@@ -102,5 +104,12 @@ impl Decoder for PlainDecoder<'_> {
 impl Decoding for PlainDecoder<'_> {
     fn times(&self) -> DecodingTimes {
         self.times
+    }
+
+    /// What the decoder takes was checked as it was made.
+    fn cause(&self) -> Error {
+        let batch = self.batch.as_ref();
+        let graph = batch.map_or(&self.model.decoder.first, Batch::last_graph);
+        tensor::not_finite(graph.name(), LOGITS)
     }
 }
