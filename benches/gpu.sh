@@ -12,6 +12,7 @@
 # pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's size), SIDE (of its
 # pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many minutes.
 set -euo pipefail
+export ORT_DISABLE_TELEMETRY=1
 
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -eq 2 ] || { sed -n '2,/^set/p' "$0" | sed '$d; s/^# \?//'; exit 2; }

@@ -13,10 +13,12 @@ use florence2::bundle::GraphFile;
 use florence2::ort;
 use florence2::ort::environment::GlobalThreadPoolOptions;
 use florence2::ort::session::Session;
-use florence2::runtime::RuntimeOptions;
+use florence2::runtime::{self, RuntimeOptions};
 use florence2::{Bundle, BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // Whoever loads ONNX Runtime disables its telemetry before, while there is one thread.
+    runtime::disable_telemetry();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
         return Err("give a model folder and an image".into());

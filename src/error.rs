@@ -98,6 +98,17 @@ pub enum Error {
         /// What is missing or wrong.
         reason: String,
     },
+    /// A graph's output that holds NaN or infinity.
+    #[error(
+        "graph {graph} gave NaN or infinity in {output}: float16 overflowed in it, or its weights are damaged. Take this \
+         graph in fp32, or fetch or export the model again."
+    )]
+    NotFinite {
+        /// The graph, of which the inputs are finite.
+        graph: String,
+        /// The output.
+        output: String,
+    },
     /// The tokenizer could not be read, or refused a text.
     #[error("tokenizer: {reason}{}", source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
     Tokenizer {

@@ -15,6 +15,10 @@
 //! used by themselves too: [`preprocess`] (pictures to pixel values), [`generation`] (logits to tokens), [`postprocess`]
 //! (text to typed results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime), `hub` (models by their name on a hub;
 //! a feature, on by default).
+//!
+//! ONNX Runtime's official builds send telemetry to Microsoft, unless `ORT_DISABLE_TELEMETRY=1` is in the environment before
+//! the library is loaded. This crate sets it if the process has only one thread by then; other programs call
+//! [`runtime::disable_telemetry`] first in `main`, or set it where the process is started.
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(

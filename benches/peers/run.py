@@ -16,6 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "driver"))
+# ONNX Runtime reads this as it is loaded; the peers' processes inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import machine
 import measure

@@ -23,6 +23,8 @@ use crate::console::Console;
 use crate::error::Outcome;
 
 fn main() -> ExitCode {
+    // While there is one thread.
+    florence2::runtime::disable_telemetry();
     let cli = Cli::parse();
     let console = Console::new(&cli.globals);
     console.show_logs(&cli.globals);

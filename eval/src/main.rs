@@ -32,6 +32,8 @@ use crate::report::Report;
 use crate::table::Style;
 
 fn main() -> ExitCode {
+    // While there is one thread.
+    florence2::runtime::disable_telemetry();
     let args = Args::parse();
     let logs = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,ort=error"));
     tracing_subscriber::fmt()

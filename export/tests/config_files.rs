@@ -97,6 +97,22 @@ fn generation_settings_come_from_three_places() {
     assert_eq!(json_file(&checkpoint, "generation_config.json"), expected);
 }
 
+/// The published large disagrees with itself; its own code looks at `text_config`.
+#[test]
+fn settings_of_microsofts_repositories_are_those_of_text_config() {
+    let mut model = native();
+    let vision = model.config["vision_config"].as_object_mut().unwrap();
+    let dims = vision.remove("embed_dim").unwrap();
+    vision.insert("dim_embed".into(), dims);
+    model.config["text_config"]["early_stopping"] = json!(true);
+    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
+    let large = json!({ "num_beams": 3, "early_stopping": false });
+    let checkpoint = checkpoint.with_file("generation_config.json", large.to_string());
+    let settings = json_file(&checkpoint, "generation_config.json");
+    assert_eq!(settings["early_stopping"], true);
+    assert_eq!(settings["num_beams"], 3);
+}
+
 #[test]
 fn config_and_unknown_side_files_are_copied_verbatim() {
     let checkpoint = checkpoint().with_file("special_tokens_map.json", "{ \"x\":1}");

@@ -2,6 +2,7 @@
 
 mod dtypes;
 mod layout;
+mod model_file;
 mod source;
 
 pub use crate::bytes::Bytes;
@@ -9,6 +10,7 @@ pub use dtypes::DtypeChoice;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
+pub(crate) use model_file::ModelFile;
 pub use source::BundleSource;
 pub(crate) use source::GraphBytes;
 

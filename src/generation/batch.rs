@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use super::DECODER;
 use super::config::GenerationConfig;
 use super::hooks::Hooks;
 use super::logits::Logits;
@@ -179,7 +180,7 @@ impl<'a> Batch<'a> {
 
 fn invalid(reason: String) -> Error {
     Error::InvalidGraph {
-        graph: "decoder".to_owned(),
+        graph: DECODER.to_owned(),
         reason,
     }
 }

@@ -1,5 +1,6 @@
 //! The loop: decoder steps for all inputs of a batch at once, a search for each.
 
+use super::DECODER;
 use super::batch::Batch;
 use super::config::GenerationConfig;
 use super::decoder::Decoder;
@@ -18,7 +19,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// - [`Error::InvalidOption`] if `config` makes no sense, or `hooks` ask for tokens of a search with several rows.
 /// - [`Error::Cancelled`] if `hooks` say so.
-/// - [`Error::InvalidGraph`] if the decoder's logits are of another shape, or not numbers.
+/// - [`Error::InvalidGraph`] if the decoder's logits are of another shape.
+/// - [`Error::NotFinite`] if NaN or ∞ is among a row's logits, or all of them are -∞.
 /// - What the decoder reports.
 pub fn generate(
     decoder: &mut dyn Decoder,
@@ -74,7 +76,7 @@ fn check_joined(logits: &Logits<'_>, waiting: usize) -> Result<()> {
     match logits.rows() {
         rows if (1..=waiting).contains(&rows) => Ok(()),
         rows => Err(Error::InvalidGraph {
-            graph: "decoder".to_owned(),
+            graph: DECODER.to_owned(),
             reason: format!("it gave {rows} rows of logits where {waiting} inputs wait"),
         }),
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
+use super::DECODER;
 use super::math::LogSumExp;
 use crate::error::{Error, Result};
 
@@ -170,7 +171,7 @@ impl<'a> Logits<'a> {
         match self.place(row).filter(|&place| place < all.nrows()) {
             Some(place) => Ok(all.index_axis_move(Axis(0), place)),
             None => Err(Error::InvalidGraph {
-                graph: "decoder".to_owned(),
+                graph: DECODER.to_owned(),
                 reason: format!("it gave no row {row} of logits"),
             }),
         }

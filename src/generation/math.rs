@@ -11,10 +11,11 @@ pub(super) fn log_softmax(scores: &mut [f32]) {
 }
 
 /// [`log_softmax`] of `logits`, which are left as they are. `scores` takes the vocabulary's length.
-pub(super) fn log_softmax_of(logits: &[f32], scores: &mut Vec<f32>) {
+pub(super) fn log_softmax_of(logits: &[f32], scores: &mut Vec<f32>) -> LogSumExp {
     let log_sum_exp = log_sum_exp(logits);
     scores.clear();
     scores.extend(logits.iter().map(|&logit| log_sum_exp.normalize(logit)));
+    log_sum_exp
 }
 
 /// `ln Σ exp(x)`, as the maximum and the rest.
@@ -29,6 +30,11 @@ impl LogSumExp {
     /// Of the maximum, and `ln Σ exp(x - max)`.
     pub fn new(max: f32, rest: f32) -> Self {
         Self { max, rest }
+    }
+
+    /// Whether all scores are -∞.
+    pub fn is_impossible(self) -> bool {
+        self.max == f32::NEG_INFINITY
     }
 
     /// A score's log-probability. Of -∞ it is -∞, even where all scores are.

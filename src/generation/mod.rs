@@ -6,6 +6,9 @@
 //! token to choose from, beam search gives fewer sequences instead of going on with impossible ones; random numbers
 //! are others than torch's.
 
+/// What messages call the decoder, of which no more than the trait is known here.
+pub(crate) const DECODER: &str = "decoder";
+
 mod batch;
 mod config;
 mod decoder;

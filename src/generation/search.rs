@@ -10,6 +10,7 @@ use ndarray::ArrayView1;
 
 use self::beam::BeamSearch;
 use self::independent::IndependentSearch;
+use super::DECODER;
 use super::config::GenerationConfig;
 use super::logits::{BestRow, Logits};
 use super::math::{LogSumExp, are_numbers, log_softmax_of, log_sum_exp};
@@ -90,7 +91,12 @@ impl Workspace {
         self.scores.clear();
         self.scores.extend_from_slice(&logits);
         self.processors.process(tokens, &mut self.scores);
-        Ok(log_sum_exp(&self.scores))
+        let processed = log_sum_exp(&self.scores);
+        // The processors may ban all tokens; the model may not.
+        if processed.is_impossible() && log_sum_exp(&logits).is_impossible() {
+            return Err(not_finite());
+        }
+        Ok(processed)
     }
 
     /// Loads a row's log-probabilities as the processors leave them, for the sequence `tokens`. Where the best of them were
@@ -121,7 +127,9 @@ impl Workspace {
             }
         }
         let logits = logits.row(row)?;
-        log_softmax_of(&checked(&logits)?, &mut self.scores);
+        if log_softmax_of(&checked(&logits)?, &mut self.scores).is_impossible() {
+            return Err(not_finite());
+        }
         self.processors.process(tokens, &mut self.scores);
         Ok(())
     }
@@ -154,11 +162,15 @@ fn checked<'a>(logits: &'a ArrayView1<'_, f32>) -> Result<Cow<'a, [f32]>> {
     if are_numbers(&logits) {
         Ok(logits)
     } else {
-        Err(Error::InvalidGraph {
-            graph: "decoder".to_owned(),
-            reason: "its logits hold NaN or infinity (an overflow, or damaged weights); use another precision of it"
-                .to_owned(),
-        })
+        Err(not_finite())
+    }
+}
+
+/// Logits that are no scores: NaN or ∞ among them, or none but -∞. A model may ban single tokens by -∞.
+fn not_finite() -> Error {
+    Error::NotFinite {
+        graph: DECODER.to_owned(),
+        output: "logits".to_owned(),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use florence2_layout::files::CONFIG;
 use florence2_layout::graphs::PRECISION;
+use ndarray::Array3;
 use serde_json::Value;
 
 use super::session::Graph;
-use super::tensor::FloatType;
+use super::tensor::{self, FloatType};
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::runtime::{
@@ -40,6 +41,15 @@ impl Graph {
         self.invalid(format!(
             "{kind} {spec} is not {wanted}; take its file of another dtype, or export the model again"
         ))
+    }
+
+    /// That an output is finite.
+    pub(crate) fn check_finite(&self, values: &Array3<f32>, output: &str) -> Result<()> {
+        match values.as_slice() {
+            Some(values) => tensor::check_finite(values, self.name(), output),
+            // Outputs are contiguous.
+            None => Ok(()),
+        }
     }
 
     /// That an axis of an input or output has a size (`None`: not known), if the graph fixes it. `whose` names what

@@ -6,7 +6,7 @@ use super::plain::PlainModel;
 use super::step::StepModel;
 use crate::bundle::{Bundle, LayoutKind};
 use crate::error::{Error, Result};
-use crate::generation::Decoder;
+use crate::generation::{DECODER, Decoder};
 use crate::metrics::DecodingTimes;
 use crate::runtime::{Placement, SessionOptions};
 
@@ -49,6 +49,18 @@ pub(crate) trait LanguageModel: Send + Sync {
 pub(crate) trait Decoding: Decoder {
     /// What was spent so far.
     fn times(&self) -> DecodingTimes;
+
+    /// The error of a search over this decoding. Where the search found logits that are not finite, it names the graph
+    /// that made them so.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::NotFinite { graph, .. } if graph == DECODER => self.cause(),
+            other => other,
+        }
+    }
+
+    /// Returns [`Error::NotFinite`] of the first graph with outputs that are not finite, the latest logits being so.
+    fn cause(&self) -> Error;
 }
 
 /// Loads the language model's graphs, of the layout in which the model is whole and whose decoder its devices can run. In

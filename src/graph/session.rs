@@ -126,6 +126,10 @@ impl Graph {
         self.signature.has_input(name)
     }
 
+    pub(crate) fn has_output(&self, name: &str) -> bool {
+        self.signature.has_output(name)
+    }
+
     pub(crate) fn input(&self, name: &str) -> Result<&TensorSpec> {
         self.signature.input(name)
     }

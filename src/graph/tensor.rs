@@ -136,6 +136,49 @@ pub(crate) fn to_f32<D: Dimension>(value: &DynValue, graph: &str, name: &str) ->
     })
 }
 
+/// That an output is finite. `values` are contiguous.
+pub(crate) fn check_finite(values: &[f32], graph: &str, output: &str) -> Result<()> {
+    if all_finite(values, |value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err(not_finite(graph, output))
+    }
+}
+
+/// [`check_finite`] of a tensor in the processor's memory.
+pub(crate) fn check_finite_value(value: &DynValue, graph: &str, output: &str) -> Result<()> {
+    let context = || format!("reading {output} of {graph}");
+    let is_finite = match element_type(value) {
+        Some(TensorElementType::Float16) => {
+            let (_, values) = value.try_extract_tensor::<f16>().map_err(Error::ort(context()))?;
+            all_finite(values, |value| value.is_finite())
+        }
+        _ => {
+            let (_, values) = value.try_extract_tensor::<f32>().map_err(Error::ort(context()))?;
+            all_finite(values, |value| value.is_finite())
+        }
+    };
+    if is_finite {
+        Ok(())
+    } else {
+        Err(not_finite(graph, output))
+    }
+}
+
+pub(crate) fn not_finite(graph: &str, output: &str) -> Error {
+    Error::NotFinite {
+        graph: graph.into(),
+        output: output.into(),
+    }
+}
+
+/// Blocks are looked at without a branch for each value, so that the loop is vectorised.
+fn all_finite<T: Copy>(values: &[T], is_finite: impl Fn(T) -> bool) -> bool {
+    const BLOCK: usize = 1024;
+    let mut blocks = values.chunks(BLOCK);
+    blocks.all(|block| block.iter().fold(true, |all, &value| all & is_finite(value)))
+}
+
 /// A tensor's shape; empty for what is no tensor.
 pub(crate) fn shape(value: &DynValue) -> Vec<usize> {
     match value.dtype() {

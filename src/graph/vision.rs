@@ -97,6 +97,9 @@ impl VisionEncoder {
             None => self.graph.run(inputs, runtime),
         };
         let mut outputs = outputs.map_err(|error| self.with_image_size(error, &pixel_values))?;
-        tensor::to_f32(&outputs.take(IMAGE_FEATURES)?, self.graph.name(), IMAGE_FEATURES)
+        let features = outputs.take(IMAGE_FEATURES)?;
+        let features: Array3<f32> = tensor::to_f32(&features, self.graph.name(), IMAGE_FEATURES)?;
+        self.graph.check_finite(&features, IMAGE_FEATURES)?;
+        Ok(features)
     }
 }

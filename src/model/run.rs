@@ -161,7 +161,8 @@ impl Florence2 {
         let found = timed(&mut timings.generation, || {
             generate(&mut *decoding, &config, hooks)
         });
-        let found = found.map_err(|error| interruption.into_inner().unwrap_or(error))?;
+        let found =
+            found.map_err(|error| interruption.into_inner().unwrap_or_else(|| decoding.named(error)))?;
         let times = decoding.times();
         timings.text_encoder = times.text_encoder;
         timings.generation -= times.text_encoder;

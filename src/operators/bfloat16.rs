@@ -325,11 +325,12 @@ fn softmax_numerators(scores: &[Floats], probabilities: &mut [Pairs]) -> f32 {
     _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]))
 }
 
-/// 2 to the power of `x`, to 13 bits.
+/// 2 to the power of `x`, to 13 bits; of NaN, NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exp2(x: __m512) -> __m512 {
-    let x = _mm512_max_ps(x, _mm512_set1_ps(LOWEST));
+    // Where one is NaN, the second is given.
+    let x = _mm512_max_ps(_mm512_set1_ps(LOWEST), x);
     let fraction = _mm512_sub_ps(x, _mm512_roundscale_ps::<FLOOR>(x));
     let [cubic, square, linear, constant] = EXP2;
     let mut power = _mm512_set1_ps(cubic);
@@ -354,6 +355,10 @@ fn push_pairs(values: &[f32], factor: f32, pairs: &mut Vec<u32>) {
 /// A float whose upper half is the nearest bfloat16.
 #[inline(always)]
 fn rounded(value: f32) -> u32 {
+    if value.is_nan() {
+        // Rounding up could make a number of it.
+        return f32::NAN.to_bits();
+    }
     let bits = value.to_bits();
     // Halfway cases go to the even one.
     bits.wrapping_add(0x7fff + (bits >> 16 & 1))

@@ -274,6 +274,26 @@ mod tests {
     }
 
     #[test]
+    fn nan_is_not_lost() {
+        let (size, length) = (24, 18);
+        let inputs = [
+            noise(4 * size, 3),
+            noise(length * size, 1),
+            noise(length * size, 2),
+        ];
+        let nans = [f32::NAN, f32::INFINITY, f32::from_bits(0xffff_ffff)];
+        for (which, nan) in (0..3).flat_map(|which| nans.map(|nan| (which, nan))) {
+            let mut inputs = inputs.clone();
+            inputs[which][7] = nan;
+            let [queries, keys, values] = &inputs;
+            for arch in [Arch::new(), Arch::Scalar] {
+                let attended = attend(arch, queries, [keys, values], size);
+                assert!(!attended[7].is_finite(), "{nan} in input {which}, {arch:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_query_gets_the_same_alone_and_among_others() {
         let (size, length) = (64, 83);
         let (keys, values) = (noise(length * size, 1), noise(length * size, 2));

@@ -6,9 +6,8 @@ use std::path::Path;
 use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
-use super::model_file::ModelFile;
 use super::{Repair, repair_model};
-use crate::bundle::{Bundle, BundleSource, GraphBytes};
+use crate::bundle::{Bundle, BundleSource, GraphBytes, ModelFile};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 

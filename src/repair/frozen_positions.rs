@@ -5,8 +5,7 @@ use florence2_layout::graphs::INPUTS_EMBEDS;
 use florence2_layout::onnx::{DimensionValue, GraphProto, NodeProto};
 
 use super::constants::{Values, attribute};
-use super::model_file::ModelFile;
-use crate::bundle::GraphBytes;
+use crate::bundle::{GraphBytes, ModelFile};
 use crate::error::{Error, Result};
 
 /// The longest chain of nodes that is followed for one value.

@@ -12,7 +12,6 @@ mod channel_attention;
 mod constants;
 mod deployment;
 mod frozen_positions;
-mod model_file;
 
 use std::fmt;
 
@@ -23,8 +22,7 @@ pub use self::deployment::repair_deployment;
 pub(crate) use self::frozen_positions::check_positions;
 
 use self::channel_attention::FrozenScale;
-use self::model_file::ModelFile;
-use crate::bundle::{Bundle, GraphBytes};
+use crate::bundle::{Bundle, GraphBytes, ModelFile};
 use crate::error::Result;
 use crate::geometry::ImageSize;
 use crate::preprocess::ImageProcessor;

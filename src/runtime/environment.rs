@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use super::library::{self, Places};
-use super::{DeviceKind, elf, log};
+use super::{DeviceKind, elf, log, telemetry};
 use crate::error::{Error, Result};
 
 /// How to start ONNX Runtime.
@@ -74,6 +74,9 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// warning in the log if those name another library. A library or an environment that the application has made
 /// with `ort` is kept; an environment must then be handed over ([`RuntimeOptions::with_environment`]).
 ///
+/// ONNX Runtime's telemetry is disabled before the library is loaded where that is sound: see
+/// [`disable_telemetry`](super::disable_telemetry).
+///
 /// # Errors
 /// [`Error::RuntimeNotFound`] if no usable library is found, [`Error::RuntimeLoad`] if the one named in the options
 /// or in `ORT_DYLIB_PATH` is unusable, [`Error::Ort`] if the application has made an environment that it did not
@@ -123,10 +126,9 @@ fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
                 );
             }
             let environment = make_environment()?;
-            Runtime {
-                info: info(path),
-                environment,
-            }
+            let info = info(path);
+            telemetry::warn_if_enabled(info.version.as_deref());
+            Runtime { info, environment }
         }
     };
     tracing::debug!(path = ?runtime.info.path, version = ?runtime.info.version, "ONNX Runtime is running");
@@ -162,6 +164,7 @@ fn application_loaded_a_library() -> bool {
 }
 
 fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
+    telemetry::disable_telemetry();
     let wanted = options.devices.iter().filter_map(|kind| kind.library());
     let wanted: Vec<&str> = wanted.collect();
     library::find(&Places::of_this_process(options.library.clone()), &wanted, load)

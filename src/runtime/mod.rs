@@ -4,6 +4,11 @@
 //! The library is loaded at run time. [`init`] looks for it, in this order: [`RuntimeOptions::library`], the
 //! variable `ORT_DYLIB_PATH`, beside the executable, our [cache](crate::cache_dir), the system's loader path, an
 //! installed Python package `onnxruntime`.
+//!
+//! Official builds of ONNX Runtime 1.29 and later send telemetry to Microsoft unless `ORT_DISABLE_TELEMETRY=1` is in the
+//! environment before the library is loaded. [`init`] sets it if the process has only one thread by then (on Windows,
+//! always), and logs a warning if it cannot: programs with threads set it where the process is started, or call
+//! [`disable_telemetry`] first in `main`.
 
 mod cache_entries;
 mod cached;
@@ -23,6 +28,7 @@ mod provider_cache;
 mod session;
 mod signature;
 pub(crate) mod small_graph;
+mod telemetry;
 
 pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
 pub(crate) use capture::{not_recording, recording};
@@ -36,3 +42,4 @@ pub(crate) use processor::byte_products_saturate;
 pub use session::{GraphSource, OptimizationLevel, SessionOptions, SharedSession, build_session};
 pub(crate) use session::{load_session, run_options, session_of_model};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};
+pub use telemetry::disable_telemetry;

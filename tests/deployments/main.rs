@@ -5,8 +5,10 @@
 mod common;
 
 mod broken;
+mod damaged;
 mod fine_tunes;
 mod forms;
+mod loops;
 mod mixes;
 mod names;
 mod onnx;

@@ -2,6 +2,7 @@
 # Exports the fixture checkpoints and the demo model, runs them unchanged in transformers.js, and compares its greedy
 # tokens with the golden ones. Wants node (20 or later), npm and cargo; gets the packages of package-lock.json.
 set -eu
+export ORT_DISABLE_TELEMETRY=1
 cd "$(dirname "$0")"
 npm ci --ignore-scripts --no-audit --no-fund
 bundles=$(mktemp -d)

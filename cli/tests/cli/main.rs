@@ -14,4 +14,5 @@ mod pictures;
 mod program;
 mod run;
 mod streams;
+mod telemetry;
 mod usage;

@@ -1,15 +1,15 @@
 //! `generation_config.json`: what the checkpoint asks of decoding.
 
 use florence2_layout::files::{CONFIG, GENERATION_CONFIG};
-use florence2_layout::generation::PUBLISHED_SEARCH;
+use florence2_layout::generation::{PUBLISHED_SEARCH, settings_in_force};
 use serde_json::{Map, Value, json};
 
 use super::{object, read, set_absent};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
-/// Settings that older checkpoints keep in `config.json`'s `text_config`.
-const FROM_TEXT_CONFIG: [&str; 11] = [
+/// Settings that checkpoints keep in `config.json`'s `text_config` too.
+const IN_TEXT_CONFIG: [&str; 11] = [
     "bos_token_id",
     "pad_token_id",
     "eos_token_id",
@@ -23,18 +23,20 @@ const FROM_TEXT_CONFIG: [&str; 11] = [
     "repetition_penalty",
 ];
 
-/// The checkpoint's settings; what is missing there from `text_config`, and what is missing there too from the
+/// The checkpoint's settings, each from where it is [in force](settings_in_force); what is missing everywhere, from the
 /// published models.
 pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let mut settings = read(checkpoint, GENERATION_CONFIG)?;
     // How to search is the published models' only where the checkpoint says nothing of generation at all: one
     // that has its own settings means what it leaves out.
     let silent = settings.is_empty();
-    if let Some(Value::Object(text)) = read(checkpoint, CONFIG)?.get("text_config") {
-        for key in FROM_TEXT_CONFIG {
-            if let Some(value) = text.get(key).filter(|value| !value.is_null()) {
-                set_absent(&mut settings, key, value.clone());
-            }
+    let generation = (!silent).then(|| Value::Object(settings.clone()));
+    let config = Value::Object(read(checkpoint, CONFIG)?);
+    let in_force = settings_in_force(generation.as_ref(), Some(&config));
+    for key in IN_TEXT_CONFIG {
+        let values = in_force.iter().filter_map(|place| place.get(key));
+        if let Some(value) = values.into_iter().find(|value| !value.is_null()) {
+            settings.insert(key.to_owned(), value.clone());
         }
     }
     let ids = object([

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use florence2_layout::generation::PUBLISHED_SEARCH;
+use florence2_layout::generation::{PUBLISHED_SEARCH, settings_in_force};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -38,12 +38,20 @@ const UNSUPPORTED: [(&str, Option<f64>); 20] = [
 const UNSET_MAX_LENGTH: usize = 20;
 
 impl GenerationConfig {
-    /// The settings of a checkpoint: each from `generation_config.json`, else from `config.json`'s `text_config`,
-    /// else from its top level, else the default. Where there is no `generation_config.json` at all, how to search
-    /// is by default what the published models have ([`PUBLISHED_SEARCH`]).
+    /// Returns the settings of a checkpoint, from `generation_config.json` and `config.json`: those that are in force in
+    /// transformers.
     ///
-    /// The tokens that end a sequence are those of all three places together: many fine-tunes ship a wrong one in
-    /// one of them. Settings in `generation_config.json` that this crate does not have are warned of.
+    /// - A repository in Microsoft's form (`vision_config.dim_embed`) is run by its own code there, which looks at
+    ///   `text_config` only. `text_config` is in force, and then `generation_config.json`: the published
+    ///   `Florence-2-large` has `early_stopping: false` in the latter and `true` in the former, and `true` is in force.
+    /// - Elsewhere `generation_config.json` is in force, by itself if it names `decoder_start_token_id`. If it does not,
+    ///   transformers refuses to generate; a setting that it lacks is then taken from `text_config`, and then from the top
+    ///   level of `config.json`. So is each where there is no `generation_config.json`.
+    ///
+    /// Beyond transformers: without `generation_config.json`, settings that `config.json` lacks too are those of the
+    /// published models ([`PUBLISHED_SEARCH`]). The tokens that end a sequence are those of all places together, since
+    /// many fine-tunes have a wrong one in one of them. The decoder starts with BART's token where none is named.
+    /// Settings in `generation_config.json` that this crate does not have are logged.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] if a setting is not of its type or makes no sense.
@@ -52,6 +60,7 @@ impl GenerationConfig {
         let places = Places {
             generation,
             config: [text_config, config],
+            in_force: settings_in_force(generation, config),
         };
         for (name, value) in generation.into_iter().flat_map(unsupported) {
             tracing::warn!(
@@ -59,8 +68,12 @@ impl GenerationConfig {
             );
         }
         let default = generation.map_or_else(Self::published, |_| Self::default());
-        let max_positions = places
-            .get("max_position_embeddings")?
+        let max_positions = text_config
+            .into_iter()
+            .chain(config)
+            .find_map(|config| value(config, "max_position_embeddings"))
+            .map(|positions| read("max_position_embeddings", positions))
+            .transpose()?
             .unwrap_or(default.max_positions);
         let eos_token_ids = places.eos_token_ids()?;
         let mut settings = Self {
@@ -204,17 +217,17 @@ struct Places<'a> {
     generation: Option<&'a Value>,
     /// `text_config`, then the top level.
     config: [Option<&'a Value>; 2],
+    /// Those of them that count, the one in force first.
+    in_force: Vec<&'a Value>,
 }
 
 impl<'a> Places<'a> {
     /// Every value that is not null, the one in force first.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a Value> {
-        let places = [self.generation, self.config[0], self.config[1]];
-        places
+        self.in_force
+            .clone()
             .into_iter()
-            .flatten()
-            .filter_map(move |place| place.get(name))
-            .filter(|value| !value.is_null())
+            .filter_map(move |place| value(place, name))
     }
 
     fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>> {
@@ -232,9 +245,15 @@ impl<'a> Places<'a> {
 
     /// Those of all places, each once.
     fn eos_token_ids(&self) -> Result<Vec<u32>> {
+        const NAME: &str = "eos_token_id";
         let mut union = Vec::new();
-        for value in self.values("eos_token_id") {
-            for id in read_token_ids("eos_token_id", value)? {
+        let places = [self.generation, self.config[0], self.config[1]];
+        for value in places
+            .into_iter()
+            .flatten()
+            .filter_map(|place| value(place, NAME))
+        {
+            for id in read_token_ids(NAME, value)? {
                 if !union.contains(&id) {
                     union.push(id);
                 }
@@ -247,18 +266,17 @@ impl<'a> Places<'a> {
         if let Some(new) = self.get("max_new_tokens")? {
             return Ok(Some(new));
         }
-        let in_generation = Self {
-            config: [None; 2],
-            ..*self
+        for &place in &self.in_force {
+            let Some(length) = value(place, "max_length") else {
+                continue;
+            };
+            let length = read("max_length", length)?;
+            let is_in_generation = self.generation.is_some_and(|it| std::ptr::eq(it, place));
+            if is_in_generation || length != UNSET_MAX_LENGTH {
+                return Ok(Some(without_start_token(length)));
+            }
         }
-        .get("max_length")?;
-        let in_config = Self {
-            generation: None,
-            ..*self
-        }
-        .get("max_length")?;
-        let length: Option<usize> = in_generation.or(in_config.filter(|&length| length != UNSET_MAX_LENGTH));
-        Ok(length.map(without_start_token))
+        Ok(None)
     }
 
     fn min_new_tokens(&self) -> Result<Option<usize>> {
@@ -279,6 +297,11 @@ impl<'a> Places<'a> {
         };
         self.values("early_stopping").next().map(read).transpose()
     }
+}
+
+/// A setting that is not null.
+fn value<'a>(place: &'a Value, name: &str) -> Option<&'a Value> {
+    place.get(name).filter(|value| !value.is_null())
 }
 
 fn read<T: DeserializeOwned>(name: &'static str, value: &Value) -> Result<T> {

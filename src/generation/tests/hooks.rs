@@ -135,8 +135,26 @@ fn logits_that_are_no_numbers_are_an_error() {
                 Hooks::default(),
             )
             .unwrap_err();
-            assert!(matches!(error, Error::InvalidGraph { .. }), "{error}");
+            assert!(matches!(error, Error::NotFinite { .. }), "{error}");
         }
+    }
+}
+
+/// A graph may ban tokens by -∞. It may not ban all.
+#[test]
+fn infinitely_low_logits_are_bans() {
+    let banned = |tokens: std::ops::Range<usize>| FakeModel {
+        bias: tokens.map(|token| (token, f32::NEG_INFINITY)).collect(),
+        ..FakeModel::new(1, 40)
+    };
+    for settings in [json!({"num_beams": 3}), json!({}), json!({"do_sample": true})] {
+        let settings = config(settings);
+        let found = run(&[banned(3..30)], &settings);
+        let tokens = &found[0][0].token_ids;
+        assert!(!tokens.is_empty() && tokens.iter().all(|token| !(3..30).contains(token)));
+        let mut decoder = FakeDecoder::new(&[banned(0..40)]);
+        let error = generate(&mut decoder, &settings, Hooks::default()).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading, overriding and checking settings.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::error::Error;
@@ -30,6 +30,42 @@ fn the_checkpoints_of_florence_2_are_read() {
         assert_eq!(settings.eos_token_ids, [2]);
         assert_eq!(settings.decoder_start_token_id, 2);
         assert_eq!(settings.max_new_tokens, positions);
+    }
+}
+
+/// Where `generation_config.json` and `config.json` disagree, what transformers generates with: see
+/// `tests/reference/make_generation_configs.py`.
+#[test]
+fn settings_in_force_are_those_of_transformers() {
+    let fixture = include_str!("../../../tests/fixtures/generation/configs.json");
+    let fixture: Value = serde_json::from_str(fixture).unwrap();
+    for case in fixture["cases"].as_array().unwrap() {
+        let generation = Some(&case["generation_config"]).filter(|generation| !generation.is_null());
+        let settings = GenerationConfig::from_json(generation, Some(&case["config"])).unwrap();
+        let in_force = match &case["in_force"] {
+            // Where transformers refuses to generate: what is there, filled up.
+            Value::Null => &json!({
+                "decoder_start_token_id": 2, "early_stopping": false, "eos_token_id": 2, "forced_bos_token_id": 0,
+                "forced_eos_token_id": 2, "length_penalty": 1.0, "no_repeat_ngram_size": 3, "num_beams": 3
+            }),
+            in_force => in_force,
+        };
+        let early_stopping = match settings.early_stopping {
+            EarlyStopping::Heuristic => json!(false),
+            EarlyStopping::WhenFull => json!(true),
+            EarlyStopping::Never => json!("never"),
+        };
+        let found = json!({
+            "decoder_start_token_id": settings.decoder_start_token_id,
+            "early_stopping": early_stopping,
+            "eos_token_id": settings.eos_token_ids.first(),
+            "forced_bos_token_id": settings.forced_bos_token_id,
+            "forced_eos_token_id": settings.forced_eos_token_ids.first(),
+            "length_penalty": settings.length_penalty,
+            "no_repeat_ngram_size": settings.no_repeat_ngram_size,
+            "num_beams": settings.num_beams,
+        });
+        assert_eq!(&found, in_force, "{}", case["name"]);
     }
 }
 

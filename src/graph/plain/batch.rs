@@ -27,6 +27,8 @@ pub(super) struct Batch<'m> {
     row_inputs: Vec<usize>,
     /// Self-attention caches, a row each; empty before the first step.
     own: Vec<DynValue>,
+    /// The graph that took the latest step.
+    last_graph: &'m Graph,
     logits: LastLogits<'m>,
     /// What chooses the best logits on the device, where those are enough.
     chooser: Option<&'m Chooser>,
@@ -90,6 +92,7 @@ impl<'m> Batch<'m> {
             expanded: None,
             row_inputs: (0..mask.nrows()).collect(),
             own: Vec::new(),
+            last_graph: &model.decoder.first,
             logits: LastLogits::None,
             chooser: model.decoder.chooser.as_ref().filter(|_| best_are_enough),
         })
@@ -97,6 +100,11 @@ impl<'m> Batch<'m> {
 
     fn decoder(&self) -> &'m DecoderModel {
         &self.model.decoder
+    }
+
+    /// The graph that took the latest step.
+    pub(super) fn last_graph(&self) -> &'m Graph {
+        self.last_graph
     }
 
     /// Rows at present.
@@ -199,6 +207,7 @@ impl<'m> Batch<'m> {
         let first = self.own.is_empty();
         let decoder = self.decoder();
         let graph = if first { &decoder.first } else { decoder.next() };
+        self.last_graph = graph;
         let embeds = self.model.embedding.run(tokens, runtime)?;
         let mut outputs = decoder.run(graph, self.bind(graph, &embeds)?, self.chooser.is_some(), runtime)?;
         self.keep_logits(graph, &mut outputs, runtime)?;

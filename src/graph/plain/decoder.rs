@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
-use ndarray::{ArrayView1, Axis};
+use florence2_layout::graphs::LOGITS;
+use ndarray::{Array2, ArrayView1, Axis};
 
 use super::PlainModel;
 use super::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generation::{Decoder, Logits};
 use crate::graph::language_model::{Decoding, DecodingLimits, TextInput};
+use crate::graph::tensor;
 use crate::metrics::{DecodingTimes, timed};
 
 /// One decoding in progress. A batch's inputs join all at once; the next ones when all of them have left.
@@ -56,11 +58,24 @@ impl Decoder for PlainDecoder<'_> {
         }
         let batch = self.next_batch()?;
         let rows = batch.rows();
-        let prompts = ArrayView1::from(prompt);
-        let prompts = prompts.broadcast((rows, prompt.len()));
-        let prompts = prompts.ok_or_else(|| self.model.decoder.first.invalid("it takes no empty prompt"))?;
+        // Where activations are quantised dynamically, tokens of one step share a scale: other programs' answers, which feed
+        // them one by one, are those of one token a step.
+        let together = if self.model.decoder.quantizes_activations {
+            1
+        } else {
+            prompt.len().max(1)
+        };
+        let mut steps = prompt
+            .chunks(together)
+            .map(|tokens| Array2::from_shape_fn((rows, tokens.len()), |(_, index)| tokens[index]));
+        let Some(last) = steps.next_back() else {
+            return Err(self.model.decoder.first.invalid("it takes no empty prompt"));
+        };
         let batch = self.batch.insert(batch);
-        batch.step(prompts, &mut self.times.runtime).map(Some)
+        for tokens in steps {
+            batch.step(tokens.view(), &mut self.times.runtime)?;
+        }
+        batch.step(last.view(), &mut self.times.runtime).map(Some)
     }
 
     fn rows(&self) -> usize {
@@ -89,5 +104,12 @@ impl Decoder for PlainDecoder<'_> {
 impl Decoding for PlainDecoder<'_> {
     fn times(&self) -> DecodingTimes {
         self.times
+    }
+
+    /// What the decoder takes was checked as it was made.
+    fn cause(&self) -> Error {
+        let batch = self.batch.as_ref();
+        let graph = batch.map_or(&self.model.decoder.first, Batch::last_graph);
+        tensor::not_finite(graph.name(), LOGITS)
     }
 }

@@ -8,6 +8,7 @@ use florence2_layout::graphs::{
 use ort::session::SessionInputValue;
 use ort::value::DynValue;
 
+use super::operators::quantizes_activations;
 use crate::bundle::{Bundle, DecoderGraphs, GraphLayout, ModelPart};
 use crate::error::{Error, Result};
 use crate::graph::cache_names::CacheNames;
@@ -33,6 +34,8 @@ pub(super) struct DecoderModel {
     pub(super) empty_cache: Option<[usize; 2]>,
     /// Whether one row of what is attended to may serve all rows.
     pub(super) shared_encoder_row: bool,
+    /// Whether a token's logits depend on the tokens that are fed with it: whether activations are quantised dynamically.
+    pub(super) quantizes_activations: bool,
     /// The caches' life in the device's memory; `None` if they come to the processor's after each step.
     pub(super) on_device: Option<Rearranger>,
     /// What chooses logits in the device's memory; `None` if they come to the processor's after each step.
@@ -60,6 +63,8 @@ impl DecoderModel {
 
     fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {
         let (first, next) = graphs.graphs();
+        let quantizes_activations = quantizes_activations(&bundle.layout.graph(&bundle.source, first)?)
+            || quantizes_activations(&bundle.layout.graph(&bundle.source, next)?);
         let next = if next == first {
             None
         } else {
@@ -83,6 +88,7 @@ impl DecoderModel {
             own,
             cross,
             shared_encoder_row,
+            quantizes_activations,
             on_device: None,
             chooser: None,
         };

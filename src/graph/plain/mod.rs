@@ -3,6 +3,7 @@
 mod batch;
 mod decoder;
 mod decoder_model;
+mod operators;
 mod text_encoder;
 
 use ndarray::{Array2, Axis};

@@ -38,7 +38,10 @@ impl TokenEmbedding {
         let embeds: Array3<f32> =
             tensor::to_f32(&outputs.take(INPUTS_EMBEDS)?, self.graph.name(), INPUTS_EMBEDS)?;
         match embeds.dim() {
-            (rows, tokens, _) if (rows, tokens) == (batch, sequence) => Ok(embeds),
+            (rows, tokens, _) if (rows, tokens) == (batch, sequence) => {
+                self.graph.check_finite(&embeds, INPUTS_EMBEDS)?;
+                Ok(embeds)
+            }
             found => Err(self.graph.invalid(format!(
                 "{INPUTS_EMBEDS} has shape {found:?} for {batch} rows of {sequence} tokens"
             ))),
@@ -142,7 +145,10 @@ impl TextEncoder {
             LAST_HIDDEN_STATE,
         )?;
         match states.dim() {
-            (rows, tokens, _) if (rows, tokens) == wanted => Ok(states),
+            (rows, tokens, _) if (rows, tokens) == wanted => {
+                self.graph.check_finite(&states, LAST_HIDDEN_STATE)?;
+                Ok(states)
+            }
             found => Err(self.graph.invalid(format!(
                 "{LAST_HIDDEN_STATE} has shape {found:?} for {} rows of {} tokens",
                 wanted.0, wanted.1

@@ -3,6 +3,7 @@
 use std::sync::MutexGuard;
 
 use ort::session::IoBinding;
+use ort::value::DynValue;
 
 use super::caches::{Caches, Passage};
 use super::decoder_step::DecoderStep;
@@ -108,6 +109,14 @@ impl<'m> Batch<'m> {
 
     fn binding_tensors(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
         Error::ort(format!("binding tensors to {}", self.model.graph().name()))
+    }
+
+    /// The cross-attention caches, where the processor has them.
+    pub(super) fn cross(&self) -> &[DynValue] {
+        match self.model.device_caches() {
+            None => self.cross.tensors(),
+            Some(_) => &[],
+        }
     }
 
     pub(super) fn room(&self) -> Room {

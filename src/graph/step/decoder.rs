@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use florence2_layout::graphs::LOGITS;
+
 use super::StepModel;
 use super::batch::Batch;
 use super::caches::Caches;
@@ -10,6 +12,7 @@ use super::rows::{Relocation, Reordered, Room, Rows};
 use crate::error::{Error, Result};
 use crate::generation::{Decoder, Logits};
 use crate::graph::language_model::{Decoding, DecodingLimits, TextInput};
+use crate::graph::tensor;
 use crate::metrics::{DecodingTimes, timed};
 
 /// Tokens that a row has room for at first, if it may need as many.
@@ -247,5 +250,22 @@ impl Decoder for StepDecoder<'_> {
 impl Decoding for StepDecoder<'_> {
     fn times(&self) -> DecodingTimes {
         self.times
+    }
+
+    /// Hidden states were checked as they were made, the caches that are made of them were not.
+    fn cause(&self) -> Error {
+        let model = self.model;
+        let batches = [&self.joined, &self.batch].into_iter().flatten();
+        let caches = batches.flat_map(|batch| model.decoder.cross().iter().zip(batch.cross()));
+        let graph = model.encoder.graph().name();
+        let mut errors = caches.filter_map(|(names, cache)| {
+            let checked = tensor::check_finite_value(cache, graph, &names.present);
+            checked
+                .err()
+                .filter(|error| matches!(error, Error::NotFinite { .. }))
+        });
+        errors
+            .next()
+            .unwrap_or_else(|| tensor::not_finite(model.decoder.graph().name(), LOGITS))
     }
 }

@@ -58,6 +58,11 @@ impl TextEncoder {
             }
             _ => self.outputs(input, runtime)?,
         };
+        if self.graph.has_output(LAST_HIDDEN_STATE) {
+            // Beside a device's caches, this comes to the processor's memory.
+            let states = outputs.take(LAST_HIDDEN_STATE)?;
+            tensor::check_finite_value(&states, self.graph.name(), LAST_HIDDEN_STATE)?;
+        }
         let shape = decoder.cache_shape(1, input.features.nrows() + input.prompt.len());
         let tensors = decoder.cross().iter().map(|names| {
             let value = outputs.take(&names.present)?;

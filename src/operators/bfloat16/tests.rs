@@ -37,3 +37,26 @@ fn any_size_is_computed_as_defined_to_8_bits() {
         assert_close(&attended, &reference, 1e-2, &format!("{tokens} tokens of {size}"));
     }
 }
+
+#[test]
+fn nan_is_not_lost() {
+    if !is_supported() {
+        return;
+    }
+    let (size, tokens) = (24, 18);
+    let inputs = [1, 2, 3].map(|seed| noise(tokens * size, seed));
+    let nans = [f32::NAN, f32::INFINITY, f32::from_bits(0xffff_ffff)];
+    for (which, nan) in (0..3).flat_map(|which| nans.map(|nan| (which, nan))) {
+        let mut inputs = inputs.clone();
+        inputs[which][7] = nan;
+        let views = inputs.each_ref().map(|values| Tokens {
+            values,
+            stride: size,
+            size,
+        });
+        let mut attended = vec![0.0; tokens * size];
+        // SAFETY: the processor has what it needs.
+        unsafe { Head::default().attend(views, attended.chunks_mut(size)) };
+        assert!(!attended[7].is_finite(), "{nan} in input {which}");
+    }
+}

@@ -15,6 +15,8 @@ use crate::requests::Request;
 use crate::work::Worker;
 
 fn main() -> ExitCode {
+    // While there is one thread.
+    florence2::runtime::disable_telemetry();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

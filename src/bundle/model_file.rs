@@ -7,7 +7,7 @@ use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entr
 use prost::Message;
 use prost::bytes::Bytes as SharedBytes;
 
-use crate::bundle::GraphBytes;
+use super::GraphBytes;
 use crate::error::{Error, Result};
 
 /// Weights of fewer bytes stay in the graph: ONNX Runtime looks at the small ones (shapes, axes) when it reads it.
@@ -18,15 +18,15 @@ const INLINE_WEIGHTS: &str = "florence2.inline_weights";
 const LOCATION: &str = "location";
 
 /// A graph's message, and the bytes that it was read from.
-pub(super) struct ModelFile {
-    pub(super) model: ModelProto,
+pub(crate) struct ModelFile {
+    pub(crate) model: ModelProto,
     /// The weights inside the message are parts of these.
     bytes: SharedBytes,
 }
 
 impl ModelFile {
     /// Reads a graph, without its weights; `None` if it cannot be read, or is a session already.
-    pub(super) fn read(graph: &GraphBytes) -> Option<Self> {
+    pub(crate) fn read(graph: &GraphBytes) -> Option<Self> {
         let bytes = match graph {
             GraphBytes::File(path) => map(path)?,
             GraphBytes::Memory { graph, .. } => SharedBytes::from_owner(graph.clone()),
@@ -40,7 +40,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// [`Error::Io`] if a file of the weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
-    pub(super) fn rebuild(mut self, graph: GraphBytes) -> Result<GraphBytes> {
+    pub(crate) fn rebuild(mut self, graph: GraphBytes) -> Result<GraphBytes> {
         match graph {
             GraphBytes::File(path) => self.beside(path),
             GraphBytes::Memory {
@@ -148,7 +148,7 @@ impl ModelFile {
     }
 
     /// The changed graph, its weights where they were.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.model.encode_to_vec()
     }
 }
