@@ -218,6 +218,8 @@ fn out_of_turn() -> Error {
 fn global_args(globals: &GlobalArgs) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec![
         "--offline".into(),
+        "--image-backend".into(),
+        globals.image_backend.name().into(),
         "--device".into(),
         globals.device.to_string().into(),
     ];
