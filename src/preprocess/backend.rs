@@ -3,8 +3,8 @@
 use super::filter::PILLOW_PRECISION_BITS;
 
 /// Which image library's arithmetic prepares images. transformers has an image processor for each of the two, and they
-/// differ in the last bits: of a photo, about 0.7 % of the resized 8-bit values, mostly by 1, which now and then changes an
-/// answer.
+/// differ in the last bits: of a photo, about 1 % of the resized 8-bit values, by 1 or 2 levels, which changes an answer now and
+/// then.
 ///
 /// The results are bit-equal to those of the versions below on x86-64 with AVX2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,7 +12,6 @@ the program does, and minutes.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -183,7 +182,6 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of the shapes and images [default: %(default)s]")
     arguments = parser.parse_args()
     require("torchvision")
-    torch.set_num_threads(os.cpu_count())
     passed = True
     for name in arguments.checkpoints:
         with tempfile.TemporaryDirectory() as folder:
