@@ -66,7 +66,7 @@ pub use metrics::Timings;
 pub use model::{Florence2, ImageFeatures};
 pub use options::{LoadOptions, RunOptions};
 pub use output::{CoordinateFormat, Detection, OcrRegion, Output, Parsed, Segmentation};
-pub use preprocess::{ImageLimits, ImageProcessor, PixelValues, decode_image, load_image};
+pub use preprocess::{ImageBackend, ImageLimits, ImageProcessor, PixelValues, decode_image, load_image};
 pub use repair::{Repair, repair_deployment};
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};
 pub use tokenizer::{DecodedText, TextStream, Tokenizer};

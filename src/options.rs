@@ -10,6 +10,7 @@ use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
 use crate::postprocess::ParseOptions;
+use crate::preprocess::ImageBackend;
 use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
 
 /// How a model is loaded.
@@ -22,6 +23,8 @@ pub struct LoadOptions {
     pub session: SessionOptions,
     /// Which of a graph's files is loaded, where there are several types of it.
     pub dtype: DtypeChoice,
+    /// Whose arithmetic images are prepared with.
+    pub image_backend: ImageBackend,
     /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
     /// What [`session`](Self::session) says of how a graph is loaded is not for them.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
@@ -41,6 +44,7 @@ impl Default for LoadOptions {
             dtype: DtypeChoice::default(),
             sessions: BTreeMap::new(),
             repair: true,
+            image_backend: ImageBackend::default(),
             #[cfg(feature = "hub")]
             hub: HubOptions::default(),
         }
@@ -107,6 +111,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_dtype(mut self, dtype: DtypeChoice) -> Self {
         self.dtype = dtype;
+        self
+    }
+
+    /// Whose arithmetic images are prepared with.
+    #[must_use]
+    pub fn with_image_backend(mut self, backend: ImageBackend) -> Self {
+        self.image_backend = backend;
         self
     }
 }

@@ -99,7 +99,13 @@ impl Subject {
 
     fn check_pixels(&self, answers: &ImageAnswers, picture: &DynamicImage, reference: &Sampled) {
         let processor = self.model.image_processor();
-        let resized = resize(&picture.to_rgb8(), processor.size.unwrap(), processor.resample).unwrap();
+        let resized = resize(
+            &picture.to_rgb8(),
+            processor.size.unwrap(),
+            processor.resample,
+            processor.backend,
+        )
+        .unwrap();
         let path = common::fixture(&format!(
             "golden/{}/{}.resized.png",
             self.checkpoint,

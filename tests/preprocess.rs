@@ -1,11 +1,11 @@
-//! Pictures against Pillow and transformers. `tests/reference/make_pictures.py` makes the fixtures.
+//! Images against Pillow, torchvision and transformers. `tests/reference/make_pictures.py` makes the fixtures.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2::preprocess::{Resample, resize};
-use florence2::{Error, ImageLimits, ImageProcessor, ImageSize, decode_image, load_image};
+use florence2::{Error, ImageBackend, ImageLimits, ImageProcessor, ImageSize, decode_image, load_image};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -61,11 +61,10 @@ fn scenes_are_those_of_the_script() {
     assert_eq!(sha256(&scene(ImageSize::new(61, 47))), cases()["scene_sha256"]);
 }
 
-#[test]
-fn resizing_is_pillow_s_to_the_last_bit() {
-    for case in cases()["resize"].as_array().unwrap() {
+fn check_resizes(cases: &Value, backend: ImageBackend) {
+    for case in cases.as_array().unwrap() {
         let resample = Resample::from_pillow(case["resample"].as_u64().unwrap()).unwrap();
-        let resized = resize(&scene(size(&case["from"])), size(&case["to"]), resample).unwrap();
+        let resized = resize(&scene(size(&case["from"])), size(&case["to"]), resample, backend).unwrap();
         assert_eq!(
             ImageSize::new(resized.width(), resized.height()),
             size(&case["to"])
@@ -75,10 +74,38 @@ fn resizing_is_pillow_s_to_the_last_bit() {
 }
 
 #[test]
+fn resizing_is_pillow_s_to_the_last_bit() {
+    check_resizes(&cases()["resize"], ImageBackend::Pillow);
+}
+
+#[test]
+fn resizing_is_torchvision_s_to_the_last_bit() {
+    check_resizes(&cases()["torchvision_resize"], ImageBackend::Torchvision);
+}
+
+#[test]
+fn filters_that_torchvision_does_not_have_are_refused() {
+    let mut processor = ImageProcessor::default();
+    processor.backend = ImageBackend::Torchvision;
+    for resample in [Resample::Box, Resample::Hamming] {
+        processor.resample = resample;
+        let found = processor.process(&scene(ImageSize::new(4, 4)));
+        assert!(
+            matches!(&found, Err(Error::InvalidOption { name: "resample", .. })),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn pixel_values_are_those_of_transformers() {
     let image = scene(ImageSize::new(37, 23));
     for case in cases()["processor"].as_array().unwrap() {
-        let processor = ImageProcessor::from_config(&case["config"]).unwrap();
+        let mut processor = ImageProcessor::from_config(&case["config"]).unwrap();
+        processor.backend = match case["backend"].as_str().unwrap() {
+            "pillow" => ImageBackend::Pillow,
+            _ => ImageBackend::Torchvision,
+        };
         let pixels = processor.process(&image).unwrap();
         assert_eq!(pixels.original_size(), ImageSize::new(37, 23));
         let shape: Vec<u64> = pixels.view().shape().iter().map(|&side| side as u64).collect();
@@ -221,6 +248,11 @@ fn pictures_without_pixels_are_refused() {
         matches!(&found, Err(Error::ImageEmpty { width: 0, height: 5 })),
         "{found:?}"
     );
-    let found = resize(&RgbImage::new(5, 5), ImageSize::new(5, 0), Resample::Box);
+    let found = resize(
+        &RgbImage::new(5, 5),
+        ImageSize::new(5, 0),
+        Resample::Box,
+        ImageBackend::Pillow,
+    );
     assert!(matches!(&found, Err(Error::ImageEmpty { .. })), "{found:?}");
 }

@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use florence2::bundle::DtypeChoice;
 use florence2::runtime::{DeviceChoice, ProviderOption};
-use florence2::{ModelId, TASKS, TaskKind};
+use florence2::{ImageBackend, ModelId, TASKS, TaskKind};
 
 use crate::commands;
 
@@ -105,6 +105,38 @@ pub struct GlobalArgs {
     /// Run graphs as they were exported, even those that are known to be wrong and would be repaired when loaded
     #[arg(long, global = true)]
     pub no_repair: bool,
+    /// Which library's resize and normalisation to equal to the last bit; answers differ now and then
+    #[arg(long, global = true, value_name = "LIBRARY", value_enum, default_value_t)]
+    pub image_backend: ImageBackendArg,
+}
+
+/// An image backend, as `--image-backend` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ImageBackendArg {
+    /// Pillow 13.0: transformers' AutoProcessor with backend="pil", or where torchvision is not installed
+    #[default]
+    Pillow,
+    /// torchvision 0.29: transformers' AutoProcessor where torchvision is installed
+    Torchvision,
+}
+
+impl ImageBackendArg {
+    /// As `--image-backend` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pillow => "pillow",
+            Self::Torchvision => "torchvision",
+        }
+    }
+}
+
+impl From<ImageBackendArg> for ImageBackend {
+    fn from(arg: ImageBackendArg) -> Self {
+        match arg {
+            ImageBackendArg::Pillow => ImageBackend::Pillow,
+            ImageBackendArg::Torchvision => ImageBackend::Torchvision,
+        }
+    }
 }
 
 /// A model, as `--model` has it.

@@ -92,6 +92,7 @@ pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
         .with_session(session_options(globals))
         .with_dtype(globals.dtype.clone().unwrap_or_default())
         .with_repair(!globals.no_repair)
+        .with_image_backend(globals.image_backend.into())
         .with_hub(hub::options(globals, console))
 }
 

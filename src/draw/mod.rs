@@ -11,7 +11,7 @@ use image::RgbImage;
 use crate::error::{Error, Result};
 use crate::geometry::{BoundingBox, ImageSize, Point};
 use crate::output::{Detection, Parsed, Segmentation};
-use crate::preprocess::{Resample, resize};
+use crate::preprocess::{ImageBackend, Resample, resize};
 use canvas::{Canvas, Outline, instance_color};
 use label::LabelLayout;
 use text::LabelFont;
@@ -240,6 +240,7 @@ fn enlarge(image: &RgbImage, min_side: u32) -> Result<Cow<'_, RgbImage>> {
         image,
         ImageSize::new(scaled(width), scaled(height)),
         Resample::Bicubic,
+        ImageBackend::Pillow,
     )
     .map(Cow::Owned)
 }

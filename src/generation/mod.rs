@@ -1,7 +1,7 @@
 //! From logits to token sequences: the loop, beam search, greedy search and sampling, logits processors,
 //! stopping. It knows the [`Decoder`] trait, not ONNX Runtime.
 //!
-//! Tokens and scores are those of transformers' `generate` (5.23.0), with these exceptions: lengths are not limited
+//! Tokens and scores are those of transformers' `generate` (5.24.0), with these exceptions: lengths are not limited
 //! to 20 tokens by default; sequences that end by themselves are marked, and not padded; where the settings leave no
 //! token to choose from, beam search gives fewer sequences instead of going on with impossible ones; random numbers
 //! are others than torch's.

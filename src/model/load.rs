@@ -13,7 +13,7 @@ use crate::graph::{LanguageModel, VisionEncoder, load_language_model};
 use crate::hub::{self, ModelId};
 use crate::options::LoadOptions;
 use crate::postprocess::ParseOptions;
-use crate::preprocess::ImageProcessor;
+use crate::preprocess::{ImageBackend, ImageProcessor};
 use crate::prompt::Prompts;
 use crate::runtime;
 use crate::tokenizer::Tokenizer;
@@ -51,8 +51,8 @@ fn check_vocabulary(bundle: &Bundle, tokenizer: &Tokenizer, language: &dyn Langu
 }
 
 /// How images are prepared. Where no file says of what size they are to be, the vision encoder does, if it takes one only.
-fn image_processor(bundle: &Bundle, vision: &VisionEncoder) -> Result<ImageProcessor> {
-    let processor = match &bundle.preprocessor_config {
+fn image_processor(bundle: &Bundle, vision: &VisionEncoder, backend: ImageBackend) -> Result<ImageProcessor> {
+    let mut processor = match &bundle.preprocessor_config {
         Some(config) => ImageProcessor::from_config(config)?,
         None => {
             let default = ImageProcessor::default();
@@ -64,6 +64,7 @@ fn image_processor(bundle: &Bundle, vision: &VisionEncoder) -> Result<ImageProce
             ImageProcessor { size, ..default }
         }
     };
+    processor.backend = backend;
     check_image_size(bundle, &processor, vision)?;
     Ok(processor)
 }
@@ -163,7 +164,7 @@ impl Florence2 {
         let vocabulary = language.vocabulary_size().unwrap_or(tokenizer.vocabulary_size());
         generation.mend_token_ids(vocabulary, tokenizer.bos(), tokenizer.eos());
         Ok(Self {
-            image_processor: image_processor(&bundle, &vision)?,
+            image_processor: image_processor(&bundle, &vision, options.image_backend)?,
             language,
             bundle,
             tokenizer,

@@ -1,7 +1,7 @@
 //! From the text of an answer to typed results.
 //!
 //! [`parse`] follows the `Florence2PostProcessor` and `Florence2Processor.post_process_generation` of
-//! transformers 5.23.0 (`models/florence2/processing_florence2.py`). It never fails: whatever the text, what
+//! transformers 5.24.0 (`models/florence2/processing_florence2.py`). It never fails: whatever the text, what
 //! parses is returned. `tests/reference/make_postprocess.py` makes the corpus of native results that it is held to.
 //!
 //! # Deviations

@@ -13,7 +13,7 @@ const MAX_SIDE: u64 = 1 << 14;
 impl ImageProcessor {
     /// The processor that a `preprocessor_config.json` describes (or the `image_processor` part of a
     /// `processor_config.json`). What it leaves out or sets to `null` is as in Florence-2's own
-    /// ([`ImageProcessor::default`]).
+    /// ([`ImageProcessor::default`]), and so is the backend, which is no part of such a file.
     ///
     /// `do_convert_rgb` is not looked at, since pictures come as RGB here. Padding is not supported, nor are sizes
     /// that keep the aspect ratio (`shortest_edge` and the like): Florence-2's locations refer to the whole picture.
@@ -59,6 +59,7 @@ impl ImageProcessor {
                 None
             },
             normalization: normalize.then_some(normalization),
+            backend: default.backend,
         })
     }
 }
@@ -113,7 +114,7 @@ fn resample(config: &Value) -> Result<Option<Resample>> {
         filter.ok_or_else(|| {
             invalid(
                 "resample",
-                format!("{value} is not one of Pillow's filters, 0 to 5"),
+                format!("{value} is not one of the numbers 0 to 5 of PIL.Image.Resampling"),
             )
         })
     };

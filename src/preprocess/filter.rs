@@ -1,8 +1,10 @@
-//! Resampling filters and their fixed-point weights, after Pillow's `Resample.c`.
+//! Resampling filters and their fixed-point weights, after Pillow's `Resample.c`, which torch's follow.
 
 use std::f64::consts::PI;
 
-/// How a picture is resized; the numbers are those of `PIL.Image.Resampling` and of `preprocessor_config.json`.
+use super::backend::ImageBackend;
+
+/// The filter that an image is resized with; the numbers are those of `PIL.Image.Resampling` and of `preprocessor_config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Resample {
@@ -22,7 +24,8 @@ pub enum Resample {
 }
 
 impl Resample {
-    /// The filter with this number in Pillow, if there is one.
+    /// The filter with this number in Pillow. `None` for other numbers, among them those of Pillow 13's `MKS2013` (6) and
+    /// `MKS2021` (7).
     pub const fn from_pillow(number: u64) -> Option<Self> {
         Some(match number {
             0 => Self::Nearest,
@@ -105,8 +108,8 @@ fn lanczos(x: f64) -> f64 {
     }
 }
 
-/// Bits after the binary point of a weight: 32, less 8 for the pixel and 2 for overshoot.
-pub(super) const PRECISION_BITS: u32 = 32 - 8 - 2;
+/// Bits after the binary point of Pillow's weights: 32, less 8 for the pixel and 2 for overshoot.
+pub(super) const PILLOW_PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// For each output pixel along one axis, the first input pixel it takes from and the weights from there on.
 pub(super) struct Weights {
@@ -114,39 +117,51 @@ pub(super) struct Weights {
     /// Where each output pixel's weights begin in `weights`, and where the last one's end.
     offsets: Vec<usize>,
     weights: Vec<i32>,
+    precision_bits: u32,
 }
 
 impl Weights {
-    /// `precompute_coeffs` and `normalize_coeffs_8bpc` over the whole of an axis. Both lengths are at least 1.
-    pub(super) fn new(kernel: Kernel, input: usize, output: usize) -> Self {
+    /// The weights of a whole axis: `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow. torch's
+    /// `_compute_index_ranges_int16_weights` differs in the number of bits only. Both lengths are at least 1.
+    pub(super) fn new(kernel: Kernel, input: usize, output: usize, backend: ImageBackend) -> Self {
         let scale = input as f64 / output as f64;
         let filter_scale = scale.max(1.0);
         let support = kernel.support * filter_scale;
         let inverse = 1.0 / filter_scale;
 
-        let mut table = Self {
-            first: Vec::with_capacity(output),
-            offsets: vec![0],
-            weights: Vec::new(),
-        };
-        let mut curve = Vec::new();
+        let mut firsts = Vec::with_capacity(output);
+        let mut offsets = vec![0];
+        let mut weights = Vec::new();
         for position in 0..output {
             let centre = (position as f64 + 0.5) * scale;
             // Truncation towards zero, as in C; a cast from negative to unsigned gives 0.
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(input);
-            curve.clear();
-            curve.extend((first..end).map(|x| (kernel.curve)((x as f64 - centre + 0.5) * inverse)));
-            let sum: f64 = curve.iter().sum();
-            table.first.push(first);
-            table.weights.extend(
-                curve
-                    .iter()
-                    .map(|&weight| fixed_point(if sum == 0.0 { weight } else { weight / sum })),
-            );
-            table.offsets.push(table.weights.len());
+            let start = weights.len();
+            weights.extend((first..end).map(|x| (kernel.curve)((x as f64 - centre + 0.5) * inverse)));
+            let own = weights.get_mut(start..).unwrap_or_default();
+            let sum: f64 = own.iter().sum();
+            if sum != 0.0 {
+                own.iter_mut().for_each(|weight| *weight /= sum);
+            }
+            firsts.push(first);
+            offsets.push(weights.len());
         }
-        table
+        let precision_bits = backend.precision_bits(weights.iter().copied().fold(0.0, f64::max));
+        let weights = weights
+            .into_iter()
+            .map(|weight| fixed_point(weight, precision_bits));
+        Self {
+            first: firsts,
+            offsets,
+            weights: weights.collect(),
+            precision_bits,
+        }
+    }
+
+    /// Bits after the binary point of the weights, at least 1.
+    pub(super) fn precision_bits(&self) -> u32 {
+        self.precision_bits
     }
 
     /// The number of output pixels.
@@ -179,8 +194,8 @@ impl Weights {
 }
 
 /// Half away from zero, as Pillow rounds weights.
-fn fixed_point(weight: f64) -> i32 {
-    let scaled = weight * f64::from(1_u32 << PRECISION_BITS);
+fn fixed_point(weight: f64, precision_bits: u32) -> i32 {
+    let scaled = weight * f64::from(1_u32 << precision_bits);
     (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
 }
 
@@ -190,10 +205,11 @@ mod tests {
 
     #[test]
     fn every_pixel_keeps_its_brightness() {
-        for number in 1..=5 {
+        let backends = [ImageBackend::Pillow, ImageBackend::Torchvision];
+        for (number, backend) in (1..=5).flat_map(|number| backends.map(|backend| (number, backend))) {
             let kernel = Resample::from_pillow(number).and_then(Resample::kernel).unwrap();
             for (input, output) in [(1, 1), (1, 768), (768, 1), (13, 7), (640, 768), (4000, 768)] {
-                let weights = Weights::new(kernel, input, output);
+                let weights = Weights::new(kernel, input, output, backend);
                 assert_eq!(weights.len(), output);
                 let mut last = (0, 0);
                 for (position, (first, row)) in weights.iter().enumerate() {
@@ -204,8 +220,8 @@ mod tests {
                     let sum: i32 = row.iter().sum();
                     let rounding = row.len() as i32;
                     assert!(
-                        (sum - (1 << PRECISION_BITS)).abs() <= rounding,
-                        "{number} {input} {output} {sum}"
+                        (sum - (1 << weights.precision_bits())).abs() <= rounding,
+                        "{number} {backend:?} {input} {output} {sum}"
                     );
                 }
             }

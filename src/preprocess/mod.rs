@@ -1,8 +1,8 @@
 //! From a picture to the numbers that the vision encoder takes.
 //!
 //! [`load_image`] and [`decode_image`] read a picture as Pillow does (`ImageOps.exif_transpose`, then
-//! `convert("RGB")`); [`ImageProcessor`] resizes it as Pillow does, to the last bit, and normalises it as
-//! `CLIPImageProcessorPil` of transformers does.
+//! `convert("RGB")`); [`ImageProcessor`] resizes and normalises it, to the last bit, as transformers does with Pillow or with
+//! torchvision: see [`ImageBackend`], also for the versions of these.
 //!
 //! Where this differs from Pillow and transformers:
 //! - JPEG: the decoder's arithmetic is not libjpeg-turbo's. Levels differ by at most 3 without chroma subsampling;
@@ -12,6 +12,7 @@
 //!   which is for pictures that were not converted before, puts them on white instead.)
 //! - TIFF with a palette, and JPEG with arithmetic coding, are refused.
 
+mod backend;
 mod config;
 mod filter;
 mod jpeg;
@@ -23,6 +24,7 @@ mod rgb;
 #[cfg(feature = "hub")]
 mod url;
 
+pub use backend::ImageBackend;
 pub use filter::Resample;
 pub use load::{ImageLimits, decode_image, load_image};
 pub use processor::{ImageProcessor, Normalization, PixelValues};

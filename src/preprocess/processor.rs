@@ -6,14 +6,15 @@ use image::{RgbImage, imageops};
 use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
 
+use super::backend::ImageBackend;
 use super::filter::Resample;
 use super::resample::CHANNELS;
 use super::resize::{Resize, resize};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 
-/// Makes pictures into the vision encoder's input: resize, centre crop, rescale, normalise, each as
-/// `CLIPImageProcessorPil` of transformers does it and each optional.
+/// Makes images into the vision encoder's input: resize, centre crop, rescale, normalise, each optional and each as the CLIP
+/// image processor of transformers does it that the [`backend`](Self::backend) names.
 ///
 /// The default is Florence-2's: 768 × 768, bicubic, no crop, 1/255, ImageNet's mean and standard deviation.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,7 @@ use crate::geometry::ImageSize;
 pub struct ImageProcessor {
     /// The size to resize to, aspect ratio not kept; `None` leaves the picture as large as it is.
     pub size: Option<ImageSize>,
-    /// How to resize.
+    /// The filter to resize with.
     pub resample: Resample,
     /// The size to cut out of the middle after resizing (filled up with black where the picture is smaller), if any.
     pub crop_size: Option<ImageSize>,
@@ -29,6 +30,8 @@ pub struct ImageProcessor {
     pub rescale_factor: Option<f64>,
     /// What is then taken off each channel, and what it is then divided by, if anything.
     pub normalization: Option<Normalization>,
+    /// Whose arithmetic all this is done with.
+    pub backend: ImageBackend,
 }
 
 /// Mean and standard deviation of red, green and blue, on the scale that rescaling gives.
@@ -58,6 +61,7 @@ impl Default for ImageProcessor {
             crop_size: None,
             rescale_factor: Some(1.0 / 255.0),
             normalization: Some(Normalization::default()),
+            backend: ImageBackend::default(),
         }
     }
 }
@@ -90,7 +94,7 @@ impl ImageProcessor {
     /// Prepares one picture.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] if a side of the picture is 0.
+    /// [`Error::ImageEmpty`] if a side of the image is 0; [`Error::InvalidOption`] if the backend does not have the filter.
     pub fn process(&self, image: &RgbImage) -> Result<PixelValues> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
@@ -98,13 +102,14 @@ impl ImageProcessor {
         }
         let cropped;
         let resize = match (self.size, self.crop_size) {
-            (Some(size), None) => Resize::new(image, size, self.resample)?,
+            (Some(size), None) => Resize::new(image, size, self.resample, self.backend)?,
             (None, None) => Resize::none(Cow::Borrowed(image)),
             (Some(size), Some(crop_size)) => {
-                cropped = center_crop(&resize(image, size, self.resample)?, crop_size);
+                let resized = resize(image, size, self.resample, self.backend)?;
+                cropped = center_crop(&resized, crop_size, self.backend);
                 Resize::none(Cow::Borrowed(&cropped))
             }
-            (None, Some(crop_size)) => Resize::none(Cow::Owned(center_crop(image, crop_size))),
+            (None, Some(crop_size)) => Resize::none(Cow::Owned(center_crop(image, crop_size, self.backend))),
         };
         Ok(PixelValues {
             values: self.normalize(&resize),
@@ -115,7 +120,7 @@ impl ImageProcessor {
     /// Prepares pictures, side by side on rayon's threads; the answers are in the order of the pictures.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] if a side of any of them is 0.
+    /// Those of [`process`](Self::process), for any of them.
     pub fn process_batch(&self, images: &[RgbImage]) -> Result<Vec<PixelValues>> {
         images.par_iter().map(|image| self.process(image)).collect()
     }
@@ -151,22 +156,33 @@ impl ImageProcessor {
         values
     }
 
-    /// What becomes of each of the 256 levels of each channel: in f64 as far as rescaling goes, then in f32, as NumPy
-    /// has it in transformers.
+    /// The value of each of the 256 levels of each channel.
     fn tables(&self) -> [[f32; 256]; CHANNELS] {
-        let Normalization { mean, std } = self.normalization.unwrap_or(Normalization {
-            mean: [0.0; CHANNELS],
-            std: [1.0; CHANNELS],
-        });
         let factor = self.rescale_factor.unwrap_or(1.0);
+        let Some(Normalization { mean, std }) = self.normalization else {
+            let table = std::array::from_fn(|level| match self.backend {
+                ImageBackend::Pillow => (level as f64 * factor) as f32,
+                ImageBackend::Torchvision => level as f32 * factor as f32,
+            });
+            return [table; CHANNELS];
+        };
         std::array::from_fn(|channel| {
-            std::array::from_fn(|level| ((level as f64 * factor) as f32 - mean[channel]) / std[channel])
+            let (mean, std) = (mean[channel], std[channel]);
+            std::array::from_fn(|level| match self.backend {
+                // In f64 as far as rescaling goes, then in f32, as NumPy has it.
+                ImageBackend::Pillow => ((level as f64 * factor) as f32 - mean) / std,
+                // All in f32, with the factor moved to mean and standard deviation.
+                ImageBackend::Torchvision => {
+                    let inverse = (1.0 / factor) as f32;
+                    (level as f32 - mean * inverse) / (std * inverse)
+                }
+            })
         })
     }
 }
 
-/// `center_crop` of transformers: the middle of the picture, black where the picture is smaller.
-fn center_crop(image: &RgbImage, size: ImageSize) -> RgbImage {
+/// `center_crop` of transformers: the middle of the image, black where the image is smaller.
+fn center_crop(image: &RgbImage, size: ImageSize, backend: ImageBackend) -> RgbImage {
     let (width, height) = image.dimensions();
     let middle = imageops::crop_imm(
         image,
@@ -175,8 +191,12 @@ fn center_crop(image: &RgbImage, size: ImageSize) -> RgbImage {
         width.min(size.width),
         height.min(size.height),
     );
-    let left = size.width.saturating_sub(width).div_ceil(2);
-    let top = size.height.saturating_sub(height).div_ceil(2);
+    let half = |missing: u32| match backend {
+        ImageBackend::Pillow => missing.div_ceil(2),
+        ImageBackend::Torchvision => missing / 2,
+    };
+    let left = half(size.width.saturating_sub(width));
+    let top = half(size.height.saturating_sub(height));
     let mut cropped = RgbImage::new(size.width, size.height);
     imageops::replace(&mut cropped, &*middle, i64::from(left), i64::from(top));
     cropped

@@ -1,4 +1,4 @@
-//! The two passes of a resize: rows are filtered first, then columns, each rounded to 8 bits.
+//! The two passes of a resize, over rows and over columns, each rounded to 8 bits.
 //!
 //! The arithmetic is 32-bit fixed point and exact in any order, so that it is laid out for vector instructions. The
 //! loops are plain ones, compiled for several instruction sets: the baseline's 32-bit multiplication is slow.
@@ -6,11 +6,10 @@
 use multiversion::multiversion;
 use wide::u8x16;
 
-use super::filter::{PRECISION_BITS, Weights};
+use super::filter::Weights;
 
 /// Red, green, blue.
 pub(super) const CHANNELS: usize = 3;
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// Rows that the horizontal pass takes at once. They are turned, so that its sums run across rows, over
 /// `CHANNELS * LANES` adjacent values that all have the same weight.
@@ -57,12 +56,13 @@ impl RowFilter {
 fn filter_row(row: &[u8], weights: &Weights, output: &mut [u8]) {
     let (input, _) = row.as_chunks::<CHANNELS>();
     let (output, _) = output.as_chunks_mut::<CHANNELS>();
+    let bits = weights.precision_bits();
     for (output, (first, weights)) in output.iter_mut().zip(weights.iter()) {
-        let mut sums = [HALF; CHANNELS];
+        let mut sums = [half(bits); CHANNELS];
         for (pixel, &weight) in input.iter().skip(first).zip(weights) {
             accumulate(&mut sums, pixel, weight);
         }
-        *output = sums.map(clip8);
+        *output = sums.map(|sum| clip8(sum, bits));
     }
 }
 
@@ -70,42 +70,44 @@ fn filter_row(row: &[u8], weights: &Weights, output: &mut [u8]) {
 fn filter_turned_rows(input: &[Column], weights: &Weights, output: &mut [Column]) {
     let (input, _) = input.as_chunks::<CHANNELS>();
     let (output, _) = output.as_chunks_mut::<CHANNELS>();
+    let bits = weights.precision_bits();
     for (output, (first, weights)) in output.iter_mut().zip(weights.iter()) {
-        let mut sums = [HALF; CHANNELS * LANES];
+        let mut sums = [half(bits); CHANNELS * LANES];
         let pixels = input.get(first..).unwrap_or_default();
         for (pixel, &weight) in pixels.iter().zip(weights) {
             accumulate(&mut sums, pixel.as_flattened(), weight);
         }
         for (value, sum) in output.as_flattened_mut().iter_mut().zip(sums) {
-            *value = clip8(sum);
+            *value = clip8(sum, bits);
         }
     }
 }
 
-/// The vertical pass for one row of the result: the weighted sum of whole `rows`, each as long as `output`.
+/// The vertical pass for one row of the result: the weighted sum of whole `rows`, each as long as `output`. The weights
+/// have `bits` bits after the binary point.
 #[multiversion(targets("x86_64+avx2", "x86_64+sse4.1"))]
-pub(super) fn filter_columns(rows: &[u8], weights: &[i32], output: &mut [u8]) {
+pub(super) fn filter_columns(rows: &[u8], weights: &[i32], bits: u32, output: &mut [u8]) {
     /// As many sums as stay in registers.
     const BLOCK: usize = 64;
     let row = output.len();
     let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
     for (index, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [HALF; BLOCK];
+        let mut sums = [half(bits); BLOCK];
         for (values, &weight) in rows.chunks_exact(row).zip(weights) {
             if let Some(values) = values.as_chunks::<BLOCK>().0.get(index) {
                 accumulate(&mut sums, values, weight);
             }
         }
         for (value, sum) in block.iter_mut().zip(sums) {
-            *value = clip8(sum);
+            *value = clip8(sum, bits);
         }
     }
-    let mut sums = [HALF; BLOCK];
+    let mut sums = [half(bits); BLOCK];
     for (values, &weight) in rows.chunks_exact(row).zip(weights) {
         accumulate(&mut sums, values.as_chunks::<BLOCK>().1, weight);
     }
     for (value, sum) in rest.iter_mut().zip(sums) {
-        *value = clip8(sum);
+        *value = clip8(sum, bits);
     }
 }
 
@@ -116,9 +118,15 @@ fn accumulate(sums: &mut [i32], values: &[u8], weight: i32) {
     }
 }
 
+/// Half of what a level counts.
 #[inline(always)]
-fn clip8(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+fn half(bits: u32) -> i32 {
+    1 << (bits - 1)
+}
+
+#[inline(always)]
+fn clip8(sum: i32, bits: u32) -> u8 {
+    (sum >> bits).clamp(0, 255) as u8
 }
 
 /// Turns up to `LANES` rows; the lanes of missing ones are 0.
@@ -182,7 +190,7 @@ fn transpose(mut rows: [u8x16; LANES]) -> [u8x16; LANES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::filter::Resample;
+    use crate::preprocess::{ImageBackend, Resample};
 
     #[test]
     fn turned_rows_give_what_single_rows_give() {
@@ -194,7 +202,7 @@ mod tests {
         ] {
             let row = width * CHANNELS;
             let image: Vec<u8> = (0..row * height).map(|at| (at * at * 89) as u8).collect();
-            let weights = Weights::new(resample.kernel().unwrap(), width, 41);
+            let weights = Weights::new(resample.kernel().unwrap(), width, 41, ImageBackend::Pillow);
             let output_row = weights.len() * CHANNELS;
             let mut turned = vec![0; output_row * height];
             RowFilter::default().filter(&image, row, &weights, &mut turned);

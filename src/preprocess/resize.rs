@@ -1,24 +1,32 @@
-//! Pillow's resize of 8-bit RGB, to the last bit.
+//! The resize of 8-bit RGB, to the last bit that of the [`ImageBackend`].
 //!
-//! The arithmetic is that of `Resample.c` in Pillow 12: weights in fixed point, one axis after the other, rounded to
-//! 8 bits in between, so the order of the two passes matters.
+//! The arithmetic is that of Pillow's `Resample.c`: weights in fixed point, one axis after the other, rounded to 8 bits in
+//! between, so that the order of the two passes matters. torch's, which torchvision calls, differs in the weights'
+//! precision, in that order and in [`Resample::Nearest`].
 
 use std::borrow::Cow;
 
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::filter::{Kernel, Resample, Weights};
+use super::backend::ImageBackend;
+use super::filter::{Resample, Weights};
 use super::resample::{CHANNELS, RowFilter, filter_columns};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 
-/// `image` at another size, as `PIL.Image.resize` gives it; the aspect ratio is not kept.
+/// Returns `image` at another size, as `PIL.Image.resize` or torchvision's `resize` gives it; the aspect ratio is not kept.
 ///
 /// # Errors
-/// [`Error::ImageEmpty`] if a side of the picture or of `size` is 0.
-pub fn resize(image: &RgbImage, size: ImageSize, resample: Resample) -> Result<RgbImage> {
-    Ok(Resize::new(image, size, resample)?.to_image())
+/// [`Error::ImageEmpty`] if a side of the image or of `size` is 0; [`Error::InvalidOption`] if the backend does not have the
+/// filter.
+pub fn resize(
+    image: &RgbImage,
+    size: ImageSize,
+    resample: Resample,
+    backend: ImageBackend,
+) -> Result<RgbImage> {
+    Ok(Resize::new(image, size, resample, backend)?.to_image())
 }
 
 /// A resize whose last passes are still to be made, row by row as its caller needs them.
@@ -34,21 +42,35 @@ impl<'a> Resize<'a> {
     /// Prepares what [`resize`] does.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] if a side of the picture or of `size` is 0.
-    pub fn new(image: &'a RgbImage, size: ImageSize, resample: Resample) -> Result<Self> {
-        let (width, height) = image.dimensions();
-        for (width, height) in [(width, height), (size.width, size.height)] {
+    /// Those of [`resize`].
+    pub fn new(
+        image: &'a RgbImage,
+        size: ImageSize,
+        resample: Resample,
+        backend: ImageBackend,
+    ) -> Result<Self> {
+        let (from, to) = (image.dimensions(), (size.width, size.height));
+        for (width, height) in [from, to] {
             if width == 0 || height == 0 {
                 return Err(Error::ImageEmpty { width, height });
             }
         }
+        if backend == ImageBackend::Torchvision && matches!(resample, Resample::Box | Resample::Hamming) {
+            return Err(Error::InvalidOption {
+                name: "resample",
+                reason: format!(
+                    "is {resample:?}, which torchvision does not have; the Pillow image backend does"
+                ),
+            });
+        }
         let Some(kernel) = resample.kernel() else {
-            return Ok(Self::none(Cow::Owned(nearest(image, size))));
+            return Ok(Self::none(Cow::Owned(nearest(image, size, backend))));
         };
-        let horizontal = weights(kernel, width, size.width);
-        let vertical = weights(kernel, height, size.height);
-        // `Image.resize` takes extremely tall pictures by height first.
-        if u64::from(height) > 100 * u64::from(width) && size.height < height {
+        let weights = |from: u32, to: u32| {
+            (from != to).then(|| Weights::new(kernel, from as usize, to as usize, backend))
+        };
+        let (horizontal, vertical) = (weights(from.0, to.0), weights(from.1, to.1));
+        if backend.vertical_first(from, to) && horizontal.is_some() {
             let squashed = Self {
                 vertical,
                 ..Self::none(Cow::Borrowed(image))
@@ -136,9 +158,10 @@ impl<'a> Resize<'a> {
         }
         match &self.vertical {
             Some(weights) => {
+                let bits = weights.precision_bits();
                 for (index, (start, weights)) in weights.iter().take(end).skip(first).enumerate() {
                     let rows = rows.get((start - first_needed) * row..).unwrap_or_default();
-                    filter_columns(rows, weights, &mut buffers.row);
+                    filter_columns(rows, weights, bits, &mut buffers.row);
                     write(index, &buffers.row);
                 }
             }
@@ -173,20 +196,16 @@ struct Buffers {
     row: Vec<u8>,
 }
 
-fn weights(kernel: Kernel, from: u32, to: u32) -> Option<Weights> {
-    (from != to).then(|| Weights::new(kernel, from as usize, to as usize))
-}
-
-/// `ImagingScaleAffine`: the input position is advanced by addition, as it is there, so that rounding agrees.
-fn nearest(image: &RgbImage, size: ImageSize) -> RgbImage {
-    let positions = |input: u32, output: u32| {
-        let scale = f64::from(input) / f64::from(output);
-        let steps = std::iter::successors(Some(scale * 0.5), move |at| Some(at + scale));
-        steps.take(output as usize).map(|at| at as u32)
+/// [`Resample::Nearest`].
+fn nearest(image: &RgbImage, size: ImageSize, backend: ImageBackend) -> RgbImage {
+    let positions = match backend {
+        ImageBackend::Pillow => pillow_nearest,
+        ImageBackend::Torchvision => torch_nearest,
     };
-    let columns: Vec<u32> = positions(image.width(), size.width).collect();
+    let columns = positions(image.width(), size.width);
+    let rows = positions(image.height(), size.height);
     let mut output = RgbImage::new(size.width, size.height);
-    for (row, y) in output.rows_mut().zip(positions(image.height(), size.height)) {
+    for (row, y) in output.rows_mut().zip(rows) {
         for (pixel, &x) in row.zip(&columns) {
             if let Some(from) = image.get_pixel_checked(x, y) {
                 *pixel = *from;
@@ -194,4 +213,19 @@ fn nearest(image: &RgbImage, size: ImageSize) -> RgbImage {
         }
     }
     output
+}
+
+/// The input position of each output position in Pillow's `ImagingScaleAffine`: advanced by addition, as it is there, so that
+/// rounding agrees.
+fn pillow_nearest(input: u32, output: u32) -> Vec<u32> {
+    let scale = f64::from(input) / f64::from(output);
+    let steps = std::iter::successors(Some(scale * 0.5), |at| Some(at + scale));
+    steps.take(output as usize).map(|at| at as u32).collect()
+}
+
+/// The input position of each output position in torch's `nearest-exact`: the scale is in f32.
+fn torch_nearest(input: u32, output: u32) -> Vec<u32> {
+    let scale = f64::from(input as f32 / output as f32);
+    let position = |at: u32| ((f64::from(at) + 0.5) * scale) as f32 as u32;
+    (0..output).map(|at| position(at).min(input - 1)).collect()
 }

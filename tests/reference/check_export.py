@@ -6,7 +6,7 @@ It makes small random checkpoints of several shapes, and exports and checks thos
 folder to check as well. For each graph: `onnx.checker` with full shape inference, only the operators of the target,
 and the largest difference from torch relative to the largest magnitude of the reference, at most as `TOLERANCE` says.
 
-Needs torch, transformers 5.23.0, onnx, onnxruntime and numpy, and cargo.
+Needs the versions of requirements.txt, and cargo.
 """
 
 import argparse
@@ -20,10 +20,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-import transformers
 from transformers import Florence2Config, Florence2ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from pins import require
 from step_layout import StepChecker
 
 # By target and precision. What small random models lose by quantisation says little of trained ones, but much of
@@ -232,7 +232,7 @@ class Checker:
         for ids in steps:
             hidden = decoder(
                 input_ids=torch.from_numpy(ids), encoder_hidden_states=torch.from_numpy(states),
-                encoder_attention_mask=torch.from_numpy(mask), past_key_values=cache, use_cache=True,
+                encoder_attention_mask=torch.from_numpy(mask), cache=cache, use_cache=True,
             ).last_hidden_state
             results.append((self.model.lm_head(hidden), copy.deepcopy(cache)))
         return results
@@ -326,7 +326,7 @@ def check(name, checkpoint, out, image_size, target, precision, float16_io):
 
 
 def main():
-    assert transformers.__version__ == "5.23.0", transformers.__version__
+    require("transformers")
     parser = argparse.ArgumentParser()
     parser.add_argument("checkpoints", nargs="*", type=Path)
     parser.add_argument("--target", default="plain", choices=FORMATS)

@@ -8,6 +8,8 @@ import torch
 from transformers import AutoProcessor, Florence2ForConditionalGeneration, GenerationConfig
 from transformers.utils import logging
 
+from pins import require
+
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
 IMAGES = FIXTURES / "images"
@@ -17,6 +19,7 @@ DEMO = ROOT / "models" / "demo"
 # Of the random checkpoints.
 TOKENIZER = Path(__file__).resolve().parent / "tokenizer"
 
+require("torch", "transformers", "tokenizers", "pillow")
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 torch.set_num_threads(1)

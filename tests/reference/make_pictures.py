@@ -1,26 +1,29 @@
-"""Pictures, and what Pillow and transformers make of them: the fixtures of tests/preprocess.rs.
+"""Pictures, and what Pillow, torchvision and transformers make of them: the fixtures of tests/preprocess.rs.
 
     python tests/reference/make_pictures.py            # writes tests/fixtures/image
 
-Needs pillow==12.3.0, numpy and transformers==5.23.0. Running it again gives the same bytes.
+The same versions (`requirements.txt`) give the same bytes.
 """
 
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import struct
 import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, TiffImagePlugin
-from transformers import __version__ as transformers_version
+from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-assert PIL.__version__ == "12.3.0", PIL.__version__
-assert transformers_version == "5.23.0", transformers_version
+from pins import require
+
+require("pillow", "torch", "torchvision", "transformers")
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "image"
 # Decoders of lossy formats round differently in their transforms and colour conversions.
@@ -97,10 +100,22 @@ def resize_cases():
         ((4000, 3000), (768, 768)),
         ((640, 480), (1, 1)),
         ((333, 777), (192, 96)),
+        # Pillow 13 takes the vertical pass first where the height falls by more than twice what the width falls by:
+        # portraits, ...
+        ((1080, 2340), (768, 768)),
+        ((97, 400), (160, 160)),
+        ((768, 1000), (768, 768)),
+        ((160, 161), (161, 160)),
+        ((1, 60), (24, 24)),
+        # ... one pixel short of the limit, at it and beyond it.
+        ((280, 399), (160, 160)),
+        ((280, 400), (160, 160)),
+        ((280, 401), (160, 160)),
     ]
     cases = [(source, target, 3) for source, target in sizes]
     cases += [(source, (96, 64), resample) for source in [(640, 480), (31, 17)] for resample in [0, 1, 2, 4, 5]]
     cases += [((2, 500), (24, 24), 0), ((2, 500), (24, 24), 1), ((700, 300), (768, 768), 0)]
+    cases += [((97, 400), (160, 160), resample) for resample in [1, 2, 4, 5]]
     for (width, height), target, resample in cases:
         resized = Image.fromarray(scene(width, height)).resize(target, resample)
         if target == (24, 24):
@@ -108,8 +123,43 @@ def resize_cases():
         yield {"from": [width, height], "to": target, "resample": resample, "sha256": sha256(np.asarray(resized))}
 
 
+def torchvision_cases():
+    """Hashes of scenes as CLIPImageProcessor resizes them: torchvision's `resize` of 8-bit channels. It fails where the
+    result is one single pixel."""
+    sizes = [
+        ((1, 1), (24, 24)),
+        ((1, 2), (768, 768)),
+        ((2, 1), (24, 24)),
+        ((13, 7), (24, 24)),
+        ((1, 1000), (24, 24)),
+        ((1000, 1), (768, 768)),
+        ((640, 480), (768, 768)),
+        ((768, 768), (768, 768)),
+        ((768, 500), (768, 768)),
+        ((500, 768), (768, 768)),
+        ((1920, 1080), (768, 768)),
+        ((1080, 2340), (768, 768)),
+        ((4000, 3000), (768, 768)),
+        ((97, 400), (160, 160)),
+        ((640, 480), (2, 1)),
+        ((333, 777), (192, 96)),
+    ]
+    cases = [(source, target, 3) for source, target in sizes]
+    cases += [(source, (96, 64), resample) for source in [(640, 480), (31, 17)] for resample in [0, 1, 2]]
+    cases += [((700, 300), (768, 768), 0)]
+    for (width, height), target, resample in cases:
+        size = {"width": target[0], "height": target[1]}
+        processor = CLIPImageProcessor(
+            size=size, resample=resample, do_center_crop=False, do_rescale=False, do_normalize=False
+        )
+        (resized,) = processor(Image.fromarray(scene(width, height)), return_tensors="pt")["pixel_values"]
+        resized = resized.permute(1, 2, 0).numpy()
+        assert resized.dtype == np.uint8
+        yield {"from": [width, height], "to": target, "resample": resample, "sha256": sha256(resized)}
+
+
 def processor_cases():
-    """Pixel values of CLIPImageProcessorPil: whole for small ones, as a hash for Florence-2's own setting."""
+    """Pixel values of both CLIP image processors: whole for small ones, as a hash for Florence-2's own setting."""
     small = {"height": 12, "width": 16}
     settings = {
         "florence2": {},
@@ -121,14 +171,16 @@ def processor_cases():
         "no_normalize": {"size": small, "do_normalize": False},
         "bilinear": {"size": small, "resample": 2},
     }
-    for name, changes in settings.items():
+    backends = {"pillow": CLIPImageProcessorPil, "torchvision": CLIPImageProcessor}
+    for (backend, kind), (name, changes) in itertools.product(backends.items(), settings.items()):
         config = FLORENCE_2 | changes
         image = Image.fromarray(scene(37, 23))
-        values = CLIPImageProcessorPil(**config)(image, return_tensors="np")["pixel_values"]
+        values = kind(**config)(image, return_tensors="np")["pixel_values"]
         assert values.dtype == np.float32
+        file = name if backend == "pillow" else f"{backend}_{name}"
         if values.size < 10000:
-            write(f"pixel_values/{name}.f32", values.astype("<f4").tobytes())
-        yield {"name": name, "config": config, "shape": values.shape, "sha256": sha256(values)}
+            write(f"pixel_values/{file}.f32", values.astype("<f4").tobytes())
+        yield {"name": file, "backend": backend, "config": config, "shape": values.shape, "sha256": sha256(values)}
 
 
 def png_chunk(kind, data):
@@ -280,15 +332,17 @@ def main():
     shutil.rmtree(FIXTURES, ignore_errors=True)
     cases = {
         "pillow": PIL.__version__,
+        "torchvision": version("torchvision"),
         "scene_sha256": sha256(scene(61, 47)),
         "resize": list(resize_cases()),
+        "torchvision_resize": list(torchvision_cases()),
         "processor": list(processor_cases()),
         "odd": list(odd_cases()),
         "bad": list(bad_cases()),
     }
-    groups = {key: cases[key] for key in ("resize", "processor", "odd", "bad")}
+    groups = {key: cases[key] for key in ("resize", "torchvision_resize", "processor", "odd", "bad")}
     lines = [f' "{key}": [\n  ' + ",\n  ".join(map(json.dumps, rows)) + "\n ]" for key, rows in groups.items()]
-    heads = [f' "{key}": {json.dumps(cases[key])}' for key in ("pillow", "scene_sha256")]
+    heads = [f' "{key}": {json.dumps(cases[key])}' for key in ("pillow", "torchvision", "scene_sha256")]
     write("cases.json", ("{\n" + ",\n".join(heads + lines) + "\n}\n").encode())
 
 

@@ -1,6 +1,6 @@
 """Makes tests/fixtures/postprocess/corpus.jsonl.gz: answers, and what transformers reads in them.
 
-    pip install transformers==5.23.0 torch==2.15.0
+    pip install -r tests/reference/requirements.txt
     python tests/reference/make_postprocess.py
 
 A line of the corpus is [task, text, [width, height], native result, options]: the options are those of
@@ -15,11 +15,12 @@ import types
 from pathlib import Path
 from unittest import mock
 
-import transformers
 from transformers.models.florence2.processing_florence2 import Florence2Processor
 from transformers.processing_utils import ProcessorMixin
 
-assert transformers.__version__ == "5.23.0", transformers.__version__
+from pins import require
+
+require("transformers")
 
 OUT = Path(__file__).parent.parent / "fixtures" / "postprocess" / "corpus.jsonl.gz"
 

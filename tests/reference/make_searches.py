@@ -1,7 +1,7 @@
 """Golden results of generation: real `generate` of transformers over made-up logits.
 
 The logits are a hash of the last tokens, exact in f32, so that the Rust tests (`src/generation/tests/`) compute the
-very same ones without weights. Needs transformers==5.23.0 and torch; writes, byte for byte the same every time:
+very same ones without weights. The same versions (`requirements.txt`) give the same bytes. Makes:
 
     tests/fixtures/generation/searches.json    tokens and scores of greedy and beam search
     tests/fixtures/generation/processors.json  scores after the logits processors, sampling's among them
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-assert transformers.__version__ == "5.23.0", transformers.__version__
+from pins import require
+
+require("transformers", "torch")
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 

@@ -235,3 +235,20 @@ fn an_exported_model_answers_as_the_embedded_one() {
         assert_eq!(one["result"], other["result"]);
     }
 }
+
+#[test]
+fn the_image_backend_can_be_chosen() {
+    let ring = scene("ring.png");
+    let ask = |backend: &[&str]| {
+        let answer = run(&[&["-t", "caption", "--format", "jsonl", &ring], backend].concat()).exits(0);
+        answer.jsonl()[0].clone()
+    };
+    let [default, pillow, torchvision] = [
+        ask(&[]),
+        ask(&["--image-backend", "pillow"]),
+        ask(&["--image-backend", "torchvision"]),
+    ];
+    assert_eq!(default["score"], pillow["score"]);
+    assert_ne!(default["score"], torchvision["score"]);
+    assert_eq!(default["token_ids"], torchvision["token_ids"]);
+}

@@ -46,6 +46,10 @@ fn requests_are_checked_before_the_model_is_loaded() {
         (&["-t", "caption", "--device", "abacus", ring], "cpu"),
         (&["-t", "caption", "--dtype", "int7", ring], "q4f16"),
         (
+            &["-t", "caption", "--image-backend", "opencv", ring],
+            "pillow, torchvision",
+        ),
+        (
             &["-t", "caption", "--dtype", "head=int8", ring],
             "vision, text, decoder",
         ),

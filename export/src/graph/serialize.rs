@@ -203,7 +203,7 @@ mod tests {
         for (tensor, len) in tensors.iter().zip([300usize, 1, 500]) {
             let bytes = if len == 1 {
                 assert_eq!(tensor.data_location, None);
-                tensor.raw_data.clone().unwrap()
+                tensor.raw_data.clone().unwrap().to_vec()
             } else {
                 assert_eq!(tensor.data_location, Some(EXTERNAL));
                 assert_eq!(tensor.raw_data, None);

@@ -206,6 +206,10 @@ impl Search for BeamSearch<'_> {
                 self.candidates.scan(index, beam.score, log_probs);
             }
         }
+        if self.config.do_sample {
+            // Drawn in another order: transformers 5.24 goes through them best first, too.
+            self.candidates.sort_by_score();
+        }
         self.select();
         Ok(())
     }

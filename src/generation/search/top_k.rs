@@ -112,6 +112,11 @@ impl TopK {
             }
         }
     }
+
+    /// Sorts the candidates that were drawn by their scores, best first.
+    pub fn sort_by_score(&mut self) {
+        self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +145,17 @@ mod tests {
             .map(|c| (c.beam, c.token, c.score))
             .collect();
         assert_eq!(found, all[..9]);
+    }
+
+    #[test]
+    fn drawn_candidates_are_sorted_by_score() {
+        let mut top = TopK::new(3);
+        let mut noise = [0.0, 9.0, 8.0, 7.0].into_iter();
+        top.scan_sampling(0, 0.0, &[-0.5, -4.0, -1.0, -2.0], || noise.next().unwrap_or(0.0));
+        let tokens = |top: &TopK| top.candidates().iter().map(|c| c.token).collect::<Vec<_>>();
+        assert_eq!(tokens(&top), [2, 1, 3]);
+        top.sort_by_score();
+        assert_eq!(tokens(&top), [2, 3, 1]);
     }
 
     #[test]

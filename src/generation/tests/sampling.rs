@@ -89,10 +89,11 @@ fn tokens_are_drawn_by_their_probabilities() {
     }
 }
 
-/// Without replacement: the first of the candidates is drawn by the probabilities.
+/// Without replacement: of two beams and one end token, four candidates are drawn, and the best two of these are kept.
 #[test]
 fn beams_are_drawn_by_their_probabilities() {
     const DRAWS: usize = 3000;
+    const CANDIDATES: usize = 4;
     let model = FakeModel {
         bias: Vec::new(),
         scale: 0.5,
@@ -100,11 +101,27 @@ fn beams_are_drawn_by_their_probabilities() {
     };
     let logits = model.logits(&[2]);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-    let pair = |a: usize, b: usize| {
-        let (a, b) = (f64::from(logits[a]).exp() / sum, f64::from(logits[b]).exp() / sum);
-        a * b / (1.0 - a) + a * b / (1.0 - b)
-    };
-    // Two candidates finish at the limit: those drawn first.
+    let probabilities: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp() / sum).collect();
+    // All ordered draws, each with its probability.
+    let mut draws: Vec<(Vec<usize>, f64)> = vec![(Vec::new(), 1.0)];
+    for _ in 0..CANDIDATES {
+        let mut longer = Vec::new();
+        for (drawn, probability) in draws {
+            let left = 1.0 - drawn.iter().map(|&token| probabilities[token]).sum::<f64>();
+            for token in (0..probabilities.len()).filter(|token| !drawn.contains(token)) {
+                let next = [drawn.as_slice(), &[token]].concat();
+                longer.push((next, probability * probabilities[token] / left));
+            }
+        }
+        draws = longer;
+    }
+    let mut expected: HashMap<(u32, u32), f64> = HashMap::new();
+    for (mut drawn, probability) in draws {
+        drawn.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        let (a, b) = (drawn[0] as u32, drawn[1] as u32);
+        *expected.entry((a.min(b), a.max(b))).or_default() += probability;
+    }
+    // Two candidates finish at the limit: the best of those drawn.
     let settings = json!({
         "do_sample": true, "num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "top_k": 0
     });
@@ -118,7 +135,7 @@ fn beams_are_drawn_by_their_probabilities() {
         *counts.entry((a.min(b), a.max(b))).or_default() += 1;
     }
     for ((a, b), count) in counts {
-        let probability = pair(a as usize, b as usize);
+        let probability = expected[&(a, b)];
         let deviation = (probability * (1.0 - probability) / DRAWS as f64).sqrt();
         let frequency = count as f64 / DRAWS as f64;
         assert!(

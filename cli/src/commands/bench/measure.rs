@@ -218,6 +218,8 @@ fn out_of_turn() -> Error {
 fn global_args(globals: &GlobalArgs) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec![
         "--offline".into(),
+        "--image-backend".into(),
+        globals.image_backend.name().into(),
         "--device".into(),
         globals.device.to_string().into(),
     ];
@@ -242,5 +244,6 @@ fn global_args(globals: &GlobalArgs) -> Vec<OsString> {
     args.extend(globals.quiet.then(|| "--quiet".into()));
     args.extend(globals.cuda_graphs.then(|| "--cuda-graphs".into()));
     args.extend(globals.no_cpu_fallback.then(|| "--no-cpu-fallback".into()));
+    args.extend(globals.no_repair.then(|| "--no-repair".into()));
     args
 }
