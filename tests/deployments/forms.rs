@@ -120,7 +120,8 @@ fn fp16_throughout() {
     );
 }
 
-/// Seen: 4 equal, words of 18, 0.95 found at IoU 0.928.
+/// Seen on a CPU without VNNI, where sums of products of bytes saturate: 4 equal, words of 18, 0.95 found at IoU 0.928. With
+/// it, and before 8-bit decoders were fed their prompt token by token: 5 equal, words of all, 0.99 found at IoU 0.987.
 #[test]
 fn int8() {
     check(
