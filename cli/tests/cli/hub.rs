@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use self::server::{COMMIT, ID, Server};
 use crate::program::{Ran, command, exported, scene};
+use crate::repair::traced;
 
 /// A machine whose caches are empty, and a hub that has the demo model.
 struct Machine {
@@ -21,7 +22,12 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let mut files = files_in(exported(), "");
+        Self::with(exported())
+    }
+
+    /// A hub that has this deployment.
+    fn with(deployment: &Path) -> Self {
+        let mut files = files_in(deployment, "");
         files.push(("picture.jpg".to_owned(), fs::read(scene("hotel.jpg")).unwrap()));
         Self {
             dir: TempDir::new().unwrap(),
@@ -68,6 +74,23 @@ fn files_in(folder: &Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
             }
         })
         .collect()
+}
+
+#[test]
+fn pull_reports_a_graph_that_needs_a_repair() {
+    let machine = Machine::with(traced());
+    let ran = machine.run(&["pull", ID]).exits(0);
+    let reported = &ran.stderr;
+    assert!(
+        reported.contains("64x64") && reported.contains("florence2 repair"),
+        "{reported}"
+    );
+    let out = machine.dir.path().join("repaired");
+    machine
+        .run(&["repair", "-m", ID, "--out", out.to_str().unwrap()])
+        .exits(0);
+    let ran = machine.run(&["inspect", "-m", out.to_str().unwrap()]).exits(0);
+    assert!(!ran.text().contains("repaired when loaded"), "{}", ran.text());
 }
 
 #[test]

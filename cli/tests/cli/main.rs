@@ -12,6 +12,7 @@ mod inspect;
 mod parse;
 mod pictures;
 mod program;
+mod repair;
 mod run;
 mod streams;
 mod telemetry;
