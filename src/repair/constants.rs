@@ -1,12 +1,12 @@
 //! The nodes behind a graph's values, and scalars that do not depend on its inputs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use florence2_layout::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
 use half::{bf16, f16};
 
 /// The longest chain of nodes that is followed for one scalar.
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 8;
 
 /// A graph's values by name.
 pub(super) struct Values<'g> {
@@ -60,16 +60,20 @@ impl<'g> Values<'g> {
     }
 
     /// Whether a value depends on constants only. Values of an outer graph count as inputs.
-    pub(super) fn is_constant(&self, value: &str, depth: usize) -> bool {
-        if self.tensor(value).is_some() {
-            return true;
+    pub(super) fn is_constant(&self, value: &'g str) -> bool {
+        let (mut waiting, mut seen) = (vec![value], HashSet::new());
+        while let Some(value) = waiting.pop() {
+            if !seen.insert(value) || self.tensor(value).is_some() {
+                continue;
+            }
+            match self.producer(value) {
+                Some((_, node)) if node.op_type == "Constant" || !node.input.is_empty() => {
+                    waiting.extend(node.input.iter().map(String::as_str));
+                }
+                _ => return false,
+            }
         }
-        let (Some((_, node)), Some(depth)) = (self.producer(value), depth.checked_sub(1)) else {
-            return false;
-        };
-        let mut inputs = node.input.iter();
-        node.op_type == "Constant"
-            || !node.input.is_empty() && inputs.all(|input| self.is_constant(input, depth))
+        true
     }
 
     fn scalar_within(&self, value: &str, depth: usize) -> Option<Scalar> {
@@ -79,7 +83,16 @@ impl<'g> Values<'g> {
         let (_, node) = self.producer(value)?;
         let depth = depth.checked_sub(1)?;
         let input = |index: usize| self.scalar_within(node.input.get(index)?, depth);
-        let with = |scalar: Scalar, value: f64| Some(Scalar { value, ..scalar });
+        let unary = |operator: fn(f64) -> f64| {
+            let scalar = input(0)?;
+            let value = operator(scalar.value);
+            Some(Scalar { value, ..scalar })
+        };
+        let binary = |operator: fn(f64, f64) -> f64| {
+            let scalar = input(0)?;
+            let value = operator(scalar.value, input(1)?.value);
+            Some(Scalar { value, ..scalar })
+        };
         match node.op_type.as_str() {
             "Constant" => Some(Scalar {
                 value: f64::from(attribute(node, "value_float")?.f?),
@@ -91,11 +104,11 @@ impl<'g> Values<'g> {
             }),
             // A scalar in another shape is the same scalar.
             "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => input(0),
-            "Sqrt" => with(input(0)?, input(0)?.value.sqrt()),
-            "Reciprocal" => with(input(0)?, input(0)?.value.recip()),
-            "Pow" => with(input(0)?, input(0)?.value.powf(input(1)?.value)),
-            "Mul" => with(input(0)?, input(0)?.value * input(1)?.value),
-            "Div" => with(input(0)?, input(0)?.value / input(1)?.value),
+            "Sqrt" => unary(f64::sqrt),
+            "Reciprocal" => unary(f64::recip),
+            "Pow" => binary(f64::powf),
+            "Mul" => binary(|left, right| left * right),
+            "Div" => binary(|left, right| left / right),
             _ => None,
         }
     }

@@ -8,9 +8,6 @@ use super::constants::{Values, attribute};
 use crate::bundle::{GraphBytes, ModelFile};
 use crate::error::{Error, Result};
 
-/// The longest chain of nodes that is followed for one value.
-const MAX_DEPTH: usize = 16;
-
 /// Checks that the positions of tokens depend on the graph's inputs: that the rows of the position table are not looked up
 /// by constants, and none are added that were looked up at export.
 ///
@@ -57,13 +54,13 @@ fn frozen_node(graph: &GraphProto, d_model: Option<i64>) -> Option<&str> {
 }
 
 /// Whether rows of a constant table are looked up by constant indices.
-fn is_frozen_lookup(node: &NodeProto, values: &Values<'_>) -> bool {
+fn is_frozen_lookup<'g>(node: &'g NodeProto, values: &Values<'g>) -> bool {
     let [table, indices] = node.input.as_slice() else {
         return false;
     };
     let along_rows = attribute(node, "axis").is_none_or(|axis| axis.i == Some(0));
     let is_table = values.tensor(table).is_some_and(|table| table.dims.len() == 2);
-    node.op_type == "Gather" && along_rows && is_table && values.is_constant(indices, MAX_DEPTH)
+    node.op_type == "Gather" && along_rows && is_table && values.is_constant(indices)
 }
 
 /// Whether constant rows of embeddings are added: positions that were looked up at export.
