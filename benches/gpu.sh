@@ -8,7 +8,7 @@
 # there by `pack` if one is named by ONNXRUNTIME_WHEEL. CUDA's and cuDNN's libraries are taken from that Python's packages.
 #
 # Settings, as variables: DEVICE (cuda), EXPORTS ("fp16 fp32 cuda-fp16": precisions of target plain, and of target cuda;
-# without the last on DEVICE=cpu, which has no operators for it; what is of target cuda is measured with and without CUDA graphs), TOKENS (20), REPEAT (20), PYTHON (python3), TOKENIZER (for
+# without the last on DEVICE=cpu, which has no operators for it), TOKENS (20), REPEAT (20), PYTHON (python3), TOKENIZER (for
 # pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's size), SIDE (of its
 # pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many minutes.
 set -euo pipefail
@@ -23,10 +23,6 @@ device=${DEVICE:-cuda}
 exports="fp16 fp32 cuda-fp16"
 [ "$device" = cpu ] && exports="fp16 fp32"
 exports=${EXPORTS:-$exports}
-recorded=
-for name in $exports; do
-    case $name in cuda-*) [ "$device" = cpu ] || recorded="$recorded $name" ;; esac
-done
 tokens=${TOKENS:-20}
 repeat=${REPEAT:-20}
 python=${PYTHON:-python3}
@@ -80,14 +76,6 @@ parity() {
     echo
 }
 
-# Whether steps that are recorded give the answers of those that are not.
-parity_of_recordings() {
-    echo "## Parity of $1 with CUDA graphs on $device with the same without"
-    florence2 compare --device "$device" --cuda-graphs --reference "$(export_once "$1")" --candidate "$(export_once "$1")" \
-        --max-new-tokens 50 --fail-below 1 "$folder"/pictures/*.png
-    echo
-}
-
 run() {
     if [ -d "$folder/onnxruntime" ]; then
         ORT_DYLIB_PATH=$(find "$folder/onnxruntime" -name 'libonnxruntime.so*' -print -quit)
@@ -113,7 +101,6 @@ run() {
         for name in $exports; do
             parity "$(export_once "$name")" "$name" 0 "$(export_once "${name#cuda-}")"
         done
-        for name in $recorded; do parity_of_recordings "$name" || true; done
         if [ "$device" = cuda ] && florence2 devices | grep -q '^tensorrt *yes'; then
             DEVICE=tensorrt device=tensorrt parity demo "the demo model" 1 demo
         fi
@@ -123,13 +110,6 @@ run() {
     for name in $exports; do models+=(-m "$(export_once "$name")"); done
     florence2 bench "${models[@]}" --device "$device" --num-beams 1,3 --batch 1,8 --tokens "$tokens" \
         --repeat "$repeat" --save "$work/bench.json" || true
-    rm -f "$work/bench-graphs.json"
-    models=()
-    for name in $recorded; do models+=(-m "$(export_once "$name")"); done
-    if [ ${#models[@]} -gt 0 ]; then
-        florence2 bench "${models[@]}" --device "$device" --cuda-graphs --num-beams 1,3 --batch 1,8 --tokens "$tokens" \
-            --repeat "$repeat" --save "$work/bench-graphs.json" || true
-    fi
 
     rm -f "$work"/transformers-*.json
     local dtype=float16

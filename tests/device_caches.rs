@@ -50,14 +50,6 @@ fn load_with(
     Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
 }
 
-/// Steps are recorded, or, where the processor takes a device's place, keep their tensors as if they were.
-fn recorded(device: Option<&str>) -> Florence2 {
-    let mut session = SessionOptions::default();
-    session.device_caches = Some(true);
-    session.cuda_graphs = true;
-    load_with(CUDA, device, session).unwrap()
-}
-
 /// An answer's tokens, and their log-probabilities.
 type Answer = (Vec<u32>, Vec<f32>);
 
@@ -164,58 +156,6 @@ fn caches_may_stay_on_the_device() {
             details > 0 && details * 10 < steps,
             "{export:?}: {details} of {steps}"
         );
-    }
-}
-
-/// Answers of searches that begin anew, grow, take beams over and are alone or many, in tensors that stay where they are.
-#[test]
-fn steps_may_be_recorded() {
-    let expected = answers(&load(CUDA, None, false));
-    let log = Log::of("florence2::graph::step::recordings");
-    let model = tracing::subscriber::with_default(log.clone(), || recorded(None));
-    tracing::subscriber::with_default(log.clone(), || {
-        for round in 0..2 {
-            assert_same(&answers(&model), &expected, &format!("round {round}"));
-        }
-    });
-    // Each size of step is recorded once, and is found again.
-    let recordings = log.details.load(Relaxed);
-    assert!((3..=16).contains(&recordings), "{recordings}");
-    // Decodings at the same time have recordings of their own.
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| answers(&model))).collect();
-        for thread in threads {
-            assert_same(&thread.join().unwrap(), &expected, "threads");
-        }
-    });
-}
-
-#[test]
-fn what_cannot_be_recorded_is_an_error() {
-    let mut session = SessionOptions::default();
-    session.cuda_graphs = true;
-    for (export, reason) in [
-        (CUDA, "the processor's memory"),
-        (PLAIN[0], "a plain decoder's caches grow"),
-    ] {
-        let error = load_with(export, None, session.clone())
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("cuda-graphs") && error.contains(reason) && error.contains("--target cuda"),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-#[ignore = "needs a CUDA device: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches recorded_on -- --ignored"]
-fn steps_are_recorded_on_a_device() {
-    let expected = answers(&load(CUDA, Some(&named_device()), true));
-    let model = recorded(Some(&named_device()));
-    for round in 0..2 {
-        assert_same(&answers(&model), &expected, &format!("round {round}"));
     }
 }
 

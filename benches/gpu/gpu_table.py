@@ -11,10 +11,10 @@ BARS = {"vision + encoder": 12e-3, "a token": 0.8e-3, "end to end": 30e-3}
 TIMES_AS_FAST = 5
 
 
-def ours(run, how):
+def ours(run):
     """A row for each configuration: its name, what it is, and its seconds by column."""
     for entry in run["configurations"]:
-        model = Path(entry["model"]).name + how
+        model = Path(entry["model"]).name
         name = f"florence2 {model} {entry['device']}, {entry['num_beams']} beams, batch {entry['batch']}"
         measured = entry.get("measured")
         if measured is None:
@@ -66,9 +66,7 @@ def bars(best, peer):
 def main():
     work = Path(sys.argv[1])
     run = json.loads((work / "bench.json").read_text())
-    rows, peers = list(ours(run, "")), list(theirs(work))
-    if (recorded := work / "bench-graphs.json").exists():
-        rows += ours(json.loads(recorded.read_text()), " with CUDA graphs")
+    rows, peers = list(ours(run)), list(theirs(work))
     print("# On a GPU\n")
     print("```json\n" + json.dumps(run["environment"], indent=1) + "\n```\n")
     print(line(["ms", *COLUMNS]) + "\n" + line(["---", *["---:"] * len(COLUMNS)]))

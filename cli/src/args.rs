@@ -89,10 +89,6 @@ pub struct GlobalArgs {
     /// An option for a device's execution provider, in its own words, as `tensorrt.trt_fp16_enable=1`; can be repeated
     #[arg(long = "ep-option", global = true, value_name = "DEVICE.OPTION=VALUE", value_parser = ProviderOption::from_str)]
     pub ep_options: Vec<ProviderOption>,
-    /// Record what a CUDA device does in a step of the decoder, once for each size of step, and have it do that again in the
-    /// next (CUDA graphs); takes an export of target cuda. `compare` does so with the candidate only
-    #[arg(long, global = true)]
-    pub cuda_graphs: bool,
     /// Fail if anything would run on the processor that is not listed in --device
     #[arg(long, global = true)]
     pub no_cpu_fallback: bool,

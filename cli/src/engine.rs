@@ -111,7 +111,6 @@ pub fn session_options(globals: &GlobalArgs) -> SessionOptions {
     options.intra_threads = globals.threads.map(usize::from);
     options.devices = globals.device.clone();
     options.provider_options = globals.ep_options.clone();
-    options.cuda_graphs = globals.cuda_graphs;
     options.cpu_fallback = !globals.no_cpu_fallback;
     options
 }

@@ -1,7 +1,6 @@
 //! Tensors in a device's memory, rearranged there.
 
 use ort::editor::Model;
-use ort::session::IoBinding;
 use ort::value::{DynValue, TensorElementType};
 
 use super::side_graph::SideGraph;
@@ -88,44 +87,11 @@ impl Rearranger {
         self.graph
             .run(&inputs(tensors, list, updates), &outputs, self.memory, runtime)
     }
-
-    /// [`run`](Self::run) without updates, into other tensors, of the sizes that come out.
-    pub(super) fn run_into(
-        &self,
-        tensors: &[DynValue],
-        list: &DynValue,
-        targets: &mut [DynValue],
-        runtime: &mut f64,
-    ) -> Result<()> {
-        self.graph
-            .run_into(&inputs(tensors, list, &[]), outputs(targets), runtime)
-    }
-
-    /// These tensors, into others, for runs to come without updates.
-    pub(super) fn bound(&self, tensors: &[DynValue], targets: &mut [DynValue]) -> Result<IoBinding> {
-        let sources: Vec<(String, &DynValue)> = sources(tensors).collect();
-        self.graph.bound(&sources, outputs(targets))
-    }
-
-    /// Rearranges what is [`bound`](Self::bound) by the list.
-    pub(super) fn run_again(
-        &self,
-        binding: &mut IoBinding,
-        list: &DynValue,
-        runtime: &mut f64,
-    ) -> Result<()> {
-        self.graph.run_again(binding, &[(LIST, list)], runtime)
-    }
 }
 
 fn sources(tensors: &[DynValue]) -> impl Iterator<Item = (String, &DynValue)> {
     let tensors = tensors.iter().enumerate();
     tensors.map(|(index, value)| (source(index), value))
-}
-
-fn outputs(targets: &mut [DynValue]) -> impl Iterator<Item = (String, &mut DynValue)> {
-    let targets = targets.iter_mut().enumerate();
-    targets.map(|(index, value)| (rearranged(index), value))
 }
 
 fn inputs<'v>(

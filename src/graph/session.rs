@@ -7,7 +7,6 @@ use florence2_layout::graphs::{Attention, GraphFile, KeyValue, ModelPart, presen
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
-use super::bound::unrecorded_run_options;
 use super::checks::warn_of_saturation;
 use super::located::Located;
 use super::optimizers::load_around_optimizers;
@@ -19,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::metrics::timed;
 use crate::repair::check_positions;
 use crate::runtime::{
-    DeviceMemory, GraphSignature, GraphSource, Placement, ProviderOption, SessionOptions, SharedSession,
-    TensorSpec, load_session, not_recording, run_options,
+    DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
+    load_session, run_options,
 };
 
 /// One loaded graph.
@@ -59,14 +58,6 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
-        options.cuda_graphs &= file == GraphFile::DecoderStep;
-        if options.cuda_graphs {
-            let devices = options.devices.all().resolve()?;
-            let recordings = devices.iter().map(|device| device.kind());
-            options
-                .provider_options
-                .extend(recordings.filter_map(ProviderOption::recording));
-        }
         let (session, placement, profile) = match Located::of(bytes, file) {
             Located::Source(source) => owned(source, file, bundle, &options)?,
             Located::Session(session) => (session.clone(), Placement::default(), None),
@@ -91,10 +82,7 @@ impl Graph {
                 _ => memory_for_caches(&options)?,
             },
             release_memory: options.release_memory,
-            run_options: match options.cuda_graphs {
-                true => unrecorded_run_options(options.release_memory)?,
-                false => run_options(options.release_memory)?,
-            },
+            run_options: run_options(options.release_memory)?,
         })
     }
 
@@ -179,7 +167,6 @@ impl Graph {
         options: &RunOptions,
         runtime: &mut f64,
     ) -> Result<Outputs<'_>> {
-        let _turn = not_recording();
         let mut session = self.lock();
         let rows = if self.takes_single_rows {
             single_rows::split(&inputs)?
@@ -235,7 +222,6 @@ impl Graph {
             }
             Ok::<_, ort::Error>(binding)
         };
-        let _turn = not_recording();
         let mut session = self.lock();
         let values = timed(runtime, || {
             let binding = bind(&session)?;

@@ -3,12 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ort::editor::Model;
-use ort::session::{IoBinding, RunOptions, Session};
+use ort::session::{RunOptions, Session};
 use ort::value::DynValue;
 
 use crate::error::{Error, Result};
 use crate::metrics::timed;
-use crate::runtime::{DeviceMemory, SessionOptions, not_recording, run_options, session_of_model};
+use crate::runtime::{DeviceMemory, SessionOptions, run_options, session_of_model};
 
 /// A session of a [small graph](crate::runtime::small_graph), locked while it runs.
 pub(super) struct SideGraph {
@@ -43,11 +43,12 @@ impl SideGraph {
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
         let memory = memory.info()?;
-        let _turn = not_recording();
         let mut session = self.lock();
         timed(runtime, || {
             let mut binding = session.create_binding()?;
-            bind_inputs(&mut binding, inputs)?;
+            for (name, value) in inputs {
+                binding.bind_input(name.as_ref(), *value)?;
+            }
             for name in outputs {
                 binding.bind_output_to_device(name.as_ref(), &memory)?;
             }
@@ -59,53 +60,6 @@ impl SideGraph {
         .map_err(self.running())
     }
 
-    /// [`run`](Self::run) into tensors that are there, of the sizes that come out; none of them may be an input.
-    pub(super) fn run_into<'v, N: AsRef<str>>(
-        &self,
-        inputs: &[(N, &DynValue)],
-        outputs: impl IntoIterator<Item = (N, &'v mut DynValue)>,
-        runtime: &mut f64,
-    ) -> Result<()> {
-        let mut binding = self.bound(inputs, outputs)?;
-        self.run_again::<N>(&mut binding, &[], runtime)
-    }
-
-    /// Inputs, and outputs that are put into tensors which are there, for runs to come.
-    pub(super) fn bound<'v, N: AsRef<str>>(
-        &self,
-        inputs: &[(N, &DynValue)],
-        outputs: impl IntoIterator<Item = (N, &'v mut DynValue)>,
-    ) -> Result<IoBinding> {
-        let _turn = not_recording();
-        let bind = || {
-            let mut binding = self.lock().create_binding()?;
-            bind_inputs(&mut binding, inputs)?;
-            for (name, value) in outputs {
-                binding.bind_output(name.as_ref(), value)?;
-            }
-            Ok(binding)
-        };
-        bind().map_err(self.running())
-    }
-
-    /// Runs it on what is [`bound`](Self::bound), with inputs that are new or others now.
-    pub(super) fn run_again<N: AsRef<str>>(
-        &self,
-        binding: &mut IoBinding,
-        inputs: &[(N, &DynValue)],
-        runtime: &mut f64,
-    ) -> Result<()> {
-        let _turn = not_recording();
-        let mut session = self.lock();
-        timed(runtime, || {
-            bind_inputs(binding, inputs)?;
-            session
-                .run_binding_with_options(binding, &self.run_options)
-                .map(drop)
-        })
-        .map_err(self.running())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,9 +67,4 @@ impl SideGraph {
     fn running(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
         Error::ort(format!("running graph {}", self.name))
     }
-}
-
-fn bind_inputs<N: AsRef<str>>(binding: &mut IoBinding, inputs: &[(N, &DynValue)]) -> ort::Result<()> {
-    let mut inputs = inputs.iter();
-    inputs.try_for_each(|(name, value)| binding.bind_input(name.as_ref(), *value))
 }

@@ -166,7 +166,6 @@ pub(super) fn check_export(options: &LoadOptions) -> Result<()> {
 fn target(session: &SessionOptions) -> Result<Target> {
     Ok(match session.wants_plain_decoder()? {
         true => Target::Plain,
-        false if session.cuda_graphs => Target::Cuda,
         false => Target::Cpu,
     })
 }
@@ -179,9 +178,7 @@ fn precision(dtypes: &DtypeChoice, target: Target, session: &SessionOptions) -> 
     let precisions = target.precisions();
     let precision = match first {
         _ if wanted.iter().any(|dtype| *dtype != first) => None,
-        None if target == Target::Cuda || (target != Target::Cpu && session.float16_suits()?) => {
-            Some(Precision::Fp16)
-        }
+        None if target != Target::Cpu && session.float16_suits()? => Some(Precision::Fp16),
         None => Some(Precision::Fp32),
         Some(dtype) => precisions
             .iter()
@@ -292,18 +289,6 @@ mod tests {
                 other => panic!("{refused}: {other:?}"),
             }
         }
-    }
-
-    #[test]
-    fn what_is_to_be_recorded_is_exported_for_cuda() {
-        let session = SessionOptions {
-            devices: "cuda".parse().unwrap(),
-            cuda_graphs: true,
-            ..SessionOptions::default()
-        };
-        let target = target(&session).unwrap();
-        let precision = precision(&DtypeChoice::default(), target, &session).unwrap();
-        assert_eq!((target, precision), (Target::Cuda, Precision::Fp16));
     }
 
     #[test]

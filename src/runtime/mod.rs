@@ -12,7 +12,6 @@
 
 mod cache_entries;
 mod cached;
-mod capture;
 mod cpu_provider;
 mod device;
 mod elf;
@@ -31,7 +30,6 @@ pub(crate) mod small_graph;
 mod telemetry;
 
 pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
-pub(crate) use capture::{not_recording, recording};
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};

@@ -11,7 +11,6 @@ use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
-use super::capture::not_recording;
 use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
@@ -60,17 +59,6 @@ pub struct SessionOptions {
     /// the beams' order and the best scores are chosen; else they travel to the processor's memory and back. `None`: if
     /// the device has memory of its own.
     pub device_caches: Option<bool>,
-    /// Whether what a GPU does in a step of the decoder is recorded as a CUDA graph, once for each size that steps come in,
-    /// and done again in the steps that follow, which then take a fraction of the processor's time. For devices of kind
-    /// [`Cuda`](super::DeviceKind::Cuda), with exports for them (`florence2 export --target cuda`); an error with others. The
-    /// first runs of each recording are compared with plain ones. Searches that need all scores of a step (sampling, say)
-    /// run as without.
-    ///
-    /// ONNX Runtime records for each thread by itself, and keeps that for as long as the model: use few threads, and long.
-    /// While it records, nothing else may be done on a GPU by the process: this crate sees to that for what it does itself.
-    /// (With [`device_caches`](Self::device_caches), the processor can take a GPU's place, for tests:
-    /// tensors keep their places then, but nothing is recorded.)
-    pub cuda_graphs: bool,
     /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
     /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
     /// more steps.
@@ -94,7 +82,6 @@ impl Default for SessionOptions {
             provider_options: Vec::new(),
             cpu_fallback: true,
             device_caches: None,
-            cuda_graphs: false,
             own_operators: true,
             profiling: None,
         }
@@ -110,7 +97,7 @@ impl SessionOptions {
 
     /// Whether a decoder of the `plain` layout suits the devices better than one of the `step` layout.
     pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
-        Ok(!self.cuda_graphs && !self.devices.of(ModelPart::Decoder).is_cpu()?)
+        Ok(!self.devices.of(ModelPart::Decoder).is_cpu()?)
     }
 
     /// Whether all graphs' first devices are such that compute best in 16-bit floats.
@@ -266,7 +253,6 @@ fn load(
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let builder = register(builder, cached, &devices, &options.provider_options)?;
-    let _turn = not_recording();
     let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);

@@ -86,9 +86,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     // One library for both: it should have what the candidate needs.
     let candidate_globals = args.candidate_globals(globals);
     engine::start(&candidate_globals, console)?;
-    let mut reference_globals = globals.clone();
-    reference_globals.cuda_graphs = false;
-    let reference = engine::load(Some(&args.reference), &reference_globals, console)?;
+    let reference = engine::load(Some(&args.reference), globals, console)?;
     let candidate = engine::load(Some(&args.candidate), &candidate_globals, console)?;
     let job = Job {
         comparer: Comparer {

@@ -14,7 +14,7 @@ use self::text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
 use super::language_model::{Decoding, DecodingLimits, LanguageModel, TextInput};
 use super::session::Graph;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime::{Placement, SessionOptions};
 
 /// BART in the graphs of the `plain` layout.
@@ -28,14 +28,6 @@ pub(super) struct PlainModel {
 
 impl PlainModel {
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Self> {
-        if options.cuda_graphs {
-            return Err(Error::InvalidOption {
-                name: "cuda-graphs",
-                reason: "a plain decoder's caches grow with each step, so that steps cannot be recorded as CUDA graphs: it \
-                         takes an export for CUDA (florence2 export --target cuda --precision fp16)"
-                    .into(),
-            });
-        }
         Ok(Self {
             embedding: TokenEmbedding::load(bundle, options)?,
             encoder: TextEncoder::load(bundle, options)?,

@@ -1,21 +1,16 @@
 //! The tensors of decoder steps, bound once for many of them.
 
-use std::sync::MutexGuard;
-
 use ort::session::IoBinding;
 use ort::value::DynValue;
 
 use super::caches::{Caches, Passage};
 use super::decoder_step::DecoderStep;
 use super::integers::Integers;
-use super::moves::{self, Move};
-use super::recording::Recording;
-use super::recordings::RecordingShape;
+use super::moves::Move;
 use super::rows::{Relocation, Room};
 use super::step_logits::StepLogits;
 use crate::error::{Error, Result};
 use crate::generation::Logits;
-use crate::runtime::not_recording;
 
 /// The tensors of decoder steps: all are written to and read from where they are, run after run.
 pub(super) struct Batch<'m> {
@@ -28,10 +23,6 @@ pub(super) struct Batch<'m> {
     cross: Caches<'m>,
     logits: StepLogits<'m>,
     binding: IoBinding,
-    /// Where steps are recorded, what they are bound to: it has the caches then.
-    recording: Option<MutexGuard<'m, Recording>>,
-    /// Whether there was no recording for these tensors.
-    is_plain: bool,
 }
 
 impl<'m> Batch<'m> {
@@ -46,7 +37,7 @@ impl<'m> Batch<'m> {
     ) -> Result<Self> {
         let shape = model.cache_shape(room.rows(), capacity);
         let own = Caches::zeros(model.device_caches(), model.own().len(), shape, runtime)?;
-        Self::with_caches(model, room, own, cross, best_are_enough, runtime)
+        Self::with_caches(model, room, own, cross, best_are_enough)
     }
 
     fn with_caches(
@@ -55,10 +46,9 @@ impl<'m> Batch<'m> {
         own: Caches<'m>,
         cross: Caches<'m>,
         best_are_enough: bool,
-        runtime: &mut f64,
     ) -> Result<Self> {
         let mut binding = model.graph().binding()?;
-        let logits = StepLogits::bound(model, room, best_are_enough, &mut binding, runtime)?;
+        let logits = StepLogits::bound(model, room, best_are_enough, &mut binding)?;
         let mut batch = Self {
             model,
             room,
@@ -67,12 +57,10 @@ impl<'m> Batch<'m> {
             cross,
             logits,
             binding,
-            recording: None,
-            is_plain: false,
         };
         if model.device_caches().is_none() {
             // Elsewhere that is done for each run.
-            batch.bind_integers(runtime)?;
+            batch.bind_integers()?;
         }
         batch.bind_caches()?;
         Ok(batch)
@@ -87,24 +75,14 @@ impl<'m> Batch<'m> {
     }
 
     /// Binds what differs from run to run. The processor sees later changes; a device has what is there now.
-    fn bind_integers(&mut self, runtime: &mut f64) -> Result<()> {
+    fn bind_integers(&mut self) -> Result<()> {
         let context = self.binding_tensors();
         let binding = &mut self.binding;
         let tensors = self.integers.tensors();
-        match self.model.recordings() {
-            None => {
-                let _turn = not_recording();
-                let mut inputs = tensors.iter();
-                inputs.try_for_each(|(name, value)| binding.bind_input(*name, value))
-            }
-            // What the decoder's session made of them, the recorded runs might write to.
-            Some(recordings) => {
-                let placed = recordings.placed(&tensors, runtime)?;
-                let mut inputs = tensors.iter().zip(&placed);
-                inputs.try_for_each(|((name, _), value)| binding.bind_input(*name, value))
-            }
-        }
-        .map_err(context)
+        let mut inputs = tensors.iter();
+        inputs
+            .try_for_each(|(name, value)| binding.bind_input(*name, value))
+            .map_err(context)
     }
 
     fn binding_tensors(&self) -> impl FnOnce(ort::Error) -> Error + use<> {
@@ -125,18 +103,12 @@ impl<'m> Batch<'m> {
 
     /// Tokens that each row has room for.
     pub(super) fn capacity(&self) -> usize {
-        match &self.recording {
-            Some(recording) => recording.shape().capacity,
-            None => self.own.shape().length,
-        }
+        self.own.shape().length
     }
 
     /// Encoder tokens that each image has room for.
     pub(super) fn encoder_capacity(&self) -> usize {
-        match &self.recording {
-            Some(recording) => recording.shape().encoder_capacity,
-            None => self.cross.shape().length,
-        }
+        self.cross.shape().length
     }
 
     /// Says how much of an image's cross-attention caches there is.
@@ -153,48 +125,10 @@ impl<'m> Batch<'m> {
         runtime: &mut f64,
     ) -> Result<()> {
         let is_other_width = self.integers.fill(width, row)?;
-        if let (Some(recording), Some(recordings)) = (&mut self.recording, self.model.recordings()) {
-            let integers = self.integers.tensors();
-            let logits = recording.run(recordings, self.model, &integers, runtime)?;
-            return self.logits.choose(logits, runtime);
-        }
         if is_other_width || self.model.device_caches().is_some() {
-            self.bind_integers(runtime)?;
+            self.bind_integers()?;
         }
         self.logits.run(self.model, &self.binding, runtime)
-    }
-
-    /// Goes over to tensors whose steps of one token are recorded, if there are any.
-    pub(super) fn hold_recording(&mut self, runtime: &mut f64) -> Result<()> {
-        let (Some(recordings), Some(device)) = (self.model.recordings(), self.model.device_caches()) else {
-            return Ok(());
-        };
-        if self.recording.is_some() || self.is_plain || !self.logits.are_on_device() {
-            return Ok(());
-        }
-        let (own, cross) = (self.own.shape(), self.cross.shape());
-        let shape = RecordingShape::holding(self.room, own.length, cross.length);
-        self.recording = recordings.claim(self.model, device, shape, runtime)?;
-        self.is_plain = self.recording.is_none();
-        if let Some(recording) = &mut self.recording {
-            let own = (self.own.tensors(), own.length);
-            recording.take_over(device, own, (self.cross.tensors(), cross.length), runtime)?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to tensors of its own.
-    fn leave_recording(&mut self, runtime: &mut f64) -> Result<()> {
-        let (Some(recording), Some(device)) = (self.recording.take(), self.model.device_caches()) else {
-            return Ok(());
-        };
-        let (own, cross) = recording.copies(device, runtime)?;
-        let shape = recording.shape();
-        let own_shape = self.model.cache_shape(self.room.rows(), shape.capacity);
-        let cross_shape = self.model.cache_shape(self.room.images, shape.encoder_capacity);
-        self.own = Caches::given(Some(device), own, own_shape);
-        self.cross = Caches::given(Some(device), cross, cross_shape);
-        self.bind_caches()
     }
 
     /// The logits of all rows after the last run.
@@ -204,12 +138,6 @@ impl<'m> Batch<'m> {
 
     /// Moves rows of the self-attention caches. Adds the time within the runtime to `runtime`.
     pub(super) fn carry_out(&mut self, moves: &[Move], runtime: &mut f64) -> Result<()> {
-        if let (Some(recording), Some(device)) = (&mut self.recording, self.model.device_caches()) {
-            return match moves {
-                [] => Ok(()),
-                _ => recording.reorder(device, &moves::sources(moves, self.room.rows()), runtime),
-            };
-        }
         match self.own.carry_out(moves, runtime)? {
             true => self.bind_caches(),
             false => Ok(()),
@@ -226,7 +154,6 @@ impl<'m> Batch<'m> {
         length: usize,
         runtime: &mut f64,
     ) -> Result<()> {
-        self.leave_recording(runtime)?;
         let encoder_length = other.cross.shape().length;
         self.cross
             .replace_row(image, &other.cross, encoder_length, runtime)?;
@@ -246,7 +173,6 @@ impl<'m> Batch<'m> {
         length: impl Fn(usize) -> usize,
         runtime: &mut f64,
     ) -> Result<Self> {
-        self.leave_recording(runtime)?;
         let room = relocation.room;
         let encoder_lengths = self.integers.encoder_lengths();
         let images = relocation.images.iter().enumerate().filter_map(|(to, &from)| {
@@ -271,7 +197,7 @@ impl<'m> Batch<'m> {
         };
         let own = self.own.relocated(room.rows(), capacity, &rows, runtime)?;
         let best_are_enough = self.logits.are_on_device();
-        let mut batch = Self::with_caches(self.model, room, own, cross, best_are_enough, runtime)?;
+        let mut batch = Self::with_caches(self.model, room, own, cross, best_are_enough)?;
         for Passage { to, length, .. } in images {
             batch.set_encoder_length(to, length);
         }

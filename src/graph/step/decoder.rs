@@ -219,7 +219,6 @@ impl Decoder for StepDecoder<'_> {
         };
         let (fed, rows) = (&self.tokens, &self.rows);
         let row = |place| (fed.get(place..=place).unwrap_or_default(), rows.length(place));
-        batch.hold_recording(&mut self.times.runtime)?;
         batch.run(1, row, &mut self.times.runtime)?;
         self.rows.advance();
         Ok(batch.logits()?.at(self.rows.places()))

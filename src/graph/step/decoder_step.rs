@@ -8,14 +8,13 @@ use ort::session::IoBinding;
 use ort::value::DynValue;
 
 use super::caches::{CacheShape, DeviceCaches};
-use super::recordings::Recordings;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::graph::cache_names::CacheNames;
 use crate::graph::chooser::Chooser;
 use crate::graph::session::Graph;
 use crate::graph::tensor::FloatType;
-use crate::runtime::{Device, DeviceKind, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Device, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graph.
 pub(super) struct DecoderStep {
@@ -33,8 +32,6 @@ pub(super) struct DecoderStep {
     device_caches: Option<DeviceCaches>,
     /// What chooses logits in the device's memory.
     chooser: Option<Chooser>,
-    /// Steps that the device does again by itself, if that is wanted.
-    recordings: Option<Recordings>,
 }
 
 impl DecoderStep {
@@ -95,7 +92,6 @@ impl DecoderStep {
             vocabulary,
             device_caches: None,
             chooser: None,
-            recordings: None,
             graph,
         };
         step.check()?;
@@ -106,35 +102,12 @@ impl DecoderStep {
     /// Makes what works on caches and logits in the device's memory, if it has one of its own.
     fn work_on_device(&mut self, options: &SessionOptions) -> Result<()> {
         let (Some(memory), Some(float)) = (self.graph.memory(), FloatType::of(self.element)) else {
-            return match options.cuda_graphs {
-                true => Err(not_recorded("its caches are in the processor's memory")),
-                false => Ok(()),
-            };
+            return Ok(());
         };
         let mut options = options.clone();
         options.devices = options.devices.of(ModelPart::Decoder).clone().into();
         self.device_caches = Some(DeviceCaches::new(self.own.len(), float, memory, &options)?);
         self.chooser = Chooser::new(2, FloatType::F32, &options);
-        if options.cuda_graphs {
-            let first = options
-                .devices
-                .all()
-                .resolve()?
-                .first()
-                .map(|device| device.kind());
-            if first != Some(DeviceKind::Cuda) && memory != DeviceMemory::CPU {
-                return Err(not_recorded("its device is another"));
-            }
-            if options.environment_allocators {
-                return Err(not_recorded(
-                    "with the environment's allocators, others are given memory that it writes to",
-                ));
-            }
-            if self.chooser.is_none() {
-                return Err(not_recorded("its device cannot choose the best scores"));
-            }
-            self.recordings = Some(Recordings::new(memory, &options)?);
-        }
         Ok(())
     }
 
@@ -236,11 +209,6 @@ impl DecoderStep {
         self.chooser.as_ref().zip(self.graph.memory())
     }
 
-    /// The recordings of steps, if steps are recorded.
-    pub(super) fn recordings(&self) -> Option<&Recordings> {
-        self.recordings.as_ref()
-    }
-
     /// The shape of caches of so many rows and tokens.
     pub(super) fn cache_shape(&self, rows: usize, length: usize) -> CacheShape {
         CacheShape {
@@ -254,16 +222,6 @@ impl DecoderStep {
     /// Logits of each row.
     pub(super) fn vocabulary(&self) -> usize {
         self.vocabulary
-    }
-}
-
-fn not_recorded(reason: &str) -> Error {
-    Error::InvalidOption {
-        name: "cuda-graphs",
-        reason: format!(
-            "this model's decoder cannot be recorded as CUDA graphs: {reason}. It takes a CUDA device (--device cuda) and \
-             an export for it (florence2 export --target cuda --precision fp16)"
-        ),
     }
 }
 

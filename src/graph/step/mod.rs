@@ -11,8 +11,6 @@ mod decoder;
 mod decoder_step;
 mod integers;
 mod moves;
-mod recording;
-mod recordings;
 mod rows;
 mod step_logits;
 mod text_encoder;

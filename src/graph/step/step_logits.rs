@@ -1,12 +1,10 @@
 //! Where a step puts its logits.
 
-use std::sync::Arc;
-
 use florence2_layout::graphs::LOGITS;
 use ndarray::ArrayView2;
 use ort::memory::MemoryInfo;
 use ort::session::IoBinding;
-use ort::value::{DynValue, Tensor};
+use ort::value::Tensor;
 
 use super::caches::zeros;
 use super::decoder_step::DecoderStep;
@@ -22,8 +20,6 @@ pub(super) enum StepLogits<'m> {
     /// In the device's, from which the best come after each run.
     OnDevice {
         chooser: &'m Chooser,
-        /// The tensor that they are put into, if it is always the same.
-        place: Option<Arc<DynValue>>,
         chosen: Option<Box<ChosenLogits<'m>>>,
     },
 }
@@ -35,7 +31,6 @@ impl<'m> StepLogits<'m> {
         room: Room,
         best_are_enough: bool,
         binding: &mut IoBinding,
-        runtime: &mut f64,
     ) -> Result<Self> {
         let context = Error::ort(format!("binding {LOGITS} to {}", model.graph().name()));
         let Some((chooser, memory)) = model.chooser().filter(|_| best_are_enough) else {
@@ -43,22 +38,10 @@ impl<'m> StepLogits<'m> {
             binding.bind_output(LOGITS, &mut logits).map_err(context)?;
             return Ok(Self::Here(logits));
         };
-        let place = match model.recordings() {
-            // What the decoder's session made for this run, the recorded ones might write to.
-            Some(recordings) => {
-                let mut place = recordings.logits(room.rows(), model.vocabulary(), runtime)?;
-                binding.bind_output(LOGITS, &mut place).map_err(context)?;
-                Some(Arc::new(place))
-            }
-            None => {
-                let memory: MemoryInfo<'_> = memory.info()?;
-                binding.bind_output_to_device(LOGITS, &memory).map_err(context)?;
-                None
-            }
-        };
+        let memory: MemoryInfo<'_> = memory.info()?;
+        binding.bind_output_to_device(LOGITS, &memory).map_err(context)?;
         Ok(Self::OnDevice {
             chooser,
-            place,
             chosen: None,
         })
     }
@@ -71,25 +54,14 @@ impl<'m> StepLogits<'m> {
     /// Runs the decoder's step on these tensors. Adds the time within the runtime to `runtime`.
     pub(super) fn run(&mut self, model: &DecoderStep, binding: &IoBinding, runtime: &mut f64) -> Result<()> {
         let graph = model.graph();
-        let logits = match self {
-            Self::Here(_) => return graph.run_bound(binding, runtime),
-            Self::OnDevice { place: None, .. } => Arc::new(graph.run_bound_for(binding, LOGITS, runtime)?),
-            Self::OnDevice {
-                place: Some(place), ..
-            } => {
-                graph.run_bound(binding, runtime)?;
-                Arc::clone(place)
+        match self {
+            Self::Here(_) => graph.run_bound(binding, runtime),
+            Self::OnDevice { chooser, chosen } => {
+                let logits = graph.run_bound_for(binding, LOGITS, runtime)?;
+                *chosen = Some(Box::new(chooser.choose(logits.into(), runtime)?));
+                Ok(())
             }
-        };
-        self.choose(logits, runtime)
-    }
-
-    /// Chooses the best of logits that are on the device. Adds the time within the runtime to `runtime`.
-    pub(super) fn choose(&mut self, logits: Arc<DynValue>, runtime: &mut f64) -> Result<()> {
-        if let Self::OnDevice { chooser, chosen, .. } = self {
-            *chosen = Some(Box::new(chooser.choose(logits, runtime)?));
         }
-        Ok(())
     }
 
     /// The logits of all rows after the last run.

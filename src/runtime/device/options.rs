@@ -81,21 +81,10 @@ impl ProviderOption {
             // The provider would not say so: it does what it recorded, with the tensors of the run that it recorded.
             return Err(invalid(format!(
                 "{kind}.{name}: a recorded run is for tensors of the same sizes in the same places, which most graphs' are \
-                 not, so that answers would be wrong; for CUDA, `--cuda-graphs` (SessionOptions::cuda_graphs) records \
-                 what can be"
+                 not, so that answers would be wrong; leave it out"
             )));
         }
         Ok(Self { kind, name, value })
-    }
-
-    /// That a device's provider records runs, if it is CUDA's.
-    pub(crate) fn recording(kind: DeviceKind) -> Option<Self> {
-        let name = kind.spec().records_runs.filter(|_| kind == DeviceKind::Cuda)?;
-        Some(Self {
-            kind,
-            name: name.to_owned(),
-            value: "1".to_owned(),
-        })
     }
 
     /// The kind of device whose provider it is for.

@@ -242,7 +242,6 @@ fn global_args(globals: &GlobalArgs) -> Vec<OsString> {
     option("--ort-library", globals.ort_library.clone().map(OsString::from));
     args.extend((0..globals.verbose).map(|_| "--verbose".into()));
     args.extend(globals.quiet.then(|| "--quiet".into()));
-    args.extend(globals.cuda_graphs.then(|| "--cuda-graphs".into()));
     args.extend(globals.no_cpu_fallback.then(|| "--no-cpu-fallback".into()));
     args.extend(globals.no_repair.then(|| "--no-repair".into()));
     args

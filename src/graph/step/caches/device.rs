@@ -1,6 +1,5 @@
 //! Caches in a device's memory: never changed by us, but made anew there, or put into the place of others.
 
-use ort::session::IoBinding;
 use ort::value::DynValue;
 
 use super::CacheShape;
@@ -69,37 +68,6 @@ impl DeviceCaches {
         runtime: &mut f64,
     ) -> Result<Vec<DynValue>> {
         self.gather.run(tensors, &tensor::indices(rows)?, &[], runtime)
-    }
-
-    /// What puts rows of caches into others of that many rows, time and again.
-    pub(in super::super) fn reordering(
-        &self,
-        tensors: &[DynValue],
-        targets: &mut [DynValue],
-    ) -> Result<IoBinding> {
-        self.gather.bound(tensors, targets)
-    }
-
-    /// Makes row `i` of the others row `rows[i]`.
-    pub(in super::super) fn reorder(
-        &self,
-        reordering: &mut IoBinding,
-        rows: &[usize],
-        runtime: &mut f64,
-    ) -> Result<()> {
-        self.gather
-            .run_again(reordering, &tensor::indices(rows)?, runtime)
-    }
-
-    /// Caches with so many more tokens, of zeros, into others of that size.
-    pub(in super::super) fn lengthened_into(
-        &self,
-        tensors: &[DynValue],
-        tokens: usize,
-        targets: &mut [DynValue],
-        runtime: &mut f64,
-    ) -> Result<()> {
-        self.pad.run_into(tensors, &padding(0, tokens)?, targets, runtime)
     }
 
     /// Caches after moves of rows.
