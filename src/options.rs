@@ -23,13 +23,14 @@ pub struct LoadOptions {
     pub session: SessionOptions,
     /// Which of a graph's files is loaded, where there are several types of it.
     pub dtype: DtypeChoice,
-    /// Whose arithmetic images are prepared with.
+    /// The image library whose arithmetic images are prepared with.
     pub image_backend: ImageBackend,
     /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
     /// What [`session`](Self::session) says of how a graph is loaded is not for them.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
     /// Whether a graph that is known to have been exported wrong is repaired when it is loaded: see
-    /// [`Florence2::repair`](crate::Florence2::repair). Its file stays as it is.
+    /// [`Florence2::repair`](crate::Florence2::repair). Its file stays as it is. [Sessions](Self::sessions) of the application
+    /// are not repaired.
     pub repair: bool,
     /// How a model on a hub is fetched.
     #[cfg(feature = "hub")]
@@ -114,7 +115,7 @@ impl LoadOptions {
         self
     }
 
-    /// Whose arithmetic images are prepared with.
+    /// The image library whose arithmetic images are prepared with.
     #[must_use]
     pub fn with_image_backend(mut self, backend: ImageBackend) -> Self {
         self.image_backend = backend;

@@ -19,7 +19,7 @@ use florence2::{
     repair_deployment,
 };
 use florence2_export::GraphFile;
-use florence2_layout::onnx::{DataType, DimensionValue, GraphProto, ModelProto, TensorProto};
+use florence2_layout::onnx::{DataType, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto};
 use prost::Message;
 use tempfile::TempDir;
 
@@ -212,6 +212,33 @@ fn repairs_can_be_left_out() {
     assert!(repair.to_string().contains("64x64"), "{repair}");
 }
 
+/// A fixed input size counts, whatever the configuration says or leaves out.
+#[test]
+fn scales_that_are_right_for_a_fixed_input_size_are_left_alone() {
+    let folder = deployment("original", true);
+    let path = folder.path().join(GRAPH);
+    let mut model = ModelProto::decode(&fs::read(&path).unwrap()[..]).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let input = graph.input.iter_mut().find(|input| input.name == "pixel_values");
+    let tensor = input
+        .unwrap()
+        .r#type
+        .as_mut()
+        .unwrap()
+        .tensor_type
+        .as_mut()
+        .unwrap();
+    for axis in [2, 3] {
+        tensor.shape.as_mut().unwrap().dim[axis].value = Some(DimensionValue::Size(64));
+    }
+    fs::write(&path, model.encode_to_vec()).unwrap();
+    fs::remove_file(folder.path().join("preprocessor_config.json")).unwrap();
+    let config = folder.path().join("processor_config.json");
+    fs::remove_file(config).unwrap();
+    let bundle = Bundle::open(BundleSource::Folder(folder.path().into())).unwrap();
+    assert_eq!(bundle.needed_repair().unwrap(), None);
+}
+
 #[test]
 fn computed_and_right_scales_are_left_alone() {
     let folder = deployment(SOUND, true);
@@ -260,10 +287,36 @@ fn a_repaired_copy_of_a_deployment_is_right_as_it_is() {
             fs::read(folder.path().join(GRAPH)).unwrap(),
             fs::read(out.path().join(GRAPH)).unwrap()
         );
+        for occupied in [out.path(), folder.path()] {
+            let error = repair_deployment(folder.path(), occupied).unwrap_err();
+            assert!(error.to_string().contains("not an empty folder"), "{error}");
+        }
         let again = tempfile::tempdir().unwrap();
         assert!(repair_deployment(out.path(), again.path()).unwrap().is_empty());
         assert_eq!(files_in(again.path()), Vec::<PathBuf>::new());
     }
+}
+
+#[test]
+fn weights_may_be_named_by_a_path_from_the_folder() {
+    let folder = deployment("original", false);
+    let path = folder.path().join(GRAPH);
+    let mut model = ModelProto::decode(&graph("original")[..]).unwrap();
+    let tensors = model.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
+    let entries = tensors.flat_map(|tensor| &mut tensor.external_data);
+    let locations = entries.filter(|entry| entry.key == "location");
+    locations.for_each(|entry| entry.value = "./data/weights.bin".into());
+    fs::write(&path, model.encode_to_vec()).unwrap();
+    let graphs = folder.path().join("onnx");
+    fs::create_dir(graphs.join("data")).unwrap();
+    fs::rename(graphs.join(WEIGHTS), graphs.join("data").join(WEIGHTS)).unwrap();
+    check(&load_folder(folder.path()), "./data");
+
+    let out = tempfile::tempdir().unwrap();
+    repair_deployment(folder.path(), out.path()).unwrap();
+    let options = LoadOptions::default().with_repair(false);
+    let model = Florence2::from_pretrained(out.path(), options).unwrap();
+    assert!(error(&model) < TOLERANCE);
 }
 
 /// ONNX Runtime refuses a location outside the graph's folder: a repair must not make it a permitted one.
@@ -312,19 +365,33 @@ fn edited(graphs: &[GraphFile], file: &str, edit: impl Fn(&mut GraphProto)) -> T
     folder
 }
 
+/// Makes lookups in tables, in branches too, those of the value `frozen`.
+fn freeze_lookups(nodes: &mut [NodeProto], tables: &[String], frozen: &mut usize) {
+    for node in nodes {
+        if node.input.first().is_some_and(|table| tables.contains(table)) {
+            node.op_type = "Gather".into();
+            node.attribute.clear();
+            node.input.truncate(1);
+            node.input.push("frozen".into());
+            *frozen += 1;
+        }
+        let branches = node
+            .attribute
+            .iter_mut()
+            .filter_map(|attribute| attribute.g.as_mut());
+        branches.for_each(|branch| freeze_lookups(&mut branch.node, tables, frozen));
+    }
+}
+
 /// Looks up the first row of the position table for every token.
 fn freeze_positions(graph: &mut GraphProto) {
     let positions = 128 + 2;
     let tables = graph.initializer.iter();
     let tables = tables.filter(|tensor| tensor.dims.first() == Some(&positions));
     let tables: Vec<String> = tables.map(|tensor| tensor.name.clone()).collect();
-    let nodes = graph.node.iter_mut();
-    let mut lookups: Vec<_> = nodes.filter(|node| tables.contains(&node.input[0])).collect();
-    assert_eq!(lookups.len(), 1, "one lookup in {tables:?}");
-    lookups[0].op_type = "Gather".into();
-    lookups[0].attribute.clear();
-    lookups[0].input.truncate(1);
-    lookups[0].input.push("frozen".into());
+    let mut frozen = 0;
+    freeze_lookups(&mut graph.node, &tables, &mut frozen);
+    assert!(frozen > 0, "no lookup in {tables:?}");
     graph.initializer.push(TensorProto {
         name: "frozen".into(),
         dims: vec![1],
@@ -337,12 +404,13 @@ fn freeze_positions(graph: &mut GraphProto) {
 #[test]
 fn frozen_positions_are_refused() {
     runtime();
-    for file in [
-        "encoder_model.onnx",
-        "decoder_model.onnx",
-        "decoder_with_past_model.onnx",
+    for (graphs, file) in [
+        (&SPLIT[..], "encoder_model.onnx"),
+        (&SPLIT, "decoder_model.onnx"),
+        (&SPLIT, "decoder_with_past_model.onnx"),
+        (&MERGED, "decoder_model_merged.onnx"),
     ] {
-        let folder = edited(&SPLIT, file, freeze_positions);
+        let folder = edited(graphs, file, freeze_positions);
         let error = Florence2::from_pretrained(folder.path(), LoadOptions::default()).unwrap_err();
         let (graph, message) = (file.trim_end_matches(".onnx"), error.to_string());
         assert!(
@@ -378,12 +446,14 @@ fn graphs_of_one_row_answer_with_beams_and_in_batches() {
         let options = RunOptions::default().with_generation(generation);
         let tasks: Vec<Task> = image.prompts.iter().take(3).map(|prompt| prompt.task()).collect();
         let requests: Vec<_> = tasks.iter().map(|task| (&features, task)).collect();
-        let outputs = model.answer_batch(&requests, &options).unwrap();
+        let mut outputs = model.answer_batch(&requests, &options).unwrap();
+        // One request with its beams, by itself.
+        outputs.push(vec![model.answer(&features, &tasks[0], &options).unwrap()]);
         let tokens = outputs.into_iter().flatten().map(|output| output.token_ids);
         tokens.collect::<Vec<_>>()
     });
     assert_eq!(answers[0], answers[1]);
-    assert!(answers[0].len() == 3 && answers[0].iter().all(|tokens| tokens.len() > 2));
+    assert!(answers[0].len() == 4 && answers[0].iter().all(|tokens| tokens.len() > 2));
 
     runtime();
     let folder = edited(&MERGED, &names[2], |graph| {

@@ -101,7 +101,7 @@ pub struct GlobalArgs {
     /// Run graphs as they were exported, even those that are known to be wrong and would be repaired when loaded
     #[arg(long, global = true)]
     pub no_repair: bool,
-    /// Which library's resize and normalisation to equal to the last bit; answers differ now and then
+    /// The image library whose resize and normalisation to reproduce bit for bit; an answer now and then depends on it
     #[arg(long, global = true, value_name = "LIBRARY", value_enum, default_value_t)]
     pub image_backend: ImageBackendArg,
 }

@@ -10,7 +10,7 @@ pub use dtypes::DtypeChoice;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
-pub(crate) use model_file::ModelFile;
+pub(crate) use model_file::{ModelFile, is_inside};
 pub use source::BundleSource;
 pub(crate) use source::GraphBytes;
 

@@ -1,9 +1,12 @@
 //! A graph's file as a message that can be changed and given to ONNX Runtime, while its weights stay where they are.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entry};
+use florence2_layout::onnx::{
+    EXTERNAL, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, entry,
+};
 use prost::Message;
 use prost::bytes::Bytes as SharedBytes;
 
@@ -12,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Weights of fewer bytes stay in the graph: ONNX Runtime looks at the small ones (shapes, axes) when it reads it.
 const SMALLEST_EXTERNAL: usize = 1024;
-/// What the weights inside a graph in memory are called, once they are external data of the rebuilt one.
+/// Location of the weights inside a graph in memory, once they are external data of the rebuilt one.
 const INLINE_WEIGHTS: &str = "florence2.inline_weights";
 /// A tensor's entry that names the file of its external data.
 const LOCATION: &str = "location";
@@ -66,32 +69,49 @@ impl ModelFile {
             graph: path.display().to_string(),
             reason,
         };
-        let file = path.canonicalize().map_err(Error::io(&path))?;
+        let outside = |name: &str| {
+            invalid(format!(
+                "it has weights in {name:?}, which is not inside its folder; fetch or export it again"
+            ))
+        };
+        let file = real_path(&path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut names = Vec::new();
-        self.for_each_location(|location| names.push(location.clone()));
-        names.sort_unstable();
-        names.dedup();
-        if let Some(outside) = names.iter().find(|name| !is_plain(name)) {
-            return Err(invalid(format!(
-                "it has weights in {outside:?}, which is not inside its folder; fetch or export it again"
-            )));
-        }
-        let real = |name: &String| {
-            let path = folder.join(name);
-            path.canonicalize().map_err(Error::io(path))
-        };
-        let files: Vec<PathBuf> = names.iter().map(real).collect::<Result<_>>()?;
-        let root = common_folder(&file, &files);
-        let inside = |file: &PathBuf| {
-            let name = relative(file, &root);
-            name.ok_or_else(|| invalid(format!("{} is not named in Unicode", file.display())))
-        };
-        let own = inside(&file)?;
-        let others: Vec<String> = files.iter().map(inside).collect::<Result<_>>()?;
+        // A hub's cache has links to files that lie beside each other elsewhere.
+        let permitted = [
+            real_path(&folder.join("."))?,
+            file.parent().unwrap_or(&file).to_owned(),
+        ];
+        let mut locations = BTreeMap::new();
         self.for_each_location(|location| {
-            if let Ok(index) = names.binary_search(location) {
-                location.clone_from(&others[index]);
+            locations.insert(location.clone(), PathBuf::new());
+        });
+        for (name, real) in &mut locations {
+            if !is_inside(name) {
+                return Err(outside(name));
+            }
+            *real = real_path(&folder.join(name))?;
+            if !permitted.iter().any(|folder| real.starts_with(folder)) {
+                return Err(outside(name));
+            }
+        }
+        let root = common_folder(&file, locations.values());
+        let relative = |file: &Path| {
+            let name = relative(file, &root).filter(|_| root.to_str().is_some());
+            name.ok_or_else(|| {
+                invalid(format!(
+                    "the path {} is not Unicode; move the model",
+                    file.display()
+                ))
+            })
+        };
+        let own = relative(&file)?;
+        let mut names = BTreeMap::new();
+        for (name, real) in &locations {
+            names.insert(name.as_str(), relative(real)?);
+        }
+        self.for_each_location(|location| {
+            if let Some(name) = names.get(location.as_str()) {
+                location.clone_from(name);
             }
         });
         self.externalize(&own);
@@ -102,8 +122,8 @@ impl ModelFile {
         })
     }
 
-    /// Makes the weights inside the message external data of the file `location`, in which the message itself is. Whether
-    /// there are any.
+    /// Makes the weights inside the message external data of the file `location`, in which the message itself is. Returns
+    /// `true` if any was moved.
     fn externalize(&mut self, location: &str) -> bool {
         let start = self.bytes.as_ptr() as usize;
         let end = start + self.bytes.len();
@@ -133,18 +153,19 @@ impl ModelFile {
         found
     }
 
+    /// Visits the file names of all external data.
     fn for_each_location(&mut self, mut visit: impl FnMut(&mut String)) {
         let mut tensors = |tensor: &mut TensorProto| {
-            let locations = tensor
-                .external_data
-                .iter_mut()
-                .filter(|entry| entry.key == LOCATION);
-            locations.for_each(|entry| visit(&mut entry.value));
+            let entries = tensor.external_data.iter_mut();
+            entries
+                .filter(|entry| entry.key == LOCATION)
+                .for_each(|entry| visit(&mut entry.value));
         };
-        self.model
-            .graph
-            .iter_mut()
-            .for_each(|graph| for_each_tensor(graph, &mut tensors));
+        let graph = self.model.graph.iter_mut();
+        graph.for_each(|graph| for_each_tensor(graph, &mut tensors));
+        for function in &mut self.model.functions {
+            for_each_tensor_of_nodes(&mut function.node, &mut tensors);
+        }
     }
 
     /// The changed graph, its weights where they were.
@@ -153,13 +174,37 @@ impl ModelFile {
     }
 }
 
-/// Visits a graph's weights, those of its branches too.
+/// Visits a graph's tensors, those of its branches too.
 fn for_each_tensor(graph: &mut GraphProto, visit: &mut impl FnMut(&mut TensorProto)) {
     graph.initializer.iter_mut().for_each(&mut *visit);
-    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-    for branch in attributes.filter_map(|attribute| attribute.g.as_mut()) {
-        for_each_tensor(branch, visit);
+    graph
+        .sparse_initializer
+        .iter_mut()
+        .for_each(|tensor| for_each_part(tensor, visit));
+    for_each_tensor_of_nodes(&mut graph.node, visit);
+}
+
+fn for_each_tensor_of_nodes(nodes: &mut [NodeProto], visit: &mut impl FnMut(&mut TensorProto)) {
+    for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
+        let tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
+        tensors.for_each(&mut *visit);
+        let sparse = attribute
+            .sparse_tensor
+            .iter_mut()
+            .chain(&mut attribute.sparse_tensors);
+        sparse.for_each(|tensor| for_each_part(tensor, visit));
+        for branch in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            for_each_tensor(branch, visit);
+        }
     }
+}
+
+fn for_each_part(tensor: &mut SparseTensorProto, visit: &mut impl FnMut(&mut TensorProto)) {
+    tensor
+        .values
+        .iter_mut()
+        .chain(&mut tensor.indices)
+        .for_each(visit);
 }
 
 /// A file's bytes; `None` if it cannot be read.
@@ -174,21 +219,27 @@ fn map(path: &Path) -> Option<SharedBytes> {
     Some(SharedBytes::from_owner(mapped))
 }
 
-/// Whether a location stays in the graph's folder.
-fn is_plain(location: &str) -> bool {
-    let mut components = Path::new(location).components();
-    components.all(|component| matches!(component, Component::Normal(_)))
+/// Whether a path stays inside the folder that it is relative to.
+pub(crate) fn is_inside(path: &str) -> bool {
+    let mut components = Path::new(path).components();
+    components.all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
-/// The innermost folder that a file and others are in, if only in folders of it.
-fn common_folder(file: &Path, others: &[PathBuf]) -> PathBuf {
-    let holds_all = |folder: &&Path| others.iter().all(|other| other.starts_with(folder));
-    let folders = file.ancestors().skip(1);
-    folders
-        .into_iter()
-        .find(holds_all)
-        .unwrap_or(Path::new(""))
-        .to_owned()
+/// The file itself, behind links. (On Windows, where it is none: the real path would have a form that takes no `/`.)
+fn real_path(path: &Path) -> Result<PathBuf> {
+    let real = if cfg!(windows) && !path.is_symlink() {
+        std::path::absolute(path)
+    } else {
+        path.canonicalize()
+    };
+    real.map_err(Error::io(path))
+}
+
+/// The innermost folder that contains a file and all of the others.
+fn common_folder<'p>(file: &Path, others: impl Iterator<Item = &'p PathBuf> + Clone) -> PathBuf {
+    let holds_all = |folder: &&Path| others.clone().all(|other| other.starts_with(folder));
+    let mut folders = file.ancestors().skip(1);
+    folders.find(holds_all).unwrap_or(Path::new("")).to_owned()
 }
 
 /// A path inside a folder, as ONNX has it: with `/` between folders.

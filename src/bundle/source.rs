@@ -39,7 +39,7 @@ pub(crate) enum GraphBytes {
         /// Its external data, by the names that the graph has for them.
         external_data: Vec<(String, Bytes)>,
     },
-    /// From memory, with weights in files of a folder: what was made of the graph in `file`.
+    /// A graph rebuilt from the one in `file`, with its weights in files of a folder.
     Rebuilt {
         file: PathBuf,
         graph: Bytes,

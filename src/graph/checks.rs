@@ -43,7 +43,7 @@ impl Graph {
         ))
     }
 
-    /// That an output is finite.
+    /// Checks that an output is finite.
     pub(crate) fn check_finite(&self, values: &Array3<f32>, output: &str) -> Result<()> {
         match values.as_slice() {
             Some(values) => tensor::check_finite(values, self.name(), output),

@@ -110,6 +110,11 @@ impl Graph {
         Ok(signature.claims(key))
     }
 
+    /// Whether the batch size is fixed at 1, so that rows are run one after another.
+    pub(super) fn takes_single_rows(&self) -> bool {
+        self.takes_single_rows
+    }
+
     pub(crate) fn has_input(&self, name: &str) -> bool {
         self.signature.has_input(name)
     }

@@ -136,7 +136,7 @@ pub(crate) fn to_f32<D: Dimension>(value: &DynValue, graph: &str, name: &str) ->
     })
 }
 
-/// That an output is finite. `values` are contiguous.
+/// Checks that an output is finite. `values` are contiguous.
 pub(crate) fn check_finite(values: &[f32], graph: &str, output: &str) -> Result<()> {
     if all_finite(values, |value| value.is_finite()) {
         Ok(())
@@ -145,7 +145,7 @@ pub(crate) fn check_finite(values: &[f32], graph: &str, output: &str) -> Result<
     }
 }
 
-/// [`check_finite`] of a tensor in the processor's memory.
+/// [`check_finite`] of a tensor in the CPU's memory.
 pub(crate) fn check_finite_value(value: &DynValue, graph: &str, output: &str) -> Result<()> {
     let context = || format!("reading {output} of {graph}");
     let is_finite = match element_type(value) {

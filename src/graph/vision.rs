@@ -51,7 +51,7 @@ impl VisionEncoder {
         Ok(Self { graph, repair })
     }
 
-    /// What was repaired in the graph, if anything.
+    /// Returns the repair of the graph, if it needed one.
     pub(crate) fn repair(&self) -> Option<&Repair> {
         self.repair.as_ref()
     }

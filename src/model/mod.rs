@@ -56,7 +56,7 @@ impl Florence2 {
         placements
     }
 
-    /// What was repaired in a graph that was exported wrong; `None` if all graphs run as they are.
+    /// Returns the repair of a graph that was exported wrong; `None` if all graphs run as they are.
     pub fn repair(&self) -> Option<&Repair> {
         self.vision.repair()
     }

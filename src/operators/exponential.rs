@@ -46,7 +46,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let exponent =
         simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(EXPONENT_SHIFT));
     let power = simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(sum), exponent));
-    // What is the maximum of NaN and a number differs between processors.
+    // What is the maximum of NaN and a number differs between CPUs.
     simd.select_f32s(is_number, power, nan)
 }
 

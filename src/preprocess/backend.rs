@@ -13,8 +13,8 @@ pub enum ImageBackend {
     /// Pillow 13.0: `CLIPImageProcessorPil` of transformers, which `AutoProcessor.from_pretrained(.., backend="pil")`
     /// loads, and plain `AutoProcessor.from_pretrained(..)` where torchvision is not installed.
     ///
-    /// Pillow 12 resizes other images the same way, but not those that become less high by more than twice what they
-    /// become less wide by (portraits, for the most part): up to 2 levels differ there.
+    /// Pillow 12 resizes other images the same way, but not those whose height shrinks by more than twice as many
+    /// pixels as their width (portraits, for the most part): up to 2 levels differ there.
     #[default]
     Pillow,
     /// torchvision 0.29 with torch 2.15, on 8-bit values and a CPU: `CLIPImageProcessor` of transformers, which

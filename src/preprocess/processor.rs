@@ -30,7 +30,7 @@ pub struct ImageProcessor {
     pub rescale_factor: Option<f64>,
     /// What is then taken off each channel, and what it is then divided by, if anything.
     pub normalization: Option<Normalization>,
-    /// Whose arithmetic all this is done with.
+    /// The image library whose arithmetic all this follows.
     pub backend: ImageBackend,
 }
 

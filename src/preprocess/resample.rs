@@ -118,7 +118,7 @@ fn accumulate(sums: &mut [i32], values: &[u8], weight: i32) {
     }
 }
 
-/// Half of what a level counts.
+/// Half a level in fixed point, for rounding.
 #[inline(always)]
 fn half(bits: u32) -> i32 {
     1 << (bits - 1)

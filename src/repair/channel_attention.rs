@@ -5,7 +5,7 @@
 //! splits the projection into heads. Its scale is the product of all constant factors on query, key and scores; a factor
 //! that is computed from the input's shape is right at every size, and its attention is left alone.
 
-use florence2_layout::onnx::{GraphProto, NodeProto, TensorProto};
+use florence2_layout::onnx::{DataType, GraphProto, NodeProto, TensorProto};
 
 use super::constants::{Scalar, Values, attribute, integers};
 use crate::geometry::ImageSize;
@@ -31,18 +31,18 @@ pub(super) struct FrozenScale {
 #[derive(Debug, Clone, Copy)]
 struct Factor {
     node: usize,
-    place: Place,
+    operand: Operand,
     scalar: Scalar,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
+enum Operand {
     /// This input of a `Mul`.
     Multiplier(usize),
     /// The second input of a `Div`.
     Divisor,
-    /// The attribute of a `FusedMatMul`.
-    Alpha,
+    /// An attribute: `alpha` of a `FusedMatMul`, `scale` of an `Attention`.
+    Attribute(&'static str),
 }
 
 /// The scales in a vision encoder that are frozen at another image size than `size`, in the graph's order.
@@ -50,11 +50,10 @@ pub(super) fn frozen_scales(graph: &GraphProto, size: ImageSize) -> Vec<FrozenSc
     let values = Values::of(graph);
     let mut stage = Stage::of(size);
     let mut frozen = Vec::new();
-    for node in &graph.node {
+    for (index, node) in graph.node.iter().enumerate() {
         if node.op_type.contains("Conv") {
             stage.enter(node, &values);
-        } else if node.op_type == "Softmax"
-            && let Some(factors) = Scores::of(node, &values).and_then(Scores::channel_factors)
+        } else if let Some(factors) = Scores::of(index, node, &values).and_then(Scores::channel_factors)
             && let Some(tokens) = stage.tokens()
         {
             let found = factors.iter().map(Factor::value).product();
@@ -82,7 +81,7 @@ impl FrozenScale {
         Some(ImageSize::new(pixels, pixels))
     }
 
-    /// Puts in the right scale, shared among the factors there are.
+    /// Replaces the factors so that their product is `wanted`.
     pub(super) fn apply(self, graph: &mut GraphProto) {
         let share = (self.wanted / self.found).powf((self.factors.len() as f64).recip());
         self.factors
@@ -93,25 +92,22 @@ impl FrozenScale {
 
 impl Factor {
     fn value(&self) -> f64 {
-        match self.place {
-            Place::Divisor => self.scalar.value.recip(),
-            Place::Multiplier(_) | Place::Alpha => self.scalar.value,
+        match self.operand {
+            Operand::Divisor => self.scalar.value.recip(),
+            Operand::Multiplier(_) | Operand::Attribute(_) => self.scalar.value,
         }
     }
 
     /// Makes the factor `share` times as large. Its constant stays for others that use it.
     fn multiply(self, share: f64, graph: &mut GraphProto) {
-        let (input, value) = match self.place {
-            Place::Multiplier(input) => (input, self.scalar.value * share),
-            Place::Divisor => (1, self.scalar.value / share),
-            Place::Alpha => {
+        let (input, value) = match self.operand {
+            Operand::Multiplier(input) => (input, self.scalar.value * share),
+            Operand::Divisor => (1, self.scalar.value / share),
+            Operand::Attribute(name) => {
                 let attributes = graph.node.get_mut(self.node).map(|node| &mut node.attribute);
-                let alpha = attributes
-                    .into_iter()
-                    .flatten()
-                    .find(|attribute| attribute.name == ALPHA);
-                if let Some(alpha) = alpha {
-                    alpha.f = Some((self.scalar.value * share) as f32);
+                let mut attributes = attributes.into_iter().flatten();
+                if let Some(attribute) = attributes.find(|attribute| attribute.name == name) {
+                    attribute.f = Some((self.scalar.value * share) as f32);
                 }
                 return;
             }
@@ -125,14 +121,17 @@ impl Factor {
                 node.output.first().map_or("", String::as_str)
             );
             operand.clone_from(&name);
+            // Of an earlier repair for another size, or of the same constant on query and key.
+            graph.initializer.retain(|tensor| tensor.name != name);
             graph.initializer.push(TensorProto { name, ..tensor });
         }
     }
 }
 
 const ALPHA: &str = "alpha";
+const SCALE: &str = "scale";
 
-/// The stage of the vision encoder that the graph's nodes have come to.
+/// The stage of the vision encoder that a node belongs to.
 struct Stage {
     /// Tokens along each axis; `None` if the graph does not say.
     grid: Option<[u64; 2]>,
@@ -190,7 +189,7 @@ fn output_grid(node: &NodeProto, values: &Values<'_>, grid: [u64; 2]) -> Option<
     Some([side(0)?, side(1)?])
 }
 
-/// The scores of an attention: how they come from query and key.
+/// The scores of an attention: the product of query and key, times constants.
 struct Scores<'v> {
     values: &'v Values<'v>,
     factors: Vec<Factor>,
@@ -199,38 +198,38 @@ struct Scores<'v> {
 }
 
 impl<'v> Scores<'v> {
-    /// The scores that `softmax` is of; `None` if they are not a product times constants.
-    fn of(softmax: &'v NodeProto, values: &'v Values<'v>) -> Option<Self> {
+    /// The scores of a `Softmax` or an `Attention`; `None` for other nodes, and if they are not a product times constants.
+    fn of(index: usize, node: &'v NodeProto, values: &'v Values<'v>) -> Option<Self> {
         let mut factors = Vec::new();
-        let mut value = softmax.input.first()?.as_str();
+        match node.op_type.as_str() {
+            "Softmax" => {}
+            // Query and key are `[batch, heads, length, features]`. Without `scale`, the operator computes it.
+            "Attention" if node.domain.is_empty() => {
+                factors.extend(attribute_factor(index, node, SCALE));
+                return Some(Self {
+                    values,
+                    factors,
+                    operands: [(node.input.first()?, 0), (node.input.get(1)?, 0)],
+                });
+            }
+            _ => return None,
+        }
+        let mut value = node.input.first()?.as_str();
         for _ in 0..MAX_NODES {
             let (index, node) = values.producer(value)?;
-            value = match node.op_type.as_str() {
-                "MatMul" | "FusedMatMul" => {
-                    if let Some(alpha) = attribute(node, ALPHA)
-                        .and_then(|alpha| alpha.f)
-                        .filter(|&alpha| alpha != 1.0)
-                    {
-                        factors.push(Factor {
-                            node: index,
-                            place: Place::Alpha,
-                            scalar: Scalar {
-                                value: alpha.into(),
-                                data_type: 0,
-                            },
-                        });
-                    }
-                    let is_set = |name| attribute(node, name).is_some_and(|flag| flag.i == Some(1));
-                    let first = (node.input.first()?.as_str(), usize::from(is_set("transA")));
-                    let second = (node.input.get(1)?.as_str(), usize::from(!is_set("transB")));
-                    return Some(Self {
-                        values,
-                        factors,
-                        operands: [first, second],
-                    });
-                }
-                _ => step(index, node, values, &mut factors)?,
-            };
+            if node.op_type != "MatMul" && node.op_type != "FusedMatMul" {
+                value = step(index, node, values, &mut factors)?;
+                continue;
+            }
+            factors.extend(attribute_factor(index, node, ALPHA));
+            let is_set = |name| attribute(node, name).is_some_and(|flag| flag.i == Some(1));
+            let first = (node.input.first()?.as_str(), usize::from(is_set("transA")));
+            let second = (node.input.get(1)?.as_str(), usize::from(!is_set("transB")));
+            return Some(Self {
+                values,
+                factors,
+                operands: [first, second],
+            });
         }
         None
     }
@@ -289,7 +288,7 @@ impl<'v> Scores<'v> {
         usize::try_from(if axis < 0 { axis + rank()? } else { axis }).ok()
     }
 
-    /// The number of a value's axes, as far as its `Reshape` or `Transpose` tells.
+    /// Returns the number of a value's axes, from the `Reshape` or `Transpose` that makes it.
     fn rank(&self, value: &str, depth: usize) -> Option<usize> {
         let (_, node) = self.values.producer(value)?;
         let depth = depth.checked_sub(1)?;
@@ -313,6 +312,19 @@ impl<'v> Scores<'v> {
     }
 }
 
+/// The factor that an attribute of a node is.
+fn attribute_factor(index: usize, node: &NodeProto, name: &'static str) -> Option<Factor> {
+    let value = attribute(node, name)?.f.filter(|&value| value != 1.0)?;
+    Some(Factor {
+        node: index,
+        operand: Operand::Attribute(name),
+        scalar: Scalar {
+            value: value.into(),
+            data_type: DataType::Float as i32,
+        },
+    })
+}
+
 /// The input of a node that only scales or converts it, with the factor, if it is constant.
 fn step<'v>(
     index: usize,
@@ -320,10 +332,10 @@ fn step<'v>(
     values: &Values<'_>,
     factors: &mut Vec<Factor>,
 ) -> Option<&'v str> {
-    let mut factor = |place, scalar| {
+    let mut factor = |operand, scalar| {
         factors.push(Factor {
             node: index,
-            place,
+            operand,
             scalar,
         })
     };
@@ -332,17 +344,17 @@ fn step<'v>(
         ("Cast" | "Identity", [value]) => Some(value),
         ("Mul", [first, second]) => match (values.scalar(first), values.scalar(second)) {
             (None, Some(scalar)) => {
-                factor(Place::Multiplier(1), scalar);
+                factor(Operand::Multiplier(1), scalar);
                 Some(first)
             }
             (Some(scalar), None) => {
-                factor(Place::Multiplier(0), scalar);
+                factor(Operand::Multiplier(0), scalar);
                 Some(second)
             }
             _ => None,
         },
         ("Div", [value, divisor]) => {
-            factor(Place::Divisor, values.scalar(divisor)?);
+            factor(Operand::Divisor, values.scalar(divisor)?);
             Some(value)
         }
         _ => None,
@@ -362,7 +374,7 @@ fn single_integer(tensor: &TensorProto) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use florence2_layout::onnx::{AttributeProto, DataType};
+    use florence2_layout::onnx::AttributeProto;
 
     use super::*;
 
@@ -548,6 +560,46 @@ mod tests {
         let alpha = f64::from(attribute(fused, ALPHA).unwrap().f.unwrap());
         let divisor = values.scalar(&division.input[1]).unwrap().value;
         assert!(is_close(&[alpha / divisor], &[RIGHT]));
+    }
+
+    #[test]
+    fn the_scale_of_an_attention_operator_is_a_factor() {
+        let attention = |inputs: [&str; 2]| {
+            let inputs = [inputs[0], inputs[1], "value"];
+            node("Attention", &inputs, "scaled", vec![float(SCALE, FROZEN)])
+        };
+        let channel = vec![
+            transposed("query", "qt"),
+            transposed("key", "kt"),
+            attention(["qt", "kt"]),
+        ];
+        let (scales, graph) = repaired(graph(channel, vec![]));
+        assert!(is_close(&scales, &[FROZEN]));
+        let (_, attention_node) = Values::of(&graph).producer("scaled").unwrap();
+        let scale = attribute(attention_node, SCALE).unwrap().f.unwrap();
+        assert!(is_close(&[scale.into()], &[RIGHT]));
+        let among_tokens = super::tests::graph(vec![attention(["query", "key"])], vec![]);
+        assert!(frozen_scales(&among_tokens, SIZE).is_empty());
+    }
+
+    #[test]
+    fn a_repaired_graph_can_be_repaired_for_another_size() {
+        let constant = node("Constant", &[], "scale", vec![float("value_float", FROZEN)]);
+        let (_, mut graph) = repaired(graph(
+            vec![
+                constant,
+                node("Mul", &["query", "scale"], "q", vec![]),
+                transposed("q", "qt"),
+                node("MatMul", &["qt", "key"], "scaled", vec![]),
+            ],
+            vec![],
+        ));
+        let other = ImageSize::new(32, 32);
+        for scale in frozen_scales(&graph, other) {
+            scale.apply(&mut graph);
+        }
+        assert!(frozen_scales(&graph, other).is_empty());
+        assert_eq!(graph.initializer.len(), 1);
     }
 
     #[test]

@@ -38,6 +38,15 @@ impl<'g> Values<'g> {
         }
     }
 
+    /// The values of a branch of a graph: it sees the outer graph's initializers too.
+    pub(super) fn of_branch(branch: &'g GraphProto, outer: &Self) -> Self {
+        let mut values = Self::of(branch);
+        let outer = outer.initializers.iter().map(|(&name, &tensor)| (name, tensor));
+        let own = std::mem::take(&mut values.initializers);
+        values.initializers = outer.chain(own).collect();
+        values
+    }
+
     /// The node that makes a value, and its index.
     pub(super) fn producer(&self, value: &str) -> Option<(usize, &'g NodeProto)> {
         let &index = self.producers.get(value)?;

@@ -1,5 +1,6 @@
 //! A copy of a deployment whose graphs are repaired: for engines that run them as they are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,23 +8,29 @@ use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::{Repair, repair_model};
-use crate::bundle::{Bundle, BundleSource, GraphBytes, ModelFile};
+use crate::bundle::{Bundle, BundleSource, GraphBytes, ModelFile, is_inside};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 
-/// Copies a deployment from one folder to another, with every vision encoder repaired that needs to be, whatever its dtype.
-/// Returns the repaired files, as paths inside the folder; if there are none, nothing is copied.
+/// Copies a deployment, repairing each vision encoder that needs it, whatever its dtype. Returns the repaired files, as paths
+/// inside the folder; if there are none, nothing is copied.
 ///
 /// A repaired graph keeps its weights where they were: inside it, or in files beside it.
 ///
 /// # Errors
-/// [`Error::Io`] if a file cannot be read or written; as [`Bundle::open`].
+/// [`Error::InvalidOption`] if `to` is not empty, [`Error::Io`] if a file cannot be read or written; as [`Bundle::open`].
 pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>> {
+    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
+        return Err(Error::InvalidOption {
+            name: "out",
+            reason: format!("{} is not an empty folder; name another", to.display()),
+        });
+    }
     let bundle = Bundle::open(BundleSource::Folder(from.to_owned()))?;
     let Some(size) = bundle.image_size()? else {
         return Ok(Vec::new());
     };
-    let files = files_of(from)?;
+    let files = files_of(&bundle.source, from)?;
     let mut repaired = Vec::new();
     for file in files.iter().filter(|file| is_vision_encoder(file)) {
         if let Some((model, repair)) = repaired_model(&from.join(file), size) {
@@ -53,9 +60,10 @@ fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
     Some((file.into_bytes(), repair))
 }
 
-/// The files of a deployment: in its folder and that of its graphs, links followed.
-fn files_of(folder: &Path) -> Result<Vec<String>> {
-    let mut files = Vec::new();
+/// The files of a deployment: in its folder, in that of its graphs, and those that the graphs have weights in. Links are
+/// followed.
+fn files_of(source: &BundleSource, folder: &Path) -> Result<BTreeSet<String>> {
+    let mut files = BTreeSet::new();
     for inner in ["", FOLDER] {
         let path = folder.join(inner);
         if !path.is_dir() {
@@ -65,11 +73,13 @@ fn files_of(folder: &Path) -> Result<Vec<String>> {
             let entry = entry.map_err(Error::io(&path))?;
             if let (true, Some(name)) = (entry.path().is_file(), entry.file_name().to_str()) {
                 let inside = if inner.is_empty() { "" } else { "/" };
-                files.push(format!("{inner}{inside}{name}"));
+                files.insert(format!("{inner}{inside}{name}"));
             }
         }
     }
-    files.sort_unstable();
+    let graphs = source.graph_files();
+    let weights = graphs.iter().flat_map(|graph| source.named_data(graph));
+    files.extend(weights.filter(|file| is_inside(file) && folder.join(file).is_file()));
     Ok(files)
 }
 

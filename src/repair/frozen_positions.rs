@@ -2,22 +2,24 @@
 //! refused.
 
 use florence2_layout::graphs::INPUTS_EMBEDS;
-use florence2_layout::onnx::{DimensionValue, GraphProto, NodeProto};
+use florence2_layout::onnx::{GraphProto, NodeProto};
 
 use super::constants::{Values, attribute};
 use crate::bundle::{GraphBytes, ModelFile};
 use crate::error::{Error, Result};
 
+/// The largest number of nodes between the embeddings and the sum with the positions.
+const MAX_NODES: usize = 8;
+
 /// Checks that the positions of tokens depend on the graph's inputs: that the rows of the position table are not looked up
-/// by constants, and none are added that were looked up at export.
+/// by constants, and that no rows looked up at export are added to the embeddings.
 ///
 /// # Errors
 /// [`Error::InvalidGraph`] if they do not.
 pub(crate) fn check_positions(graph: &GraphBytes, name: &str) -> Result<()> {
     let file = ModelFile::read(graph);
     let graph = file.as_ref().and_then(|file| file.model.graph.as_ref());
-    let d_model = graph.and_then(d_model);
-    match graph.and_then(|graph| frozen_node(graph, d_model)) {
+    match graph.and_then(|graph| frozen_node(graph, &Values::of(graph))) {
         Some(node) => Err(Error::InvalidGraph {
             graph: name.into(),
             reason: format!(
@@ -29,27 +31,14 @@ pub(crate) fn check_positions(graph: &GraphBytes, name: &str) -> Result<()> {
     }
 }
 
-/// The size of the embeddings, if the graph fixes it.
-fn d_model(graph: &GraphProto) -> Option<i64> {
-    let input = graph.input.iter().find(|input| input.name == INPUTS_EMBEDS)?;
-    let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
-    match tensor.shape.as_ref()?.dim.last()?.value {
-        Some(DimensionValue::Size(size)) => Some(size),
-        _ => None,
-    }
-}
-
 /// The name of the first node, in the graph or a branch of it, that uses frozen positions.
-fn frozen_node(graph: &GraphProto, d_model: Option<i64>) -> Option<&str> {
-    let values = Values::of(graph);
+fn frozen_node<'g>(graph: &'g GraphProto, values: &Values<'g>) -> Option<&'g str> {
     graph.node.iter().find_map(|node| {
-        if is_frozen_lookup(node, &values) || d_model.is_some_and(|size| adds_rows(node, &values, size)) {
+        if is_frozen_lookup(node, values) || adds_rows(node, values) {
             return Some(node.name.as_str());
         }
-        let branches = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-        branches
-            .into_iter()
-            .find_map(|branch| frozen_node(branch, d_model))
+        let mut branches = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+        branches.find_map(|branch| frozen_node(branch, &Values::of_branch(branch, values)))
     })
 }
 
@@ -63,11 +52,33 @@ fn is_frozen_lookup<'g>(node: &'g NodeProto, values: &Values<'g>) -> bool {
     node.op_type == "Gather" && along_rows && is_table && values.is_constant(indices)
 }
 
-/// Whether constant rows of embeddings are added: positions that were looked up at export.
-fn adds_rows(node: &NodeProto, values: &Values<'_>, d_model: i64) -> bool {
-    let is_rows = |value: &String| {
-        let tensor = values.tensor(value);
-        tensor.is_some_and(|tensor| tensor.dims.len() >= 2 && tensor.dims.last() == Some(&d_model))
+/// Whether constant rows are added to the embeddings that the graph is given: positions that were looked up at export.
+fn adds_rows(node: &NodeProto, values: &Values<'_>) -> bool {
+    let [first, second] = node.input.as_slice() else {
+        return false;
     };
-    node.op_type == "Add" && node.input.iter().any(is_rows)
+    let is_rows = |value: &str| values.tensor(value).is_some_and(|tensor| tensor.dims.len() >= 2);
+    node.op_type == "Add"
+        && (is_rows(first) && are_embeddings(second, values)
+            || is_rows(second) && are_embeddings(first, values))
+}
+
+/// Whether a value is the graph's embeddings, scaled or converted at most.
+fn are_embeddings(value: &str, values: &Values<'_>) -> bool {
+    let mut value = value;
+    for _ in 0..MAX_NODES {
+        if value == INPUTS_EMBEDS {
+            return true;
+        }
+        let Some((_, node)) = values.producer(value) else {
+            return false;
+        };
+        value = match (node.op_type.as_str(), node.input.as_slice()) {
+            ("Identity" | "Cast", [input]) => input,
+            ("Mul", [first, second]) if values.scalar(second).is_some() => first,
+            ("Mul", [first, second]) if values.scalar(first).is_some() => second,
+            _ => return false,
+        };
+    }
+    false
 }

@@ -2,8 +2,7 @@
 //!
 //! The known fault: channel attention scales its scores by `N ** -0.5`, `N` being the number of tokens of the stage. An
 //! export by tracing writes that number into the graph as it was for the traced image. `onnx-community/Florence-2-base-ft`
-//! was traced with 224×224 pixels and runs on 768×768: its image features are others than transformers', and so are its
-//! captions. [`channel_attention`] finds such scales, whatever the graph's names and dtype, and puts in those of the
+//! was traced with 224×224 pixels and runs on 768×768: its image features and captions differ from transformers'. [`channel_attention`] finds such scales, whatever the graph's names and dtype, and puts in those of the
 //! model's own image size.
 //!
 //! A repaired graph is a small one in memory: its weights stay in the files (or the memory) they are in.
@@ -15,8 +14,8 @@ mod frozen_positions;
 
 use std::fmt;
 
-use florence2_layout::graphs::GraphFile;
-use florence2_layout::onnx::ModelProto;
+use florence2_layout::graphs::{GraphFile, PIXEL_VALUES};
+use florence2_layout::onnx::{DimensionValue, GraphProto, ModelProto};
 
 pub use self::deployment::repair_deployment;
 pub(crate) use self::frozen_positions::check_positions;
@@ -35,7 +34,7 @@ pub struct Repair {
     pub graph: GraphFile,
     /// The number of channel attentions whose scale was changed.
     pub attentions: usize,
-    /// The image size that the graph's scales are for, if it was square.
+    /// The square image size whose scales the graph has.
     pub frozen_at: Option<ImageSize>,
     /// The image size that the model takes, which the scales are for now.
     pub image_size: ImageSize,
@@ -85,8 +84,8 @@ impl Bundle {
     }
 }
 
-/// The vision encoder as it should be for images of this size, and what was changed; the given graph if it needs no repair,
-/// or cannot be read (which ONNX Runtime reports with a reason).
+/// Returns the vision encoder repaired for images of `size`, and the repair; the given graph if it needs none, or cannot be
+/// read (which ONNX Runtime reports with a reason).
 ///
 /// # Errors
 /// As [`ModelFile::rebuild`].
@@ -100,9 +99,22 @@ pub(crate) fn repair(graph: GraphBytes, size: ImageSize) -> Result<(GraphBytes, 
     }
 }
 
-/// Changes the graph where it has to be.
+/// The only image size that the graph takes, if it fixes one.
+fn fixed_size(graph: &GraphProto) -> Option<ImageSize> {
+    let input = graph.input.iter().find(|input| input.name == PIXEL_VALUES)?;
+    let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
+    let dims = &tensor.shape.as_ref()?.dim;
+    let side = |axis: usize| match dims.get(axis)?.value {
+        Some(DimensionValue::Size(size)) => u32::try_from(size).ok().filter(|&size| size > 0),
+        _ => None,
+    };
+    Some(ImageSize::new(side(3)?, side(2)?))
+}
+
+/// Changes the graph where it has to be. The size counts where the graph takes any.
 fn repair_model(model: &mut ModelProto, size: ImageSize) -> Option<Repair> {
     let graph = model.graph.as_mut()?;
+    let size = fixed_size(graph).unwrap_or(size);
     let frozen = channel_attention::frozen_scales(graph, size);
     let frozen_at = frozen.first().and_then(FrozenScale::frozen_at);
     let attentions = frozen.len();

@@ -150,7 +150,7 @@ pub enum GraphSource<'a> {
         /// Its weights, where it does not carry them: the files' bytes, by the names that the graph has for them.
         external_data: &'a [(String, Bytes)],
     },
-    /// The bytes of a graph that was made of the one in a file, and whose weights are in files.
+    /// A graph rebuilt from the one in a file, with its weights in files.
     Rebuilt {
         /// The original graph.
         file: &'a Path,

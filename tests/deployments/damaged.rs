@@ -54,7 +54,7 @@ fn cause(model: &Florence2) -> Option<String> {
 }
 
 #[test]
-fn nan_is_blamed_on_the_graph_that_made_it() {
+fn nan_names_the_graph_that_made_it() {
     // The tokenizer's `</s>`, with which prompts end and the decoder starts.
     const END: usize = 2;
     const D_MODEL: usize = 128;

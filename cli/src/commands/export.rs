@@ -202,8 +202,7 @@ fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>
 }
 
 /// Refuses to mix an export with what is there already.
-/// Refuses a folder that has something in it, unless `force`.
-pub fn check_out(out: &Path, force: bool) -> Result<()> {
+fn check_out(out: &Path, force: bool) -> Result<()> {
     if out.is_file() {
         return Err(Error::Usage(format!(
             "{} is a file; name a folder",

@@ -68,11 +68,10 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
             0 => format!("{id} is in the cache"),
             bytes => format!("{id}: fetched {}", indicatif::HumanBytes(bytes)),
         });
-        let bundle = Bundle::open_with(
-            BundleSource::Folder(prepared.folder.clone()),
-            &globals.dtype.clone().unwrap_or_default(),
-        )?;
-        if let Some(repair) = bundle.needed_repair()? {
+        let source = BundleSource::Folder(prepared.folder.clone());
+        let bundle = Bundle::open_with(source, &globals.dtype.clone().unwrap_or_default());
+        // What cannot be read is reported when the model is loaded.
+        if let Ok(Some(repair)) = bundle.and_then(|bundle| bundle.needed_repair()) {
             console.note(&format!(
                 "{id}: {repair}; this program repairs it when it loads it, `florence2 repair` writes a copy for other engines"
             ));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use florence2::{hub, repair_deployment};
 
-use super::export::check_out;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
@@ -32,7 +31,6 @@ pub struct RepairArgs {
 }
 
 pub fn repair(args: &RepairArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    check_out(&args.out, false)?;
     let folder = match &args.model {
         ModelArg::Folder(folder) => folder.clone(),
         ModelArg::Hub(id) => hub::prepare(id, &engine::load_options(globals, console))?.folder,

@@ -90,7 +90,7 @@ fn pull_reports_a_graph_that_needs_a_repair() {
         .run(&["repair", "-m", ID, "--out", out.to_str().unwrap()])
         .exits(0);
     let ran = machine.run(&["inspect", "-m", out.to_str().unwrap()]).exits(0);
-    assert!(!ran.text().contains("repaired when loaded"), "{}", ran.text());
+    assert!(!ran.text().contains("needs repair"), "{}", ran.text());
 }
 
 #[test]

@@ -217,7 +217,7 @@ struct Places<'a> {
     generation: Option<&'a Value>,
     /// `text_config`, then the top level.
     config: [Option<&'a Value>; 2],
-    /// Those of them that count, the one in force first.
+    /// The sources in force, highest priority first.
     in_force: Vec<&'a Value>,
 }
 

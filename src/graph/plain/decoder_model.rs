@@ -64,7 +64,7 @@ impl DecoderModel {
     fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {
         let (first, next) = graphs.graphs();
         let quantizes_activations = quantizes_activations(&bundle.layout.graph(&bundle.source, first)?)
-            || quantizes_activations(&bundle.layout.graph(&bundle.source, next)?);
+            || first != next && quantizes_activations(&bundle.layout.graph(&bundle.source, next)?);
         let next = if next == first {
             None
         } else {
@@ -79,7 +79,7 @@ impl DecoderModel {
         let shared_encoder_row = [Some(&first), next.as_ref()]
             .into_iter()
             .flatten()
-            .all(|graph| graph.claims(SHARED_ENCODER_ROW));
+            .all(|graph| graph.claims(SHARED_ENCODER_ROW) && !graph.takes_single_rows());
         let sizes = TextSizes::of(bundle);
         let mut model = Self {
             empty_cache: empty_cache(&first, &own, sizes)?,

@@ -59,7 +59,7 @@ impl TextEncoder {
             _ => self.outputs(input, runtime)?,
         };
         if self.graph.has_output(LAST_HIDDEN_STATE) {
-            // Beside a device's caches, this comes to the processor's memory.
+            // Beside a device's caches, this comes to the CPU's memory.
             let states = outputs.take(LAST_HIDDEN_STATE)?;
             tensor::check_finite_value(&states, self.graph.name(), LAST_HIDDEN_STATE)?;
         }

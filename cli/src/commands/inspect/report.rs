@@ -18,7 +18,7 @@ pub struct Report {
     pub missing: Vec<String>,
     /// What is there but wrong.
     pub problems: Vec<String>,
-    /// What is wrong in graphs, and repaired when they are loaded.
+    /// What is wrong in graphs, and repaired when they are loaded, unless `--no-repair` is given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<String>,
     #[serde(rename = "config")]
@@ -32,7 +32,7 @@ pub fn render(report: &Report) -> String {
     let mut text = heading(&report.model, verdict);
     text += &list("missing", &report.missing);
     text += &list("problem", &report.problems);
-    text += &list("repaired when loaded", &report.repairs);
+    text += &list("needs repair", &report.repairs);
     for (name, settings) in [
         ("language model", &report.facts.text),
         ("vision encoder", &report.facts.vision),
