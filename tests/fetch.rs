@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use florence2::Error;
-use florence2::runtime::fetch::{Client, ClientKind, Pin, Registry};
+use florence2::runtime::fetch::{Client, ClientKind, Pin};
 use florence2::runtime::{FetchOptions, fetch};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -22,7 +22,6 @@ const SHA256: &str = "5ca9a71021661b0f601c5adee2326237f57259b7c631caef2f86094b2f
 
 fn pin(sha256: &'static str) -> Pin {
     Pin {
-        registry: Registry::PyPi,
         package: "onnxruntime",
         version: "9.9.9",
         os: OS,
@@ -169,35 +168,6 @@ fn a_client_may_leave_an_unpacked_folder() {
 }
 
 #[test]
-fn an_npm_package_is_unpacked_too() {
-    let machine = Machine::new();
-    let mut package = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(CONTENTS.len() as u64);
-    header.set_mode(0o644);
-    package
-        .append_data(&mut header, "package/bin/libonnxruntime.so.1", CONTENTS)
-        .unwrap();
-    let mut gz = flate2::write::GzEncoder::new(
-        File::create(machine.path("tgz")).unwrap(),
-        flate2::Compression::fast(),
-    );
-    gz.write_all(&package.into_inner().unwrap()).unwrap();
-    gz.finish().unwrap();
-    let client = Client {
-        kind: ClientKind::Npm,
-        ..machine.pip("cp '{dir}/tgz' \"$dest/onnxruntime-node-9.9.9.tgz\"")
-    };
-    let pin = Pin {
-        registry: Registry::Npm,
-        member: "package/bin/libonnxruntime.so.1",
-        ..pin(SHA256)
-    };
-    let options = machine.options(SHA256).with_clients([client]).with_pins([pin]);
-    assert_eq!(fs::read(fetch(&options, &|_| {}).unwrap()).unwrap(), CONTENTS);
-}
-
-#[test]
 fn a_wrong_hash_is_refused_and_nothing_is_left() {
     const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
     let machine = Machine::new();
@@ -247,7 +217,7 @@ fn the_next_client_is_tried_when_one_fails() {
 fn without_a_client_the_error_says_what_to_install() {
     let machine = Machine::new();
     let error = fetch(&machine.options(SHA256).with_clients([]), &|_| {}).unwrap_err();
-    assert!(error.to_string().contains("pip, uv nor npm"), "{error}");
+    assert!(error.to_string().contains("neither pip nor uv"), "{error}");
 }
 
 #[test]

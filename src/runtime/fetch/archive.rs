@@ -1,11 +1,9 @@
-//! Taking one file out of what a client downloaded: a wheel, an npm package, or an unpacked folder.
+//! Taking one file out of what a client downloaded: a wheel, or an unpacked folder.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-
-use flate2::read::GzDecoder;
 
 use crate::runtime::library::entries;
 
@@ -19,12 +17,8 @@ pub(super) fn extract(dir: &Path, member: &str, out: &mut impl Write) -> io::Res
         return copy(File::open(unpacked)?, out);
     }
     for path in entries(dir) {
-        let found = match path.extension().and_then(OsStr::to_str) {
-            Some("whl") => from_zip(File::open(&path)?, member, out)?,
-            Some("tgz") => from_tar(GzDecoder::new(File::open(&path)?), member, out)?,
-            _ => false,
-        };
-        if found {
+        let is_wheel = path.extension().and_then(OsStr::to_str) == Some("whl");
+        if is_wheel && from_zip(File::open(&path)?, member, out)? {
             return Ok(());
         }
     }
@@ -42,17 +36,6 @@ fn from_zip(archive: File, member: &str, out: &mut impl Write) -> io::Result<boo
         Err(zip::result::ZipError::FileNotFound) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-fn from_tar(archive: impl Read, member: &str, out: &mut impl Write) -> io::Result<bool> {
-    let mut archive = tar::Archive::new(archive);
-    for entry in archive.entries()? {
-        let entry = entry?;
-        if entry.path()? == Path::new(member) {
-            return copy(entry, out).map(|()| true);
-        }
-    }
-    Ok(false)
 }
 
 fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<()> {

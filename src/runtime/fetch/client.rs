@@ -1,10 +1,10 @@
-//! The registries' own clients, run as programs: their settings (index, proxy, certificates) are the user's.
+//! The registry's own clients, run as programs: their settings (index, proxy, certificates) are the user's.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::pins::{PYTHON_ABI, PYTHON_VERSION, Pin, Registry};
+use super::pins::{PYTHON_ABI, PYTHON_VERSION, Pin};
 
 /// Which client a program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,8 +14,6 @@ pub enum ClientKind {
     Pip,
     /// Python's, by Astral.
     Uv,
-    /// Node's.
-    Npm,
 }
 
 /// A registry client on this machine.
@@ -36,7 +34,6 @@ const PROGRAMS: &[(ClientKind, &str, &[&str])] = &[
     (ClientKind::Pip, "python3", &["-m", "pip"]),
     (ClientKind::Pip, "python", &["-m", "pip"]),
     (ClientKind::Uv, "uv", &[]),
-    (ClientKind::Npm, "npm", &[]),
 ];
 
 /// How a program's file name may end.
@@ -62,13 +59,6 @@ impl Client {
             found.extend(working);
         }
         found
-    }
-
-    pub(super) fn registry(&self) -> Registry {
-        match self.kind {
-            ClientKind::Pip | ClientKind::Uv => Registry::PyPi,
-            ClientKind::Npm => Registry::Npm,
-        }
     }
 
     /// What to call it in messages.
@@ -124,13 +114,6 @@ impl Client {
                 format!("--python-version={PYTHON_VERSION}"),
                 format!("{}=={}", pin.package, pin.version),
                 "--target".into(),
-            ],
-            ClientKind::Npm => vec![
-                "pack".into(),
-                "--silent".into(),
-                "--ignore-scripts".into(),
-                format!("{}@{}", pin.package, pin.version),
-                "--pack-destination".into(),
             ],
         };
         args.into_iter().map(OsString::from).chain([dir.into()]).collect()

@@ -1,4 +1,4 @@
-//! Fetching a pinned ONNX Runtime into the cache, once, through a package registry's own client.
+//! Fetching a pinned ONNX Runtime into the cache, once, through pip or uv.
 
 mod archive;
 mod client;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use hashing::Hashing;
 
 pub use client::{Client, ClientKind};
-pub use pins::{PINS, Pin, Registry};
+pub use pins::{PINS, Pin};
 
 /// The names of unfinished downloads begin so.
 const UNFINISHED: &str = "unfinished-";
@@ -27,7 +27,7 @@ const UNFINISHED: &str = "unfinished-";
 pub struct FetchOptions {
     /// The cache; `None`: [`cache_dir`](crate::cache_dir).
     pub cache_dir: Option<PathBuf>,
-    /// The libraries to choose from: the first for this machine from a registry that a client here can reach.
+    /// The libraries to choose from: the first for this machine.
     pub pins: Vec<Pin>,
     /// The clients to use, the preferred one first; `None`: those that are found on this machine.
     pub clients: Option<Vec<Client>>,
@@ -123,13 +123,13 @@ pub fn fetch(options: &FetchOptions, progress: &dyn Fn(Progress<'_>)) -> Result<
         .iter()
         .filter(|pin| pin.fits_this_machine())
         .collect();
-    if pins.is_empty() {
+    let Some(pin) = pins.first() else {
         return Err(failed(format!(
             "no library is known for {} on {}",
             std::env::consts::OS,
             std::env::consts::ARCH
         )));
-    }
+    };
     let root = cached::root(&cache);
     fs::create_dir_all(&root).map_err(Error::io(&root))?;
     let _lock = lock(&root, progress)?;
@@ -137,7 +137,7 @@ pub fn fetch(options: &FetchOptions, progress: &dyn Fn(Progress<'_>)) -> Result<
 
     let fetched = match pins.iter().find_map(|pin| intact(&cache, pin)) {
         Some(path) => path,
-        None => fetch_first(&cache, &pins, options, progress)?,
+        None => fetch_first(&cache, pin, options, progress)?,
     };
     progress(Progress::Done { path: &fetched });
     Ok(fetched)
@@ -156,16 +156,13 @@ fn intact(cache: &Path, pin: &Pin) -> Option<PathBuf> {
 /// Fetches with the first client that can.
 fn fetch_first(
     cache: &Path,
-    pins: &[&Pin],
+    pin: &Pin,
     options: &FetchOptions,
     progress: &dyn Fn(Progress<'_>),
 ) -> Result<PathBuf> {
     let clients = options.clients.clone().unwrap_or_else(Client::detect);
     let mut failures = Vec::new();
     for client in &clients {
-        let Some(pin) = pins.iter().find(|pin| pin.registry == client.registry()) else {
-            continue;
-        };
         let name = client.name();
         progress(Progress::Downloading {
             client: &name,
@@ -187,7 +184,7 @@ fn fetch_first(
     }
     match failures.is_empty() {
         true => Err(failed(
-            "neither pip, uv nor npm is installed here; one of them is needed",
+            "neither pip nor uv is installed here; one of them is needed",
         )),
         false => Err(failed(failures.join("; "))),
     }
@@ -212,7 +209,7 @@ fn install(cache: &Path, pin: &Pin, unfinished: &Path, download: &Path) -> Resul
 
     let target = cached::version_dir(cache, pin.version);
     if target.exists() {
-        // Damaged, or from another registry: it was not intact.
+        // Damaged: it was not intact.
         fs::remove_dir_all(&target).map_err(Error::io(&target))?;
     }
     fs::rename(&dir, &target).map_err(Error::io(&target))?;

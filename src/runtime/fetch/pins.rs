@@ -2,23 +2,11 @@
 
 use std::env::consts::{ARCH, OS};
 
-/// A package registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Registry {
-    /// Python wheels, through `pip` or `uv`.
-    PyPi,
-    /// npm packages, through `npm`.
-    Npm,
-}
-
-/// A library in a package, for one platform.
+/// A library in a wheel, for one platform.
 ///
 /// The hash is the library's own: it holds whichever client unpacked the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin {
-    /// Where the package is published.
-    pub registry: Registry,
     /// The package.
     pub package: &'static str,
     /// The package's version, which is ONNX Runtime's.
@@ -27,7 +15,7 @@ pub struct Pin {
     pub os: &'static str,
     /// The processor, as in [`std::env::consts::ARCH`].
     pub arch: &'static str,
-    /// The platform in the wheel's name; empty for npm, whose one package serves all platforms.
+    /// The platform in the wheel's name.
     pub tag: &'static str,
     /// The library's path in the package.
     pub member: &'static str,
@@ -38,7 +26,7 @@ pub struct Pin {
 impl Pin {
     /// Whether the library is for the machine that this program is built for.
     pub fn fits_this_machine(&self) -> bool {
-        // Neither registry has a library for musl.
+        // There is no wheel for musl.
         self.os == OS && self.arch == ARCH && !cfg!(target_env = "musl")
     }
 
@@ -53,7 +41,7 @@ pub(super) const PYTHON_VERSION: &str = "3.12";
 /// [`PYTHON_VERSION`] as in a wheel's name.
 pub(super) const PYTHON_ABI: &str = "cp312";
 
-/// What is fetched when nothing else is asked for: ONNX Runtime 1.32.0 from PyPI; npm has 1.30.0 as its newest.
+/// What is fetched when nothing else is asked for: ONNX Runtime 1.32.0, from its wheels.
 pub const PINS: &[Pin] = &[
     wheel(
         "linux",
@@ -90,36 +78,6 @@ pub const PINS: &[Pin] = &[
         "onnxruntime/capi/onnxruntime.dll",
         "a5c1951a7d495fa0c22a0865fe36981fe67f9d5dc7ba3893c20fa7266dd1e994",
     ),
-    node(
-        "linux",
-        "x86_64",
-        "package/bin/napi-v6/linux/x64/libonnxruntime.so.1",
-        "ffb75a925ba05e47b235bb66e3e3911714a80b328a9c9425539feb204aa32a23",
-    ),
-    node(
-        "linux",
-        "aarch64",
-        "package/bin/napi-v6/linux/arm64/libonnxruntime.so.1",
-        "1f549d46250b005580b597f4164984aaf75b3bcb9f3aeb07c7f8a8fe60b23c76",
-    ),
-    node(
-        "macos",
-        "aarch64",
-        "package/bin/napi-v6/darwin/arm64/libonnxruntime.1.30.0.dylib",
-        "685d2be5dba1309c89d3a5324b7fd06a5c42f1a61bfea32d14c4cc28d072121d",
-    ),
-    node(
-        "windows",
-        "x86_64",
-        "package/bin/napi-v6/win32/x64/onnxruntime.dll",
-        "508c362f5673483dd3a086379c392795b2e42d10d5e6f3f90ebd7ac21c97af67",
-    ),
-    node(
-        "windows",
-        "aarch64",
-        "package/bin/napi-v6/win32/arm64/onnxruntime.dll",
-        "6c3a2abf5c6aca11c48a0d338a91af309f2266f25ce2e4084e6a87bbcb0fbfd0",
-    ),
 ];
 
 const fn wheel(
@@ -130,25 +88,11 @@ const fn wheel(
     sha256: &'static str,
 ) -> Pin {
     Pin {
-        registry: Registry::PyPi,
         package: "onnxruntime",
         version: "1.32.0",
         os,
         arch,
         tag,
-        member,
-        sha256,
-    }
-}
-
-const fn node(os: &'static str, arch: &'static str, member: &'static str, sha256: &'static str) -> Pin {
-    Pin {
-        registry: Registry::Npm,
-        package: "onnxruntime-node",
-        version: "1.30.0",
-        os,
-        arch,
-        tag: "",
         member,
         sha256,
     }
