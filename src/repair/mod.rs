@@ -10,7 +10,10 @@
 mod channel_attention;
 mod constants;
 mod deployment;
+mod factor;
 mod frozen_positions;
+mod scores;
+mod stage;
 
 use std::fmt;
 
@@ -62,7 +65,7 @@ impl Bundle {
     /// ([`LoadOptions::repair`](crate::LoadOptions::repair)); `None` if it needs none, or cannot be read.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if the image processor's configuration makes no sense.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the image processor's configuration makes no sense.
     pub fn needed_repair(&self) -> Result<Option<Repair>> {
         let (Some(size), Ok(graph)) = (
             self.image_size()?,
