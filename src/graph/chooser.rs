@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis, Ix3};
 use ort::editor::{Model, Node, ONNX_DOMAIN};
@@ -38,7 +37,7 @@ pub(super) struct Chooser {
 pub(super) struct ChosenLogits<'m> {
     chooser: &'m Chooser,
     /// In the device's memory: `[rows, vocabulary]` or `[rows, tokens, vocabulary]`.
-    logits: Arc<DynValue>,
+    logits: DynValue,
     vocabulary: usize,
     /// `[rows, best]`
     tokens: Array2<i64>,
@@ -73,7 +72,7 @@ impl Chooser {
     }
 
     /// Chooses the best logits after the last token of each row. Adds the time within the runtime to `runtime`.
-    pub(super) fn choose(&self, logits: Arc<DynValue>, runtime: &mut f64) -> Result<ChosenLogits<'_>> {
+    pub(super) fn choose(&self, logits: DynValue, runtime: &mut f64) -> Result<ChosenLogits<'_>> {
         let vocabulary = tensor::shape(&logits).last().copied().unwrap_or(0);
         let count = tensor::indices(&[BEST.min(vocabulary)])?;
         let inputs: [(&str, &DynValue); 2] = [(LOGITS, &logits), (COUNT, &count)];

@@ -160,7 +160,7 @@ impl<'m> Batch<'m> {
     fn keep_logits(&mut self, graph: &Graph, outputs: &mut Outputs, runtime: &mut f64) -> Result<()> {
         let logits = outputs.take(LOGITS)?;
         self.logits = match (self.chooser, FloatType::of(graph.output(LOGITS)?.dtype)) {
-            (Some(chooser), _) => LastLogits::Chosen(chooser.choose(logits.into(), runtime)?),
+            (Some(chooser), _) => LastLogits::Chosen(chooser.choose(logits, runtime)?),
             (None, Some(FloatType::F32)) => LastLogits::Buffer(logits),
             (None, _) => LastLogits::Converted(tensor::to_f32(&logits, graph.name(), LOGITS)?),
         };

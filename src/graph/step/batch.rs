@@ -89,7 +89,7 @@ impl<'m> Batch<'m> {
         Error::ort(format!("binding tensors to {}", self.model.graph().name()))
     }
 
-    /// The cross-attention caches, where the processor has them.
+    /// Returns the cross-attention caches if they are in the CPU's memory.
     pub(super) fn cross(&self) -> &[DynValue] {
         match self.model.device_caches() {
             None => self.cross.tensors(),

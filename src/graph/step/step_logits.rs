@@ -58,7 +58,7 @@ impl<'m> StepLogits<'m> {
             Self::Here(_) => graph.run_bound(binding, runtime),
             Self::OnDevice { chooser, chosen } => {
                 let logits = graph.run_bound_for(binding, LOGITS, runtime)?;
-                *chosen = Some(Box::new(chooser.choose(logits.into(), runtime)?));
+                *chosen = Some(Box::new(chooser.choose(logits, runtime)?));
                 Ok(())
             }
         }

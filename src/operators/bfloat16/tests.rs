@@ -28,7 +28,7 @@ fn any_size_is_computed_as_defined_to_8_bits() {
             stride,
             size,
         });
-        // SAFETY: the processor has what it needs.
+        // SAFETY: the CPU has what it needs.
         unsafe { head.attend(views, attended.chunks_mut(size)) };
         let reference: Vec<f64> = query
             .chunks(size)
@@ -55,7 +55,7 @@ fn nan_is_not_lost() {
             size,
         });
         let mut attended = vec![0.0; tokens * size];
-        // SAFETY: the processor has what it needs.
+        // SAFETY: the CPU has what it needs.
         unsafe { Head::default().attend(views, attended.chunks_mut(size)) };
         assert!(!attended[7].is_finite(), "{nan} in input {which}");
     }
