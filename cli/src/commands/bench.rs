@@ -4,7 +4,6 @@ mod columns;
 mod comparison;
 mod environment;
 mod figures;
-mod grid;
 mod measure;
 mod memory;
 mod nvidia;
@@ -31,14 +30,14 @@ use self::environment::Environment;
 use self::measure::Bench;
 use self::plan::{Axes, Configuration, Planned};
 use self::record::{Picture, Run, SCHEMA, Settings};
-use self::report::{Format, render, render_plan};
+use self::report::{render, render_plan};
 use self::work::Work;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::interrupt;
-use crate::output::{Destination, Target, json_pretty};
+use crate::output::{Destination, TableFormat, Target, json_pretty};
 
 /// Measure models on devices: loading, stages, ms per token, throughput, memory
 ///
@@ -91,8 +90,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = one_or_more())]
     at_once: Option<usize>,
     /// How the figures are written
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
+    format: TableFormat,
     /// Save everything to this file, as JSON
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,

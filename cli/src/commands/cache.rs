@@ -241,7 +241,7 @@ fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
                 Column::Number("size"),
                 Column::Text("folder"),
             ];
-            let mut table = Table::new(&columns, 0);
+            let mut table = Table::new(columns);
             for record in &records {
                 let [kind, name] = record.content.columns();
                 table.row([
@@ -251,7 +251,7 @@ fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
                     record.folder.display().to_string(),
                 ]);
             }
-            out.write(&table.render())?;
+            out.write(&table.text(0))?;
         }
     }
     out.commit()?;

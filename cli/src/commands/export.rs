@@ -220,14 +220,14 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
 }
 
 fn summary(out: &Path, report: &Report) -> String {
-    let mut table = Table::new(&[Column::Number("bytes"), Column::Text("file")], 0);
+    let mut table = Table::new([Column::Number("bytes"), Column::Text("file")]);
     for (file, bytes) in &report.files {
         table.row([bytes.to_string(), out.join(file).display().to_string()]);
     }
     let total: u64 = report.files.iter().map(|(_, bytes)| bytes).sum();
     format!(
         "{}\n{} files, {}, for images of {}x{} pixels\n",
-        table.render(),
+        table.text(0),
         report.files.len(),
         indicatif::HumanBytes(total),
         report.image_size.width,

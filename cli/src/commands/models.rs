@@ -99,7 +99,7 @@ fn table(records: &[ModelRecord]) -> String {
         Column::Text("as"),
         Column::Text("about"),
     ];
-    let mut table = Table::new(&columns, 0);
+    let mut table = Table::new(columns);
     for record in records {
         let cached = record.cached.as_ref();
         let mut forms: Vec<&str> = cached.map(|cached| cached.dtypes.clone()).unwrap_or_default();
@@ -120,5 +120,5 @@ fn table(records: &[ModelRecord]) -> String {
             record.about.clone().unwrap_or_default(),
         ]);
     }
-    table.render()
+    table.text(0)
 }

@@ -63,7 +63,7 @@ pub fn tasks(args: &TasksArgs) -> Result<Outcome> {
 
 fn table() -> String {
     let columns = ["name", "tag", "takes", "answers", "prompt"].map(Column::Text);
-    let mut table = Table::new(&columns, 0);
+    let mut table = Table::new(columns);
     for row in &TASKS {
         table.row([
             row.name,
@@ -73,5 +73,5 @@ fn table() -> String {
             row.prompt,
         ]);
     }
-    table.render()
+    table.text(0)
 }

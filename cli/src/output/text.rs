@@ -140,7 +140,7 @@ fn instances<T>(
     header.extend(label.map(Column::Text));
     header.extend(scored.then_some(Column::Number("score")));
     header.extend(columns.iter().copied().map(Column::Number));
-    let mut table = Table::new(&header, indent);
+    let mut table = Table::new(header);
     for (number, instance) in found.iter().enumerate() {
         let (text, score, cells) = row(instance);
         let mut line = vec![(number + 1).to_string()];
@@ -149,7 +149,7 @@ fn instances<T>(
         line.extend(cells);
         table.row(line);
     }
-    table.render()
+    table.text(indent)
 }
 
 fn coordinates(bbox: BoundingBox) -> [String; 4] {

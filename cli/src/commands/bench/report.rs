@@ -1,30 +1,15 @@
 //! A run, for people and for programs.
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::columns::{NAMES, names, numbers, placement};
 use super::comparison::{Comparison, Presence};
 use super::figures::{FIGURES, Unit};
-use super::grid::{Grid, escaped};
 use super::plan::Configuration;
 use super::record::Run;
 use super::spreadsheet::{plan_csv, run_csv};
 use crate::error::Result;
-use crate::output::{Column, heading, json_pretty, printable};
-
-/// How a benchmark is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns, for people
-    Table,
-    /// For documents
-    Markdown,
-    /// For spreadsheets
-    Csv,
-    /// Everything, the single rounds too
-    Json,
-}
+use crate::output::{Column, Table, TableFormat, heading, json_pretty, markdown_text, printable};
 
 /// What is written as JSON.
 #[derive(Serialize)]
@@ -36,23 +21,25 @@ struct Document<'a> {
 }
 
 /// A run, and how it compares with an earlier one.
-pub fn render(run: &Run, comparison: Option<&Comparison>, format: Format) -> Result<String> {
+pub fn render(run: &Run, comparison: Option<&Comparison>, format: TableFormat) -> Result<String> {
     match format {
-        Format::Json => json_pretty(&Document { run, comparison }),
-        Format::Csv => run_csv(run, comparison),
-        Format::Table => Ok(text(run, comparison)),
-        Format::Markdown => Ok(markdown(run, comparison)),
+        TableFormat::Json => json_pretty(&Document { run, comparison }),
+        TableFormat::Csv => run_csv(run, comparison),
+        TableFormat::Table => Ok(text(run, comparison)),
+        TableFormat::Markdown => Ok(markdown(run, comparison)),
     }
 }
 
 /// Configurations without figures.
-pub fn render_plan(plan: &[Configuration], format: Format) -> Result<String> {
-    let rows = || plan.iter().map(names);
+pub fn render_plan(plan: &[Configuration], format: TableFormat) -> Result<String> {
+    let mut table = Table::new(NAMES);
+    plan.iter()
+        .for_each(|configuration| table.row(names(configuration)));
     match format {
-        Format::Json => json_pretty(&plan),
-        Format::Csv => plan_csv(plan),
-        Format::Table => Ok(Grid::new(NAMES.to_vec(), rows().collect()).text()),
-        Format::Markdown => Ok(Grid::new(NAMES.to_vec(), rows().collect()).markdown()),
+        TableFormat::Json => json_pretty(&plan),
+        TableFormat::Csv => plan_csv(plan),
+        TableFormat::Table => Ok(table.text(0)),
+        TableFormat::Markdown => Ok(table.markdown()),
     }
 }
 
@@ -61,7 +48,7 @@ fn text(run: &Run, comparison: Option<&Comparison>) -> String {
     let mut text = heading("florence2 bench", &run.environment.date);
     text.extend(facts.iter().map(|fact| format!("{}\n", printable(fact))));
     text.push('\n');
-    text.push_str(&figures(run).text());
+    text.push_str(&figures(run).text(0));
     for (index, (reason, configurations)) in failures(run).into_iter().enumerate() {
         if index == 0 {
             text.push('\n');
@@ -73,7 +60,7 @@ fn text(run: &Run, comparison: Option<&Comparison>) -> String {
     if let Some(comparison) = comparison {
         text.push('\n');
         text.push_str(&heading(&title(comparison), ""));
-        text.push_str(&changes(comparison).text());
+        text.push_str(&changes(comparison).text(0));
         text.extend(
             notes(comparison)
                 .iter()
@@ -87,7 +74,7 @@ fn markdown(run: &Run, comparison: Option<&Comparison>) -> String {
     let list = |items: Vec<String>| -> String {
         items
             .iter()
-            .map(|item| format!("- {}\n", escaped(item)))
+            .map(|item| format!("- {}\n", markdown_text(item)))
             .collect()
     };
     let mut text = format!("## florence2 bench, {}\n\n", run.environment.date);
@@ -103,7 +90,7 @@ fn markdown(run: &Run, comparison: Option<&Comparison>) -> String {
         text.push_str(&list(items.collect()));
     }
     if let Some(comparison) = comparison {
-        text.push_str(&format!("\n### {}\n\n", escaped(&title(comparison))));
+        text.push_str(&format!("\n### {}\n\n", markdown_text(&title(comparison))));
         text.push_str(&changes(comparison).markdown());
         text.push('\n');
         text.push_str(&list(notes(comparison)));
@@ -145,21 +132,25 @@ fn facts(run: &Run) -> Vec<String> {
     ]
 }
 
-fn figures(run: &Run) -> Grid {
+fn figures(run: &Run) -> Table {
     let measured: Vec<_> = numbers();
     let mut columns = NAMES.to_vec();
     columns.extend(measured.iter().map(|column| Column::Number(column.title)));
     columns.push(Column::Text("nodes on"));
-    let rows = run.configurations.iter().map(|entry| {
+    let mut table = Table::new(columns);
+    for entry in &run.configurations {
         let mut row = names(&entry.configuration);
         row.extend(measured.iter().map(|column| column.text(entry, &run.settings)));
         let placed = entry
             .measurement()
             .and_then(|measured| measured.placement.as_ref());
         row.push(placed.map(placement).unwrap_or_default());
-        row
-    });
-    Grid::new(columns, rows.collect()).without_empty_columns()
+        table.row(
+            row.into_iter()
+                .map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }),
+        );
+    }
+    table.without_empty_columns()
 }
 
 /// Why configurations could not be measured, and which; each reason is said once.
@@ -180,11 +171,12 @@ fn title(comparison: &Comparison) -> String {
     format!("compared with {}, {}", comparison.baseline, comparison.date)
 }
 
-fn changes(comparison: &Comparison) -> Grid {
+fn changes(comparison: &Comparison) -> Table {
     let mut columns = NAMES.to_vec();
     columns.extend(FIGURES.iter().map(|figure| Column::Number(figure.title)));
     columns.push(Column::Text("measured"));
-    let rows = comparison.configurations.iter().map(|compared| {
+    let mut table = Table::new(columns);
+    for compared in &comparison.configurations {
         let mut row = names(&compared.configuration);
         row.extend(FIGURES.iter().map(|figure| {
             let change = compared.change(figure);
@@ -199,9 +191,12 @@ fn changes(comparison: &Comparison) -> Grid {
             }
             .to_owned(),
         );
-        row
-    });
-    Grid::new(columns, rows.collect()).without_empty_columns()
+        table.row(
+            row.into_iter()
+                .map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }),
+        );
+    }
+    table.without_empty_columns()
 }
 
 /// What less and more of it are called.
@@ -236,7 +231,7 @@ mod tests {
 
     #[test]
     fn people_get_reasons_once_and_no_empty_columns() {
-        let text = render(&measured(), None, Format::Table).unwrap();
+        let text = render(&measured(), None, TableFormat::Table).unwrap();
         assert!(text.contains("A, 2 cores, 4 threads; 16 GiB"), "{text}");
         assert!(text.contains("end to end"), "{text}");
         assert!(!text.contains("device MiB"), "{text}");
@@ -245,7 +240,7 @@ mod tests {
             text.contains("demo on cpu, dtype auto, beams 1, batch 4\n"),
             "{text}"
         );
-        let markdown = render(&measured(), None, Format::Markdown).unwrap();
+        let markdown = render(&measured(), None, TableFormat::Markdown).unwrap();
         assert!(
             markdown.contains("| demo | cpu | auto | 1 | 1 | 2000 |"),
             "{markdown}"
@@ -256,7 +251,7 @@ mod tests {
     #[test]
     fn placements_have_a_column_where_they_are_known() {
         let mut run = measured();
-        let json = render(&run, None, Format::Json).unwrap();
+        let json = render(&run, None, TableFormat::Json).unwrap();
         assert!(json.contains("\"placement\": null"), "{json}");
         for entry in &mut run.configurations {
             if let Outcome::Measured(measured) = &mut entry.outcome {
@@ -264,7 +259,7 @@ mod tests {
                 measured.placement = Some([("vision_encoder".to_owned(), nodes)].into());
             }
         }
-        let text = render(&run, None, Format::Table).unwrap();
+        let text = render(&run, None, TableFormat::Table).unwrap();
         assert!(text.contains("nodes on") && text.contains("cpu 7"), "{text}");
     }
 
@@ -273,12 +268,12 @@ mod tests {
         let plan = [configuration(1), configuration(8)];
         let written = |format| render_plan(&plan, format).unwrap();
         assert_eq!(
-            written(Format::Csv),
+            written(TableFormat::Csv),
             "model,device,dtype,num_beams,batch\ndemo,cpu,auto,1,1\ndemo,cpu,auto,1,8\n"
         );
-        assert_eq!(written(Format::Table).lines().count(), 3);
-        assert_eq!(written(Format::Markdown).lines().count(), 4);
-        let read: Vec<Configuration> = serde_json::from_str(&written(Format::Json)).unwrap();
+        assert_eq!(written(TableFormat::Table).lines().count(), 3);
+        assert_eq!(written(TableFormat::Markdown).lines().count(), 4);
+        let read: Vec<Configuration> = serde_json::from_str(&written(TableFormat::Json)).unwrap();
         assert_eq!(read, plan);
     }
 }

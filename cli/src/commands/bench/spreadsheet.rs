@@ -8,10 +8,14 @@ use super::figures::FIGURES;
 use super::plan::Configuration;
 use super::record::Run;
 use crate::error::{Error, Result};
+use crate::output::{Column, Table, csv_text};
 
 /// A row for each configuration, without figures.
 pub fn plan_csv(plan: &[Configuration]) -> Result<String> {
-    csv_text(&NAME_KEYS.map(str::to_owned), plan.iter().map(names))
+    let mut table = Table::new(NAME_KEYS.map(Column::Text));
+    plan.iter()
+        .for_each(|configuration| table.row(names(configuration)));
+    table.csv()
 }
 
 /// A row for each configuration, with plain numbers; with a comparison, also what changed.
@@ -75,20 +79,6 @@ fn plain(number: f64) -> String {
 fn key_of(variant: &impl Serialize) -> Result<String> {
     let value = serde_json::to_value(variant).map_err(|error| Error::stdout(error.into()))?;
     Ok(value.as_str().unwrap_or_default().to_owned())
-}
-
-/// RFC 4180.
-fn csv_text(keys: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
-    let failed = |error: csv::Error| Error::stdout(error.into());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(keys).map_err(failed)?;
-    for row in rows {
-        writer.write_record(row).map_err(failed)?;
-    }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| Error::stdout(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

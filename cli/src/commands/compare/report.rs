@@ -77,7 +77,7 @@ impl Report {
         ];
         columns.extend(forced.then_some(Column::Number("forced")));
         columns.extend(["exact", "text", "F1", "IoU", "mask IoU", "score ±"].map(Column::Number));
-        let mut table = Table::new(&columns, 2);
+        let mut table = Table::new(columns);
         for summary in self.tasks.iter().chain([&self.overall]) {
             let mut row = vec![
                 summary.task.clone().unwrap_or_else(|| "all".into()),
@@ -98,7 +98,7 @@ impl Report {
             );
             table.row(row);
         }
-        table.render()
+        table.text(2)
     }
 
     /// Where answers part, the clearest cases first.
@@ -123,7 +123,7 @@ impl Report {
             Column::Text("candidate"),
             Column::Number("gap"),
         ];
-        let mut table = Table::new(&columns, 2);
+        let mut table = Table::new(columns);
         for (answer, divergence) in found.iter().take(SHOWN) {
             table.row([
                 answer.path.clone(),
@@ -142,7 +142,7 @@ impl Report {
         format!(
             "\n{}{}{more}",
             heading(&title, "from this token on"),
-            table.render()
+            table.text(2)
         )
     }
 }

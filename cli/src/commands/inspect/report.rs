@@ -76,12 +76,12 @@ fn group(name: &str, settings: &Map<String, Value>) -> String {
     if settings.is_empty() {
         return String::new();
     }
-    let mut table = Table::without_header(2);
+    let mut table = Table::default();
     for (key, value) in settings {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         table.row([key.as_str(), &value]);
     }
-    format!("\n{}{}", heading(name, ""), table.render())
+    format!("\n{}{}", heading(name, ""), table.text(2))
 }
 
 fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
@@ -109,7 +109,7 @@ fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     if let Some(placement) = &graph.placement {
         text += &printable(&format!("  runs on: {}\n", placement.summary));
     }
-    let mut table = Table::new(&["", "tensor", "type", "shape"].map(Column::Text), 2);
+    let mut table = Table::new(["", "tensor", "type", "shape"].map(Column::Text));
     let mut rows = |kind: &str, tensors: &[TensorRecord]| {
         for tensor in tensors {
             let shape: Vec<String> = tensor.shape.iter().map(size_text).collect();
@@ -123,14 +123,14 @@ fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     };
     rows("in", &graph.inputs);
     rows("out", &graph.outputs);
-    text += &table.render();
-    let mut metadata = Table::without_header(2);
+    text += &table.text(2);
+    let mut metadata = Table::default();
     let own = graph
         .metadata
         .iter()
         .filter(|(key, _)| !shared.contains_key(*key));
-    own.for_each(|(key, value)| metadata.row([key, value]));
-    text + &metadata.render()
+    own.for_each(|(key, value)| metadata.row([key.as_str(), value]));
+    text + &metadata.text(2)
 }
 
 fn size_text(size: &Size) -> String {
