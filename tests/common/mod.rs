@@ -1,5 +1,5 @@
 //! What integration tests share.
-#![allow(dead_code)] // not every test file uses all of it
+#![allow(dead_code)] // not every test program uses all of it
 
 pub mod golden;
 pub mod graphs;

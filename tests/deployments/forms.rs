@@ -32,7 +32,7 @@ fn outputs(deployment: &Deployment) -> Vec<Output> {
     scenes.collect()
 }
 
-/// The answers of the model in 32-bit floats, which `tests/golden.rs` holds to transformers'.
+/// The answers of the model in 32-bit floats, which `tests/model/golden.rs` holds to transformers'.
 fn reference() -> &'static [Output] {
     static REFERENCE: OnceLock<Vec<Output>> = OnceLock::new();
     REFERENCE.get_or_init(|| outputs(&Deployment::new(&MERGED, FP32)))

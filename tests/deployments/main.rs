@@ -7,11 +7,13 @@ mod common;
 mod broken;
 mod damaged;
 mod fine_tunes;
+mod folders;
 mod forms;
 mod loops;
 mod mixes;
 mod names;
 mod onnx;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

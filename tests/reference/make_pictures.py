@@ -1,4 +1,4 @@
-"""Pictures, and what Pillow, torchvision and transformers make of them: the fixtures of tests/preprocess.rs.
+"""Pictures, and what Pillow, torchvision and transformers make of them: the fixtures of tests/processing/preprocess.rs.
 
     python tests/reference/make_pictures.py            # writes tests/fixtures/image
 

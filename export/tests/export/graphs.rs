@@ -1,10 +1,9 @@
 //! The same weights give the same graphs, however they are named, stored and cut.
 
-mod common;
-
-use common::{IMAGE_SIZE, TinyModel, microsoft, native};
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export, export_graph_bytes};
 use safetensors::Dtype;
+
+use crate::common::{IMAGE_SIZE, TinyModel, microsoft, native};
 
 fn options() -> ExportOptions {
     ExportOptions::default().with_image_size(IMAGE_SIZE)

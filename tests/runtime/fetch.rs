@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 
 use florence2::Error;
@@ -14,6 +14,8 @@ use florence2::runtime::fetch::{Client, ClientKind, Pin};
 use florence2::runtime::{FetchOptions, fetch};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
+
+use crate::common::own_process::own_process;
 
 const MEMBER: &str = "onnxruntime/capi/libonnxruntime.so.9.9.9";
 const CONTENTS: &[u8] = b"not really ONNX Runtime\n";
@@ -256,8 +258,7 @@ const MACHINE: &str = "FLORENCE2_TEST_MACHINE";
 impl Machine {
     fn spawn_fetch(&self) -> Child {
         let path = std::env::var("PATH").unwrap();
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "own_process_fetches", "--ignored", "--nocapture"])
+        own_process(module_path!(), "own_process_fetches")
             .env("PATH", format!("{}:{path}", self.bin().display()))
             .env("FLORENCE2_CACHE", self.cache())
             .env(MACHINE, self.dir.path())

@@ -1,15 +1,14 @@
 //! Graphs run the same with the engine's operators as with the standard operators that say what those mean.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::runtime;
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
 use florence2_layout::graphs::{
     ENCODER_SEQUENCE_LENGTHS, IMAGE_FEATURES, INPUT_IDS, PAST_SEQUENCE_LENGTHS, PIXEL_VALUES,
 };
+
+use crate::common::runtime;
 use florence2_layout::operators::{
     BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CHANNEL_ATTENTION, CROSS_ATTENTION, DEPTHWISE_CONV_LAYER_NORM,
     EXACT_GELU,

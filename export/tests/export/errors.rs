@@ -1,11 +1,10 @@
 //! What is wrong with a checkpoint is said by name, before anything is written.
 
-mod common;
-
-use common::{IMAGE_SIZE, TinyModel, microsoft, native};
 use florence2_export::{Checkpoint, Error, ExportOptions, Report, export};
 use safetensors::Dtype;
 use serde_json::json;
+
+use crate::common::{IMAGE_SIZE, TinyModel, microsoft, native};
 
 fn export_tiny(model: &TinyModel) -> Result<Report, Error> {
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32))?;

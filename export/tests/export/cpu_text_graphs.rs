@@ -1,8 +1,6 @@
 //! The `cpu` target's text side: what the embedding matrix costs, which models it takes. That the graphs compute the
 //! model is checked by `tests/reference/check_export.py`.
 
-mod common;
-
 use florence2_export::{Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
 use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
@@ -90,11 +88,11 @@ fn the_embedding_matrix_is_in_each_graph_once() {
 
 #[test]
 fn heads_of_odd_sizes_are_an_error_that_says_what_to_do() {
-    let model = common::native();
+    let model = crate::common::native();
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
     let options = ExportOptions::default()
         .with_target(Target::Cpu)
-        .with_image_size(common::IMAGE_SIZE);
+        .with_image_size(crate::common::IMAGE_SIZE);
     let error = export_graph_bytes(&checkpoint, GraphFile::DecoderStep, &options).unwrap_err();
     assert!(error.to_string().contains("target plain"), "{error}");
     assert!(matches!(

@@ -3,7 +3,7 @@
 use florence2::postprocess::{BANNED_GROUNDING_TOKENS, ParseOptions, RawAnswer, parse};
 use florence2::{OutputKind, Parsed};
 
-use crate::SIZE;
+use super::SIZE;
 
 fn read(kind: OutputKind, text: &str, strict: bool) -> Parsed {
     parse(

@@ -1,18 +1,17 @@
 //! Model folders that are not what they should be: each a clear error, never a panic.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::golden::{checkpoint, exported};
-use common::graphs::MERGED;
 use florence2::bundle::LayoutKind;
 use florence2::{Bundle, BundleSource, Error, Florence2, LoadOptions};
 use florence2_export::GraphFile;
 
+use crate::common::golden::{checkpoint, exported};
+use crate::common::graphs::MERGED;
+
 fn load(folder: &Path) -> Result<Florence2, Error> {
-    common::runtime();
+    crate::common::runtime();
     Florence2::from_pretrained(folder, LoadOptions::default())
 }
 

@@ -1,15 +1,14 @@
 //! Calibrated exports: what a channel of large values costs in int8, and that evening it out changes nothing else.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::golden::checkpoint;
-use common::runtime;
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
 use florence2_export::{
     ActivationRanges, Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export_graph_bytes,
 };
+
+use crate::common::golden::checkpoint;
+use crate::common::runtime;
 use half::f16;
 use ort::session::{Session, SessionInputs};
 use ort::value::Tensor;

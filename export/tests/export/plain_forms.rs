@@ -2,10 +2,9 @@
 //! `tests/reference/check_export.py`, that they hold the numbers of ONNX Runtime's own quantizers by
 //! `check_quantized.py`, and what they cost by the engine's tests of deployments.
 
-mod common;
-
-use common::graph_bytes::{base_like, count, graph};
 use florence2_export::{Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes};
+
+use crate::common::graph_bytes::{base_like, count, graph};
 
 fn options(precision: Precision) -> ExportOptions {
     ExportOptions::default().with_precision(precision)

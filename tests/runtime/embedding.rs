@@ -1,15 +1,10 @@
 //! The engine in an application that has an environment, threads and files of its own.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use common::golden::{Answers, exported};
-use common::graphs::MERGED;
-use common::own_process::{in_own_process, library};
 use florence2::bundle::Bytes;
 use florence2::generation::GenerationOptions;
 use florence2::ort::environment::{Environment, GlobalThreadPoolOptions, ThreadManager};
@@ -17,11 +12,15 @@ use florence2::runtime::{GraphSource, RuntimeOptions, SessionOptions, build_sess
 use florence2::{
     BundleSource, Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image, ort,
 };
+
+use crate::common::golden::{Answers, exported};
+use crate::common::graphs::MERGED;
+use crate::common::own_process::{in_own_process, library};
 use florence2_export::GraphFile;
 
 #[test]
 fn an_applications_threads_serve_several_models() {
-    in_own_process("threads_of_the_application", &[]);
+    in_own_process(module_path!(), "threads_of_the_application", &[]);
 }
 
 /// Counts the threads that ONNX Runtime makes for the application's pool.
@@ -79,7 +78,7 @@ fn threads_of_the_application() {
 
 #[test]
 fn sessions_of_the_application_are_used_and_stay_its_own() {
-    common::runtime();
+    crate::common::runtime();
     let folder = exported("base-like", &MERGED);
     let mut options = LoadOptions::default();
     for graph in [GraphFile::VisionEncoder, GraphFile::DecoderModelMerged] {
@@ -99,7 +98,7 @@ fn sessions_of_the_application_are_used_and_stay_its_own() {
 
 #[test]
 fn a_session_of_another_graph_is_refused() {
-    common::runtime();
+    crate::common::runtime();
     let folder = exported("base-like", &MERGED);
     let file = folder.path().join("onnx/encoder_model.onnx");
     let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
@@ -125,7 +124,7 @@ fn answer(model: &Florence2) -> Vec<u32> {
 
 #[test]
 fn a_model_can_come_from_memory() {
-    common::runtime();
+    crate::common::runtime();
     let folder = exported("base-like", &MERGED);
     let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     for directory in ["", "onnx"] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use florence2::OutputKind;
 use florence2::postprocess::{ParseOptions, RawAnswer, TokenSpan, parse};
 
-use crate::SIZE;
+use super::SIZE;
 
 /// `text` cut into location tokens, special tokens and single characters, token `i` with log-probability `score(i)`.
 pub(crate) fn tokens(text: &str, score: impl Fn(usize) -> f32) -> Vec<TokenSpan> {

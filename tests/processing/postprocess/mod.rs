@@ -1,4 +1,4 @@
-//! Reading answers: as transformers does, what differs, scores, and text that no model would write.
+//! Parsing of answers: transformers' results, the deviations from them, scores, and text that no model would write.
 
 mod answers;
 mod hostile;

@@ -1,18 +1,17 @@
 //! A decoder whose caches stay in its device's memory gives the answers of one whose caches come to the processor's.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use common::golden::{Answers, exported_with};
-use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{Florence2, ImageLimits, LoadOptions, Output, RunOptions, Task, load_image};
 use florence2_export::{ExportOptions, GraphFile, Precision, Target};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::common::golden::{Answers, exported_with};
+use crate::common::graphs::{MERGED, SPLIT};
 
 /// More than the decoders' caches have room for at first.
 const MAX_NEW_TOKENS: usize = 40;
@@ -34,7 +33,7 @@ fn load_with(
     device: Option<&str>,
     mut session: SessionOptions,
 ) -> florence2::Result<Florence2> {
-    common::runtime();
+    crate::common::runtime();
     // CUDA's attention operator takes no float32.
     let precision = match (target, device) {
         (Target::Cuda, Some(device)) if device.starts_with("cuda") => Precision::Fp16,
@@ -160,7 +159,7 @@ fn caches_may_stay_on_the_device() {
 }
 
 #[test]
-#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test device_caches -- --ignored --test-threads 1"]
+#[ignore = "needs a device with memory of its own: FLORENCE2_TEST_DEVICE=cuda cargo test --test runtime -- --ignored device_caches --test-threads 1"]
 fn caches_stay_on_a_device_of_its_own_memory() {
     let device = named_device();
     for export in PLAIN {
@@ -174,7 +173,7 @@ fn caches_stay_on_a_device_of_its_own_memory() {
 
 /// On the device, the answers are those of the processor.
 #[test]
-#[ignore = "needs a device with memory of its own that takes the operators in float32 (not CUDA, for which benches/gpu.sh compares float16): FLORENCE2_TEST_DEVICE=webgpu cargo test --test device_caches target -- --ignored"]
+#[ignore = "needs a device with memory of its own that takes the operators in float32 (not CUDA, for which benches/gpu.sh compares float16): FLORENCE2_TEST_DEVICE=webgpu cargo test --test runtime -- --ignored device_caches::caches_of_the_cuda_target"]
 fn caches_of_the_cuda_target_stay_on_a_device() {
     let expected = answers(&load(CUDA, None, false));
     assert_same(

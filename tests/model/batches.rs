@@ -1,14 +1,13 @@
 //! Batches over the real graphs, against single runs.
 
-mod common;
-
 use std::collections::HashSet;
 
-use common::golden::{Answers, exported, load};
-use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::{ImageFeatures, ImageLimits, Output, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
+
+use crate::common::golden::{Answers, exported, load};
+use crate::common::graphs::{MERGED, SPLIT};
 
 /// Every search gives a request the same sequences alone and among others, which leave the batch before or after it,
 /// however many are in it at the same time.

@@ -2,17 +2,16 @@
 //!
 //! The ignored tests are for an ONNX Runtime with another provider than the processor's.
 
-mod common;
-
-use common::golden::{Answers, exported};
-use common::graphs::SPLIT;
-use common::{fixture, runtime};
 use florence2::bundle::ModelPart;
 use florence2::generation::GenerationOptions;
 use florence2::runtime::{
     Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, GraphSource, ProviderOption, SessionOptions,
     build_session,
 };
+
+use crate::common::golden::{Answers, exported};
+use crate::common::graphs::SPLIT;
+use crate::common::{fixture, runtime};
 use florence2::{Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
 use tempfile::TempDir;
@@ -217,7 +216,7 @@ fn answers(model: &Florence2) -> Vec<(Task, Vec<u32>)> {
 
 /// ```sh
 /// pip install --no-deps --target DIR onnxruntime-openvino
-/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test devices -- --ignored openvino
+/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test runtime -- --ignored openvino
 /// ```
 mod openvino {
     use super::*;
@@ -308,7 +307,7 @@ mod openvino {
 
 /// ```sh
 /// pip install --no-deps --target DIR onnxruntime-gpu
-/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test devices -- --ignored cuda
+/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test runtime -- --ignored cuda
 /// ```
 #[test]
 #[ignore = "wants an ONNX Runtime with CUDA, on a machine without"]
@@ -332,7 +331,7 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
 
 /// ```sh
 /// pip install --no-deps --target DIR onnxruntime-webgpu
-/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test devices -- --ignored webgpu
+/// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test runtime -- --ignored webgpu
 /// ```
 #[test]
 #[ignore = "wants an ONNX Runtime with WebGPU, on a machine without a GPU"]

@@ -1,17 +1,16 @@
 //! The engine's interface: streaming, cancellation, sharing, and requests that make no sense.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use common::golden::{Answers, exported, load};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{
     BoundingBox, CancelToken, Error, Florence2, ImageFeatures, ImageLimits, LoadOptions, Region, RunOptions,
     Task, load_image,
 };
+
+use crate::common::golden::{Answers, exported, load};
 use florence2_export::GraphFile;
 use image::DynamicImage;
 

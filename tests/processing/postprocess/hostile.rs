@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use florence2::postprocess::{ParseOptions, RawAnswer, TokenSpan, parse};
 use florence2::{CoordinateFormat, ImageSize, OutputKind};
 
-use crate::SIZE;
-use crate::scores::tokens;
+use super::SIZE;
+use super::scores::tokens;
 
 /// xorshift64*: the fuzz texts are the same in every run.
 struct Random(u64);

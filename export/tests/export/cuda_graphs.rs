@@ -1,11 +1,10 @@
 //! The `cuda` target: what its graphs are made of. That they compute the model is checked by
 //! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
 
-mod common;
-
-use common::graph_bytes::{base_like, count, graph};
 use florence2_export::{ExportOptions, GraphFile, Precision, Target, export};
 use florence2_layout::graphs::CACHES_ON_DEVICE;
+
+use crate::common::graph_bytes::{base_like, count, graph};
 
 fn options(precision: Precision) -> ExportOptions {
     ExportOptions::default()

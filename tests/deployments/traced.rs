@@ -1,16 +1,11 @@
 //! Vision encoders that were traced at another image size than they run at (`tests/reference/make_traced.py`): repaired
 //! when they are loaded, from wherever their files are, their answers are transformers'.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use common::golden::{Answers, ImageAnswers, exported, stages};
-use common::graphs::{MERGED, SPLIT};
-use common::{fixture, runtime};
 use flate2::read::GzDecoder;
 use florence2::bundle::{Bytes, Dtype};
 use florence2::generation::GenerationOptions;
@@ -18,6 +13,10 @@ use florence2::{
     Bundle, BundleSource, Florence2, ImageLimits, ImageSize, LoadOptions, RunOptions, Task, load_image,
     repair_deployment,
 };
+
+use crate::common::golden::{Answers, ImageAnswers, exported, stages};
+use crate::common::graphs::{MERGED, SPLIT};
+use crate::common::{fixture, runtime};
 use florence2_export::GraphFile;
 use florence2_layout::onnx::{DataType, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto};
 use prost::Message;

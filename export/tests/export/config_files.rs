@@ -1,14 +1,13 @@
 //! The files beside the graphs.
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::{IMAGE_SIZE, native};
 use florence2_export::{Checkpoint, Error, ExportOptions, export_config_files};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
+
+use crate::common::{IMAGE_SIZE, native};
 
 fn checkpoint() -> Checkpoint {
     let model = native();

@@ -1,17 +1,16 @@
 //! Starting ONNX Runtime, building sessions, reading signatures.
 
-mod common;
-
 use std::path::Path;
 use std::thread;
 
-use common::own_process::{in_own_process, library};
-use common::{fixture, runtime};
 use florence2::Error;
 use florence2::runtime::{
     Dimension, ElementType, GraphSignature, GraphSource, OptimizationLevel, RuntimeOptions, SessionOptions,
     build_session, init,
 };
+
+use crate::common::own_process::{in_own_process, library, loaded_library};
+use crate::common::{fixture, runtime};
 use ort::value::Tensor;
 
 fn options() -> SessionOptions {
@@ -212,39 +211,43 @@ fn an_input_that_is_no_tensor_is_an_error() {
     );
 }
 
-// A process starts ONNX Runtime once. Each test below is about a process's first steps: it runs one of the ignored
+// ONNX Runtime is started once a process. Each test below is about a process's first steps: it runs one of the ignored
 // tests at the end in a process of its own.
+
+const PROCESS: &str = concat!(module_path!(), "::own_process");
 
 #[test]
 fn a_failed_start_can_be_retried() {
-    in_own_process("own_process::retries_after_failures", &[]);
+    in_own_process(PROCESS, "retries_after_failures", &[]);
 }
 
 #[test]
 fn threads_may_start_it_at_once() {
-    in_own_process("own_process::starts_in_many_threads", &[]);
+    in_own_process(PROCESS, "starts_in_many_threads", &[]);
 }
 
 #[test]
 fn an_applications_environment_is_kept() {
-    in_own_process("own_process::keeps_the_applications_environment", &[]);
+    in_own_process(PROCESS, "keeps_the_applications_environment", &[]);
 }
 
 #[test]
 fn an_applications_library_is_kept() {
-    in_own_process("own_process::keeps_the_applications_library", &[]);
+    in_own_process(PROCESS, "keeps_the_applications_library", &[]);
 }
 
 #[test]
 fn a_session_starts_it_by_the_variable() {
-    let path = runtime().path.as_ref().unwrap().to_str().unwrap();
-    in_own_process("own_process::builds_a_session_first", &[("ORT_DYLIB_PATH", path)]);
+    let path = loaded_library();
+    let path = path.to_str().unwrap();
+    in_own_process(PROCESS, "builds_a_session_first", &[("ORT_DYLIB_PATH", path)]);
 }
 
 #[test]
 fn a_wrong_variable_is_an_error() {
     in_own_process(
-        "own_process::refuses_a_wrong_variable",
+        PROCESS,
+        "refuses_a_wrong_variable",
         &[("ORT_DYLIB_PATH", "/no/such/library.so")],
     );
 }

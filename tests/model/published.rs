@@ -2,11 +2,9 @@
 //! (`tests/models/florence2/test_modeling_florence2.py`). They need the network and gigabytes:
 //!
 //! ```sh
-//! cargo test --release --test published -- --ignored
+//! cargo test --release --test model -- --ignored published
 //! ```
 #![cfg(feature = "hub")]
-
-mod common;
 
 use florence2::generation::GenerationOptions;
 use florence2::{Florence2, ImageLimits, LoadOptions, Output, Parsed, RunOptions, Task, load_image};
@@ -27,7 +25,7 @@ fn picture(name: &str) -> DynamicImage {
 }
 
 fn model(id: &str) -> Florence2 {
-    common::runtime();
+    crate::common::runtime();
     Florence2::from_pretrained(id, LoadOptions::default()).unwrap()
 }
 

@@ -1,18 +1,17 @@
 //! Exported checkpoints, run by the engine, against transformers: every stage, and every answer token by token.
 
-mod common;
-
 use std::collections::HashSet;
 
-use common::golden::{
-    Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, exported_for, load, stages,
-};
-use common::graphs::{MERGED, SPLIT};
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
 use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
 use florence2_export::{GraphFile, Target};
 use image::DynamicImage;
+
+use crate::common::golden::{
+    Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, exported_for, load, stages,
+};
+use crate::common::graphs::{MERGED, SPLIT};
 
 /// Of tensors, relative to the greatest value; of sequence scores, absolute.
 const TOLERANCE: f32 = 1e-4;
@@ -106,7 +105,7 @@ impl Subject {
             processor.backend,
         )
         .unwrap();
-        let path = common::fixture(&format!(
+        let path = crate::common::fixture(&format!(
             "golden/{}/{}.resized.png",
             self.checkpoint,
             answers.stem()

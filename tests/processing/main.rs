@@ -1,0 +1,6 @@
+//! The processing before and after the graphs: images, the tokenizer, parsing of answers, drawing. Needs no ONNX Runtime.
+
+mod draw;
+mod postprocess;
+mod preprocess;
+mod tokenizer;

@@ -1,0 +1,11 @@
+//! ONNX Runtime: fetching and starting it, sessions, devices, and its use inside other applications.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod concurrent_loading;
+mod device_caches;
+mod devices;
+mod embedding;
+mod fetch;
+mod sessions;
