@@ -68,7 +68,7 @@ mod tests {
     /// Whether a graph runs to its end under these options.
     fn runs(options: &RunOptions) -> bool {
         let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_external.onnx");
-        let mut session = build_session(GraphSource::File(&graph), &SessionOptions::default()).unwrap();
+        let mut session = build_session(&GraphSource::File(graph), &SessionOptions::default()).unwrap();
         let x = ort::value::Tensor::from_array(([1, 3], vec![1.0f32; 3])).unwrap();
         let result = session.run_with_options(ort::inputs! { "x" => x }, options);
         result.is_ok()

@@ -67,7 +67,7 @@ fn in_home(case: &str) {
         "run" => {
             runtime::init(&RuntimeOptions::default()).unwrap();
             let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny.onnx");
-            runtime::build_session(GraphSource::File(&graph), &SessionOptions::default()).unwrap();
+            runtime::build_session(&GraphSource::File(graph.clone()), &SessionOptions::default()).unwrap();
         }
         "threads" => {
             std::thread::scope(|scope| {

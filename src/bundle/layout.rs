@@ -7,9 +7,9 @@ use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::dtypes::DtypeChoice;
-use super::source::{BundleSource, GraphBytes};
+use super::source::BundleSource;
 use crate::error::{Error, Result};
-use crate::runtime::SharedSession;
+use crate::runtime::{GraphSource, SharedSession};
 
 /// The layouts in which a model's graphs come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,9 +256,9 @@ impl GraphLayout {
         format!("{}{name}", self.prefix)
     }
 
-    pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphBytes> {
+    pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphSource> {
         if let Some(session) = self.sessions.get(&graph) {
-            return Ok(GraphBytes::Session(session.clone()));
+            return Ok(GraphSource::Session(session.clone()));
         }
         self.files
             .get(&graph)

@@ -12,7 +12,6 @@ pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
 pub(crate) use model_file::{ModelFile, is_inside};
 pub use source::BundleSource;
-pub(crate) use source::GraphBytes;
 
 use florence2_layout::files::{
     ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,

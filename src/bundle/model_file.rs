@@ -1,6 +1,6 @@
 //! A graph's file as a message that can be changed and given to ONNX Runtime, while its weights stay where they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,8 +10,8 @@ use florence2_layout::onnx::{
 use prost::Message;
 use prost::bytes::Bytes as SharedBytes;
 
-use super::GraphBytes;
 use crate::error::{Error, Result};
+use crate::runtime::GraphSource;
 
 /// Weights of fewer bytes stay in the graph: ONNX Runtime looks at the small ones (shapes, axes) when it reads it.
 const SMALLEST_EXTERNAL: usize = 1024;
@@ -29,11 +29,11 @@ pub(crate) struct ModelFile {
 
 impl ModelFile {
     /// Reads a graph, without its weights; `None` if it cannot be read, or is a session already.
-    pub(crate) fn read(graph: &GraphBytes) -> Option<Self> {
+    pub(crate) fn read(graph: &GraphSource) -> Option<Self> {
         let bytes = match graph {
-            GraphBytes::File(path) => map(path)?,
-            GraphBytes::Memory { graph, .. } => SharedBytes::from_owner(graph.clone()),
-            GraphBytes::Rebuilt { .. } | GraphBytes::Session(_) => return None,
+            GraphSource::File(path) => map(path)?,
+            GraphSource::Memory { model, .. } => SharedBytes::from_owner(model.clone()),
+            GraphSource::Repaired { .. } | GraphSource::Session(_) => return None,
         };
         let model = ModelProto::decode(bytes.clone()).ok()?;
         Some(Self { model, bytes })
@@ -43,28 +43,30 @@ impl ModelFile {
     ///
     /// # Errors
     /// [`Error::Io`] if a file of the weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
-    pub(crate) fn rebuild(mut self, graph: GraphBytes) -> Result<GraphBytes> {
+    pub(crate) fn rebuild(mut self, graph: GraphSource) -> Result<GraphSource> {
         match graph {
-            GraphBytes::File(path) => self.beside(path),
-            GraphBytes::Memory {
-                graph,
+            GraphSource::File(path) => self.beside(path),
+            GraphSource::Memory {
+                name,
+                model,
                 mut external_data,
             } => {
                 if self.externalize(INLINE_WEIGHTS) {
-                    external_data.push((INLINE_WEIGHTS.to_owned(), graph));
+                    external_data.push((INLINE_WEIGHTS.to_owned(), model));
                 }
-                Ok(GraphBytes::Memory {
-                    graph: self.model.encode_to_vec().into(),
+                Ok(GraphSource::Memory {
+                    name,
+                    model: self.model.encode_to_vec().into(),
                     external_data,
                 })
             }
-            unread @ (GraphBytes::Rebuilt { .. } | GraphBytes::Session(_)) => Ok(unread),
+            unread @ (GraphSource::Repaired { .. } | GraphSource::Session(_)) => Ok(unread),
         }
     }
 
     /// The changed graph, with its weights by their files' real names: ONNX Runtime follows no links for a graph that is
     /// given from memory.
-    fn beside(mut self, path: PathBuf) -> Result<GraphBytes> {
+    fn beside(mut self, path: PathBuf) -> Result<GraphSource> {
         let invalid = |reason: String| Error::InvalidGraph {
             graph: path.display().to_string(),
             reason,
@@ -82,17 +84,15 @@ impl ModelFile {
             file.parent().unwrap_or(&file).to_owned(),
         ];
         let mut locations = BTreeMap::new();
-        self.for_each_location(|location| {
-            locations.insert(location.clone(), PathBuf::new());
-        });
-        for (name, real) in &mut locations {
-            if !is_inside(name) {
-                return Err(outside(name));
+        for name in self.external_files() {
+            if !is_inside(&name) {
+                return Err(outside(&name));
             }
-            *real = real_path(&folder.join(name))?;
+            let real = real_path(&folder.join(&name))?;
             if !permitted.iter().any(|folder| real.starts_with(folder)) {
-                return Err(outside(name));
+                return Err(outside(&name));
             }
+            locations.insert(name, real);
         }
         let root = common_folder(&file, locations.values());
         let relative = |file: &Path| {
@@ -115,8 +115,8 @@ impl ModelFile {
             }
         });
         self.externalize(&own);
-        Ok(GraphBytes::Rebuilt {
-            graph: self.model.encode_to_vec().into(),
+        Ok(GraphSource::Repaired {
+            model: self.model.encode_to_vec().into(),
             folder: root,
             file: path,
         })
@@ -151,6 +151,15 @@ impl ModelFile {
             found = true;
         }
         found
+    }
+
+    /// The names of the files that the graph has weights in, relative to its folder.
+    pub(super) fn external_files(&mut self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        self.for_each_location(|location| {
+            names.insert(location.clone());
+        });
+        names
     }
 
     /// Visits the file names of all external data.

@@ -1,6 +1,6 @@
 //! Where a bundle's files come from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::ops::Bound;
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use florence2_layout::graphs::{EXTENSION, FOLDER, is_external_data};
 
+use super::model_file::ModelFile;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::runtime::SharedSession;
+use crate::runtime::GraphSource;
 
 /// Where a bundle's files come from.
 #[derive(Clone)]
@@ -26,27 +27,6 @@ pub enum BundleSource {
         /// under the name that the graph has for it.
         files: BTreeMap<String, Bytes>,
     },
-}
-
-/// One graph, as ONNX Runtime is to load it.
-#[derive(Debug, Clone)]
-pub(crate) enum GraphBytes {
-    /// From a file, with external data beside it.
-    File(PathBuf),
-    /// From memory.
-    Memory {
-        graph: Bytes,
-        /// Its external data, by the names that the graph has for them.
-        external_data: Vec<(String, Bytes)>,
-    },
-    /// A graph rebuilt from the one in `file`, with its weights in files of a folder.
-    Rebuilt {
-        file: PathBuf,
-        graph: Bytes,
-        folder: PathBuf,
-    },
-    /// Loaded already, by the application.
-    Session(SharedSession),
 }
 
 /// Files in memory by name and size: their contents are too much for a message.
@@ -144,54 +124,39 @@ impl BundleSource {
         files
     }
 
-    /// The files of weights that a graph in a folder names, as paths inside the bundle.
+    /// The files of external data that a graph in a folder names, as paths inside the bundle.
     pub(crate) fn named_data(&self, graph: &str) -> Vec<String> {
         let BundleSource::Folder(folder) = self else {
             return Vec::new();
         };
-        let path = folder.join(graph);
-        let is_searched = std::fs::metadata(&path).is_ok_and(|file| file.len() <= MOST_SEARCHED);
-        // What cannot be read shows when it is loaded.
-        let bytes = is_searched.then(|| std::fs::read(&path).unwrap_or_default());
-        let inside = graph
-            .rsplit_once('/')
-            .map_or(String::new(), |(inside, _)| format!("{inside}/"));
-        let names = external_names(&bytes.unwrap_or_default()).into_iter();
-        names.map(|name| format!("{inside}{name}")).collect()
+        // A graph that cannot be read is reported when it is loaded.
+        let file = ModelFile::read(&GraphSource::File(folder.join(graph)));
+        let names = file.map(|mut file| file.external_files()).unwrap_or_default();
+        let inside = graph.rsplit_once('/').map_or("", |(inside, _)| inside);
+        let path = |name: String| {
+            if inside.is_empty() {
+                name
+            } else {
+                format!("{inside}/{name}")
+            }
+        };
+        names.into_iter().map(path).collect()
     }
 
-    /// A graph, if it is there.
-    pub(crate) fn graph(&self, file: &str) -> Option<GraphBytes> {
+    /// The graph in this file, a path inside the bundle; `None` if there is no such file.
+    pub fn graph(&self, file: &str) -> Option<GraphSource> {
         match self {
             BundleSource::Folder(folder) => {
                 let path = folder.join(file);
-                path.is_file().then_some(GraphBytes::File(path))
+                path.is_file().then_some(GraphSource::File(path))
             }
-            BundleSource::Memory { files, .. } => Some(GraphBytes::Memory {
-                graph: files.get(file)?.clone(),
+            BundleSource::Memory { files, .. } => Some(GraphSource::Memory {
+                name: file.to_owned(),
+                model: files.get(file)?.clone(),
                 external_data: external_data(files, file),
             }),
         }
     }
-}
-
-/// Graphs of more bytes are not searched for the names of files beside them: these carry their weights.
-const MOST_SEARCHED: u64 = 16 << 20;
-
-/// The names of the files that a graph has its weights in, as it has them.
-///
-/// They are looked for where ONNX's format has them, a tensor's `external_data` entry of key `location`, without reading all
-/// the rest: an entry is its key (field 1) and its value (field 2), each with its length.
-fn external_names(graph: &[u8]) -> BTreeSet<String> {
-    const KEY: &[u8] = b"\x0a\x08location\x12";
-    let values = memchr::memmem::find_iter(graph, KEY).filter_map(|at| {
-        let value = graph.get(at + KEY.len()..)?;
-        // A name is shorter than 128 bytes, and its length then one byte.
-        let (&length, rest) = value.split_first()?;
-        let name = rest.get(..usize::from(length)).filter(|_| length < 128)?;
-        String::from_utf8(name.to_vec()).ok()
-    });
-    values.collect()
 }
 
 /// The external data of a graph among files in memory, by their names without the folder.
@@ -210,6 +175,9 @@ fn external_data(files: &BTreeMap<String, Bytes>, graph: &str) -> Vec<(String, B
 
 #[cfg(test)]
 mod tests {
+    use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entry};
+    use prost::Message;
+
     use super::*;
 
     #[test]
@@ -226,14 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn names_of_external_data_are_found_in_a_graph() {
-        let graph = b"..\x0a\x08location\x12\x05a.bin\x0a\x08location\x12\x05b.bin\x0a\x08location\x12\xff";
-        let names: Vec<String> = external_names(graph).into_iter().collect();
-        assert_eq!(names, ["a.bin", "b.bin"]);
+    fn files_of_external_data_are_named_by_the_graph() {
+        let tensor = |location: &str| TensorProto {
+            external_data: vec![entry("location", location), entry("length", "4")],
+            data_location: Some(EXTERNAL),
+            ..TensorProto::default()
+        };
+        let graph = GraphProto {
+            initializer: ["b.bin", "a.bin", "b.bin"].map(tensor).to_vec(),
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("g.onnx"), graph).unwrap();
         let source = BundleSource::Folder(folder.path().into());
+        std::fs::create_dir(folder.path().join("onnx")).unwrap();
+        std::fs::write(folder.path().join("g.onnx"), model.encode_to_vec()).unwrap();
+        std::fs::write(folder.path().join("onnx/g.onnx"), model.encode_to_vec()).unwrap();
+        std::fs::write(folder.path().join("page.onnx"), "<html>not found</html>").unwrap();
         assert_eq!(source.named_data("g.onnx"), ["a.bin", "b.bin"]);
+        assert_eq!(source.named_data("onnx/g.onnx"), ["onnx/a.bin", "onnx/b.bin"]);
+        assert!(source.named_data("page.onnx").is_empty());
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod cache_names;
 mod checks;
 mod chooser;
 mod language_model;
-mod located;
 mod optimizers;
 mod plain;
 mod profile;

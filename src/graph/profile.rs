@@ -122,7 +122,7 @@ impl ShapeProfile {
     /// The profile with which a graph is to be loaded; `None` if none of the devices wants one, the user has given one,
     /// or the graph has no inputs of free size, or such whose sizes are not known.
     pub(super) fn of(
-        graph: GraphSource<'_>,
+        graph: &GraphSource,
         file: GraphFile,
         bundle: &Bundle,
         options: &SessionOptions,

@@ -8,11 +8,10 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::checks::warn_of_saturation;
-use super::located::Located;
 use super::optimizers::load_around_optimizers;
 use super::profile::{ShapeProfile, load_with_profile};
 use super::single_rows::{self, takes_single_rows};
-use crate::bundle::{Bundle, GraphBytes};
+use crate::bundle::Bundle;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::metrics::timed;
@@ -39,16 +38,16 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
-        let bytes = bundle.layout.graph(&bundle.source, file)?;
+        let source = bundle.layout.graph(&bundle.source, file)?;
         if file.part() != ModelPart::Vision {
-            check_positions(&bytes, file.name())?;
+            check_positions(&source, file.name())?;
         }
-        Self::load_from(&bytes, bundle, file, options)
+        Self::load_from(&source, bundle, file, options)
     }
 
     /// [`load`](Self::load) of a graph that may be another than the bundle's.
     pub(super) fn load_from(
-        bytes: &GraphBytes,
+        source: &GraphSource,
         bundle: &Bundle,
         file: GraphFile,
         options: &SessionOptions,
@@ -58,9 +57,9 @@ impl Graph {
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
-        let (session, placement, profile) = match Located::of(bytes, file) {
-            Located::Source(source) => owned(source, file, bundle, &options)?,
-            Located::Session(session) => (session.clone(), Placement::default(), None),
+        let (session, placement, profile) = match source {
+            GraphSource::Session(session) => (session.clone(), Placement::default(), None),
+            source => owned(source, file, bundle, &options)?,
         };
         let placement = Placement {
             graph: file.name().into(),
@@ -75,8 +74,8 @@ impl Graph {
             signature,
             placement,
             profile,
-            memory: match bytes {
-                GraphBytes::Session(_) => None,
+            memory: match source {
+                GraphSource::Session(_) => None,
                 // Rows are taken apart and put together in the CPU's memory.
                 _ if takes_single_rows => None,
                 _ => memory_for_caches(&options)?,
@@ -102,12 +101,8 @@ impl Graph {
 
     /// [`claims`](Self::claims) of a graph that is not loaded.
     pub(crate) fn claims_unloaded(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
-        let bytes = bundle.layout.graph(&bundle.source, file)?;
-        let signature = match Located::of(&bytes, file) {
-            Located::Source(source) => GraphSignature::read(source)?,
-            Located::Session(session) => GraphSignature::of(&lock(session), file.name())?,
-        };
-        Ok(signature.claims(key))
+        let source = bundle.layout.graph(&bundle.source, file)?;
+        Ok(GraphSignature::read(&source)?.claims(key))
     }
 
     /// Whether the batch size is fixed at 1, so that rows are run one after another.
@@ -259,7 +254,7 @@ impl Graph {
 
 /// A session of the engine's own, where its nodes run, and the sizes that it was built for, if it was for certain ones.
 fn owned(
-    graph: GraphSource<'_>,
+    graph: &GraphSource,
     file: GraphFile,
     bundle: &Bundle,
     options: &SessionOptions,

@@ -34,16 +34,16 @@ impl VisionEncoder {
         if options.devices.of(ModelPart::Vision).is_cpu()? {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
-        let bytes = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
-        let (bytes, repair) = match repair_for {
-            Some(size) => repair(bytes, size)?,
-            None => (bytes, None),
+        let source = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
+        let (source, repair) = match repair_for {
+            Some(size) => repair(source, size)?,
+            None => (source, None),
         };
         if let Some(repair) = &repair {
             let model = bundle.source.name();
             tracing::warn!(model, "{repair}: repaired in memory, the file stays as it is");
         }
-        let graph = Graph::load_from(&bytes, bundle, GraphFile::VisionEncoder, &options)?;
+        let graph = Graph::load_from(&source, bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
         graph.float_output(IMAGE_FEATURES)?;
         let d_model = TextSizes::of(bundle).d_model;

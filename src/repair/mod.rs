@@ -24,10 +24,11 @@ pub use self::deployment::repair_deployment;
 pub(crate) use self::frozen_positions::check_positions;
 
 use self::channel_attention::FrozenScale;
-use crate::bundle::{Bundle, GraphBytes, ModelFile};
+use crate::bundle::{Bundle, ModelFile};
 use crate::error::Result;
 use crate::geometry::ImageSize;
 use crate::preprocess::ImageProcessor;
+use crate::runtime::GraphSource;
 
 /// A change to a graph that would have given wrong answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Bundle {
 ///
 /// # Errors
 /// As [`ModelFile::rebuild`].
-pub(crate) fn repair(graph: GraphBytes, size: ImageSize) -> Result<(GraphBytes, Option<Repair>)> {
+pub(crate) fn repair(graph: GraphSource, size: ImageSize) -> Result<(GraphSource, Option<Repair>)> {
     let Some(mut file) = ModelFile::read(&graph) else {
         return Ok((graph, None));
     };

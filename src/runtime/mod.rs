@@ -18,6 +18,7 @@ mod elf;
 mod environment;
 #[cfg(feature = "fetch-runtime")]
 pub mod fetch;
+mod graph_source;
 mod library;
 mod log;
 mod own_operators;
@@ -35,9 +36,10 @@ pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, Provi
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
+pub use graph_source::{GraphSource, SharedSession};
 pub use placement::{Placement, ProviderNodes};
 pub(crate) use processor::byte_products_saturate;
-pub use session::{GraphSource, OptimizationLevel, SessionOptions, SharedSession, build_session};
+pub use session::{OptimizationLevel, SessionOptions, build_session};
 pub(crate) use session::{load_session, run_options, session_of_model};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};
 pub use telemetry::disable_telemetry;

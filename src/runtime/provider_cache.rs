@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use florence2_layout::graphs::is_external_data;
 
 use super::device::{Device, ProviderCache};
-use super::session::GraphSource;
+use super::graph_source::GraphSource;
 use crate::error::{Error, Result};
 
 /// What says which graph a folder is of.
@@ -29,7 +29,7 @@ pub(super) struct ProviderCacheKey {
 impl ProviderCacheKey {
     /// The cache of this graph, with these weights and this ONNX Runtime; `None` if there is no place for one, or the
     /// graph cannot be told from others.
-    pub(super) fn of(graph: GraphSource<'_>) -> Option<Self> {
+    pub(super) fn of(graph: &GraphSource) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         ort::info().hash(&mut hasher);
         let mut name = graph.name();
@@ -39,18 +39,19 @@ impl ProviderCacheKey {
                 hash_file(&path, &mut hasher)?;
                 name = path.display().to_string();
             }
-            GraphSource::Bytes {
-                bytes, external_data, ..
+            GraphSource::Memory {
+                model, external_data, ..
             } => {
-                bytes.hash(&mut hasher);
+                model.as_ref().hash(&mut hasher);
                 for (name, data) in external_data {
                     (name, &**data).hash(&mut hasher);
                 }
             }
-            GraphSource::Rebuilt { file, bytes, .. } => {
+            GraphSource::Repaired { file, model, .. } => {
                 hash_file(&std::path::absolute(file).ok()?, &mut hasher)?;
-                bytes.hash(&mut hasher);
+                model.as_ref().hash(&mut hasher);
             }
+            GraphSource::Session(_) => return None,
         }
         Some(Self {
             root: crate::cache_dir()?,

@@ -1,8 +1,6 @@
 //! Building a session from a graph.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
 
 use florence2_layout::graphs::ModelPart;
 use ort::editor::Model;
@@ -14,10 +12,10 @@ use ort::session::{RunOptions, Session};
 use super::cpu_provider;
 use super::device::{Device, DeviceChoice, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
+use super::graph_source::GraphSource;
 use super::log;
 use super::own_operators::add_operators;
 use super::placement::{Listener, Placement};
-use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 
 /// How a graph is to be run.
@@ -118,9 +116,6 @@ impl SessionOptions {
     }
 }
 
-/// A session that the application and the engine may both use: it is locked for each run.
-pub type SharedSession = Arc<Mutex<Session>>;
-
 /// How far ONNX Runtime rewrites a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -136,55 +131,6 @@ pub enum OptimizationLevel {
     All,
 }
 
-/// Where a graph comes from.
-#[derive(Debug, Clone, Copy)]
-pub enum GraphSource<'a> {
-    /// A file; weights in files beside it are found.
-    File(&'a Path),
-    /// The bytes of a graph, and what to call it in messages.
-    Bytes {
-        /// What to call it.
-        name: &'a str,
-        /// The ONNX model.
-        bytes: &'a [u8],
-        /// Its weights, where it does not carry them: the files' bytes, by the names that the graph has for them.
-        external_data: &'a [(String, Bytes)],
-    },
-    /// A graph rebuilt from the one in a file, with its weights in files.
-    Rebuilt {
-        /// The original graph.
-        file: &'a Path,
-        /// The ONNX model.
-        bytes: &'a [u8],
-        /// The folder of the files that the model has its weights in.
-        folder: &'a Path,
-    },
-}
-
-impl GraphSource<'_> {
-    /// Whether it is what Git leaves in a file's place where the file itself is kept by Git LFS and was not fetched.
-    fn is_pointer(&self) -> bool {
-        const START: &[u8] = b"version https://git-lfs.github.com/";
-        match self {
-            GraphSource::File(path) => {
-                let mut start = [0; START.len()];
-                let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
-                read.is_ok() && start == START
-            }
-            GraphSource::Bytes { bytes, .. } => bytes.starts_with(START),
-            GraphSource::Rebuilt { .. } => false,
-        }
-    }
-
-    /// What the graph is called in messages.
-    pub fn name(&self) -> String {
-        match self {
-            GraphSource::File(path) | GraphSource::Rebuilt { file: path, .. } => path.display().to_string(),
-            GraphSource::Bytes { name, .. } => (*name).to_owned(),
-        }
-    }
-}
-
 /// ONNX Runtime's key for the folder of a model's external data where the model itself is given from memory
 /// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
 const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
@@ -194,36 +140,29 @@ const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_fol
 ///
 /// # Errors
 /// What [`init`](super::init) returns; [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
-/// cannot be read; [`Error::Ort`] if ONNX Runtime refuses the graph (damaged, cut short, of an unknown kind) or an option.
-pub fn build_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<Session> {
+/// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS; [`Error::Ort`] if ONNX Runtime rejects the graph
+/// (damaged, cut short, of unknown operators, a session already) or an option.
+pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Session> {
     load_session(graph, options).map(|(session, _)| session)
 }
 
-/// [`build_session`], and where the graph's nodes run.
-pub(crate) fn load_session(graph: GraphSource<'_>, options: &SessionOptions) -> Result<(Session, Placement)> {
-    if let GraphSource::File(path) = graph {
-        // ONNX Runtime's own message for this depends on the platform.
-        std::fs::File::open(path).map_err(Error::io(path))?;
-    }
-    if graph.is_pointer() {
-        return Err(Error::InvalidGraph {
-            graph: graph.name(),
-            reason: "it is a pointer of Git LFS, not the file itself; fetch that (`git lfs pull`, or `florence2 pull`)".into(),
-        });
-    }
+/// [`build_session`], with the placement of the graph's nodes.
+pub(crate) fn load_session(graph: &GraphSource, options: &SessionOptions) -> Result<(Session, Placement)> {
+    graph.check_readable()?;
     load(&graph.name(), Some(graph), options, |mut builder| match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
-        GraphSource::Bytes {
-            bytes, external_data, ..
+        GraphSource::Memory {
+            model, external_data, ..
         } => {
             for (name, data) in external_data {
                 builder = builder.with_external_initializer_file_in_memory(name, data.to_shared())?;
             }
-            builder.commit_from_memory(bytes)
+            builder.commit_from_memory(model)
         }
-        GraphSource::Rebuilt { bytes, folder, .. } => builder
+        GraphSource::Repaired { model, folder, .. } => builder
             .with_config_entry(EXTERNAL_DATA_FOLDER, folder.to_string_lossy())?
-            .commit_from_memory(bytes),
+            .commit_from_memory(model),
+        GraphSource::Session(_) => Err(ort::Error::new("it is a session already")),
     })
 }
 
@@ -235,7 +174,7 @@ pub(crate) fn session_of_model(name: &str, model: Model, options: &SessionOption
 /// Makes a session by `commit`; `cached` is the graph of which providers may keep what they make.
 fn load(
     name: &str,
-    cached: Option<GraphSource<'_>>,
+    cached: Option<&GraphSource>,
     options: &SessionOptions,
     commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
 ) -> Result<(Session, Placement)> {

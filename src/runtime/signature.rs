@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::PoisonError;
 
 use ort::session::Session;
 use ort::value::{Outlet, ValueType};
 
 use super::environment::environment;
-use super::session::GraphSource;
+use super::graph_source::GraphSource;
 use crate::error::{Error, Result};
 
 pub use ort::value::TensorElementType as ElementType;
@@ -81,17 +82,21 @@ impl GraphSignature {
     ///
     /// # Errors
     /// [`Error::Ort`] if ONNX Runtime cannot read the graph; as [`of`](Self::of).
-    pub(crate) fn read(graph: GraphSource<'_>) -> Result<Self> {
+    pub(crate) fn read(graph: &GraphSource) -> Result<Self> {
         let name = graph.name();
+        let reading = |error| Error::ort(format!("reading graph {name}"))(error);
         let builder = Session::builder(environment()?);
-        let mut builder = builder.map_err(Error::ort(format!("reading graph {name}")))?;
+        let mut builder = builder.map_err(reading)?;
         let read = match graph {
             GraphSource::File(path) => builder.edit_from_file(path),
-            GraphSource::Bytes { bytes, .. } | GraphSource::Rebuilt { bytes, .. } => {
-                builder.edit_from_memory(bytes)
+            GraphSource::Memory { model, .. } | GraphSource::Repaired { model, .. } => {
+                builder.edit_from_memory(model)
+            }
+            GraphSource::Session(session) => {
+                return Self::of(&session.lock().unwrap_or_else(PoisonError::into_inner), name);
             }
         };
-        Self::of(&*read.map_err(Error::ort(format!("reading graph {name}")))?, name)
+        Self::of(&*read.map_err(reading)?, name)
     }
 
     /// Whether the metadata say `true` to this key.

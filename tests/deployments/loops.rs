@@ -27,12 +27,8 @@ struct Loop {
 impl Loop {
     fn new(form: Form) -> Self {
         let session = |graph: GraphFile| {
-            let source = GraphSource::Bytes {
-                name: graph.name(),
-                bytes: &exported(graph, form),
-                external_data: &[],
-            };
-            build_session(source, &SessionOptions::default()).unwrap()
+            let source = GraphSource::memory(graph.name(), exported(graph, form));
+            build_session(&source, &SessionOptions::default()).unwrap()
         };
         Self {
             embed: session(GraphFile::EmbedTokens),

@@ -7,6 +7,8 @@ use std::thread;
 
 use florence2::hub::{HubProgress, cached_models, prepare, remove_model};
 use florence2::{Error, LoadOptions};
+use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entry};
+use prost::Message;
 
 use super::server::{COMMIT, etag};
 use super::{Machine, deployment, id};
@@ -247,13 +249,31 @@ fn cached_models_are_listed_and_removed_and_others_left_alone() {
     assert!(other.join("config.json").exists());
 }
 
-/// Weights may be called otherwise than the graph; a graph says how.
+/// A graph whose only tensor is in this file beside it.
+fn graph_with_weights_in(file: &str) -> Vec<u8> {
+    let tensor = TensorProto {
+        external_data: vec![entry("location", file)],
+        data_location: Some(EXTERNAL),
+        ..TensorProto::default()
+    };
+    let graph = GraphProto {
+        initializer: vec![tensor],
+        ..GraphProto::default()
+    };
+    let model = ModelProto {
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    model.encode_to_vec()
+}
+
+/// A graph names the files of its weights, which need not be called like the graph.
 #[test]
 fn weights_of_any_name_are_fetched_and_missed() {
     let mut files = deployment();
     for (path, bytes) in &mut files {
         if path == "onnx/embed_tokens.onnx" {
-            bytes.extend_from_slice(b"\x0a\x08location\x12\x0bweights.bin");
+            *bytes = graph_with_weights_in("weights.bin");
         }
     }
     files.push(("onnx/weights.bin".to_owned(), vec![7; 5000]));

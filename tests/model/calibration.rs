@@ -64,16 +64,8 @@ fn options(precision: Precision) -> ExportOptions {
 fn session(checkpoint: &Checkpoint, file: GraphFile, options: &ExportOptions) -> Session {
     runtime();
     let bytes = export_graph_bytes(checkpoint, file, options).unwrap();
-    let name = file.name();
-    build_session(
-        GraphSource::Bytes {
-            name,
-            bytes: &bytes,
-            external_data: &[],
-        },
-        &SessionOptions::default(),
-    )
-    .unwrap()
+    let graph = GraphSource::memory(file.name(), bytes);
+    build_session(&graph, &SessionOptions::default()).unwrap()
 }
 
 /// All outputs of f32, by name.

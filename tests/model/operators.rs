@@ -92,12 +92,8 @@ fn difference(file: GraphFile, precision: Precision, used: &[&str]) -> f32 {
         let mut options = SessionOptions::default();
         options.own_operators = own_operators;
         options.profiling = Some(folder.path().join(format!("own_operators_{own_operators}")));
-        let source = GraphSource::Bytes {
-            name: file.name(),
-            bytes: &graph,
-            external_data: &[],
-        };
-        run(build_session(source, &options).unwrap())
+        let source = GraphSource::memory(file.name(), graph.clone());
+        run(build_session(&source, &options).unwrap())
     });
     for operator in used {
         let uses = |profile: &str| profile.contains(&format!("\"op_name\" : \"{operator}\""));

@@ -23,11 +23,7 @@ fn builds_sessions_in_threads() {
     let checkpoint = Checkpoint::open(folder).unwrap();
     let options = ExportOptions::default().with_target(Target::Cpu);
     let graph = export_graph_bytes(&checkpoint, GraphFile::VisionEncoder, &options).unwrap();
-    let source = GraphSource::Bytes {
-        name: "vision_encoder",
-        bytes: &graph,
-        external_data: &[],
-    };
+    let source = &GraphSource::memory("vision_encoder", graph);
     let threads = 8;
     let start = Barrier::new(threads);
     thread::scope(|scope| {

@@ -77,7 +77,7 @@ fn devices_that_are_not_in_the_library_are_errors_that_say_what_to_install() {
         let graph = fixture("tiny.onnx");
         let options = options(&device.to_string());
         let by_itself = device.usable().unwrap_err();
-        let by_session = build_session(GraphSource::File(&graph), &options).unwrap_err();
+        let by_session = build_session(&GraphSource::File(graph.clone()), &options).unwrap_err();
         for error in [by_itself, by_session] {
             let Error::DeviceUnusable {
                 device: named,
@@ -181,7 +181,7 @@ fn without_devices_there_is_no_session() {
     runtime();
     let mut options = SessionOptions::default();
     options.devices = DeviceChoice::from(Devices::Listed(Vec::new()));
-    let error = build_session(GraphSource::File(&fixture("tiny.onnx")), &options).unwrap_err();
+    let error = build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap_err();
     assert!(
         matches!(error, Error::InvalidOption { name: "device", .. }),
         "{error:?}"
@@ -194,7 +194,7 @@ fn without_fallback_the_processor_must_be_listed() {
     runtime();
     let mut options = options("cpu");
     options.cpu_fallback = false;
-    build_session(GraphSource::File(&fixture("tiny.onnx")), &options).unwrap();
+    build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap();
 }
 
 /// Token ids of the golden questions, under beam search.
@@ -281,7 +281,7 @@ mod openvino {
         let built = |option: &str| {
             let mut options = options("openvino");
             options.provider_options = vec![option.parse::<ProviderOption>().unwrap()];
-            build_session(GraphSource::File(&graph), &options).map(drop)
+            build_session(&GraphSource::File(graph.clone()), &options).map(drop)
         };
         built("openvino.device_type=CPU").unwrap();
         for (wrong, named) in [
@@ -316,7 +316,7 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
     for kind in [DeviceKind::Cuda, DeviceKind::TensorRt] {
         assert!(kind.is_in_library().unwrap());
         let error =
-            build_session(GraphSource::File(&fixture("tiny.onnx")), &options(kind.name())).unwrap_err();
+            build_session(&GraphSource::File(fixture("tiny.onnx")), &options(kind.name())).unwrap_err();
         let Error::DeviceUnusable {
             problem: DeviceProblem::NotLoaded { message },
             ..

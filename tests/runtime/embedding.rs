@@ -83,7 +83,7 @@ fn sessions_of_the_application_are_used_and_stay_its_own() {
     let mut options = LoadOptions::default();
     for graph in [GraphFile::VisionEncoder, GraphFile::DecoderModelMerged] {
         let file = folder.path().join("onnx").join(format!("{}.onnx", graph.name()));
-        let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
+        let session = build_session(&GraphSource::File(file.clone()), &SessionOptions::default()).unwrap();
         std::fs::remove_file(file).unwrap();
         options = options.with_shared_session(graph, Arc::new(Mutex::new(session)));
     }
@@ -101,7 +101,7 @@ fn a_session_of_another_graph_is_refused() {
     crate::common::runtime();
     let folder = exported("base-like", &MERGED);
     let file = folder.path().join("onnx/encoder_model.onnx");
-    let session = build_session(GraphSource::File(&file), &SessionOptions::default()).unwrap();
+    let session = build_session(&GraphSource::File(file.clone()), &SessionOptions::default()).unwrap();
     let options =
         LoadOptions::default().with_shared_session(GraphFile::VisionEncoder, Arc::new(Mutex::new(session)));
     let error = Florence2::from_pretrained(folder.path(), options).unwrap_err();

@@ -20,7 +20,7 @@ fn options() -> SessionOptions {
 }
 
 /// `x + x` by the tiny graph.
-fn doubled(graph: GraphSource<'_>, options: &SessionOptions) -> Vec<f32> {
+fn doubled(graph: &GraphSource, options: &SessionOptions) -> Vec<f32> {
     let mut session = build_session(graph, options).unwrap();
     let x = Tensor::from_array(([1, 3], vec![1.0f32, 2.0, 3.0])).unwrap();
     let mask = Tensor::from_array(([1, 1], vec![1i64])).unwrap();
@@ -40,14 +40,13 @@ fn sessions_run_from_files_and_bytes() {
     );
 
     let path = fixture("tiny.onnx");
-    assert_eq!(doubled(GraphSource::File(&path), &options()), [2.0, 4.0, 6.0]);
+    assert_eq!(
+        doubled(&GraphSource::File(path.clone()), &options()),
+        [2.0, 4.0, 6.0]
+    );
     let bytes = std::fs::read(&path).unwrap();
-    let graph = GraphSource::Bytes {
-        name: "tiny",
-        bytes: &bytes,
-        external_data: &[],
-    };
-    assert_eq!(doubled(graph, &SessionOptions::default()), [2.0, 4.0, 6.0]);
+    let graph = GraphSource::memory("tiny", bytes);
+    assert_eq!(doubled(&graph, &SessionOptions::default()), [2.0, 4.0, 6.0]);
 }
 
 #[test]
@@ -68,7 +67,7 @@ fn every_option_is_accepted_by_onnx_runtime() {
     ] {
         options.optimization_level = level;
         assert_eq!(
-            doubled(GraphSource::File(&fixture("tiny.onnx")), &options),
+            doubled(&GraphSource::File(fixture("tiny.onnx")), &options),
             [2.0, 4.0, 6.0]
         );
     }
@@ -79,7 +78,7 @@ fn every_option_is_accepted_by_onnx_runtime() {
 #[test]
 fn weights_beside_the_graph_are_found() {
     runtime();
-    let mut session = build_session(GraphSource::File(&fixture("tiny_external.onnx")), &options()).unwrap();
+    let mut session = build_session(&GraphSource::File(fixture("tiny_external.onnx")), &options()).unwrap();
     let x = Tensor::from_array(([1, 3], vec![1.0f32, 0.0, 1.0])).unwrap();
     let outputs = session.run(ort::inputs! { "x" => x }).unwrap();
     assert_eq!(
@@ -103,14 +102,10 @@ fn bad_graphs_are_errors_that_name_them() {
     for bytes in cases {
         let path = dir.path().join("cut.onnx");
         std::fs::write(&path, &bytes).unwrap();
-        let graph = GraphSource::Bytes {
-            name: "cut.onnx",
-            bytes: &bytes,
-            external_data: &[],
-        };
-        for graph in [GraphSource::File(&path), graph] {
+        let graph = GraphSource::memory("cut.onnx", bytes);
+        for graph in [GraphSource::File(path), graph] {
             // A cut between two fields leaves a valid message: some metadata less, say.
-            if let Err(error) = build_session(graph, &options()) {
+            if let Err(error) = build_session(&graph, &options()) {
                 assert!(matches!(error, Error::Ort { .. }), "{error:?}");
                 assert!(error.to_string().contains("cut.onnx"), "{error}");
                 refused += 1;
@@ -124,7 +119,7 @@ fn bad_graphs_are_errors_that_name_them() {
 fn missing_files_are_named() {
     runtime();
     let absent = fixture("absent.onnx");
-    let error = build_session(GraphSource::File(&absent), &options()).unwrap_err();
+    let error = build_session(&GraphSource::File(absent.clone()), &options()).unwrap_err();
     assert!(
         matches!(&error, Error::Io { path, .. } if *path == absent),
         "{error:?}"
@@ -134,7 +129,7 @@ fn missing_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let alone = dir.path().join("tiny_external.onnx");
     std::fs::copy(fixture("tiny_external.onnx"), &alone).unwrap();
-    let error = build_session(GraphSource::File(&alone), &options()).unwrap_err();
+    let error = build_session(&GraphSource::File(alone.clone()), &options()).unwrap_err();
     let Error::Ort { context, source } = &error else {
         panic!("{error:?}")
     };
@@ -147,13 +142,12 @@ fn weights_beside_a_graph_in_memory_are_found() {
     runtime();
     let [bytes, weights] =
         ["tiny_external.onnx", "tiny_external.onnx_data"].map(|name| std::fs::read(fixture(name)).unwrap());
-    let external_data = [("tiny_external.onnx_data".to_owned(), weights.into())];
-    let graph = GraphSource::Bytes {
-        name: "tiny_external",
-        bytes: &bytes,
-        external_data: &external_data,
+    let graph = GraphSource::Memory {
+        name: "tiny_external".into(),
+        model: bytes.into(),
+        external_data: vec![("tiny_external.onnx_data".to_owned(), weights.into())],
     };
-    let mut session = build_session(graph, &options()).unwrap();
+    let mut session = build_session(&graph, &options()).unwrap();
     let x = Tensor::from_array(([1, 3], vec![1.0f32, 0.0, 1.0])).unwrap();
     let outputs = session.run(ort::inputs! { "x" => x }).unwrap();
     let y = outputs["y"].try_extract_tensor::<f32>().unwrap().1;
@@ -164,7 +158,7 @@ fn weights_beside_a_graph_in_memory_are_found() {
 fn no_threads_at_all_are_refused() {
     let mut options = SessionOptions::default();
     options.intra_threads = Some(0);
-    let error = build_session(GraphSource::File(&fixture("tiny.onnx")), &options).unwrap_err();
+    let error = build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap_err();
     assert!(
         matches!(error, Error::InvalidOption { name: "threads", .. }),
         "{error:?}"
@@ -174,7 +168,7 @@ fn no_threads_at_all_are_refused() {
 #[test]
 fn signatures_are_read_from_the_graph() {
     runtime();
-    let session = build_session(GraphSource::File(&fixture("tiny.onnx")), &options()).unwrap();
+    let session = build_session(&GraphSource::File(fixture("tiny.onnx")), &options()).unwrap();
     let signature = GraphSignature::of(&session, "tiny").unwrap();
     let x = signature.input("x").unwrap();
     assert_eq!(x.dtype, ElementType::Float32);
@@ -203,7 +197,7 @@ fn signatures_are_read_from_the_graph() {
 #[test]
 fn an_input_that_is_no_tensor_is_an_error() {
     runtime();
-    let session = build_session(GraphSource::File(&fixture("tiny_sequence.onnx")), &options()).unwrap();
+    let session = build_session(&GraphSource::File(fixture("tiny_sequence.onnx")), &options()).unwrap();
     let error = GraphSignature::of(&session, "tiny_sequence").unwrap_err();
     assert!(
         matches!(&error, Error::InvalidGraph { reason, .. } if reason.contains("\"xs\"")),
@@ -346,7 +340,7 @@ mod own_process {
         let info = init(&RuntimeOptions::default().with_environment(environment)).unwrap();
         assert_eq!(info.path, None);
         assert_eq!(
-            doubled(GraphSource::File(&fixture("tiny.onnx")), &options()),
+            doubled(&GraphSource::File(fixture("tiny.onnx")), &options()),
             [2.0, 4.0, 6.0]
         );
     }
@@ -358,7 +352,7 @@ mod own_process {
         let info = init(&RuntimeOptions::default().with_library("another.so")).unwrap();
         assert_eq!(info.path, None);
         assert_eq!(
-            doubled(GraphSource::File(&fixture("tiny.onnx")), &options()),
+            doubled(&GraphSource::File(fixture("tiny.onnx")), &options()),
             [2.0, 4.0, 6.0]
         );
     }
@@ -367,7 +361,7 @@ mod own_process {
     #[ignore = "run by a_session_starts_it_by_the_variable"]
     fn builds_a_session_first() {
         assert_eq!(
-            doubled(GraphSource::File(&fixture("tiny.onnx")), &options()),
+            doubled(&GraphSource::File(fixture("tiny.onnx")), &options()),
             [2.0, 4.0, 6.0]
         );
         let info = init(&RuntimeOptions::default()).unwrap();

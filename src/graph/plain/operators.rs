@@ -2,7 +2,8 @@
 
 use florence2_layout::onnx::NodeProto;
 
-use crate::bundle::{GraphBytes, ModelFile};
+use crate::bundle::ModelFile;
+use crate::runtime::GraphSource;
 
 /// How the names of ONNX Runtime's operators begin that quantise activations by the range of the whole tensor:
 /// `DynamicQuantizeLinear`, `DynamicQuantizeMatMul`.
@@ -10,8 +11,8 @@ const DYNAMIC_QUANTIZE: &str = "DynamicQuantize";
 
 /// Whether a graph quantises its activations by a scale that all tokens of a step share, so that a token's logits depend on
 /// the tokens that are fed with it. Of a session that the application has made it is not known, and assumed.
-pub(super) fn quantizes_activations(graph: &GraphBytes) -> bool {
-    if let GraphBytes::Session(_) = graph {
+pub(super) fn quantizes_activations(graph: &GraphSource) -> bool {
+    if let GraphSource::Session(_) = graph {
         return true;
     }
     // ONNX Runtime says what is wrong with a graph that cannot be read.
@@ -52,10 +53,7 @@ mod tests {
     }
 
     fn is_found(bytes: Vec<u8>) -> bool {
-        quantizes_activations(&GraphBytes::Memory {
-            graph: bytes.into(),
-            external_data: Vec::new(),
-        })
+        quantizes_activations(&GraphSource::memory("graph", bytes))
     }
 
     #[test]

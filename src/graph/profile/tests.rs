@@ -196,7 +196,7 @@ mod exported {
         let mut described = Vec::new();
         for (&file, path) in &bundle.layout.files {
             let path = folder.path().join(path);
-            let graph = GraphSource::File(&path);
+            let graph = &GraphSource::File(path.clone());
             let options = options("tensorrt,cuda", &[]);
             let Some(profile) = ShapeProfile::of(graph, file, &bundle, &options).unwrap() else {
                 continue;
@@ -246,7 +246,7 @@ mod exported {
         let (folder, bundle) = exported();
         let path = folder.path().join(&bundle.layout.files[&GraphFile::EmbedTokens]);
         let of = |options: &SessionOptions| {
-            let graph = GraphSource::File(&path);
+            let graph = &GraphSource::File(path.clone());
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, options).unwrap()
         };
         for (devices, given) in [
@@ -265,11 +265,7 @@ mod exported {
         }
         // As bytes, too.
         let bytes = std::fs::read(&path).unwrap();
-        let graph = GraphSource::Bytes {
-            name: "embed_tokens",
-            bytes: &bytes,
-            external_data: &[],
-        };
+        let graph = &GraphSource::memory("embed_tokens", bytes);
         let by_bytes =
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, &options("tensorrt", &[])).unwrap();
         assert_eq!(by_bytes, of(&options("tensorrt", &[])));

@@ -15,7 +15,7 @@ use crate::runtime::{GraphSource, log};
 /// [`Error::DeviceUnusable`] if a device cannot be used; [`Error::InvalidOption`] if it can, but not with these options.
 pub(crate) fn register(
     mut builder: SessionBuilder,
-    cached: Option<GraphSource<'_>>,
+    cached: Option<&GraphSource>,
     devices: &[Device],
     options: &[ProviderOption],
 ) -> Result<SessionBuilder> {

@@ -63,7 +63,7 @@ pub fn activation_ranges(
 
 fn load(folder: &Path, file: GraphFile, options: &SessionOptions) -> Result<Session> {
     let path = folder.join(FOLDER).join(format!("{}{EXTENSION}", file.name()));
-    Ok(build_session(GraphSource::File(&path), options)?)
+    Ok(build_session(&GraphSource::File(path), options)?)
 }
 
 /// The ids of the prompts that take no input.

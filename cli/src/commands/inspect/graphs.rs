@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use florence2::BundleSource;
 use florence2::runtime::{
@@ -66,12 +65,12 @@ pub enum Size {
 impl GraphRecord {
     /// Reads a graph.
     pub fn read(graph: GraphFile, file: &str, source: &BundleSource, globals: &GlobalArgs) -> Self {
-        let place = Place::of(file, source);
-        let contents = place.contents();
+        let source = source.graph(file).unwrap_or(GraphSource::File(file.into()));
+        let contents = contents(&source);
         let mut record = Self {
             graph: graph.name(),
             file: file.to_owned(),
-            bytes: place.size(),
+            bytes: size(&source),
             precision: contents.precision(),
             weights: contents.weights,
             opsets: contents.opsets,
@@ -82,7 +81,7 @@ impl GraphRecord {
             placement: None,
             error: None,
         };
-        match place.signature(file, globals) {
+        match signature(&source, file, globals) {
             Ok(signature) => {
                 record.inputs = signature.inputs.iter().map(TensorRecord::from).collect();
                 record.outputs = signature.outputs.iter().map(TensorRecord::from).collect();
@@ -101,64 +100,42 @@ impl GraphRecord {
     }
 }
 
-/// Where a graph is.
-enum Place<'a> {
-    File(PathBuf),
-    Memory(&'a [u8]),
+fn signature(source: &GraphSource, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
+    let mut options = engine::session_options(globals);
+    // The graph is only looked at; some devices compile for minutes.
+    options.devices = DeviceChoice::default();
+    options.optimization_level = OptimizationLevel::Disabled;
+    GraphSignature::of(&build_session(source, &options)?, file)
 }
 
-impl<'a> Place<'a> {
-    fn of(file: &str, source: &'a BundleSource) -> Self {
-        match source {
-            BundleSource::Folder(folder) => Place::File(folder.join(file)),
-            BundleSource::Memory { files, .. } => Place::Memory(files.get(file).map_or(&[], |bytes| bytes)),
-            _ => Place::File(file.into()),
-        }
+fn contents(source: &GraphSource) -> Contents {
+    match source {
+        GraphSource::Memory { model, .. } => Contents::of(Bytes::from_owner(model.clone())),
+        // A file that cannot be read here cannot be loaded either, which is reported.
+        GraphSource::File(path) => fs::read(path)
+            .map(|bytes| Contents::of(bytes.into()))
+            .unwrap_or_default(),
+        _ => Contents::default(),
     }
+}
 
-    fn signature(&self, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
-        let mut options = engine::session_options(globals);
-        // The graph is only looked at; some devices take minutes to make something of it.
-        options.devices = DeviceChoice::default();
-        options.optimization_level = OptimizationLevel::Disabled;
-        let graph = match self {
-            Place::File(path) => GraphSource::File(path),
-            Place::Memory(bytes) => GraphSource::Bytes {
-                name: file,
-                bytes,
-                external_data: &[],
-            },
-        };
-        GraphSignature::of(&build_session(graph, &options)?, file)
-    }
-
-    fn contents(&self) -> Contents {
-        match self {
-            // What cannot be read here cannot be loaded either, and that is reported.
-            Place::File(path) => fs::read(path)
-                .map(|bytes| Contents::of(bytes.into()))
-                .unwrap_or_default(),
-            Place::Memory(bytes) => Contents::of(Bytes::copy_from_slice(bytes)),
-        }
-    }
-
-    /// The size of the file and of the weights beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
-    fn size(&self) -> u64 {
-        let path = match self {
-            Place::File(path) => path,
-            Place::Memory(bytes) => return bytes.len() as u64,
-        };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let siblings = path
-            .parent()
-            .and_then(|folder| fs::read_dir(folder).ok())
-            .into_iter()
-            .flatten()
-            .flatten();
-        let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
-        own.filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
-            .sum()
-    }
+/// The size of the file and of the weights beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
+fn size(source: &GraphSource) -> u64 {
+    let path = match source {
+        GraphSource::Memory { model, .. } => return model.len() as u64,
+        GraphSource::File(path) => path,
+        _ => return 0,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let siblings = path
+        .parent()
+        .and_then(|folder| fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
+    own.filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
+        .sum()
 }
 
 impl From<&TensorSpec> for TensorRecord {

@@ -1,0 +1,85 @@
+//! Where a graph comes from.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use ort::session::Session;
+
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
+
+/// A session that the application and the engine share: it is locked for each run.
+pub type SharedSession = Arc<Mutex<Session>>;
+
+/// Where a graph comes from. A clone copies no weights.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum GraphSource {
+    /// An ONNX file, with external data in files beside it.
+    File(PathBuf),
+    /// An ONNX model in memory.
+    Memory {
+        /// The name in messages.
+        name: String,
+        /// The model.
+        model: Bytes,
+        /// The files of external data, by the names that the model has for them.
+        external_data: Vec<(String, Bytes)>,
+    },
+    /// A changed copy, in memory, of the ONNX model in a file.
+    Repaired {
+        /// The original.
+        file: PathBuf,
+        /// The changed model.
+        model: Bytes,
+        /// The folder that the names of its external data are relative to.
+        folder: PathBuf,
+    },
+    /// A session that the application has loaded.
+    Session(SharedSession),
+}
+
+impl GraphSource {
+    /// An ONNX model in memory without external data, called `name` in messages.
+    pub fn memory(name: impl Into<String>, model: impl Into<Bytes>) -> Self {
+        GraphSource::Memory {
+            name: name.into(),
+            model: model.into(),
+            external_data: Vec::new(),
+        }
+    }
+
+    /// The name in messages.
+    pub fn name(&self) -> String {
+        match self {
+            GraphSource::File(path) | GraphSource::Repaired { file: path, .. } => path.display().to_string(),
+            GraphSource::Memory { name, .. } => name.clone(),
+            GraphSource::Session(_) => "session".into(),
+        }
+    }
+
+    /// Checks that the graph can be read and is not a pointer of Git LFS, which `git clone` leaves in place of a large file.
+    pub(super) fn check_readable(&self) -> Result<()> {
+        const POINTER: &[u8] = b"version https://git-lfs.github.com/";
+        let is_pointer = match self {
+            GraphSource::File(path) => {
+                // ONNX Runtime's own message for a file that cannot be opened depends on the platform.
+                let mut file = File::open(path).map_err(Error::io(path))?;
+                let mut start = [0; POINTER.len()];
+                file.read_exact(&mut start).is_ok() && start == POINTER
+            }
+            GraphSource::Memory { model, .. } => model.starts_with(POINTER),
+            GraphSource::Repaired { .. } | GraphSource::Session(_) => false,
+        };
+        if is_pointer {
+            return Err(Error::InvalidGraph {
+                graph: self.name(),
+                reason: "it is a Git LFS pointer, not the file itself; fetch the file (`git lfs pull`)"
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+}
