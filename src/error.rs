@@ -189,6 +189,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A setting in a model's files that is not of its type, or not supported.
+    #[error("{name} in {file}: {reason}")]
+    InvalidSetting {
+        /// The file.
+        file: &'static str,
+        /// The setting.
+        name: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// Image and prompt together are longer than the model's positions.
     #[error("the prompt has {tokens} tokens with the image; this model takes at most {limit}. Shorten it.")]
     PromptTooLong {

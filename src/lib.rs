@@ -52,6 +52,7 @@ pub mod preprocess;
 mod prompt;
 mod repair;
 pub mod runtime;
+mod settings;
 mod task;
 mod tokenizer;
 

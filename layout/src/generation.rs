@@ -1,47 +1,35 @@
-//! How checkpoints search: where they keep their settings, and what the published ones have, for those that do not say.
+//! Generation settings: where checkpoints keep them, and those of the published models.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-/// Settings of transformers' `generate`, as `generation_config.json` of `Florence-2-base` has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublishedSearch {
-    /// Beams.
-    pub num_beams: usize,
-    /// No n-gram of this size twice.
-    pub no_repeat_ngram_size: usize,
-    /// Whether beam search stops as soon as it has as many finished sequences as beams.
-    pub early_stopping: bool,
-    /// The first token generated: `<s>`.
-    pub forced_bos_token_id: u32,
-    /// The last token of a sequence that reaches the length limit: `</s>`.
-    pub forced_eos_token_id: u32,
+/// Returns the search settings of the published models, as `generation_config.json` of `Florence-2-base` has them.
+pub fn published_search() -> Map<String, Value> {
+    let settings = json!({
+        "forced_bos_token_id": 0,
+        "forced_eos_token_id": 2,
+        "num_beams": 3,
+        "no_repeat_ngram_size": 3,
+        "early_stopping": true,
+    });
+    settings.as_object().cloned().unwrap_or_default()
 }
 
-/// The published models' settings.
-pub const PUBLISHED_SEARCH: PublishedSearch = PublishedSearch {
-    num_beams: 3,
-    no_repeat_ngram_size: 3,
-    early_stopping: true,
-    forced_bos_token_id: 0,
-    forced_eos_token_id: 2,
-};
-
-/// Returns the JSON objects in which a checkpoint's settings of generation count, the one in force first. A setting that is
-/// missing or null in one is looked for in the next.
+/// Returns the JSON objects whose generation settings are in force for a checkpoint, highest priority first. A setting that
+/// is missing or null in one is taken from the next: see [`merge`].
 ///
 /// The order is what transformers does with each kind of repository:
-/// - In Microsoft's form (`config.json` has `vision_config.dim_embed`), the repository's own code makes BART of
-///   `text_config`, and its `generate` is BART's: `text_config` counts, and `generation_config.json` is not looked at. The
+/// - In Microsoft's form (`config.json` has `vision_config.dim_embed`), the repository's own code builds BART from
+///   `text_config`, and its `generate` is BART's: `text_config` is in force, and `generation_config.json` is not read. The
 ///   published `Florence-2-large` has `early_stopping: false` there and `true` in `text_config`: `true` is in force. A
 ///   setting that `text_config` lacks is taken from `generation_config.json`, since transformers 5 saves it only there.
-/// - In transformers' own form, `generation_config.json` counts, and `text_config` only where that file is missing.
-/// - `generate` fails where `generation_config.json` names no token to start with. Such files are those of Microsoft's form
+/// - In transformers' own form, `generation_config.json` is in force, and `text_config` only where that file is missing.
+/// - `generate` fails if `generation_config.json` has no `decoder_start_token_id`. Such files are those of Microsoft's form
 ///   beside a `config.json` that was converted: what they lack is taken from `text_config`.
 pub fn settings_in_force<'a>(generation: Option<&'a Value>, config: Option<&'a Value>) -> Vec<&'a Value> {
     let text = config.and_then(|config| config.get("text_config"));
     let sources = if config.is_some_and(is_microsofts) {
         [text, generation, config]
-    } else if generation.is_some_and(names_start_token) {
+    } else if generation.is_some_and(|generation| has(generation, "decoder_start_token_id")) {
         [generation, None, None]
     } else {
         [generation, text, config]
@@ -49,19 +37,27 @@ pub fn settings_in_force<'a>(generation: Option<&'a Value>, config: Option<&'a V
     sources.into_iter().flatten().collect()
 }
 
-/// Whether a `config.json` is read by Microsoft's code. Those that were converted have transformers' settings too, which
-/// count then.
-fn is_microsofts(config: &Value) -> bool {
-    config.get("vision_config").is_some_and(|vision| {
-        let has = |name: &str| vision.get(name).is_some_and(|value| !value.is_null());
-        has("dim_embed") && !has("embed_dim")
-    })
+/// Merges JSON objects: each key has its first value that is not null.
+pub fn merge<'a>(sources: impl IntoIterator<Item = &'a Value>) -> Map<String, Value> {
+    let mut merged = Map::new();
+    for (key, value) in sources.into_iter().filter_map(Value::as_object).flatten() {
+        if !value.is_null() && !merged.contains_key(key) {
+            merged.insert(key.clone(), value.clone());
+        }
+    }
+    merged
 }
 
-fn names_start_token(generation: &Value) -> bool {
-    generation
-        .get("decoder_start_token_id")
-        .is_some_and(|id| !id.is_null())
+/// Whether a `config.json` is read by Microsoft's code. Converted ones have transformers' settings too, which are in force
+/// then.
+fn is_microsofts(config: &Value) -> bool {
+    config
+        .get("vision_config")
+        .is_some_and(|vision| has(vision, "dim_embed") && !has(vision, "embed_dim"))
+}
+
+fn has(object: &Value, key: &str) -> bool {
+    object.get(key).is_some_and(|value| !value.is_null())
 }
 
 #[cfg(test)]
@@ -71,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_count_where_transformers_looks_for_them() {
+    fn sources_are_those_of_transformers() {
         let text = json!({"num_beams": 3});
         let microsoft = json!({"vision_config": {"dim_embed": [8]}, "text_config": text});
         let native = json!({"vision_config": {"embed_dim": [8]}, "text_config": text});
@@ -86,5 +82,11 @@ mod tests {
             assert_eq!(settings_in_force(None, Some(config)), [&text, config]);
         }
         assert_eq!(settings_in_force(Some(&short), None), [&short]);
+    }
+
+    #[test]
+    fn merging_takes_the_first_value_that_is_not_null() {
+        let (first, second) = (json!({"a": null, "b": 1}), json!({"a": 2, "b": 3, "c": null}));
+        assert_eq!(Value::Object(merge([&first, &second])), json!({"a": 2, "b": 1}));
     }
 }

@@ -3,6 +3,10 @@
 mod checkpoint;
 mod options;
 
+use std::fmt::Display;
+
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 
 pub use options::GenerationOptions;
@@ -25,7 +29,10 @@ pub enum EarlyStopping {
 /// (see [`max_new_tokens`](Self::max_new_tokens)).
 ///
 /// Lengths count the tokens after the decoder's start token.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// It deserializes from transformers' JSON names, where lengths are `max_new_tokens` and `min_new_tokens`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct GenerationConfig {
     /// Beams; 1 is greedy search, or plain sampling with [`do_sample`](Self::do_sample).
@@ -54,13 +61,17 @@ pub struct GenerationConfig {
     /// Tokens that are not generated first (after the forced first token, if there is one).
     pub begin_suppress_tokens: Vec<u32>,
     /// The first generated token, whatever the model says.
+    #[serde(deserialize_with = "checkpoint::first_token_id")]
     pub forced_bos_token_id: Option<u32>,
     /// The last token (any of these) of a sequence that reaches [`max_new_tokens`](Self::max_new_tokens);
     /// empty: none is forced.
+    #[serde(rename = "forced_eos_token_id", deserialize_with = "checkpoint::token_ids")]
     pub forced_eos_token_ids: Vec<u32>,
     /// Tokens that end a sequence.
+    #[serde(rename = "eos_token_id", deserialize_with = "checkpoint::token_ids")]
     pub eos_token_ids: Vec<u32>,
     /// The token that a decoder's sequence starts with.
+    #[serde(deserialize_with = "checkpoint::start_token_id")]
     pub decoder_start_token_id: u32,
     /// Normalises the scores again after all processors.
     pub renormalize_logits: bool,
@@ -77,9 +88,11 @@ pub struct GenerationConfig {
     /// Sampling: only the most typical tokens that together reach this probability; 1 is off.
     pub typical_p: f64,
     /// Sampling: the seed of the random numbers. The same seed gives the same sequences.
+    #[serde(skip)]
     pub seed: u64,
     /// The decoder's positions (`max_position_embeddings`): how many tokens it can be fed, the start token
     /// included. The last generated token is never fed, so that this is also the most that can be generated.
+    #[serde(rename = "max_position_embeddings")]
     pub max_positions: usize,
 }
 
@@ -127,97 +140,90 @@ impl GenerationConfig {
         self.num_beams > 1
     }
 
-    /// Checks each setting, and those that depend on each other.
+    /// Checks each setting by itself and against the others.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for the first that makes no sense.
+    /// [`Error::InvalidOption`] for the first invalid setting.
     pub fn validate(&self) -> Result<()> {
-        let rows = |name, value: usize| {
-            require(name, (1..=MAX_ROWS).contains(&value), || {
-                format!("is {value}; it must be from 1 to {MAX_ROWS}")
-            })
-        };
-        rows("num_beams", self.num_beams)?;
-        rows("num_return_sequences", self.num_return_sequences)?;
-        require("max_new_tokens", self.max_new_tokens >= 1, || {
-            "is 0; it must be at least 1".to_owned()
-        })?;
+        for (name, rows) in [
+            ("num_beams", self.num_beams),
+            ("num_return_sequences", self.num_return_sequences),
+        ] {
+            let wanted = format_args!("from 1 to {MAX_ROWS}");
+            require(name, rows, (1..=MAX_ROWS).contains(&rows), wanted)?;
+        }
+        require(
+            "max_new_tokens",
+            self.max_new_tokens,
+            self.max_new_tokens >= 1,
+            "at least 1",
+        )?;
         positive("repetition_penalty", self.repetition_penalty)?;
         self.validate_sampling()?;
-        require("length_penalty", self.length_penalty.is_finite(), || {
-            format!("is {}; it must be a finite number", self.length_penalty)
-        })?;
+        let length_penalty = self.length_penalty;
+        require(
+            "length_penalty",
+            length_penalty,
+            length_penalty.is_finite(),
+            "a finite number",
+        )?;
         self.validate_returned()?;
         self.validate_forced()
     }
 
-    /// Whether the settings change scores in no other way than to ban or force tokens, and the best are chosen.
+    /// Whether processors only ban or force tokens and the best scores are chosen.
     pub(crate) fn only_bans_tokens(&self) -> bool {
         !self.do_sample && self.repetition_penalty == 1.0 && !self.renormalize_logits
     }
 
     fn validate_sampling(&self) -> Result<()> {
         positive("temperature", self.temperature)?;
-        let probability = |name, value: f64| {
-            require(name, value > 0.0 && value <= 1.0, || {
-                format!("is {value}; it must be above 0 and at most 1 (1 is off)")
-            })
-        };
-        probability("top_p", self.top_p)?;
-        probability("typical_p", self.typical_p)?;
-        if let Some(min_p) = self.min_p {
-            require("min_p", (0.0..=1.0).contains(&min_p), || {
-                format!("is {min_p}; it must be from 0 to 1")
-            })?;
+        for (name, p) in [("top_p", self.top_p), ("typical_p", self.typical_p)] {
+            require(name, p, p > 0.0 && p <= 1.0, "above 0 and at most 1 (1 is off)")?;
         }
-        Ok(())
+        let min_p = self.min_p.unwrap_or_default();
+        require("min_p", min_p, (0.0..=1.0).contains(&min_p), "from 0 to 1")
     }
 
     fn validate_returned(&self) -> Result<()> {
         let (returned, beams) = (self.num_return_sequences, self.num_beams);
-        if self.uses_beams() {
-            require("num_return_sequences", returned <= beams, || {
-                format!("is {returned}, but there are only {beams} beams; ask for fewer, or raise num_beams")
-            })
+        let reason = if self.uses_beams() && returned > beams {
+            format!("is {returned}, but there are only {beams} beams; ask for fewer, or raise num_beams")
+        } else if !self.uses_beams() && !self.do_sample && returned > 1 {
+            format!("is {returned}, but greedy search finds one sequence; raise num_beams or set do_sample")
         } else {
-            require("num_return_sequences", self.do_sample || returned == 1, || {
-                format!(
-                    "is {returned}, but greedy search finds one sequence; raise num_beams or set do_sample"
-                )
-            })
-        }
+            return Ok(());
+        };
+        Err(invalid("num_return_sequences", reason))
     }
 
-    /// Forcing a token that is suppressed would leave nothing to choose from.
+    /// Forcing a suppressed token would leave no token to choose from.
     fn validate_forced(&self) -> Result<()> {
-        let suppressed = |id: &u32| self.suppress_tokens.contains(id);
-        require(
-            "forced_bos_token_id",
-            !self.forced_bos_token_id.as_ref().is_some_and(suppressed),
-            || "is also in suppress_tokens; remove it from one of them".to_owned(),
-        )?;
-        let forced_eos = &self.forced_eos_token_ids;
-        require(
-            "forced_eos_token_id",
-            forced_eos.is_empty() || !forced_eos.iter().all(suppressed),
-            || "is also in suppress_tokens; remove it from one of them".to_owned(),
-        )
+        for (name, ids) in [
+            ("forced_bos_token_id", self.forced_bos_token_id.as_slice()),
+            ("forced_eos_token_id", &self.forced_eos_token_ids),
+        ] {
+            if !ids.is_empty() && ids.iter().all(|id| self.suppress_tokens.contains(id)) {
+                let reason = "is also in suppress_tokens; remove it from one of them";
+                return Err(invalid(name, reason.to_owned()));
+            }
+        }
+        Ok(())
     }
 }
 
 fn positive(name: &'static str, value: f64) -> Result<()> {
-    require(name, value > 0.0 && value.is_finite(), || {
-        format!("is {value}; it must be a number above 0")
-    })
+    require(name, value, value > 0.0 && value.is_finite(), "a number above 0")
 }
 
-fn require(name: &'static str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
-    if holds {
+fn require(name: &'static str, value: impl Display, is_valid: bool, wanted: impl Display) -> Result<()> {
+    if is_valid {
         Ok(())
     } else {
-        Err(Error::InvalidOption {
-            name,
-            reason: reason(),
-        })
+        Err(invalid(name, format!("is {value}; it must be {wanted}")))
     }
+}
+
+fn invalid(name: &'static str, reason: String) -> Error {
+    Error::InvalidOption { name, reason }
 }

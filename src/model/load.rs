@@ -162,7 +162,7 @@ impl Florence2 {
         let (vision, language) = (vision?, language?);
         check_vocabulary(&bundle, &tokenizer, &*language)?;
         let vocabulary = language.vocabulary_size().unwrap_or(tokenizer.vocabulary_size());
-        generation.mend_token_ids(vocabulary, tokenizer.bos(), tokenizer.eos());
+        generation.replace_unknown_tokens(vocabulary, tokenizer.bos(), tokenizer.eos());
         Ok(Self {
             image_processor: image_processor(&bundle, &vision, options.image_backend)?,
             language,

@@ -107,7 +107,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
 
     let model = engine::load(args.model.as_ref(), globals, console)?;
     let search = model.generation_config().with_options(&generation)?;
-    args.generation.warn_of_idle_settings(&search, console);
+    args.generation.warn_of_idle_options(&search, console);
     let job = Job {
         model: &model,
         tasks: &tasks,

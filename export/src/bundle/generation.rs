@@ -1,7 +1,7 @@
 //! `generation_config.json`: what the checkpoint asks of decoding.
 
 use florence2_layout::files::{CONFIG, GENERATION_CONFIG};
-use florence2_layout::generation::{PUBLISHED_SEARCH, settings_in_force};
+use florence2_layout::generation::{merge, published_search, settings_in_force};
 use serde_json::{Map, Value, json};
 
 use super::{object, read, set_absent};
@@ -32,10 +32,9 @@ pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let silent = settings.is_empty();
     let generation = (!silent).then(|| Value::Object(settings.clone()));
     let config = Value::Object(read(checkpoint, CONFIG)?);
-    let in_force = settings_in_force(generation.as_ref(), Some(&config));
+    let merged = merge(settings_in_force(generation.as_ref(), Some(&config)));
     for key in IN_TEXT_CONFIG {
-        let values = in_force.iter().filter_map(|place| place.get(key));
-        if let Some(value) = values.into_iter().find(|value| !value.is_null()) {
+        if let Some(value) = merged.get(key) {
             settings.insert(key.to_owned(), value.clone());
         }
     }
@@ -45,17 +44,8 @@ pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
         ("eos_token_id", json!(2)),
         ("decoder_start_token_id", json!(2)),
     ]);
-    let search = object([
-        ("forced_bos_token_id", json!(PUBLISHED_SEARCH.forced_bos_token_id)),
-        ("forced_eos_token_id", json!(PUBLISHED_SEARCH.forced_eos_token_id)),
-        ("num_beams", json!(PUBLISHED_SEARCH.num_beams)),
-        (
-            "no_repeat_ngram_size",
-            json!(PUBLISHED_SEARCH.no_repeat_ngram_size),
-        ),
-        ("early_stopping", json!(PUBLISHED_SEARCH.early_stopping)),
-    ]);
-    for (key, value) in ids.into_iter().chain(search.into_iter().filter(|_| silent)) {
+    let search = if silent { published_search() } else { Map::new() };
+    for (key, value) in ids.into_iter().chain(search) {
         set_absent(&mut settings, &key, value);
     }
     Ok(settings)

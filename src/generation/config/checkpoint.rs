@@ -1,13 +1,15 @@
-//! The settings that a checkpoint carries: `generation_config.json`, and what older ones keep in `config.json`.
+//! Generation settings of a checkpoint: `generation_config.json`, and `config.json` of older checkpoints.
 
 use std::collections::BTreeSet;
 
-use florence2_layout::generation::{PUBLISHED_SEARCH, settings_in_force};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use florence2_layout::generation::{merge, published_search, settings_in_force};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use super::{EarlyStopping, GenerationConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::settings::deserialize;
 
 /// Settings of transformers that change what is generated and that this crate does not have, each with the number
 /// that switches it off (besides its absence, null and false).
@@ -34,296 +36,183 @@ const UNSUPPORTED: [(&str, Option<f64>); 20] = [
     ("watermarking_config", None),
 ];
 
-/// `max_length` that transformers 4 wrote into every `config.json`, whether meant or not.
-const UNSET_MAX_LENGTH: usize = 20;
+const FILES: &str = "generation_config.json or config.json";
+const MAX_POSITIONS: &str = "max_position_embeddings";
+
+/// Lengths as transformers names them. `max_length` and `min_length` count the decoder's start token.
+#[derive(Deserialize)]
+struct Lengths {
+    max_new_tokens: Option<usize>,
+    max_length: Option<usize>,
+    min_new_tokens: Option<usize>,
+    min_length: Option<usize>,
+}
 
 impl GenerationConfig {
     /// Returns the settings of a checkpoint, from `generation_config.json` and `config.json`: those that are in force in
     /// transformers.
     ///
-    /// - A repository in Microsoft's form (`vision_config.dim_embed`) is run by its own code there, which looks at
+    /// - A repository in Microsoft's form (`vision_config.dim_embed`) is run by its own code there, which reads
     ///   `text_config` only. `text_config` is in force, and then `generation_config.json`: the published
     ///   `Florence-2-large` has `early_stopping: false` in the latter and `true` in the former, and `true` is in force.
     /// - Elsewhere `generation_config.json` is in force, by itself if it names `decoder_start_token_id`. If it does not,
     ///   transformers refuses to generate; a setting that it lacks is then taken from `text_config`, and then from the top
-    ///   level of `config.json`. So is each where there is no `generation_config.json`.
+    ///   level of `config.json`. The same holds for all settings if there is no `generation_config.json`.
     ///
     /// Beyond transformers: without `generation_config.json`, settings that `config.json` lacks too are those of the
-    /// published models ([`PUBLISHED_SEARCH`]). The tokens that end a sequence are those of all places together, since
-    /// many fine-tunes have a wrong one in one of them. The decoder starts with BART's token where none is named.
-    /// Settings in `generation_config.json` that this crate does not have are logged.
+    /// published models ([`published_search`]). `eos_token_id` is the union of all sources, since many fine-tunes have a
+    /// wrong one in one of them. `decoder_start_token_id` defaults to BART's. Settings of `generation_config.json` that
+    /// this crate does not support are logged.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if a setting is not of its type or makes no sense.
+    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if a setting has the wrong type,
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if its value is out of range.
     pub fn from_json(generation: Option<&Value>, config: Option<&Value>) -> Result<Self> {
-        let text_config = config.and_then(|config| config.get("text_config"));
-        let places = Places {
-            generation,
-            config: [text_config, config],
-            in_force: settings_in_force(generation, config),
-        };
         for (name, value) in generation.into_iter().flat_map(unsupported) {
             tracing::warn!(
                 "generation_config.json sets {name} to {value}, which is not supported and is ignored"
             );
         }
-        let default = generation.map_or_else(Self::published, |_| Self::default());
-        let max_positions = text_config
-            .into_iter()
-            .chain(config)
-            .find_map(|config| value(config, "max_position_embeddings"))
-            .map(|positions| read("max_position_embeddings", positions))
-            .transpose()?
-            .unwrap_or(default.max_positions);
-        let eos_token_ids = places.eos_token_ids()?;
-        let mut settings = Self {
-            num_beams: places.get("num_beams")?.unwrap_or(default.num_beams),
-            num_return_sequences: places
-                .get("num_return_sequences")?
-                .unwrap_or(default.num_return_sequences),
-            max_new_tokens: places.max_new_tokens()?.unwrap_or(max_positions),
-            min_new_tokens: places.min_new_tokens()?.unwrap_or(default.min_new_tokens),
-            length_penalty: places.get("length_penalty")?.unwrap_or(default.length_penalty),
-            early_stopping: places.early_stopping()?.unwrap_or(default.early_stopping),
-            no_repeat_ngram_size: places
-                .get("no_repeat_ngram_size")?
-                .unwrap_or(default.no_repeat_ngram_size),
-            repetition_penalty: places
-                .get("repetition_penalty")?
-                .unwrap_or(default.repetition_penalty),
-            bad_words_ids: places.get("bad_words_ids")?.unwrap_or_default(),
-            suppress_tokens: places.get("suppress_tokens")?.unwrap_or_default(),
-            begin_suppress_tokens: places.get("begin_suppress_tokens")?.unwrap_or_default(),
-            forced_bos_token_id: places
-                .token_ids("forced_bos_token_id")?
-                .first()
-                .copied()
-                .or(default.forced_bos_token_id),
-            forced_eos_token_ids: Some(places.token_ids("forced_eos_token_id")?)
-                .filter(|ids| !ids.is_empty())
-                .unwrap_or(default.forced_eos_token_ids),
-            // Where it is not said it is BART's: transformers' configuration class has it as its default, and the
-            // `bos_token_id` of fine-tunes is not to be trusted.
-            decoder_start_token_id: places
-                .token_ids("decoder_start_token_id")?
-                .first()
-                .copied()
-                .unwrap_or(default.decoder_start_token_id),
-            eos_token_ids: if eos_token_ids.is_empty() {
-                default.eos_token_ids
-            } else {
-                eos_token_ids
-            },
-            renormalize_logits: places
-                .get("renormalize_logits")?
-                .unwrap_or(default.renormalize_logits),
-            do_sample: places.get("do_sample")?.unwrap_or(default.do_sample),
-            temperature: places.get("temperature")?.unwrap_or(default.temperature),
-            top_k: places.get("top_k")?.unwrap_or(default.top_k),
-            top_p: places.get("top_p")?.unwrap_or(default.top_p),
-            min_p: places.get("min_p")?,
-            typical_p: places.get("typical_p")?.unwrap_or(default.typical_p),
-            seed: default.seed,
-            max_positions,
-        };
-        settings.limit_to_positions();
-        settings.forget_idle_sampling();
-        settings.validate()?;
-        Ok(settings)
-    }
-}
+        let in_force = settings_in_force(generation, config);
+        let mut settings = merge(in_force.iter().copied());
+        // Negative ids stand for none in some checkpoints.
+        settings.retain(|name, value| !name.ends_with("token_id") || !is_negative(value));
+        if generation.is_none() {
+            for (name, value) in published_search() {
+                settings.entry(name).or_insert(value);
+            }
+        }
+        let text_config = config.and_then(|config| config.get("text_config"));
+        let positions = merge([text_config, config].into_iter().flatten()).remove(MAX_POSITIONS);
+        settings.insert(MAX_POSITIONS.to_owned(), positions.unwrap_or_default());
+        settings.insert("max_length".to_owned(), max_length(&in_force, generation));
+        settings.insert(
+            "eos_token_id".to_owned(),
+            all_end_tokens([generation, text_config, config]),
+        );
 
-impl GenerationConfig {
-    /// A checkpoint that does not sample may carry senseless settings of sampling (`temperature: 0`), which
-    /// transformers only warns of.
-    fn forget_idle_sampling(&mut self) {
-        if self.do_sample {
-            return;
-        }
-        if let Err(error) = self.validate_sampling() {
-            tracing::warn!("generation_config.json: {error}; it is not in force and is ignored");
-            let Self {
-                temperature,
-                top_k,
-                top_p,
-                min_p,
-                typical_p,
-                ..
-            } = Self::default();
-            *self = Self {
-                temperature,
-                top_k,
-                top_p,
-                min_p,
-                typical_p,
-                ..self.clone()
-            };
-        }
+        let lengths: Lengths = deserialize(FILES, settings.clone())?;
+        let mut read: Self = deserialize(FILES, settings)?;
+        let without_start = |length: usize| length.saturating_sub(1);
+        let max = lengths.max_new_tokens.or(lengths.max_length.map(without_start));
+        let min = lengths.min_new_tokens.or(lengths.min_length.map(without_start));
+        read.max_new_tokens = max.unwrap_or(read.max_positions);
+        read.min_new_tokens = min.unwrap_or_default();
+        read.limit_to_positions();
+        read.reset_unused_sampling();
+        read.validate()?;
+        Ok(read)
     }
 
-    /// Puts the tokenizer's first and last token in the place of ids that the model's vocabulary does not have, and says
-    /// so: fine-tunes carry those of other models.
-    pub(crate) fn mend_token_ids(&mut self, vocabulary: usize, bos: u32, eos: u32) {
-        let is_odd = |id: u32| usize::try_from(id).is_ok_and(|id| id >= vocabulary);
-        let said = |name: &str, odd: u32, instead: u32| {
-            tracing::warn!(
-                "{name} is {odd}, but the model's vocabulary has {vocabulary} tokens: {instead} is taken, of the tokenizer"
-            );
-            instead
-        };
-        if is_odd(self.decoder_start_token_id) {
-            // BART begins with the end of a sequence.
-            self.decoder_start_token_id = said("decoder_start_token_id", self.decoder_start_token_id, eos);
-        }
-        for forced in self
-            .forced_bos_token_id
-            .iter_mut()
-            .filter(|forced| is_odd(**forced))
+    /// Resets invalid sampling settings, such as `temperature: 0`, of a checkpoint that does not sample: transformers only
+    /// warns about them.
+    fn reset_unused_sampling(&mut self) {
+        if !self.do_sample
+            && let Err(error) = self.validate_sampling()
         {
-            *forced = said("forced_bos_token_id", *forced, bos);
+            tracing::warn!("generation_config.json: {error}; it is ignored, since do_sample is off");
+            let default = Self::default();
+            self.temperature = default.temperature;
+            self.top_k = default.top_k;
+            self.top_p = default.top_p;
+            self.min_p = default.min_p;
+            self.typical_p = default.typical_p;
         }
-        let ends = [
+    }
+
+    /// Replaces token ids beyond the model's vocabulary, as fine-tunes of other models carry them, by the tokenizer's `bos`
+    /// and `eos`, and logs a warning for each.
+    pub(crate) fn replace_unknown_tokens(&mut self, vocabulary: usize, bos: u32, eos: u32) {
+        let replace = |name: &str, id: &mut u32, known: u32| {
+            if *id as usize >= vocabulary {
+                tracing::warn!(
+                    "{name} is {id}, but the model's vocabulary has {vocabulary} tokens: the tokenizer's {known} is used"
+                );
+                *id = known;
+            }
+        };
+        // BART's decoder starts with the end of a sequence.
+        replace("decoder_start_token_id", &mut self.decoder_start_token_id, eos);
+        if let Some(id) = &mut self.forced_bos_token_id {
+            replace("forced_bos_token_id", id, bos);
+        }
+        for (name, ids) in [
             ("forced_eos_token_id", &mut self.forced_eos_token_ids),
             ("eos_token_id", &mut self.eos_token_ids),
-        ];
-        for (name, ids) in ends {
-            for id in ids.iter_mut().filter(|id| is_odd(**id)) {
-                *id = said(name, *id, eos);
-            }
+        ] {
+            ids.iter_mut().for_each(|id| replace(name, id, eos));
             let mut known = BTreeSet::new();
             ids.retain(|&id| known.insert(id));
         }
     }
+}
 
-    /// The defaults of a checkpoint that says nothing of generation.
-    fn published() -> Self {
-        Self {
-            num_beams: PUBLISHED_SEARCH.num_beams,
-            no_repeat_ngram_size: PUBLISHED_SEARCH.no_repeat_ngram_size,
-            early_stopping: if PUBLISHED_SEARCH.early_stopping {
-                EarlyStopping::WhenFull
-            } else {
-                EarlyStopping::Heuristic
-            },
-            forced_bos_token_id: Some(PUBLISHED_SEARCH.forced_bos_token_id),
-            forced_eos_token_ids: vec![PUBLISHED_SEARCH.forced_eos_token_id],
-            ..Self::default()
+impl<'de> Deserialize<'de> for EarlyStopping {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::WhenFull),
+            Value::Bool(false) => Ok(Self::Heuristic),
+            Value::String(text) if text == "never" => Ok(Self::Never),
+            value => Err(D::Error::custom(format!(
+                "{value} is not true, false or \"never\""
+            ))),
         }
     }
 }
 
-/// Where settings are looked for.
-struct Places<'a> {
-    generation: Option<&'a Value>,
-    /// `text_config`, then the top level.
-    config: [Option<&'a Value>; 2],
-    /// The sources in force, highest priority first.
-    in_force: Vec<&'a Value>,
-}
-
-impl<'a> Places<'a> {
-    /// Every value that is not null, the one in force first.
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a Value> {
-        self.in_force
-            .clone()
-            .into_iter()
-            .filter_map(move |place| value(place, name))
-    }
-
-    fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>> {
-        self.values(name)
-            .next()
-            .map(|value| read(name, value))
-            .transpose()
-    }
-
-    fn token_ids(&self, name: &'static str) -> Result<Vec<u32>> {
-        self.values(name)
-            .next()
-            .map_or(Ok(Vec::new()), |value| read_token_ids(name, value))
-    }
-
-    /// Those of all places, each once.
-    fn eos_token_ids(&self) -> Result<Vec<u32>> {
-        const NAME: &str = "eos_token_id";
-        let mut union = Vec::new();
-        let places = [self.generation, self.config[0], self.config[1]];
-        for value in places
-            .into_iter()
-            .flatten()
-            .filter_map(|place| value(place, NAME))
-        {
-            for id in read_token_ids(NAME, value)? {
-                if !union.contains(&id) {
-                    union.push(id);
-                }
-            }
-        }
-        Ok(union)
-    }
-
-    fn max_new_tokens(&self) -> Result<Option<usize>> {
-        if let Some(new) = self.get("max_new_tokens")? {
-            return Ok(Some(new));
-        }
-        for &place in &self.in_force {
-            let Some(length) = value(place, "max_length") else {
-                continue;
-            };
-            let length = read("max_length", length)?;
-            let is_in_generation = self.generation.is_some_and(|it| std::ptr::eq(it, place));
-            if is_in_generation || length != UNSET_MAX_LENGTH {
-                return Ok(Some(without_start_token(length)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn min_new_tokens(&self) -> Result<Option<usize>> {
-        let new = self.get("min_new_tokens")?;
-        let length = self.get("min_length")?.map(without_start_token);
-        Ok(new.or(length))
-    }
-
-    fn early_stopping(&self) -> Result<Option<EarlyStopping>> {
-        let read = |value: &Value| match value {
-            Value::Bool(true) => Ok(EarlyStopping::WhenFull),
-            Value::Bool(false) => Ok(EarlyStopping::Heuristic),
-            Value::String(text) if text == "never" => Ok(EarlyStopping::Never),
-            _ => Err(Error::InvalidOption {
-                name: "early_stopping",
-                reason: format!("is {value}; it must be true, false or \"never\""),
-            }),
-        };
-        self.values("early_stopping").next().map(read).transpose()
-    }
-}
-
-/// A setting that is not null.
-fn value<'a>(place: &'a Value, name: &str) -> Option<&'a Value> {
-    place.get(name).filter(|value| !value.is_null())
-}
-
-fn read<T: DeserializeOwned>(name: &'static str, value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|error| Error::InvalidOption {
-        name,
-        reason: format!("is {value} in the checkpoint: {error}"),
-    })
-}
-
-/// One id or several; negative ones, which stand for none in some checkpoints, are left out.
-fn read_token_ids(name: &'static str, value: &Value) -> Result<Vec<u32>> {
-    let ids: Vec<i64> = if value.is_array() {
-        read(name, value)?
-    } else {
-        vec![read(name, value)?]
+/// Deserializes one token id or several. Negative ids, which stand for none in some checkpoints, are left out.
+pub(super) fn token_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    let ids = match Value::deserialize(deserializer)? {
+        Value::Array(ids) => ids,
+        id => vec![id],
     };
+    let ids: Vec<i64> = Deserialize::deserialize(Value::Array(ids)).map_err(D::Error::custom)?;
     Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
 }
 
-/// The lengths of transformers count the start token.
-fn without_start_token(length: usize) -> usize {
-    length.saturating_sub(1)
+/// Deserializes the first of one token id or several.
+pub(super) fn first_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(token_ids(deserializer)?.first().copied())
+}
+
+/// Deserializes the first of one token id or several; BART's without any.
+pub(super) fn start_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(first_token_id(deserializer)?.unwrap_or(super::DEFAULT_EOS_TOKEN_ID))
+}
+
+fn is_negative(id: &Value) -> bool {
+    id.as_i64().is_some_and(|id| id < 0)
+}
+
+/// Returns the end tokens of all sources, each once, or null.
+fn all_end_tokens(sources: [Option<&Value>; 3]) -> Value {
+    let mut union = Vec::new();
+    for ids in sources
+        .into_iter()
+        .flatten()
+        .filter_map(|source| source.get("eos_token_id"))
+    {
+        let ids = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
+        for id in ids.iter().filter(|id| !id.is_null() && !is_negative(id)) {
+            if !union.contains(id) {
+                union.push(id.clone());
+            }
+        }
+    }
+    if union.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(union)
+    }
+}
+
+/// Returns the `max_length` in force, or null. transformers 4 wrote `max_length: 20` into every `config.json`, meant or not.
+fn max_length(in_force: &[&Value], generation: Option<&Value>) -> Value {
+    let is_meant =
+        |source: &&&Value| Some(**source) == generation || source.get("max_length") != Some(&json!(20));
+    merge(in_force.iter().filter(is_meant).copied())
+        .remove("max_length")
+        .unwrap_or_default()
 }
 
 /// The settings that this crate does not have, where they are switched on.

@@ -130,7 +130,7 @@ fn lengths_leave_out_the_start_token() {
 }
 
 #[test]
-fn odd_settings_of_a_checkpoint_are_refused_by_name() {
+fn invalid_settings_of_a_checkpoint_are_refused_by_name() {
     let cases = [
         (json!({"num_beams": "three"}), "num_beams"),
         (json!({"num_beams": -1}), "num_beams"),
@@ -138,14 +138,16 @@ fn odd_settings_of_a_checkpoint_are_refused_by_name() {
         (json!({"early_stopping": "soon"}), "early_stopping"),
         (json!({"max_length": 1}), "max_new_tokens"),
         (json!({"temperature": 0.0, "do_sample": true}), "temperature"),
-        (json!({"bad_words_ids": [1]}), "bad_words_ids"),
+        (json!({"bad_words_ids": [1]}), "bad_words_ids[0]"),
     ];
     for (settings, expected) in cases {
         let error = GenerationConfig::from_json(Some(&settings), None).unwrap_err();
-        assert!(
-            matches!(error, Error::InvalidOption { name, .. } if name == expected),
-            "{error}"
-        );
+        let name = match &error {
+            Error::InvalidSetting { name, .. } => name,
+            Error::InvalidOption { name, .. } => *name,
+            _ => panic!("{error}"),
+        };
+        assert_eq!(name, expected, "{error}");
     }
 }
 

@@ -1,6 +1,7 @@
-//! `--num-beams` and the like.
+//! Generation options: `--num-beams` and others.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use florence2::generation::{EarlyStopping, GenerationConfig, GenerationOptions};
 
 use crate::console::Console;
@@ -27,8 +28,8 @@ pub struct GenerationArgs {
     length_penalty: Option<f64>,
     /// When beam search stops: with as many finished sequences as beams; when it sees no better ones coming; when
     /// there can be no better ones
-    #[arg(long, value_enum, value_name = "WHEN")]
-    early_stopping: Option<EarlyStoppingArg>,
+    #[arg(long, value_parser = early_stopping(), value_name = "WHEN")]
+    early_stopping: Option<EarlyStopping>,
     /// No n-gram of this size twice; 0 is off
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<usize>,
@@ -55,26 +56,17 @@ pub struct GenerationArgs {
     seed: Option<u64>,
 }
 
-/// transformers' names.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum EarlyStoppingArg {
-    True,
-    False,
-    Never,
-}
-
-impl From<EarlyStoppingArg> for EarlyStopping {
-    fn from(arg: EarlyStoppingArg) -> Self {
-        match arg {
-            EarlyStoppingArg::True => EarlyStopping::WhenFull,
-            EarlyStoppingArg::False => EarlyStopping::Heuristic,
-            EarlyStoppingArg::Never => EarlyStopping::Never,
-        }
-    }
+/// Parses transformers' values of `early_stopping`.
+fn early_stopping() -> impl TypedValueParser<Value = EarlyStopping> {
+    PossibleValuesParser::new(["true", "false", "never"]).map(|value| match value.as_str() {
+        "true" => EarlyStopping::WhenFull,
+        "never" => EarlyStopping::Never,
+        _ => EarlyStopping::Heuristic,
+    })
 }
 
 impl GenerationArgs {
-    /// The settings given. Streaming is for one sequence, which is what it gets unless the user says otherwise.
+    /// Returns the options given. With `stream`, beams and sequences default to 1, the only value allowed.
     pub fn options(&self, stream: bool) -> Result<GenerationOptions> {
         let mut options = GenerationOptions::default();
         options.num_beams = self.num_beams;
@@ -82,7 +74,7 @@ impl GenerationArgs {
         options.min_new_tokens = self.min_new_tokens;
         options.num_return_sequences = self.num_return_sequences;
         options.length_penalty = self.length_penalty;
-        options.early_stopping = self.early_stopping.map(EarlyStopping::from);
+        options.early_stopping = self.early_stopping;
         options.no_repeat_ngram_size = self.no_repeat_ngram_size;
         options.repetition_penalty = self.repetition_penalty;
         options.do_sample = self.do_sample;
@@ -106,37 +98,31 @@ impl GenerationArgs {
         Ok(options)
     }
 
-    /// Says which of the settings given change nothing in this search.
-    pub fn warn_of_idle_settings(&self, search: &GenerationConfig, console: &Console) {
-        let idle = |given: &[(&str, bool)], unless: &str| {
-            let names: Vec<&str> = given
-                .iter()
-                .filter(|(_, given)| *given)
-                .map(|(name, _)| *name)
-                .collect();
-            if !names.is_empty() {
+    /// Warns of options given that have no effect on this search.
+    pub fn warn_of_idle_options(&self, search: &GenerationConfig, console: &Console) {
+        let sampling = [
+            ("--temperature", self.temperature.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        let beams = [
+            ("--length-penalty", self.length_penalty.is_some()),
+            ("--early-stopping", self.early_stopping.is_some()),
+        ];
+        for (is_on, switch, options) in [
+            (search.do_sample, "--do-sample", sampling.as_slice()),
+            (search.uses_beams(), "--num-beams 2 or more", &beams),
+        ] {
+            let given = options.iter().filter(|(_, is_given)| *is_given);
+            let names: Vec<&str> = given.map(|(name, _)| *name).collect();
+            if !is_on && !names.is_empty() {
                 console.warn(&format!(
-                    "without {unless}, this changes nothing: {}",
+                    "without {switch}, these options have no effect: {}",
                     names.join(", ")
                 ));
             }
-        };
-        if !search.do_sample {
-            let sampling = [
-                ("--temperature", self.temperature.is_some()),
-                ("--top-k", self.top_k.is_some()),
-                ("--top-p", self.top_p.is_some()),
-                ("--min-p", self.min_p.is_some()),
-                ("--seed", self.seed.is_some()),
-            ];
-            idle(&sampling, "--do-sample");
-        }
-        if !search.uses_beams() {
-            let beams = [
-                ("--length-penalty", self.length_penalty.is_some()),
-                ("--early-stopping", self.early_stopping.is_some()),
-            ];
-            idle(&beams, "--num-beams 2 or more");
         }
     }
 }
