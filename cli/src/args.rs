@@ -44,6 +44,7 @@ pub enum Command {
     Run(Box<commands::run::RunArgs>),
     Parse(commands::parse::ParseArgs),
     Compare(Box<commands::compare::CompareArgs>),
+    Eval(Box<commands::eval::EvalArgs>),
     Bench(Box<commands::bench::BenchArgs>),
     #[command(name = commands::bench::worker::COMMAND, hide = true)]
     BenchWorker(Box<commands::bench::worker::WorkerArgs>),

@@ -60,6 +60,23 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A data set that cannot be evaluated.
+    #[error("{}: {reason}", path.display())]
+    Dataset {
+        /// The folder, or the file in it.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// The engine failed on a task about an image, or on a batch of images.
+    #[error("{task} on {}: {source}", images.join(", "))]
+    Answer {
+        /// The task's tag.
+        task: &'static str,
+        /// The names of the images.
+        images: Vec<String>,
+        source: Box<florence2::Error>,
+    },
     /// What went wrong in a process of the benchmark.
     #[error("{0}")]
     Worker(String),
@@ -93,7 +110,11 @@ impl Error {
 
     /// Whether the user called the work off.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Error::Engine(florence2::Error::Cancelled))
+        match self {
+            Error::Engine(error) => matches!(error, florence2::Error::Cancelled),
+            Error::Answer { source, .. } => matches!(**source, florence2::Error::Cancelled),
+            _ => false,
+        }
     }
 
     /// Whether standard output was closed by its reader.

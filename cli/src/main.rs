@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod hub;
 mod interrupt;
+mod metrics;
 mod output;
 mod placement;
 

@@ -36,7 +36,7 @@ class Sample:
     prompt: str
     # The text that the model is to generate.
     answer: str
-    # The same as data, in the form of `eval/README.md`.
+    # The same as data, in the form of `docs/evaluation.md`.
     truth: dict
     # What the task takes besides the picture.
     input: str | None = None

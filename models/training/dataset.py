@@ -1,4 +1,4 @@
-"""Writes a held-out evaluation set in the form of `eval/README.md`: `python dataset.py FOLDER [--scenes 500]`.
+"""Writes a held-out evaluation set in the form of `docs/evaluation.md`: `python dataset.py FOLDER [--scenes 500]`.
 
 The scenes are drawn from seeds that training never uses, at the full difficulty, in several sizes and formats; each is asked
 one question of every task that it gives one for.

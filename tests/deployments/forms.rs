@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 
 use florence2::{Output, Task};
 use florence2_export::Precision;
-use florence2_metrics::{box_iou, boxes, pairs, without_locations};
+use regex::Regex;
 
+use super::overlap::{boxes, matches};
 use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, answers, form, greedy, options, scene};
 
 const SCENES: [&str; 4] = ["car.png", "zoo.png", "hotel.jpg", "ring.png"];
@@ -58,7 +59,8 @@ fn kept(deployment: &Deployment) -> Kept {
     let equal = both
         .iter()
         .filter(|(answer, truth)| answer.token_ids == truth.token_ids);
-    let words = |output: &Output| without_locations(&output.raw_text);
+    let locations = Regex::new(r"<loc_\d+>").unwrap();
+    let words = |output: &Output| locations.replace_all(&output.raw_text, "").into_owned();
     let equal_words = both
         .iter()
         .filter(|(answer, truth)| words(answer) == words(truth));
@@ -66,7 +68,7 @@ fn kept(deployment: &Deployment) -> Kept {
     for (answer, truth) in &both {
         let (answer, truth) = (boxes(&answer.parsed), boxes(&truth.parsed));
         boxes_of_both += answer.len() + truth.len();
-        matched.extend(pairs(&answer, &truth, box_iou));
+        matched.extend(matches(&answer, &truth));
     }
     assert!(
         boxes_of_both > 80,

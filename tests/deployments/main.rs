@@ -13,6 +13,7 @@ mod loops;
 mod mixes;
 mod names;
 mod onnx;
+mod overlap;
 mod traced;
 
 use std::collections::BTreeMap;

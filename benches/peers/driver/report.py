@@ -163,7 +163,7 @@ cross-attention's keys and values once.
 ## Answers
 
 The weights are random, so that tokens are closer to each other than a trained model's; `florence2 compare` and
-`florence2-eval` judge precisions on real ones.
+`florence2 eval` judge precisions on real ones.
 
 {agreement(figures, main)}
 ## Method

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod compare;
 pub mod demo;
 pub mod devices;
+pub mod eval;
 pub mod export;
 mod images;
 pub mod inspect;
@@ -28,6 +29,7 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Compare(args) => compare::compare(&args, globals, console),
         Command::Bench(args) => bench::bench(&args, globals, console),
         Command::BenchWorker(args) => bench::worker::serve(&args, globals, console),
+        Command::Eval(args) => eval::eval(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),
         Command::Devices(args) => devices::devices(&args, globals, console),

@@ -5,6 +5,7 @@ mod compare;
 mod demo;
 mod deployments;
 mod devices;
+mod eval;
 mod export;
 mod hub;
 mod inputs;

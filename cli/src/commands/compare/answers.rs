@@ -1,12 +1,12 @@
 //! Two models' answers to one task about one image.
 
 use florence2::{Florence2, ImageFeatures, Output, Parsed, RunOptions, Task};
-use florence2_metrics::{Labelled, box_iou, boxes, mask_iou, normalise, pairs, polygons, quad_iou, quads};
 use image::DynamicImage;
 use serde::Serialize;
 
 use super::divergence::{Divergence, next_token_logits, shared_prefix};
 use crate::error::Result;
+use crate::metrics::{Labelled, box_iou, boxes, mask_iou, normalise, pairs, polygons, quad_iou, quads};
 
 /// Asks both models.
 pub struct Comparer<'a> {

@@ -1,23 +1,23 @@
-//! Right answers, by the kind of the task's output.
+//! True answers, by the kind of the task's output.
 
 use florence2::{BoundingBox, Cause, OutputKind, Point, Polygon, Quad, TaskKind};
-use florence2_metrics::Labelled;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::metrics::Labelled;
 
-/// The right answer to a question.
+/// The true answer of a sample. Labels are [normalised](crate::metrics::normalise).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Truth {
-    /// Captions, OCR, the region tasks that answer with text.
+    /// The text of captions, OCR and the region tasks that answer with text.
     Text(String),
-    /// Detection, grounding; the labels of region proposals are empty.
+    /// The boxes of detection and grounding; region proposals have empty labels.
     Boxes(Vec<Labelled<BoundingBox>>),
-    /// OCR with regions; the label is the text.
+    /// The lines of OCR with regions, labelled with their text.
     Quads(Vec<Labelled<Quad>>),
-    /// Segmentation: the polygons of all instances, which make one mask.
+    /// The polygons of all instances of a segmentation, joined into one mask.
     Mask(Vec<Polygon>),
 }
 
@@ -64,38 +64,31 @@ struct Outline {
 }
 
 impl Truth {
-    /// Reads the `truth` of a sample.
-    pub(super) fn parse(kind: TaskKind, truth: Value) -> Result<Self, Cause> {
+    /// Parses the `truth` of a sample.
+    pub fn parse(kind: TaskKind, truth: Value) -> Result<Self, Cause> {
         Ok(match kind.spec().output {
             OutputKind::PureText => Truth::Text(serde_json::from_value::<TextTruth>(truth)?.text),
             OutputKind::DescriptionWithBboxes
             | OutputKind::PhraseGrounding
             | OutputKind::DescriptionWithBboxesOrPolygons => {
                 Truth::Boxes(instances(truth, |LabelledBox { label, bbox }| {
-                    Ok(Labelled {
-                        label,
-                        shape: bounding_box(bbox)?,
-                    })
+                    Ok(Labelled::normalised(&label, bounding_box(bbox)?))
                 })?)
             }
             OutputKind::Bboxes => Truth::Boxes(instances(truth, |proposal: Proposal| {
-                Ok(Labelled {
-                    label: String::new(),
-                    shape: bounding_box(proposal.bbox)?,
-                })
+                Ok(Labelled::normalised("", bounding_box(proposal.bbox)?))
             })?),
             OutputKind::Ocr => Truth::Quads(instances(truth, |TextLine { text, quad }| {
-                Ok(Labelled {
-                    label: text,
-                    shape: quadrilateral(quad)?,
-                })
+                Ok(Labelled::normalised(&text, quadrilateral(quad)?))
             })?),
             OutputKind::Polygons => {
-                let outlines = instances(truth, |outline: Outline| match outline.polygons.is_empty() {
-                    true => Err("there is an instance without a polygon".into()),
-                    false => outline.polygons.iter().map(|polygon| corners(polygon)).collect(),
+                let outlines: Vec<Vec<Polygon>> = instances(truth, |outline: Outline| {
+                    if outline.polygons.is_empty() {
+                        return Err("an instance has no polygon".into());
+                    }
+                    outline.polygons.iter().map(|polygon| corners(polygon)).collect()
                 })?;
-                Truth::Mask(outlines.into_iter().flat_map(|outline: Vec<_>| outline).collect())
+                Truth::Mask(outlines.concat())
             }
         })
     }
@@ -112,9 +105,10 @@ fn instances<T: DeserializeOwned, U>(
 fn bounding_box([x1, y1, x2, y2]: [f32; 4]) -> Result<BoundingBox, Cause> {
     let bbox = BoundingBox::new(x1, y1, x2, y2);
     finite(&bbox.to_array())?;
-    match x1 < x2 && y1 < y2 {
-        true => Ok(bbox),
-        false => Err(format!("box {bbox} is empty or reversed").into()),
+    if x1 < x2 && y1 < y2 {
+        Ok(bbox)
+    } else {
+        Err(format!("box {bbox} is empty or reversed").into())
     }
 }
 
@@ -127,19 +121,21 @@ fn quadrilateral([x1, y1, x2, y2, x3, y3, x4, y4]: [f32; 8]) -> Result<Quad, Cau
 fn corners(coordinates: &[f32]) -> Result<Polygon, Cause> {
     finite(coordinates)?;
     let (points, rest) = coordinates.as_chunks();
-    match (rest, points) {
-        ([_, ..], _) => Err("a polygon is pairs of coordinates, and there is one too many".into()),
-        (_, [_, _, _, ..]) => Ok(Polygon {
-            points: points.iter().map(|&[x, y]| Point { x, y }).collect(),
-        }),
-        _ => Err("a polygon has at least three corners".into()),
+    if !rest.is_empty() {
+        return Err("a polygon needs an even number of coordinates".into());
     }
+    if points.len() < 3 {
+        return Err("a polygon has at least three corners".into());
+    }
+    let points = points.iter().map(|&[x, y]| Point { x, y }).collect();
+    Ok(Polygon { points })
 }
 
-/// JSON has no infinity, but numbers too large for an f32.
+/// JSON has no infinity, but numbers that overflow an f32.
 fn finite(coordinates: &[f32]) -> Result<(), Cause> {
-    match coordinates.iter().all(|value| value.is_finite()) {
-        true => Ok(()),
-        false => Err("a coordinate is not finite".into()),
+    if coordinates.iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err("a coordinate is not finite".into())
     }
 }

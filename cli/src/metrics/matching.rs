@@ -1,10 +1,10 @@
 //! Which answered instance is which true one.
 
-use crate::shapes::Labelled;
+use super::shapes::Labelled;
 
 /// The least IoU of a match; that of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
 /// Challenge", 2010, section 4.2).
-pub const THRESHOLD: f64 = 0.5;
+const THRESHOLD: f64 = 0.5;
 
 /// The IoU of each match between `answered` and `truths`.
 ///
@@ -40,7 +40,7 @@ mod tests {
     use florence2::BoundingBox;
 
     use super::*;
-    use crate::overlap::box_iou;
+    use crate::metrics::overlap::box_iou;
 
     /// Boxes 10 high, from `x1` to `x2`.
     fn strips(strips: &[(&str, f32, f32)]) -> Vec<Labelled<BoundingBox>> {

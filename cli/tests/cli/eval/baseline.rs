@@ -1,16 +1,16 @@
-//! Comparing with an earlier result.
+//! Comparison with an earlier result.
 
 use std::fs;
 
 use serde_json::json;
 
-use crate::program::evaluate;
-use crate::scenes::dataset;
+use super::evaluate;
+use super::scenes::dataset;
 
 const TASKS: [&str; 4] = ["--tasks", "od,ocr", "--limit", "2"];
 
 #[test]
-fn what_got_worse_is_marked() {
+fn worse_metrics_are_marked() {
     let folder = dataset();
     let file = folder.path().join("baseline.json");
     let path = file.to_str().unwrap();
@@ -22,11 +22,12 @@ fn what_got_worse_is_marked() {
 
     fs::write(&file, report.to_string()).unwrap();
     let same = compared(&[], 0);
-    let rows = same.stdout.lines().take_while(|line| !line.is_empty());
+    let table = same.text();
+    let rows = table.lines().take_while(|line| !line.is_empty());
     assert!(rows.clone().count() == 3, "{same:?}");
     assert!(rows.clone().all(|row| !row.contains('(')), "{same:?}");
 
-    // Whatever the model's own figures: these are better or worse than any.
+    // Values that are better or worse than any the model can have.
     let with = |quality: f64, errors: f64| {
         let mut report = report.clone();
         for task in report["tasks"].as_array_mut().unwrap() {
@@ -39,11 +40,8 @@ fn what_got_worse_is_marked() {
     };
     fs::write(&file, with(-1.0, 99.0)).unwrap();
     let better = compared(&[], 0);
-    let row = better
-        .stdout
-        .lines()
-        .find(|line| line.starts_with("od "))
-        .unwrap();
+    let table = better.text();
+    let row = table.lines().find(|line| line.starts_with("od ")).unwrap();
     assert!(
         row.contains(" (+") && row.contains(" (-") && !row.contains('!'),
         "{better:?}"
@@ -51,7 +49,8 @@ fn what_got_worse_is_marked() {
 
     fs::write(&file, with(1.5, -0.5)).unwrap();
     let worse = compared(&[], 1);
-    let row = worse.stdout.lines().find(|line| line.starts_with("od ")).unwrap();
+    let table = worse.text();
+    let row = table.lines().find(|line| line.starts_with("od ")).unwrap();
     assert!(row.contains(" (-") && row.contains("!)"), "{worse:?}");
     assert!(row.contains("0.0 (+50.00!)"), "no answer is truncated: {worse:?}");
     let message = &worse.stderr;

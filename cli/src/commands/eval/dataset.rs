@@ -1,6 +1,4 @@
-//! Labelled scenes: `scenes.jsonl` and its pictures. The format is described in this crate's README.
-
-mod truth;
+//! Labelled scenes: `scenes.jsonl` and its images, in the format of `docs/evaluation.md`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,49 +8,36 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::truth::Truth;
 use crate::error::{Error, Result};
-pub use truth::Truth;
 
 /// The file that describes the scenes.
 const SCENES: &str = "scenes.jsonl";
 
-/// Which part of a data set is used.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// The first so many scenes only; `None`: all.
-    pub limit: Option<usize>,
-    /// These tasks only; empty: all.
-    pub tasks: Vec<TaskKind>,
-}
-
-/// A data set.
+/// A data set, or the selected part of one.
 #[derive(Debug)]
 pub struct Dataset {
-    /// The scenes.
+    pub folder: PathBuf,
     pub scenes: Vec<Scene>,
-    /// The SHA-256 of the scenes' lines, in hexadecimal: what a result was measured on.
+    /// The SHA-256 of the scenes' lines, in hexadecimal; identifies what a result was measured on.
     pub sha256: String,
 }
 
-/// A picture and what is asked about it.
+/// An image and its samples.
 #[derive(Debug)]
 pub struct Scene {
-    /// The picture's file.
     pub image: PathBuf,
-    /// The picture's size, as the data set has it.
+    /// The image's size according to the data set.
     pub size: ImageSize,
-    /// The questions.
     pub samples: Vec<Sample>,
 }
 
-/// A question with its right answer.
+/// A task with its true answer.
 #[derive(Debug)]
 pub struct Sample {
-    /// The task, without its input.
+    /// The task without its input.
     pub kind: TaskKind,
-    /// The task.
     pub task: Task,
-    /// The right answer.
     pub truth: Truth,
 }
 
@@ -77,47 +62,52 @@ struct SampleLine {
 }
 
 impl Dataset {
-    /// Reads the scenes in a folder; the pictures are not looked at.
+    /// Reads the scenes in `folder`, without their images: the first `limit` scenes and, unless `tasks` is empty,
+    /// only the samples of these tasks.
     ///
     /// # Errors
-    /// [`Error::DataSet`] if there are none, [`Error::Scene`] for the first line that is not as the format has it,
-    /// [`Error::NoSamples`] if the selection leaves nothing to ask.
-    pub fn open(folder: &Path, selection: &Selection) -> Result<Self> {
+    /// [`Error::Dataset`] if there are no scenes, for the first line that violates the format, and if the selection has
+    /// no sample.
+    pub fn open(folder: &Path, limit: Option<usize>, tasks: &[TaskKind]) -> Result<Self> {
         let path = folder.join(SCENES);
-        let text = fs::read_to_string(&path).map_err(|source| Error::DataSet {
+        let error = |reason: String| Error::Dataset {
             path: path.clone(),
-            source,
+            reason,
+        };
+        let text = fs::read_to_string(&path).map_err(|cause| {
+            error(format!(
+                "{cause}; a data set is a folder with {SCENES} and its images: see docs/evaluation.md"
+            ))
         })?;
         let lines = text.lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty());
 
         let mut sha256 = Sha256::new();
         let mut scenes = Vec::new();
-        for (index, line) in lines.take(selection.limit.unwrap_or(usize::MAX)) {
+        for (index, line) in lines.take(limit.unwrap_or(usize::MAX)) {
             sha256.update(line);
             sha256.update("\n");
-            let mut scene = Scene::parse(line, folder).map_err(|source| Error::Scene {
-                path: path.clone(),
-                line: index + 1,
-                source,
+            let mut scene = Scene::parse(line, folder).map_err(|cause| {
+                error(format!(
+                    "line {}: {cause}; the format is in docs/evaluation.md",
+                    index + 1
+                ))
             })?;
-            if !selection.tasks.is_empty() {
-                scene
-                    .samples
-                    .retain(|sample| selection.tasks.contains(&sample.kind));
-            }
+            scene
+                .samples
+                .retain(|sample| tasks.is_empty() || tasks.contains(&sample.kind));
             scenes.push(scene);
         }
         if scenes.iter().all(|scene| scene.samples.is_empty()) {
-            return Err(Error::NoSamples { path });
+            return Err(error(
+                "no sample of the selected tasks and scenes; see --tasks and --limit".into(),
+            ));
         }
+        let sha256 = sha256.finalize();
         Ok(Self {
+            folder: folder.to_owned(),
             scenes,
-            sha256: sha256
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }
 }
@@ -137,7 +127,7 @@ impl Scene {
         })
     }
 
-    /// The picture's file name.
+    /// Returns the image's file name.
     pub fn name(&self) -> String {
         let name = self.image.file_name().unwrap_or(self.image.as_os_str());
         name.to_string_lossy().into_owned()
@@ -151,7 +141,7 @@ impl Sample {
             .region
             .map(|[x1, y1, x2, y2]| Region::Pixels(BoundingBox::new(x1, y1, x2, y2)));
         let task = Task::new(kind, line.input.as_deref(), region)?;
-        // That the region lies in the picture is seen here, not after an hour of answers.
+        // A region outside the image is an error now, not after an hour of answers.
         task.input(size)?;
         Ok(Self {
             kind,
@@ -163,14 +153,13 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
-    use florence2_metrics::Labelled;
-
     use super::*;
+    use crate::metrics::Labelled;
 
-    fn opened(lines: &str, selection: &Selection) -> Result<Dataset> {
+    fn opened(lines: &str, limit: Option<usize>, tasks: &[TaskKind]) -> Result<Dataset> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(SCENES), lines).unwrap();
-        Dataset::open(folder.path(), selection)
+        Dataset::open(folder.path(), limit, tasks)
     }
 
     fn line(samples: &str) -> String {
@@ -178,14 +167,14 @@ mod tests {
     }
 
     const OD: &str =
-        r#"{"task": "<OD>", "truth": {"instances": [{"label": "star", "bbox": [1, 2.5, 3, 4]}]}}"#;
+        r#"{"task": "<OD>", "truth": {"instances": [{"label": " a  star", "bbox": [1, 2.5, 3, 4]}]}}"#;
     const CAPTION: &str =
         r#"{"task": "<CAPTION>", "input": null, "region": null, "truth": {"text": "A star."}}"#;
 
     #[test]
     fn scenes_are_read_and_selected() {
         let lines = format!("{}\n\n{}\n", line(&format!("{OD}, {CAPTION}")), line(OD));
-        let all = opened(&lines, &Selection::default()).unwrap();
+        let all = opened(&lines, None, &[]).unwrap();
         assert_eq!(all.scenes.len(), 2);
         assert_eq!(all.scenes[0].name(), "a.png");
         assert_eq!(all.scenes[0].size, ImageSize::new(100, 50));
@@ -194,21 +183,16 @@ mod tests {
         assert_eq!(
             all.scenes[0].samples[0].truth,
             Truth::Boxes(vec![Labelled {
-                label: "star".into(),
+                label: "a star".into(),
                 shape: BoundingBox::new(1.0, 2.5, 3.0, 4.0)
             }])
         );
 
-        let mut selection = Selection {
-            limit: Some(1),
-            tasks: vec![TaskKind::Caption],
-        };
-        let captions = opened(&lines, &selection).unwrap();
+        let captions = opened(&lines, Some(1), &[TaskKind::Caption]).unwrap();
         assert_eq!((captions.scenes.len(), captions.scenes[0].samples.len()), (1, 1));
         assert_ne!(captions.sha256, all.sha256);
-        selection.tasks = vec![TaskKind::Ocr];
-        let error = opened(&lines, &selection).unwrap_err();
-        assert!(matches!(error, Error::NoSamples { .. }), "{error}");
+        let error = opened(&lines, Some(1), &[TaskKind::Ocr]).unwrap_err();
+        assert!(error.to_string().contains("no sample"), "{error}");
     }
 
     #[test]
@@ -261,13 +245,12 @@ mod tests {
             (boxes("[5, 2, 3, 4]"), "box 5,2,3,4 is empty or reversed"),
             (boxes("[1, 2, 1e300, 4]"), "not finite"),
             (boxes("[1, 2, 3]"), "invalid length 3"),
-            (masks("[[1, 2, 3, 4, 5]]"), "pairs of coordinates"),
+            (masks("[[1, 2, 3, 4, 5]]"), "even number of coordinates"),
             (masks("[[1, 2, 3, 4]]"), "three corners"),
-            (masks("[]"), "without a polygon"),
+            (masks("[]"), "has no polygon"),
         ] {
-            let error = opened(&format!("{}\n{bad}\n", line(OD)), &Selection::default()).unwrap_err();
+            let error = opened(&format!("{}\n{bad}\n", line(OD)), None, &[]).unwrap_err();
             let message = error.to_string();
-            assert!(matches!(error, Error::Scene { line: 2, .. }), "{bad}: {message}");
             assert!(message.contains("line 2"), "{message}");
             assert!(message.contains(reason), "{bad}: {message}");
         }
@@ -276,7 +259,7 @@ mod tests {
     #[test]
     fn a_folder_without_scenes_is_no_data_set() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Dataset::open(folder.path(), &Selection::default()).unwrap_err();
+        let error = Dataset::open(folder.path(), None, &[]).unwrap_err();
         assert!(error.to_string().contains("scenes.jsonl"), "{error}");
     }
 }

@@ -1,60 +1,47 @@
-//! What one answer adds to its task's metrics.
+//! The score of one answer.
 
 use florence2::{Parsed, TaskInput, TaskKind};
-use florence2_metrics::{
+
+use super::metric::{Metric, Tally};
+use super::truth::Truth;
+use crate::metrics::{
     Labelled, box_iou, boxes, character_errors, mask_iou, normalise, pairs, polygons, quad_iou, quads,
     without_locations,
 };
 
-use super::{Metric, Ratio};
-use crate::dataset::Truth;
-
-/// The sums that an answer to a task adds to.
-pub fn score(task: TaskKind, answer: &Parsed, truth: &Truth) -> Vec<(Metric, Ratio)> {
+/// Adds an answer to the metrics of its task.
+pub fn score(tally: &mut Tally, task: TaskKind, answer: &Parsed, truth: &Truth) {
     match truth {
-        Truth::Text(truth) => texts(task, &normalise(&text(task, answer)), &normalise(truth)),
-        Truth::Boxes(truths) => instances(&boxes(answer), truths, box_iou),
-        Truth::Quads(truths) => instances(&quads(answer), truths, quad_iou),
-        Truth::Mask(truth) => {
-            let iou = mask_iou(&polygons(answer), truth);
-            vec![(Metric::MaskIou, Ratio::new(iou, 1.0))]
-        }
+        Truth::Text(truth) => text(tally, task, answer, &normalise(truth)),
+        Truth::Boxes(truths) => instances(tally, &boxes(answer), truths, box_iou),
+        Truth::Quads(truths) => instances(tally, &quads(answer), truths, quad_iou),
+        Truth::Mask(truth) => tally.add(Metric::MaskIou, mask_iou(&polygons(answer), truth), 1.0),
     }
 }
 
-fn texts(task: TaskKind, answer: &str, truth: &str) -> Vec<(Metric, Ratio)> {
-    let mut ratios = vec![(Metric::Exact, Ratio::of_one(answer == truth))];
+fn text(tally: &mut Tally, task: TaskKind, answer: &Parsed, truth: &str) {
+    let answer = match answer {
+        Parsed::Text(text) if task.spec().input == TaskInput::Region => normalise(&without_locations(text)),
+        Parsed::Text(text) => normalise(text),
+        _ => String::new(),
+    };
+    tally.add_one(Metric::Exact, answer == truth);
     if matches!(task, TaskKind::Ocr | TaskKind::RegionToOcr) {
-        let (errors, length) = character_errors(answer, truth);
-        let ratio = Ratio::new(errors as f64, length as f64);
-        ratios.push((Metric::CharacterErrorRate, ratio));
+        let (errors, length) = character_errors(&answer, truth);
+        tally.add(Metric::CharacterErrorRate, errors as f64, length as f64);
     }
-    ratios
 }
 
-fn instances<S: Copy>(
+fn instances<S>(
+    tally: &mut Tally,
     answered: &[Labelled<S>],
     truths: &[Labelled<S>],
     iou: impl Fn(&S, &S) -> f64,
-) -> Vec<(Metric, Ratio)> {
-    let truths: Vec<_> = truths
-        .iter()
-        .map(|truth| Labelled::normalised(&truth.label, truth.shape))
-        .collect();
-    let ious = pairs(answered, &truths, iou);
+) {
+    let ious = pairs(answered, truths, iou);
     let (matched, all) = (ious.len() as f64, (answered.len() + truths.len()) as f64);
-    vec![
-        (Metric::F1, Ratio::new(2.0 * matched, all)),
-        (Metric::MeanIou, Ratio::new(ious.iter().sum(), matched)),
-    ]
-}
-
-fn text(task: TaskKind, answer: &Parsed) -> String {
-    match answer {
-        Parsed::Text(text) if task.spec().input == TaskInput::Region => without_locations(text),
-        Parsed::Text(text) => text.clone(),
-        _ => String::new(),
-    }
+    tally.add(Metric::F1, 2.0 * matched, all);
+    tally.add(Metric::MeanIou, ious.iter().sum(), matched);
 }
 
 #[cfg(test)]
@@ -64,12 +51,11 @@ mod tests {
     use florence2::{BoundingBox, Detection, OcrRegion, Point, Polygon, Quad, Segmentation};
 
     use super::*;
-    use crate::metrics::Tally;
 
     fn values(task: TaskKind, samples: &[(Parsed, Truth)]) -> BTreeMap<Metric, f64> {
         let mut tally = Tally::default();
         for (answer, truth) in samples {
-            tally.extend(score(task, answer, truth));
+            score(&mut tally, task, answer, truth);
         }
         tally.values()
     }
@@ -83,10 +69,7 @@ mod tests {
     }
 
     fn truth(label: &str, x2: f32) -> Labelled<BoundingBox> {
-        Labelled {
-            label: label.into(),
-            shape: BoundingBox::new(0.0, 0.0, x2, 10.0),
-        }
+        Labelled::normalised(label, BoundingBox::new(0.0, 0.0, x2, 10.0))
     }
 
     fn square(x: f32, side: f32) -> [Point; 4] {
@@ -96,17 +79,17 @@ mod tests {
     #[test]
     fn instances_are_pooled_over_samples() {
         let samples = [
-            // one of two found, at 0.8
+            // one of two found, at an IoU of 0.8
             (
                 Parsed::Detections(vec![detection("a  star ", 8.0)]),
                 Truth::Boxes(vec![truth(" a star", 10.0), truth("ring", 10.0)]),
             ),
-            // one found at 0.6, one invented
+            // one found at an IoU of 0.6, one false positive
             (
                 Parsed::Detections(vec![detection("ring", 6.0), detection("star", 10.0)]),
                 Truth::Boxes(vec![truth("ring", 10.0)]),
             ),
-            // rightly nothing
+            // correctly empty
             (Parsed::Detections(Vec::new()), Truth::Boxes(Vec::new())),
         ];
         let values = values(TaskKind::ObjectDetection, &samples);
@@ -144,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_text_need_both_text_and_place() {
+    fn lines_of_text_need_both_text_and_location() {
         let line = |text: &str, x: f32| OcrRegion {
             quad: Quad {
                 points: square(x, 10.0),

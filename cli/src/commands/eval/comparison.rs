@@ -1,19 +1,19 @@
-//! Two results on the same scenes, side by side.
+//! The comparison of a result with a baseline on the same scenes.
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
-use crate::metrics::Metric;
-use crate::report::Report;
+use super::evaluation::Unread;
+use super::metric::Metric;
+use super::report::Report;
 
-/// How a result differs from a baseline.
+/// The differences between a result and a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The baseline's model.
     pub model: String,
     /// Percentage points by which a metric may be worse.
     pub tolerance: f64,
-    /// The metrics of the tasks in both results.
+    /// The metrics of the tasks that both results have.
     pub changes: Vec<Change>,
 }
 
@@ -22,13 +22,12 @@ pub struct Comparison {
 pub struct Change {
     /// The task's tag.
     pub task: String,
-    /// The metric.
     pub metric: Metric,
-    /// Its value in the baseline; `None` where only the new result has it.
+    /// The value in the baseline; `None` if only the new result has one.
     pub before: Option<f64>,
-    /// Its value now; `None` where only the baseline has it.
+    /// The value in the new result; `None` if only the baseline has one.
     pub after: Option<f64>,
-    /// Whether it got worse by more than the tolerance.
+    /// Whether the metric got worse by more than the tolerance.
     pub worse: bool,
 }
 
@@ -36,50 +35,44 @@ impl Comparison {
     /// Compares a result with a baseline.
     ///
     /// # Errors
-    /// [`Error::OtherBaseline`] if they are not of the same scenes or have no task in common.
-    pub fn new(report: &Report, baseline: &Report, tolerance: f64) -> Result<Self> {
-        let other = |reason: String| Error::OtherBaseline { reason };
+    /// The reason why they cannot be compared, if they are of different scenes or have no task in common.
+    pub fn new(report: &Report, baseline: &Report, tolerance: f64) -> Result<Self, String> {
         if report.dataset.sha256 != baseline.dataset.sha256 {
-            return Err(other(format!(
+            return Err(format!(
                 "it is of other scenes ({} of {})",
                 baseline.dataset.scenes, baseline.dataset.path
-            )));
+            ));
         }
-        let unread = |report: &Report| -> Vec<String> {
-            let scenes = report.dataset.unread.iter();
-            scenes.map(|scene| scene.image.clone()).collect()
-        };
-        let (before, now) = (unread(baseline), unread(report));
-        if before != now {
-            return Err(other(format!(
-                "{} pictures could not be read for it, {} for this result",
+        let (before, now) = (&baseline.dataset.unread, &report.dataset.unread);
+        let same_image = |(one, other): (&Unread, &Unread)| one.image == other.image;
+        if before.len() != now.len() || !before.iter().zip(now).all(same_image) {
+            return Err(format!(
+                "{} images could not be read for it, {} for this result",
                 before.len(),
                 now.len()
-            )));
+            ));
         }
         let mut changes = Vec::new();
-        for (row, before) in report
-            .tasks
-            .iter()
-            .filter_map(|row| Some((row, baseline.task(&row.task)?)))
-        {
-            let metrics = Metric::ALL.into_iter();
-            let values =
-                metrics.map(|metric| (metric, before.metrics.get(&metric), row.metrics.get(&metric)));
-            changes.extend(
-                values
-                    .filter(|(_, before, after)| before.is_some() || after.is_some())
-                    .map(|(metric, before, after)| Change {
-                        task: row.task.clone(),
+        for task in &report.tasks {
+            let Some(baseline) = baseline.task(&task.task) else {
+                continue;
+            };
+            for metric in Metric::ALL {
+                let before = baseline.metrics.get(&metric).copied();
+                let after = task.metrics.get(&metric).copied();
+                if before.or(after).is_some() {
+                    changes.push(Change {
+                        task: task.task.clone(),
                         metric,
-                        before: before.copied(),
-                        after: after.copied(),
-                        worse: loss(metric, before.copied(), after.copied()) * 100.0 > tolerance,
-                    }),
-            );
+                        before,
+                        after,
+                        worse: loss(metric, before, after) * 100.0 > tolerance,
+                    });
+                }
+            }
         }
         if changes.is_empty() {
-            return Err(other("it has none of these tasks".into()));
+            return Err("it has none of these tasks".into());
         }
         Ok(Self {
             model: baseline.model.clone(),
@@ -88,12 +81,12 @@ impl Comparison {
         })
     }
 
-    /// The metrics that got worse by more than the tolerance.
+    /// Returns the metrics that got worse by more than the tolerance.
     pub fn worse(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.worse)
     }
 
-    /// The change of a task's metric.
+    /// Returns the change of a task's metric.
     pub fn change(&self, task: &str, metric: Metric) -> Option<&Change> {
         self.changes
             .iter()
@@ -102,13 +95,13 @@ impl Comparison {
 }
 
 impl Change {
-    /// By how many percentage points the value rose; `None` where only one result has it.
+    /// Returns the rise of the value in percentage points, or `None` if only one result has one.
     pub fn points(&self) -> Option<f64> {
         Some((self.after? - self.before?) * 100.0)
     }
 }
 
-/// By how much a metric got worse. One that is missing (a mean IoU without any match) is as bad as can be.
+/// Returns by how much a metric got worse. A missing value (a mean IoU without any match) counts as the worst one.
 fn loss(metric: Metric, before: Option<f64>, after: Option<f64>) -> f64 {
     let worst = if metric.is_error() { 1.0 } else { 0.0 };
     let gain = after.unwrap_or(worst) - before.unwrap_or(worst);
@@ -118,8 +111,7 @@ fn loss(metric: Metric, before: Option<f64>, after: Option<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::Unread;
-    use crate::report::{DatasetReport, TaskReport};
+    use crate::commands::eval::report::{DatasetReport, TaskReport};
 
     fn report(tasks: &[(&str, &[(Metric, f64)])]) -> Report {
         let task = |&(tag, metrics): &(&str, &[(Metric, f64)])| TaskReport {
@@ -175,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_is_gone_is_worse() {
+    fn a_missing_metric_is_worse() {
         use Metric::{F1, MeanIou};
         let before = [(F1, 0.5), (MeanIou, 0.75)];
         assert_eq!(worse(&before, &[(F1, 0.5)], 0.0), [MeanIou]);
@@ -202,7 +194,7 @@ mod tests {
         let mut other = one.clone();
         other.dataset.sha256 = "cd".into();
         let error = Comparison::new(&one, &other, 0.0).unwrap_err();
-        assert!(error.to_string().contains("10 of scenes"), "{error}");
+        assert!(error.contains("10 of scenes"), "{error}");
 
         let mut other = one.clone();
         other.dataset.unread.push(Unread {
@@ -210,7 +202,7 @@ mod tests {
             reason: "no such file".into(),
         });
         let error = Comparison::new(&one, &other, 0.0).unwrap_err();
-        assert!(error.to_string().contains("1 pictures"), "{error}");
+        assert!(error.contains("1 images"), "{error}");
     }
 
     #[test]

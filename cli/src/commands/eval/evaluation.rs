@@ -1,4 +1,4 @@
-//! From a model and a data set to tallies.
+//! Running a model on a data set.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -8,45 +8,44 @@ use florence2::{Florence2, ImageFeatures, ImageLimits, ImageSize, RunOptions, TA
 use image::DynamicImage;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Dataset, Sample, Scene};
+use super::dataset::{Dataset, Sample, Scene};
+use super::metric::{Metric, Tally};
+use super::score::score;
+use crate::console::Progress;
 use crate::error::{Error, Result, describe};
-use crate::metrics::{Metric, Ratio, Tally, score};
 
-/// What came of all questions.
+/// The scores and times of a model on a data set.
 #[derive(Debug, Default)]
 pub struct Evaluation {
     tasks: HashMap<TaskKind, TaskResult>,
-    /// Scenes whose picture was read.
+    /// The number of scenes whose image was read.
     pub scenes: usize,
-    /// Seconds for pixels and vision encoder, over all of these.
+    /// Seconds for preprocessing and vision encoder, summed over these scenes.
     pub vision_seconds: f64,
-    /// Scenes whose picture was not.
+    /// The scenes whose image could not be read.
     pub unread: Vec<Unread>,
 }
 
-/// What came of one task.
+/// The sums over one task's answers.
 #[derive(Debug, Default)]
 pub struct TaskResult {
-    /// Answers given.
     pub answers: usize,
     /// Tokens generated.
     pub tokens: usize,
     /// Seconds from image features to answers.
     pub seconds: f64,
-    /// The quality.
     pub tally: Tally,
 }
 
-/// A scene that nothing was asked about.
+/// A scene whose image could not be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unread {
-    /// The picture's file name.
+    /// The image's file name.
     pub image: String,
-    /// What is wrong with it.
     pub reason: String,
 }
 
-/// A question and the picture it is about.
+/// A sample and the image it is about.
 struct Question<'a> {
     scene: &'a Scene,
     features: &'a ImageFeatures,
@@ -54,55 +53,64 @@ struct Question<'a> {
 }
 
 impl Evaluation {
-    /// Asks `model` everything that is asked in `dataset`; `on_scene` is told of each scene before it is begun.
+    /// Evaluates `model` on all samples of `dataset`; `progress` counts scenes.
     ///
-    /// Up to `batch_size` questions of one task, about as many scenes, are answered together.
+    /// Up to `batch_size` samples of one task, from up to `batch_size` scenes, form a batch.
     ///
     /// # Errors
-    /// [`Error::NoPictures`] if none could be read (fewer are [counted](Self::unread)); what the engine reports.
+    /// [`Error::Dataset`] if no image can be read (single ones are [recorded](Self::unread)), [`Error::Answer`] if the
+    /// engine fails on a batch.
     pub fn run(
         model: &Florence2,
         dataset: &Dataset,
         options: &RunOptions,
         batch_size: NonZeroUsize,
-        mut on_scene: impl FnMut(&Scene),
+        progress: &Progress,
     ) -> Result<Self> {
         let mut evaluation = Self::default();
         for scenes in dataset.scenes.chunks(batch_size.get()) {
             let mut encoded = Vec::with_capacity(scenes.len());
             for scene in scenes {
-                on_scene(scene);
+                progress.message(scene.name());
                 encoded.extend(evaluation.encode(model, scene)?.map(|features| (scene, features)));
+                progress.step();
             }
             for spec in &TASKS {
                 let questions: Vec<Question<'_>> = encoded
                     .iter()
-                    .flat_map(|(scene, features)| questions(scene, features, spec.kind))
+                    .flat_map(|(scene, features)| {
+                        let samples = scene.samples.iter().filter(|sample| sample.kind == spec.kind);
+                        samples.map(move |sample| Question {
+                            scene,
+                            features,
+                            sample,
+                        })
+                    })
                     .collect();
                 for batch in questions.chunks(batch_size.get()) {
-                    evaluation.ask(model, spec.kind, batch, options)?;
+                    evaluation.answer(model, spec.kind, batch, options)?;
                 }
             }
         }
-        match evaluation.unread.first() {
-            Some(Unread { image, reason }) if evaluation.scenes == 0 => Err(Error::NoPictures {
-                image: image.clone(),
-                reason: reason.clone(),
+        match (evaluation.scenes, evaluation.unread.first()) {
+            (0, Some(Unread { image, reason })) => Err(Error::Dataset {
+                path: dataset.folder.clone(),
+                reason: format!("not one image could be read; the first: {image}: {reason}"),
             }),
             _ => Ok(evaluation),
         }
     }
 
-    /// The tasks that were asked, in the order of [`TASKS`].
+    /// Returns the evaluated tasks in the order of [`TASKS`].
     pub fn tasks(&self) -> impl Iterator<Item = (TaskKind, &TaskResult)> {
         TASKS
             .iter()
             .filter_map(|spec| Some((spec.kind, self.tasks.get(&spec.kind)?)))
     }
 
-    /// The features of a scene's picture, if it can be read.
+    /// Returns the features of a scene's image, or `None` if the image cannot be read.
     fn encode(&mut self, model: &Florence2, scene: &Scene) -> Result<Option<ImageFeatures>> {
-        let image = match picture(scene) {
+        let image = match read_image(scene) {
             Ok(image) => image,
             Err(reason) => {
                 let image = scene.name();
@@ -117,7 +125,8 @@ impl Evaluation {
         Ok(Some(features))
     }
 
-    fn ask(
+    /// Answers a batch of samples of one task and adds up scores, tokens and seconds.
+    fn answer(
         &mut self,
         model: &Florence2,
         task: TaskKind,
@@ -142,36 +151,22 @@ impl Evaluation {
             let Some(best) = sequences.first() else { continue };
             result.answers += 1;
             result.tokens += best.token_ids.len();
-            let scores = score(task, &best.parsed, &question.sample.truth);
-            let truncated = (Metric::Truncated, Ratio::of_one(best.truncated));
-            result.tally.extend(scores.into_iter().chain([truncated]));
+            score(&mut result.tally, task, &best.parsed, &question.sample.truth);
+            result.tally.add_one(Metric::Truncated, best.truncated);
         }
         Ok(())
     }
 }
 
-fn questions<'a>(
-    scene: &'a Scene,
-    features: &'a ImageFeatures,
-    task: TaskKind,
-) -> impl Iterator<Item = Question<'a>> {
-    let samples = scene.samples.iter().filter(move |sample| sample.kind == task);
-    samples.map(move |sample| Question {
-        scene,
-        features,
-        sample,
-    })
-}
-
-/// A scene's picture, or what is wrong with it.
-fn picture(scene: &Scene) -> Result<DynamicImage, String> {
+/// Reads a scene's image and checks its size; an error is the reason why not.
+fn read_image(scene: &Scene) -> Result<DynamicImage, String> {
     let image = load_image(&scene.image, &ImageLimits::default()).map_err(|error| describe(&error))?;
-    let size = ImageSize::new(image.width(), image.height());
-    match size == scene.size {
-        true => Ok(image.into()),
-        false => Err(format!(
+    let (size, expected) = (ImageSize::new(image.width(), image.height()), scene.size);
+    if size != expected {
+        return Err(format!(
             "it is {}x{} pixels, not {}x{} as in the data set",
-            size.width, size.height, scene.size.width, scene.size.height
-        )),
+            size.width, size.height, expected.width, expected.height
+        ));
     }
+    Ok(image.into())
 }

@@ -1,7 +1,7 @@
-//! What is measured, and how it is written.
+//! Values and formats of the result.
 
-use crate::program::evaluate;
-use crate::scenes::dataset;
+use super::evaluate;
+use super::scenes::dataset;
 
 #[test]
 fn the_demo_model_sees_its_scenes() {
@@ -56,7 +56,7 @@ fn the_demo_model_sees_its_scenes() {
     assert_eq!(od["answers"], 5);
     assert!(od["seconds_per_answer"].as_f64().unwrap() > 0.0);
     assert!(od["tokens_per_answer"].as_f64().unwrap() > 10.0);
-    // What the model does on scenes that were picked to show it.
+    // The scenes are the demo model's own samples, on which it does well.
     for (task, metric, least) in [
         ("<OD>", "f1", 0.9),
         ("<OD>", "mean_iou", 0.8),
@@ -73,7 +73,7 @@ fn the_demo_model_sees_its_scenes() {
 }
 
 #[test]
-fn batches_are_answered_as_single_questions_are() {
+fn batches_give_the_answers_of_single_samples() {
     let folder = dataset();
     let args = ["--tasks", "dense-region-caption,open-vocabulary-detection"];
     let measured = |batch_size: &str| {
@@ -96,10 +96,10 @@ fn batches_are_answered_as_single_questions_are() {
 }
 
 #[test]
-fn people_get_a_table() {
+fn tables_have_a_row_for_each_task() {
     let folder = dataset();
     let args = ["--tasks", "od,<CAPTION>", "--limit", "2", "--num-beams", "1"];
-    let table = evaluate(folder.path(), &args, 0).stdout;
+    let table = evaluate(folder.path(), &args, 0).text();
     let lines: Vec<&str> = table.lines().collect();
     let head: Vec<&str> = lines[0].split_whitespace().collect();
     assert_eq!(
@@ -119,8 +119,11 @@ fn people_get_a_table() {
     );
 
     let args = [&args[..], &["--format", "markdown"]].concat();
-    let markdown = evaluate(folder.path(), &args, 0).stdout;
+    let markdown = evaluate(folder.path(), &args, 0).text();
     assert!(markdown.starts_with("| task"), "{markdown}");
-    assert!(markdown.lines().nth(1).unwrap().starts_with("|---"), "{markdown}");
+    assert!(
+        markdown.lines().nth(1).unwrap().starts_with("| ---"),
+        "{markdown}"
+    );
     assert!(markdown.contains("\n| od "), "{markdown}");
 }

@@ -2,7 +2,7 @@
 
 use florence2::{BoundingBox, Parsed, Polygon, Quad, Segmentation};
 
-use crate::text::normalise;
+use super::text::normalise;
 
 /// A shape in the picture, in pixels, and what is said of it.
 #[derive(Debug, Clone, PartialEq)]
