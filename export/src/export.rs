@@ -12,9 +12,9 @@ use florence2_layout::graphs::{EXTENSION, EXTERNAL_DATA_SUFFIX, FOLDER, GraphFil
 use crate::atomic_file::AtomicFile;
 use crate::bundle;
 use crate::calibration::ActivationRanges;
-use crate::checkpoint::{Checkpoint, Weights};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::graph::{self, ModelHeader};
+use crate::graph::{self, Graph, ModelHeader};
 use crate::image_size::ImageSize;
 use crate::metadata;
 use crate::model::{self, Recipe};
@@ -162,8 +162,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
         });
     }
     let image_size = image_size(checkpoint, options)?;
-    let recipe = recipe(checkpoint, options, image_size)?;
-    let unused_tensors = check(checkpoint, &recipe)?;
+    let (graphs, unused_tensors) = build(checkpoint, options, image_size)?;
     for name in &unused_tensors {
         tracing::warn!(tensor = %name, "no graph has a use for this tensor");
     }
@@ -176,9 +175,14 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     })?;
 
     let mut files = Vec::new();
-    let target = options.target.spec();
-    for &file in options.graphs.as_deref().unwrap_or(target.graphs) {
-        let graph = model::build(file, &recipe, &weights(checkpoint, &recipe))?;
+    for (file, graph) in graphs {
+        if options
+            .graphs
+            .as_ref()
+            .is_some_and(|chosen| !chosen.contains(&file))
+        {
+            continue;
+        }
         let header = header(checkpoint, file, options, image_size);
         let path = onnx.join(format!(
             "{}{}{EXTENSION}",
@@ -228,9 +232,9 @@ pub fn export_graph_bytes(
     options: &ExportOptions,
 ) -> Result<Vec<u8>> {
     let image_size = image_size(checkpoint, options)?;
-    let recipe = recipe(checkpoint, options, image_size)?;
-    check(checkpoint, &recipe)?;
-    let graph = model::build(file, &recipe, &weights(checkpoint, &recipe))?;
+    let (graphs, _) = build(checkpoint, options, image_size)?;
+    let graph = graphs.into_iter().find(|(built, _)| *built == file);
+    let (_, graph) = graph.ok_or(Error::NotInTarget { graph: file.name() })?;
     graph::serialize_inline(graph, header(checkpoint, file, options, image_size))
 }
 
@@ -248,18 +252,21 @@ pub fn export_config_files(
         .collect())
 }
 
-/// Asks for every weight of every graph; gives the names of those that none asked for.
-fn check(checkpoint: &Checkpoint, recipe: &Recipe<'_>) -> Result<Vec<String>> {
-    let weights = weights(checkpoint, recipe);
-    for &file in recipe.target.spec().graphs {
-        model::build(file, recipe, &weights)?;
-    }
-    recipe.precisions.check()?;
-    Ok(weights.unused())
-}
+/// The graphs of a target.
+type Graphs<'a> = Vec<(GraphFile, Graph<'a>)>;
 
-fn weights<'a>(checkpoint: &'a Checkpoint, recipe: &Recipe<'_>) -> Weights<'a> {
-    checkpoint.weights().multiplied(recipe.smoothing.tensors.clone())
+/// All graphs of the target, so that every weight is checked, and the names of weights that none of them uses.
+fn build<'a>(
+    checkpoint: &'a Checkpoint,
+    options: &'a ExportOptions,
+    image_size: ImageSize,
+) -> Result<(Graphs<'a>, Vec<String>)> {
+    let recipe = recipe(checkpoint, options, image_size)?;
+    let weights = checkpoint.weights().multiplied(recipe.smoothing.tensors.clone());
+    let graph = |&file| Ok((file, model::build(file, &recipe, &weights)?));
+    let graphs = options.target.graphs().iter().map(graph).collect::<Result<_>>()?;
+    recipe.precisions.check()?;
+    Ok((graphs, weights.unused()))
 }
 
 fn recipe<'r>(

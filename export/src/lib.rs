@@ -24,7 +24,6 @@
 
 mod atomic_file;
 mod bundle;
-mod byte_weights;
 mod calibration;
 mod checkpoint;
 mod config;
@@ -32,10 +31,10 @@ mod error;
 mod export;
 mod graph;
 mod image_size;
+mod layers;
+mod lowering;
 mod metadata;
 mod model;
-mod nf4;
-mod precision;
 mod precisions;
 mod quantize;
 mod random;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::target::Precision;
 
 /// The precision of each weight, by the path of its module. Clones remember together what was asked for.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Precisions<'o> {
     precision: Precision,
     keep_fp32: &'o [String],
@@ -38,25 +38,6 @@ impl<'o> Precisions<'o> {
         match self.keep_fp32.iter().any(|pattern| matches(pattern, module)) {
             true => Precision::Fp32,
             false => self.precision,
-        }
-    }
-
-    /// All in 32-bit floats, as long as they may have another precision later.
-    pub(crate) fn exact(&self) -> Self {
-        Precisions {
-            precision: Precision::Fp32,
-            ..self.clone()
-        }
-    }
-
-    /// The same, with bytes for what would have fewer bits.
-    pub(crate) fn at_least_int8(&self) -> Self {
-        Precisions {
-            precision: match self.precision {
-                Precision::Int4 => Precision::Int8,
-                precision => precision,
-            },
-            ..self.clone()
         }
     }
 
@@ -153,9 +134,7 @@ mod tests {
         assert_eq!(precisions.of("blocks.1.fc1"), Precision::Int4);
         let error = precisions.check().unwrap_err().to_string();
         assert!(error.contains("blocks.*.fc1"), "{error}");
-        let vision = precisions.at_least_int8();
-        assert_eq!(vision.of("blocks.0.fc1"), Precision::Fp32);
-        assert_eq!(vision.of("blocks.2.fc1"), Precision::Int8);
+        assert_eq!(precisions.of("blocks.0.fc1"), Precision::Fp32);
         precisions.check().unwrap();
     }
 

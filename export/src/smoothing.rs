@@ -1,10 +1,10 @@
-//! *SmoothQuant* (Xiao et al., 2022): what comes out of a norm is divided by a factor for each channel, and the weights
-//! of the layers that it goes into are multiplied by it. Channels of large values then do not take the steps of bytes
-//! away from the others, and the function stays as it was: exactly, because the factors are powers of two.
+//! *SmoothQuant* (Xiao et al., 2022): the result of a norm is divided by a factor for each channel, and the weights of the
+//! linear layers that take it are multiplied by the factor. Channels of large values then do not cost the others
+//! precision, and the function is exactly the same, because the factors are powers of two.
 //!
-//! In the vision encoder a norm's result goes into linear layers only, and the norm's own weights are divided. In BART
-//! it is also what the next residual connection adds to, so that it is divided on its way into the layers. The decoder
-//! is left as it is: its rows are quantised by blocks.
+//! In the vision encoder only linear layers take a norm's result, and the norm's own weights are divided. In BART the
+//! residual connection takes it too, so that the inputs of the layers are divided. The decoder is left as it is: its
+//! rows are quantized by blocks.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,31 +13,30 @@ use crate::calibration::ActivationRanges;
 use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::lowering::Factors;
 use crate::model::{DECODER, ENCODER, VISION_TOWER};
-use crate::tensor::Tensor;
 
-/// A norm, and the linear layers that its result goes into.
-struct Junction {
+/// A norm, and the linear layers that take its result.
+struct SmoothQuantSite {
     norm: String,
     width: usize,
     /// Paths and numbers of outputs.
     layers: Vec<(String, usize)>,
-    /// Whether its result goes nowhere else.
+    /// Whether nothing else takes the result.
     exclusive: bool,
 }
 
-/// What is multiplied by what.
+/// The factors of SmoothQuant.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Smoothing {
-    /// By names of tensors: a factor for each place along their last axis.
-    pub(crate) tensors: Rc<BTreeMap<String, Rc<[f32]>>>,
-    /// By paths of norms: a factor for each channel on its way into the layers behind.
-    inputs: BTreeMap<String, Rc<[f32]>>,
+    /// Factors on weights, by names of tensors.
+    pub(crate) tensors: Factors,
+    /// Factors on the inputs of linear layers, by paths of layers.
+    pub(crate) inputs: Factors,
 }
 
 impl Smoothing {
-    /// From what was seen of the norms and from the weights behind them.
+    /// The factors for observed ranges of the norms and the weights of the layers behind them.
     ///
     /// # Errors
     /// [`Error::ActivationRanges`] if a norm has not been observed.
@@ -48,44 +47,35 @@ impl Smoothing {
     ) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         let mut inputs = BTreeMap::new();
-        for junction in junctions(config) {
-            let factors = junction.factors(weights, ranges)?;
+        for site in sites(config) {
+            let factors = site.factors(weights, ranges)?;
             if factors.iter().all(|&factor| factor == 1.0) {
                 continue;
             }
             // Powers of two: the reciprocals are exact.
             let reciprocals: Rc<[f32]> = factors.iter().map(|factor| factor.recip()).collect();
-            for (layer, _) in junction.layers {
-                tensors.insert(format!("{layer}.weight"), factors.clone());
-            }
-            if junction.exclusive {
+            if site.exclusive {
                 for part in ["weight", "bias"] {
-                    tensors.insert(format!("{}.{part}", junction.norm), reciprocals.clone());
+                    tensors.insert(format!("{}.{part}", site.norm), reciprocals.clone());
                 }
-            } else {
-                inputs.insert(junction.norm, reciprocals);
+            }
+            for (layer, _) in site.layers {
+                tensors.insert(format!("{layer}.weight"), factors.clone());
+                if !site.exclusive {
+                    inputs.insert(layer, reciprocals.clone());
+                }
             }
         }
-        let tensors = Rc::new(tensors);
-        Ok(Smoothing { tensors, inputs })
-    }
-
-    /// What goes into the layers behind `norm`, of what it gave.
-    pub(crate) fn input(&self, graph: &mut Graph<'_>, norm: &str, x: &Value) -> Value {
-        let Some(factors) = self.inputs.get(norm).cloned() else {
-            return x.clone();
-        };
-        let factors = Tensor::new(format!("{norm}.smoothing"), [factors.len()], move || {
-            factors.to_vec()
-        });
-        let factors = graph.weight(&factors);
-        graph.mul(x, &factors)
+        Ok(Smoothing {
+            tensors: Rc::new(tensors),
+            inputs: Rc::new(inputs),
+        })
     }
 }
 
-impl Junction {
-    /// What the norm's channels are divided by: `√(largest activation / largest weight)`, which is SmoothQuant's with
-    /// α = 0.5, as the nearest power of two.
+impl SmoothQuantSite {
+    /// The divisors of the norm's channels: `√(largest activation / largest weight)`, SmoothQuant's with α = 0.5, rounded to
+    /// powers of two.
     fn factors(&self, weights: &Weights<'_>, ranges: &ActivationRanges) -> Result<Rc<[f32]>> {
         let activations = ranges.of(&self.norm).unwrap_or_default();
         if activations.len() != self.width {
@@ -106,7 +96,7 @@ impl Junction {
         }
         let factor = |(activation, weight): (&f32, &f32)| {
             let exponent = 0.5 * (activation / weight).log2();
-            // Where either is nothing, there is nothing to gain.
+            // Either may be 0.
             if exponent.is_finite() {
                 exponent.round().clamp(-16.0, 16.0).exp2()
             } else {
@@ -117,19 +107,19 @@ impl Junction {
     }
 }
 
-/// The norms that are observed.
+/// The paths of the norms to observe.
 pub(crate) fn norms(config: &ModelConfig) -> impl Iterator<Item = String> {
-    junctions(config).into_iter().map(|junction| junction.norm)
+    sites(config).into_iter().map(|site| site.norm)
 }
 
-fn junctions(config: &ModelConfig) -> Vec<Junction> {
-    let mut junctions = vision(&config.vision_config);
-    junctions.extend(text_encoder(&config.text_config));
-    junctions
+fn sites(config: &ModelConfig) -> Vec<SmoothQuantSite> {
+    let mut sites = vision(&config.vision_config);
+    sites.extend(text_encoder(&config.text_config));
+    sites
 }
 
-fn vision(config: &VisionConfig) -> Vec<Junction> {
-    let mut junctions = Vec::new();
+fn vision(config: &VisionConfig) -> Vec<SmoothQuantSite> {
+    let mut sites = Vec::new();
     for (stage, (&dim, &depth)) in config.embed_dim.iter().zip(&config.depths).enumerate() {
         for block in 0..depth {
             for (half, attention) in [
@@ -137,38 +127,38 @@ fn vision(config: &VisionConfig) -> Vec<Junction> {
                 ("channel_block", "channel_attn"),
             ] {
                 let half = format!("{VISION_TOWER}.blocks.{stage}.{block}.{half}");
-                let mut junction = |norm: &str, layer: &str, outputs: usize| {
-                    junctions.push(Junction {
+                let mut site = |norm: &str, layer: &str, outputs: usize| {
+                    sites.push(SmoothQuantSite {
                         norm: format!("{half}.{norm}"),
                         width: dim,
                         layers: vec![(format!("{half}.{layer}"), outputs)],
                         exclusive: true,
                     });
                 };
-                junction("norm1", &format!("{attention}.qkv"), 3 * dim);
-                junction("norm2", "ffn.fc1", config.mlp_dim(dim));
+                site("norm1", &format!("{attention}.qkv"), 3 * dim);
+                site("norm2", "ffn.fc1", config.mlp_dim(dim));
             }
         }
     }
-    junctions
+    sites
 }
 
-fn text_encoder(config: &TextConfig) -> Vec<Junction> {
+fn text_encoder(config: &TextConfig) -> Vec<SmoothQuantSite> {
     let dim = config.d_model;
-    let junction = |norm: String, layers: Vec<(String, usize)>| Junction {
+    let site = |norm: String, layers: Vec<(String, usize)>| SmoothQuantSite {
         norm,
         width: dim,
         layers,
         exclusive: false,
     };
-    let mut junctions = Vec::new();
+    let mut sites = Vec::new();
     let mut norm = format!("{ENCODER}.layernorm_embedding");
     for layer in 0..config.encoder_layers {
         let layer = format!("{ENCODER}.layers.{layer}");
         let projections =
             ["q_proj", "k_proj", "v_proj"].map(|name| (format!("{layer}.self_attn.{name}"), dim));
-        junctions.push(junction(norm, projections.into()));
-        junctions.push(junction(
+        sites.push(site(norm, projections.into()));
+        sites.push(site(
             format!("{layer}.self_attn_layer_norm"),
             vec![(format!("{layer}.fc1"), config.encoder_ffn_dim)],
         ));
@@ -177,6 +167,6 @@ fn text_encoder(config: &TextConfig) -> Vec<Junction> {
     let cross = (0..config.decoder_layers).flat_map(|layer| {
         ["k_proj", "v_proj"].map(|name| (format!("{DECODER}.layers.{layer}.encoder_attn.{name}"), dim))
     });
-    junctions.push(junction(norm, cross.collect()));
-    junctions
+    sites.push(site(norm, cross.collect()));
+    sites
 }

@@ -25,9 +25,10 @@ pub enum Target {
 }
 
 /// The operators that a target's graphs are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Operators {
     /// ONNX's own of opset 17, which every runtime has.
+    #[default]
     Standard,
     /// ONNX's own of opset 20, and those of ONNX Runtime's that its providers for GPUs have kernels for.
     Contrib,

@@ -7,12 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use florence2_layout::graphs::GraphFile;
-
-use super::{ExportOptions, image_size, recipe, weights};
+use super::{ExportOptions, build, image_size};
 use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
-use crate::model;
 use crate::target::{Precision, Target};
 
 /// Constants of more elements are not looked at on the processor.
@@ -78,9 +75,8 @@ fn nothing_is_copied_between_cuda_and_the_processor() {
             .with_target(Target::Cuda)
             .with_precision(precision);
         let image_size = image_size(&checkpoint, &options).unwrap();
-        let recipe = recipe(&checkpoint, &options, image_size).unwrap();
-        for file in GraphFile::STEP {
-            let graph = model::build(file, &recipe, &weights(&checkpoint, &recipe)).unwrap();
+        let (graphs, _) = build(&checkpoint, &options, image_size).unwrap();
+        for (file, graph) in graphs {
             let copies = copies(&graph);
             assert!(copies.is_empty(), "{} {precision:?}: {copies:?}", file.name());
         }

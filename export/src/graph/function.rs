@@ -1,11 +1,11 @@
-//! Operators of our own, each with its meaning in standard operators: an ONNX function.
+//! Custom operators, each defined by other operators as an ONNX function.
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Graph, Value, float_of_any_shape};
+use super::{Attribute, Graph, Value, value_of_any_shape};
 use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
 
-/// An operator. Runtimes that have no kernel for it put its body in its place.
+/// A custom operator. Runtimes that have no kernel for it run its body instead.
 pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
     pub(crate) domain: &'static str,
     pub(crate) version: i64,
@@ -13,8 +13,8 @@ pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
     pub(crate) inputs: [&'static str; INPUTS],
     pub(crate) attributes: &'static [&'static str],
     pub(crate) outputs: [&'static str; OUTPUTS],
-    /// Makes the nodes that give the outputs. They may use [attributes](Attribute::Parameter) of the operator, but no
-    /// weights and constants of a graph: a function has none.
+    /// Makes the nodes that compute the outputs. They may use [attributes](Attribute::Parameter) of the operator, but no
+    /// weights or constants of a graph: a function has none.
     pub(crate) body: fn(&mut Graph<'_>, [Value; INPUTS]) -> [Value; OUTPUTS],
 }
 
@@ -24,7 +24,7 @@ pub(super) type Functions = BTreeMap<&'static str, Definition>;
 /// A function that a graph uses.
 pub(super) struct Definition {
     domain: (&'static str, i64),
-    /// All but the versions of the operators in it.
+    /// The function without the versions of the operators in it.
     proto: FunctionProto,
 }
 
@@ -34,7 +34,7 @@ impl Definition {
         self.domain
     }
 
-    /// The function, of operators as old as the model's.
+    /// The function, with the model's versions of operators.
     pub(super) fn finish(self, opsets: &[OperatorSetIdProto]) -> FunctionProto {
         FunctionProto {
             opset_import: opsets.to_vec(),
@@ -49,7 +49,7 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
         let inputs = self.inputs.map(|name| body.input(name, DataType::Float, &[]));
         let outputs = (self.body)(&mut body, inputs);
         for (name, value) in self.outputs.iter().zip(&outputs) {
-            body.output(name, value, DataType::Float, &[]);
+            body.output(name, value, &[]);
         }
         let (body, ..) = body.finish(self.name);
         Definition {
@@ -68,8 +68,8 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
 }
 
 impl Graph<'_> {
-    /// Adds a node of a function. Its outputs' type is written down: those who check graphs can't infer it where the body
-    /// has operators that are not ONNX's own.
+    /// Adds a node of a function. The type of its outputs is stored, since shape inference fails for bodies with operators
+    /// that are not ONNX's own.
     pub(crate) fn call<const INPUTS: usize, const OUTPUTS: usize>(
         &mut self,
         function: &Function<INPUTS, OUTPUTS>,
@@ -80,7 +80,8 @@ impl Graph<'_> {
             .entry(function.name)
             .or_insert_with(|| function.define());
         let outputs = self.nodes(function.domain, function.name, &inputs, attributes);
-        self.value_info.extend(outputs.iter().map(float_of_any_shape));
+        let float = |value| value_of_any_shape(value, DataType::Float);
+        self.value_info.extend(outputs.iter().map(float));
         outputs
     }
 }

@@ -1,28 +1,27 @@
-//! Constants of a graph, of any type, written when the file is.
+//! Constants of a graph, whose values are read when the file is written.
 
 use std::io::{self, Write};
-use std::rc::Rc;
 
 use half::f16;
 
 use crate::tensor::Tensor;
 use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 
-/// Values that are turned into bytes at a time.
+/// Number of values that are converted to bytes at a time.
 const CHUNK: usize = 1 << 14;
 
 /// The bytes of a constant, piece by piece.
 type Pieces<'a> = Box<dyn Iterator<Item = Vec<u8>> + 'a>;
 
-/// A type of values.
+/// An element type of tensors.
 pub(crate) trait Element: Copy + 'static {
     const DATA_TYPE: DataType;
 
-    /// Appends the value as `raw_data` has it, little-endian.
+    /// Appends the value in little-endian order, as in `raw_data`.
     fn append_to(self, bytes: &mut Vec<u8>);
 
-    /// The tensor, if it is of 32-bit floats.
-    fn floats<'t, 'a>(_tensor: &'t Tensor<'a, Self>) -> Option<&'t Tensor<'a>> {
+    /// The tensor if it is of 32-bit floats.
+    fn as_floats<'t, 'a>(_tensor: &'t Tensor<'a, Self>) -> Option<&'t Tensor<'a>> {
         None
     }
 }
@@ -34,7 +33,7 @@ impl Element for f32 {
         bytes.extend_from_slice(&self.to_le_bytes());
     }
 
-    fn floats<'t, 'a>(tensor: &'t Tensor<'a>) -> Option<&'t Tensor<'a>> {
+    fn as_floats<'t, 'a>(tensor: &'t Tensor<'a>) -> Option<&'t Tensor<'a>> {
         Some(tensor)
     }
 }
@@ -59,9 +58,7 @@ pub(super) struct Initializer<'a> {
     shape: Vec<usize>,
     data_type: DataType,
     byte_len: u64,
-    bytes: Rc<dyn Fn() -> Pieces<'a> + 'a>,
-    /// If it is of 32-bit floats.
-    floats: Option<Tensor<'a>>,
+    bytes: Box<dyn Fn() -> Pieces<'a> + 'a>,
 }
 
 impl<'a> Initializer<'a> {
@@ -71,14 +68,8 @@ impl<'a> Initializer<'a> {
             shape: tensor.shape().to_vec(),
             data_type: T::DATA_TYPE,
             byte_len: (tensor.len() * size_of::<T>()) as u64,
-            floats: T::floats(&tensor).cloned(),
-            bytes: Rc::new(move || pieces(tensor.values())),
+            bytes: Box::new(move || pieces(tensor.values())),
         }
-    }
-
-    /// The constant, if it is of 32-bit floats.
-    pub(super) fn floats(&self) -> Option<&Tensor<'a>> {
-        self.floats.as_ref()
     }
 
     /// Number of values.
@@ -90,7 +81,7 @@ impl<'a> Initializer<'a> {
         self.byte_len
     }
 
-    /// With its values.
+    /// The constant with its values inside.
     pub(super) fn inline(&self) -> TensorProto {
         let mut raw_data = Vec::with_capacity(self.byte_len as usize);
         (self.bytes)().for_each(|piece| raw_data.extend(piece));
@@ -100,7 +91,7 @@ impl<'a> Initializer<'a> {
         }
     }
 
-    /// With its values at `offset` of the file `location`.
+    /// The constant with its values at `offset` of the file `location`.
     pub(super) fn external(&self, location: &str, offset: u64) -> TensorProto {
         TensorProto {
             external_data: vec![

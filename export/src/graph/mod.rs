@@ -1,24 +1,23 @@
 //! Building ONNX graphs: values, nodes, weights.
 
 mod contrib;
-mod float16;
+mod floats;
 mod function;
 mod initializer;
 mod observe;
 mod ops;
 #[cfg(test)]
 mod parts;
-mod replace;
 mod serialize;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
+use crate::lowering::Lowering;
 use crate::tensor::Tensor;
-pub(crate) use contrib::{
-    BlockQuantizedWeight, CONTRIB_DOMAIN, FusedMatMul, KeyMask, Quantized, QuantizedWeight,
-};
+pub(crate) use contrib::{CONTRIB_DOMAIN, KeyMask, Transposed};
+use floats::FloatValue;
 use florence2_layout::onnx::{
     AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto, NodeProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -28,15 +27,14 @@ use function::Functions;
 pub(crate) use initializer::Element;
 use initializer::Initializer;
 pub(crate) use ops::{Conv2d, LAYER_NORM_EPSILON};
-pub(crate) use replace::UseOfWeight;
 pub(crate) use serialize::{ModelHeader, serialize_inline, write};
 
-/// A tensor in a graph: an input, a weight, or what a node gives.
+/// A tensor in a graph by its name: an input, a weight, or the output of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value(Rc<str>);
 
 impl Value {
-    /// In the place of an optional input that is not given.
+    /// An optional input that is left out.
     pub(crate) fn absent() -> Self {
         Value("".into())
     }
@@ -80,84 +78,104 @@ pub(crate) enum Attribute<'s> {
     Text(&'s str),
     Graph(GraphProto),
     Tensor(TensorProto),
-    /// What the function around the node was given as its attribute of this name and type.
+    /// The attribute of this name and type of the function that the node is in.
     Parameter(&'s str, AttributeType),
 }
 
 /// A graph being built. Weights are shared by name; a subgraph's weights belong to the graph around it.
 #[derive(Default)]
 pub(crate) struct Graph<'a> {
+    pub(crate) lowering: Lowering<'a>,
+    /// The values of floats, by name.
+    floats: BTreeMap<String, FloatValue<'a>>,
     nodes: Vec<NodeProto>,
     initializers: Vec<Initializer<'a>>,
     initializer_names: BTreeSet<String>,
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
-    /// What is said of values between nodes.
+    /// Types of values between nodes.
     value_info: Vec<ValueInfoProto>,
-    /// Those that nodes call, by name.
+    /// The functions that nodes call, by name.
     functions: Functions,
-    /// Automatic names of values that are outputs, and what the outputs are called.
+    /// Names of outputs by the names of their values.
     output_names: BTreeMap<String, String>,
-    nodes_made: usize,
-    /// The module whose nodes are being made: the beginning of their names.
+    node_count: usize,
+    /// Path of the module whose nodes are being made, with a `/` behind it: the prefix of their names.
     module: String,
 }
 
 impl<'a> Graph<'a> {
-    /// Declares an input.
+    /// A graph without nodes.
+    pub(crate) fn new(lowering: Lowering<'a>) -> Self {
+        Graph {
+            lowering,
+            ..Graph::default()
+        }
+    }
+
+    /// Declares an input of integers or of floats, in the type that [`Lowering::io_type`] names.
     pub(crate) fn input(&mut self, name: &str, data_type: DataType, dims: &[Dim]) -> Value {
+        let value = Value(name.into());
+        let mut data_type = data_type;
+        if data_type == DataType::Float {
+            data_type = self.lowering.io_type(name);
+            self.declare_floats(&value, data_type);
+        }
         self.inputs.push(value_info(name, data_type, dims));
-        Value(name.into())
+        value
     }
 
-    /// Makes `value`, which a node of this graph gives, the output `name`.
-    pub(crate) fn output(&mut self, name: &str, value: &Value, data_type: DataType, dims: &[Dim]) {
+    /// Makes the floats `value`, the output of a node of this graph, the output `name`, in the type that
+    /// [`Lowering::io_type`] names.
+    pub(crate) fn output(&mut self, name: &str, value: &Value, dims: &[Dim]) {
+        let data_type = self.lowering.io_type(name);
+        let value = self.in_float_type(value, data_type);
         self.outputs.push(value_info(name, data_type, dims));
-        self.output_names.insert(value.name().to_owned(), name.to_owned());
+        self.output_names.insert(value.to_string(), name.to_owned());
     }
 
-    /// A weight, or another constant with a name.
+    /// A weight or another named constant. Weights of floats are stored in the types that nodes use them in.
     pub(crate) fn weight<T: Element>(&mut self, tensor: &Tensor<'a, T>) -> Value {
-        self.initializer(tensor.name().to_owned(), || Initializer::new(tensor.clone()))
+        let Some(weight) = T::as_floats(tensor) else {
+            return self.initializer(tensor);
+        };
+        let float = FloatValue::Weight(weight.clone());
+        self.floats.insert(weight.name().to_owned(), float);
+        Value(weight.name().into())
+    }
+
+    fn initializer<T: Element>(&mut self, tensor: &Tensor<'a, T>) -> Value {
+        if self.initializer_names.insert(tensor.name().to_owned()) {
+            self.initializers.push(Initializer::new(tensor.clone()));
+        }
+        Value(tensor.name().into())
     }
 
     /// A float without dimensions.
     pub(crate) fn scalar(&mut self, value: f32) -> Value {
-        self.constant(format!("float_{value:e}"), [], vec![value])
+        self.weight(&Tensor::new(format!("float_{value:e}"), [], move || vec![value]))
     }
 
     /// A vector of integers, such as a shape.
     pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
         let digits: Vec<String> = values.iter().map(i64::to_string).collect();
         let name = format!("ints_{}", digits.join("_"));
-        self.constant(name, [values.len()], values.to_vec())
+        let values = values.to_vec();
+        self.weight(&Tensor::new(name, [values.len()], move || values.clone()))
     }
 
     /// An integer without dimensions.
     pub(crate) fn int(&mut self, value: i64) -> Value {
-        self.constant(format!("int_{value}"), [], vec![value])
+        self.weight(&Tensor::new(format!("int_{value}"), [], move || vec![value]))
     }
 
     /// A 32-bit integer without dimensions.
     pub(crate) fn int32(&mut self, value: i32) -> Value {
-        self.constant(format!("int32_{value}"), [], vec![value])
+        self.weight(&Tensor::new(format!("int32_{value}"), [], move || vec![value]))
     }
 
-    fn constant<T: Element>(&mut self, name: String, shape: impl Into<Vec<usize>>, values: Vec<T>) -> Value {
-        self.initializer(name.clone(), || {
-            Initializer::new(Tensor::new(name, shape, move || values.clone()))
-        })
-    }
-
-    fn initializer(&mut self, name: String, initializer: impl FnOnce() -> Initializer<'a>) -> Value {
-        if self.initializer_names.insert(name.clone()) {
-            self.initializers.push(initializer());
-        }
-        Value(name.into())
-    }
-
-    /// The nodes that `build` makes get names that begin with `module`, the path of what they are part of: profiles
-    /// then say where time goes.
+    /// Makes the nodes of `build` part of `module`, a path: their names begin with it, so that profiles show where time
+    /// goes, and it decides on the type of their floats.
     pub(crate) fn within<R>(&mut self, module: &str, build: impl FnOnce(&mut Self) -> R) -> R {
         let outer = std::mem::replace(&mut self.module, format!("{module}/"));
         let result = build(self);
@@ -188,7 +206,8 @@ impl<'a> Graph<'a> {
         std::array::from_fn(|index| outputs.get(index).cloned().unwrap_or_else(Value::absent))
     }
 
-    /// Adds a node with `outputs` outputs.
+    /// Adds a node with `outputs` outputs. Its inputs of floats are converted to the type that the current module computes
+    /// in.
     fn push(
         &mut self,
         domain: &str,
@@ -197,16 +216,34 @@ impl<'a> Graph<'a> {
         attributes: &[(&str, Attribute<'_>)],
         outputs: usize,
     ) -> Vec<Value> {
-        self.nodes_made += 1;
-        let name = format!("{}{op}_{}", self.module, self.nodes_made);
+        let mut float = self.float_type();
+        let returns_floats = match op {
+            "Shape" | "Greater" => false,
+            "Cast" => matches!(attributes, [(_, Attribute::Int(to))] if *to == float as i64),
+            "If" => {
+                float = self.lowering.float_type("");
+                true
+            }
+            "ConstantOfShape" => true,
+            _ => inputs.first().is_some_and(|x| self.floats.contains_key(x.name())),
+        };
+        let input = inputs
+            .iter()
+            .map(|value| self.in_float_type(value, float).to_string())
+            .collect();
+        self.node_count += 1;
+        let name = format!("{}{op}_{}", self.module, self.node_count);
         let outputs: Vec<Value> = (0..outputs)
             .map(|index| match index {
                 0 => Value(name.as_str().into()),
                 _ => Value(format!("{name}_{index}").into()),
             })
             .collect();
+        if returns_floats {
+            outputs.iter().for_each(|value| self.declare_floats(value, float));
+        }
         self.nodes.push(NodeProto {
-            input: inputs.iter().map(|value| value.to_string()).collect(),
+            input,
             output: outputs.iter().map(Value::to_string).collect(),
             name,
             op_type: op.to_owned(),
@@ -220,8 +257,8 @@ impl<'a> Graph<'a> {
         outputs
     }
 
-    /// `If`: the values of `then` where `condition` (one bool) holds, else those of `otherwise`. Both must give
-    /// what their own nodes made: a subgraph may not hand out a value from outside.
+    /// `If`: the values of `then` if `condition` (one bool) is true, else those of `otherwise`. Both must return outputs of
+    /// their own nodes: a subgraph's outputs can't be values from outside.
     pub(crate) fn if_else<const OUTPUTS: usize>(
         &mut self,
         condition: &Value,
@@ -243,24 +280,31 @@ impl<'a> Graph<'a> {
         build: impl FnOnce(&mut Self) -> [Value; OUTPUTS],
     ) -> GraphProto {
         let outer = std::mem::take(&mut self.nodes);
-        let outputs = build(self);
+        // Values that are cast in one branch are not there in the other.
+        let floats = self.floats.clone();
+        let float = self.lowering.float_type("");
+        let outputs = build(self).map(|value| self.in_float_type(&value, float));
+        self.floats = floats;
         let node = std::mem::replace(&mut self.nodes, outer);
         GraphProto {
             node,
             name: name.to_owned(),
-            output: outputs.iter().map(float_of_any_shape).collect(),
+            output: outputs
+                .iter()
+                .map(|value| value_of_any_shape(value, float))
+                .collect(),
             ..GraphProto::default()
         }
     }
 }
 
-/// Says that a value is a float32 tensor.
-fn float_of_any_shape(value: &Value) -> ValueInfoProto {
+/// A tensor whose shape is left open.
+fn value_of_any_shape(value: &Value, data_type: DataType) -> ValueInfoProto {
     ValueInfoProto {
         name: value.to_string(),
         r#type: Some(TypeProto {
             tensor_type: Some(TensorTypeProto {
-                elem_type: DataType::Float as i32,
+                elem_type: data_type as i32,
                 shape: None,
             }),
             ..TypeProto::default()
@@ -316,19 +360,10 @@ fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
         }),
         ..DimensionProto::default()
     };
-    let shape = TensorShapeProto {
-        dim: dims.iter().map(dim).collect(),
-    };
-    let tensor_type = TensorTypeProto {
-        elem_type: data_type as i32,
-        shape: Some(shape),
-    };
-    ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto {
-            tensor_type: Some(tensor_type),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
+    let mut value = value_of_any_shape(&Value(name.into()), data_type);
+    if let Some(tensor) = value.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
+        let dim = dims.iter().map(dim).collect();
+        tensor.shape = Some(TensorShapeProto { dim });
     }
+    value
 }

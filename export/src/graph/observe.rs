@@ -1,15 +1,14 @@
-//! Outputs that say how large values inside a graph become.
+//! Outputs of the largest magnitudes inside a graph, for calibration.
 
 use super::{Attribute, Dim, Graph, Value};
-use florence2_layout::onnx::DataType;
 
 impl Graph<'_> {
-    /// Makes the largest magnitude of each channel (place along the last axis) an output, for the three-dimensional
-    /// result of the norm whose weight is `module`'s, if it is in this graph.
+    /// Adds an output of the largest magnitude of each channel, `[channels]`, of the norm `module`, whose result has three
+    /// axes; nothing if the norm is not in this graph.
     pub(crate) fn observe_norm(&mut self, module: &str, output: &str) {
         let weight = format!("{module}.weight");
         let norm = self.nodes.iter().find(|node| node.input.contains(&weight));
-        // Where a norm is the end of a larger operator, its result is the last.
+        // Of an operator that ends in a norm, the norm's result is the last output.
         let Some(result) = norm.and_then(|norm| norm.output.last()) else {
             return;
         };
@@ -26,6 +25,6 @@ impl Graph<'_> {
             &[&magnitudes, &axes],
             &[("keepdims", Attribute::Int(0))],
         );
-        self.output(output, &largest, DataType::Float, &[channels]);
+        self.output(output, &largest, &[channels]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Attribute, Graph, Value};
 use crate::tensor::Tensor;
-use florence2_layout::onnx::DataType;
+use florence2_layout::onnx::{DataType, TensorProto};
 
 /// PyTorch's `LayerNorm` default, which every norm of the model uses.
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
@@ -178,8 +178,10 @@ impl<'a> Graph<'a> {
         self.node("ReduceSum", &[x, &axes], &[("keepdims", Attribute::Int(1))])
     }
 
+    /// `x` as floats of the type that the current module computes in.
     pub(crate) fn cast_to_float(&mut self, x: &Value) -> Value {
-        self.cast(x, DataType::Float)
+        let to = self.float_type();
+        self.cast(x, to)
     }
 
     pub(crate) fn cast(&mut self, x: &Value, to: DataType) -> Value {
@@ -216,9 +218,19 @@ impl<'a> Graph<'a> {
         self.node("Greater", &[a, b], &[])
     }
 
-    /// Float zeros of a shape that is known now.
+    /// Floats that are 0, of a constant shape.
     pub(crate) fn zeros(&mut self, shape: &[i64]) -> Value {
         let shape = self.ints(shape);
-        self.node("ConstantOfShape", &[&shape], &[])
+        // The operator's default is a 32-bit 0.
+        let float16_zero = TensorProto {
+            dims: vec![1],
+            data_type: DataType::Float16 as i32,
+            raw_data: Some(vec![0; 2].into()),
+            ..TensorProto::default()
+        };
+        let value = ("value", Attribute::Tensor(float16_zero));
+        let is_float16 = self.float_type() == DataType::Float16;
+        let attributes = if is_float16 { vec![value] } else { Vec::new() };
+        self.node("ConstantOfShape", &[&shape], &attributes)
     }
 }

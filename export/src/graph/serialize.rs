@@ -188,7 +188,7 @@ mod tests {
         let weights = [tensor("first", 300), tensor("small", 1), tensor("second", 500)];
         let weights = weights.map(|tensor| graph.weight(&tensor));
         let sum = weights.iter().fold(x, |x, weight| graph.add(&x, weight));
-        graph.output("y", &sum, DataType::Float, &["n".into()]);
+        graph.output("y", &sum, &["n".into()]);
         graph
     }
 

@@ -2,26 +2,23 @@
 
 mod bart;
 mod davit;
-mod layers;
 mod projector;
-mod step;
 
-use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES, is_cache};
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
 
 use crate::calibration::observer;
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Graph, Value};
-use crate::image_size::{Grid, ImageSize};
-use crate::precision;
+use crate::graph::Graph;
+use crate::image_size::ImageSize;
+use crate::lowering::Lowering;
 use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
-use crate::target::{Operators, Target};
+use crate::target::Target;
 use bart::DecoderKind;
 pub(crate) use bart::{DECODER, ENCODER};
 use florence2_layout::onnx::DataType;
-pub(crate) use projector::SPATIAL_AVERAGE;
 
 /// Where the weights of the vision encoder's DaViT lie.
 pub(crate) const VISION_TOWER: &str = "model.vision_tower";
@@ -68,94 +65,57 @@ pub(crate) struct Recipe<'r> {
     pub(crate) float16_io: bool,
 }
 
-impl Recipe<'_> {
-    fn operators(&self) -> Operators {
-        self.target.spec().operators
-    }
-
-    /// The same in 32-bit floats: graphs are finished in these before they are rewritten.
-    fn exact(&self) -> Self {
-        Recipe {
-            precisions: self.precisions.exact(),
-            smoothing: self.smoothing.clone(),
-            ..*self
-        }
+impl<'a> Recipe<'a> {
+    /// The graph `file` without nodes.
+    fn graph(&self, file: GraphFile) -> Graph<'a> {
+        Graph::new(Lowering {
+            operators: self.target.spec().operators,
+            precisions: self.precisions.clone(),
+            float16_io: self.float16_io,
+            few_rows: file == GraphFile::DecoderStep,
+            input_factors: self.smoothing.inputs.clone(),
+        })
     }
 }
 
 /// Builds one graph of the target. Weights are checked, not read.
-pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
-    match recipe.target {
-        Target::Plain => {
-            let graph = plain(file, recipe, weights)?;
-            Ok(precision::rewrite(graph, &recipe.precisions, &|_| {
-                recipe.float16_io
-            }))
-        }
-        Target::Cuda => {
-            let graph = step::build(file, &recipe.exact(), weights)?;
-            // Caches go from graph to graph, and nobody else looks into them.
-            Ok(precision::rewrite(graph, &recipe.precisions, &|name| {
-                recipe.float16_io || is_cache(name)
-            }))
-        }
-        Target::Cpu => {
-            let mut graph = step::build(file, recipe, weights)?;
-            if recipe.observers {
-                smoothing::norms(recipe.config).for_each(|norm| graph.observe_norm(&norm, &observer(&norm)));
-            }
-            Ok(graph)
-        }
+///
+/// # Errors
+/// [`Error::NotInTarget`] if the target has no such graph; errors of the configuration and of weights.
+pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'a>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+    if !recipe.target.graphs().contains(&file) {
+        return Err(Error::NotInTarget { graph: file.name() });
     }
+    let (config, text) = (recipe.config, &recipe.config.text_config);
+    let graph = recipe.graph(file);
+    let mut graph = match file {
+        GraphFile::VisionEncoder => vision_encoder(graph, recipe, weights),
+        GraphFile::EmbedTokens => bart::embed_tokens(graph, text, weights),
+        GraphFile::EncoderModel => bart::encoder(graph, text, weights),
+        GraphFile::DecoderModel => bart::decoder(graph, config, weights, DecoderKind::First),
+        GraphFile::DecoderModelMerged => bart::decoder(graph, config, weights, DecoderKind::Merged),
+        GraphFile::DecoderWithPastModel => bart::decoder(graph, config, weights, DecoderKind::WithPast),
+        GraphFile::TextEncoder => bart::text_encoder(graph, text, weights),
+        GraphFile::DecoderStep => bart::decoder_step(graph, config, weights),
+    }?;
+    if recipe.observers {
+        smoothing::norms(config).for_each(|norm| graph.observe_norm(&norm, &observer(&norm)));
+    }
+    Ok(graph)
 }
 
-fn plain<'a>(file: GraphFile, recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
-    let config = recipe.config;
-    match file {
-        GraphFile::VisionEncoder => davit_encoder(recipe, weights),
-        GraphFile::EmbedTokens => bart::embed_tokens(config, weights),
-        GraphFile::EncoderModel => bart::encoder(&config.text_config, weights),
-        GraphFile::DecoderModel => bart::decoder(config, weights, DecoderKind::First),
-        GraphFile::DecoderModelMerged => bart::decoder(config, weights, DecoderKind::Merged),
-        GraphFile::DecoderWithPastModel => bart::decoder(config, weights, DecoderKind::WithPast),
-        GraphFile::TextEncoder | GraphFile::DecoderStep => Err(Error::NotInTarget { graph: file.name() }),
-    }
-}
-
-/// The vision encoder of targets without operators of our own.
-fn davit_encoder<'a>(recipe: &Recipe<'_>, weights: &Weights<'a>) -> Result<Graph<'a>> {
+/// Pixels to image features: DaViT, then the projection to the text side's width.
+fn vision_encoder<'a>(mut graph: Graph<'a>, recipe: &Recipe<'a>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let (vision, image_size) = (&recipe.config.vision_config, recipe.image_size);
-    vision_encoder(recipe.config, image_size, |graph, grid, pixels| {
-        let tower = weights.at(VISION_TOWER);
-        let tokens = davit::davit(graph, recipe.operators(), vision, &tower, image_size, pixels)?;
-        projector::projector(graph, vision, &weights.at(PROJECTOR), grid, &tokens)
-    })
-}
-
-/// The vision encoder of any target: `encode` makes image features of pixels, for a grid of as many image tokens.
-fn vision_encoder<'a>(
-    config: &ModelConfig,
-    image_size: ImageSize,
-    encode: impl FnOnce(&mut Graph<'a>, Grid, &Value) -> Result<Value>,
-) -> Result<Graph<'a>> {
-    let vision = &config.vision_config;
-    let ImageSize { height, width } = image_size;
     let grid = vision.grid(image_size)?;
-    let mut graph = Graph::default();
-    let batch = Dim::from(axes::BATCH);
-    let dims = [
-        batch.clone(),
-        vision.in_channels.into(),
-        height.into(),
-        width.into(),
-    ];
+    let [height, width] = [image_size.height.into(), image_size.width.into()];
+    let dims = [axes::BATCH.into(), vision.in_channels.into(), height, width];
     let pixels = graph.input(PIXEL_VALUES, DataType::Float, &dims);
-    let features = encode(&mut graph, grid, &pixels)?;
-    let dims = [
-        batch,
-        vision.feature_tokens(grid).into(),
-        vision.projection_dim.into(),
-    ];
-    graph.output(IMAGE_FEATURES, &features, DataType::Float, &dims);
+    let tower = weights.at(VISION_TOWER);
+    let tokens = davit::davit(&mut graph, vision, &tower, image_size, &pixels)?;
+    let features = projector::projector(&mut graph, vision, &weights.at(PROJECTOR), grid, &tokens)?;
+    let tokens = vision.feature_tokens(grid).into();
+    let dims = [axes::BATCH.into(), tokens, vision.projection_dim.into()];
+    graph.output(IMAGE_FEATURES, &features, &dims);
     Ok(graph)
 }

@@ -1,15 +1,14 @@
 //! From DaViT's tokens to image features: positions, pooling, projection.
 
-use super::layers::layer_norm;
 use crate::checkpoint::Weights;
 use crate::config::{ImageFeatureSource, VisionConfig};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::image_size::Grid;
+use crate::layers::{Linear, layer_norm};
+use crate::lowering::SPATIAL_AVERAGE;
+use crate::target::Operators;
 use crate::tensor::Tensor;
-
-/// What the mean over all tokens is called, among the projector's modules.
-pub(crate) const SPATIAL_AVERAGE: &str = "spatial_average";
 
 /// `[batch, tokens, channels]` to `[batch, feature tokens, projection_dim]`.
 pub(super) fn projector<'a>(
@@ -39,13 +38,12 @@ pub(super) fn projector<'a>(
         [part] => part.clone(),
         parts => graph.concat(&parts.iter().collect::<Vec<_>>(), 1),
     };
-    let projection = weights
-        .tensor("image_projection.weight", &[config.projection_dim, dim])?
-        .transposed();
-    let features = graph.within(&weights.module("image_projection"), |graph| {
-        let projection = graph.weight(&projection);
-        graph.matmul(&features, &projection)
-    });
+    let projection = Linear::load(&weights.at("image_projection"), dim, config.projection_dim, false)?;
+    let features = if graph.lowering.operators == Operators::Own {
+        projection.apply_in_floats(graph, &features)
+    } else {
+        projection.apply(graph, &features)
+    };
     layer_norm(
         graph,
         &weights.at("image_proj_norm"),

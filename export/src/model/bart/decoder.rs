@@ -1,61 +1,58 @@
-//! BART's decoder with its caches, in the three forms of the layout.
+//! The three decoder graphs of the plain layout.
 
-use super::super::layers::{Activation, mlp};
+use florence2_layout::graphs::Attention;
+
+use super::decoder_attention::DecoderAttention;
 use super::decoder_io::{DecoderKind, Inputs, declare_outputs};
-use super::decoder_layer::DecoderLayers;
-use super::{DECODER, OUTPUT_MODULE, additive_mask, embed_positions, logits_bias, output_projection};
+use super::layer::decoder_layers;
+use super::{DECODER, embed_positions, embedding};
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::target::Operators;
+use crate::layers::additive_mask;
 
 /// Embeddings of new tokens to logits.
 pub(crate) fn decoder<'a>(
+    mut graph: Graph<'a>,
     config: &ModelConfig,
     weights: &Weights<'a>,
     kind: DecoderKind,
 ) -> Result<Graph<'a>> {
     let text = &config.text_config;
-    let activation = Activation::from_config("text_config.activation_function", &text.activation_function)?;
-    let mut graph = Graph::default();
     let inputs = Inputs::declare(&mut graph, text, kind);
     let past = inputs.past.first().map(|cache| graph.dim(&cache.key, 2));
     let decoder = weights.at(DECODER);
-    let mut x = embed_positions(&mut graph, text, &decoder, &inputs.embeddings, past.as_ref())?;
-    let mut layers = DecoderLayers {
-        config: text,
+    let x = embed_positions(&mut graph, text, &decoder, &inputs.embeddings, past.as_ref())?;
+    let attention = DecoderAttention {
         causal_mask: causal_mask(&mut graph, &inputs.embeddings, past.as_ref()),
         cross_mask: additive_mask(&mut graph, &inputs.encoder_mask),
         past: inputs.past,
         cross_source: inputs.cross_source,
-        graph: &mut graph,
     };
-    let mut presents = Vec::with_capacity(text.decoder_layers);
-    for layer in 0..text.decoder_layers {
-        let weights = decoder.at(format_args!("layers.{layer}"));
-        let (y, self_cache) = layers.self_attention(&weights.at("self_attn"), layer, &x)?;
-        x = layers.residual_norm(&weights.at("self_attn_layer_norm"), &x, &y)?;
-        let (y, cross_cache) = layers.cross_attention(&weights.at("encoder_attn"), layer, &x)?;
-        x = layers.residual_norm(&weights.at("encoder_attn_layer_norm"), &x, &y)?;
-        let y = mlp(
-            layers.graph,
-            &weights,
-            text.d_model,
-            text.decoder_ffn_dim,
-            activation,
-            Operators::Standard,
-            &x,
-        )?;
-        x = layers.residual_norm(&weights.at("final_layer_norm"), &x, &y)?;
-        presents.push((self_cache, cross_cache));
-    }
-    let logits = logits(&mut graph, config, weights, &x)?;
-    declare_outputs(&mut graph, text, &logits, &presents);
+    let (mut self_caches, mut cross_caches) = (Vec::new(), Vec::new());
+    let x = decoder_layers(&mut graph, text, &decoder, x, |graph, layer, index, side, x| {
+        if side == Attention::Decoder {
+            let (y, cache) = attention.self_attention(graph, layer, index, x)?;
+            self_caches.push(cache);
+            Ok(y)
+        } else {
+            let (y, cache) = attention.cross_attention(graph, layer, index, x)?;
+            cross_caches.extend(cache);
+            Ok(y)
+        }
+    })?;
+    let projection = match embedding::own_output_matrix(config, weights)? {
+        Some(own) => own,
+        None => embedding::matrix(text, weights)?,
+    };
+    let logits = embedding::output_layer(projection).apply(&mut graph, &x);
+    let logits = embedding::add_logits_bias(&mut graph, text, weights, logits)?;
+    declare_outputs(&mut graph, text, &logits, &self_caches, &cross_caches);
     Ok(graph)
 }
 
-/// What keeps a token from attending to later ones, `[sequence, past + sequence]`: 0 and the least float.
+/// The term of scores that keeps tokens from attending to later ones, `[sequence, past + sequence]`: 0 or the least float.
 fn causal_mask(graph: &mut Graph<'_>, embeddings: &Value, past: Option<&Value>) -> Value {
     let zero = graph.int(0);
     let start = past.map_or(zero.clone(), |past| graph.squeeze(past));
@@ -70,25 +67,4 @@ fn causal_mask(graph: &mut Graph<'_>, embeddings: &Value, past: Option<&Value>) 
     let later = graph.cast_to_float(&later);
     let least = graph.scalar(f32::MIN);
     graph.mul(&later, &least)
-}
-
-/// Scores of every token of the vocabulary, before any softmax.
-fn logits<'a>(
-    graph: &mut Graph<'a>,
-    config: &ModelConfig,
-    weights: &Weights<'a>,
-    x: &Value,
-) -> Result<Value> {
-    let projection = output_projection(config, weights)?;
-    let logits = graph.within(OUTPUT_MODULE, |graph| {
-        let projection = graph.weight(&projection);
-        graph.matmul(x, &projection)
-    });
-    match logits_bias(&config.text_config, weights)? {
-        Some(bias) => {
-            let bias = graph.weight(&bias);
-            Ok(graph.add(&logits, &bias))
-        }
-        None => Ok(logits),
-    }
 }

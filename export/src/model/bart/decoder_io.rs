@@ -1,4 +1,4 @@
-//! What the three decoder graphs take and give.
+//! Inputs and outputs of the three decoder graphs of the plain layout.
 
 use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, KeyValue, LOGITS,
@@ -13,11 +13,12 @@ use florence2_layout::onnx::DataType;
 /// The three decoder graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DecoderKind {
-    /// No past in, all caches out.
+    /// Takes no past and returns all caches.
     First,
-    /// Past in; cross-attention caches from the encoder's states, or with `use_cache_branch` from the past.
+    /// Takes a past; computes cross-attention caches from the encoder's states, or with `use_cache_branch` takes them from
+    /// the past.
     Merged,
-    /// Past in, self-attention caches out.
+    /// Takes a past and returns self-attention caches.
     WithPast,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct Cache {
     pub(super) value: Value,
 }
 
-/// Where cross-attention has its keys and values from.
+/// The source of cross-attention's keys and values.
 pub(super) enum CrossSource {
     /// The encoder's hidden states.
     Encoder { states: Value },
@@ -43,7 +44,7 @@ pub(super) enum CrossSource {
 
 /// The inputs of a decoder.
 pub(super) struct Inputs {
-    /// `[encoder batch, encoder sequence]`: 1 for what is to be attended to.
+    /// `[encoder batch, encoder sequence]`: 1 for tokens to attend to.
     pub(super) encoder_mask: Value,
     /// `[batch, sequence, d_model]`.
     pub(super) embeddings: Value,
@@ -53,8 +54,8 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// Declares them. Encoder rows have a size of their own: cross-attention broadcasts, so that the rows of a
-    /// batch may share one.
+    /// Declares the inputs. The number of encoder rows is free: cross-attention broadcasts, so that the rows of a batch may
+    /// share one.
     pub(super) fn declare(graph: &mut Graph<'_>, config: &TextConfig, kind: DecoderKind) -> Self {
         let dim = config.d_model;
         let encoder = || [axes::ENCODER_BATCH.into(), axes::ENCODER_SEQUENCE.into()];
@@ -79,11 +80,9 @@ impl Inputs {
         };
         let (self_past, caches) = (0..layers)
             .map(|layer| {
-                let self_cache = past_cache(graph, layer, Attention::Decoder, &self_dims);
-                (
-                    self_cache,
-                    past_cache(graph, layer, Attention::Encoder, &cross_dims),
-                )
+                let self_cache = Cache::input(graph, layer, Attention::Decoder, &self_dims);
+                let cross_cache = Cache::input(graph, layer, Attention::Encoder, &cross_dims);
+                (self_cache, cross_cache)
             })
             .unzip();
         let cross_source = match states {
@@ -107,53 +106,58 @@ impl Inputs {
     }
 }
 
-/// Declares the outputs: scores, and each layer's caches (of cross-attention, where the graph may compute it).
+/// Declares the outputs: logits, and each layer's caches, those of cross-attention in graphs that may compute them.
 pub(super) fn declare_outputs(
     graph: &mut Graph<'_>,
     config: &TextConfig,
     logits: &Value,
-    presents: &[(Cache, Option<Cache>)],
+    self_caches: &[Cache],
+    cross_caches: &[Cache],
 ) {
+    let batch = axes::BATCH;
     let dims = [
-        axes::BATCH.into(),
+        batch.into(),
         axes::DECODER_SEQUENCE.into(),
         config.vocab_size.into(),
     ];
-    graph.output(LOGITS, logits, DataType::Float, &dims);
-    let self_dims = cache_dims(config, axes::BATCH, axes::TOTAL_SEQUENCE);
-    let cross_dims = cache_dims(
-        config,
-        axes::PRESENT_ENCODER_BATCH,
-        axes::PRESENT_ENCODER_SEQUENCE,
-    );
-    for (layer, (self_cache, cross_cache)) in presents.iter().enumerate() {
-        present_cache(graph, layer, Attention::Decoder, self_cache, &self_dims);
-        if let Some(cache) = cross_cache {
-            present_cache(graph, layer, Attention::Encoder, cache, &cross_dims);
+    graph.output(LOGITS, logits, &dims);
+    let self_dims = cache_dims(config, batch, axes::TOTAL_SEQUENCE);
+    let (batch, sequence) = (axes::PRESENT_ENCODER_BATCH, axes::PRESENT_ENCODER_SEQUENCE);
+    let cross_dims = cache_dims(config, batch, sequence);
+    for (layer, self_cache) in self_caches.iter().enumerate() {
+        self_cache.declare_output(graph, layer, Attention::Decoder, &self_dims);
+        if let Some(cross_cache) = cross_caches.get(layer) {
+            cross_cache.declare_output(graph, layer, Attention::Encoder, &cross_dims);
         }
     }
 }
 
-fn cache_dims(config: &TextConfig, batch: &'static str, length: &'static str) -> [Dim; 4] {
+/// The shape of a cache with these names of free sizes.
+pub(super) fn cache_dims(config: &TextConfig, batch: &'static str, length: &'static str) -> [Dim; 4] {
     let heads = config.decoder_attention_heads;
-    [
-        batch.into(),
-        heads.into(),
-        length.into(),
-        (config.d_model / heads).into(),
-    ]
+    let head_size = config.d_model / heads;
+    [batch.into(), heads.into(), length.into(), head_size.into()]
 }
 
-fn past_cache(graph: &mut Graph<'_>, layer: usize, attention: Attention, dims: &[Dim]) -> Cache {
-    let mut input = |kv| graph.input(&past(layer, attention, kv), DataType::Float, dims);
-    Cache {
-        key: input(KeyValue::Key),
-        value: input(KeyValue::Value),
+impl Cache {
+    /// Declares the cache of a layer as inputs.
+    pub(super) fn input(graph: &mut Graph<'_>, layer: usize, attention: Attention, dims: &[Dim]) -> Self {
+        let mut input = |kv| graph.input(&past(layer, attention, kv), DataType::Float, dims);
+        Cache {
+            key: input(KeyValue::Key),
+            value: input(KeyValue::Value),
+        }
     }
-}
 
-fn present_cache(graph: &mut Graph<'_>, layer: usize, attention: Attention, cache: &Cache, dims: &[Dim]) {
-    for (kv, value) in [(KeyValue::Key, &cache.key), (KeyValue::Value, &cache.value)] {
-        graph.output(&present(layer, attention, kv), value, DataType::Float, dims);
+    /// Declares the cache of a layer as outputs.
+    pub(super) fn declare_output(
+        &self,
+        graph: &mut Graph<'_>,
+        layer: usize,
+        attention: Attention,
+        dims: &[Dim],
+    ) {
+        graph.output(&present(layer, attention, KeyValue::Key), &self.key, dims);
+        graph.output(&present(layer, attention, KeyValue::Value), &self.value, dims);
     }
 }

@@ -1,72 +1,84 @@
-//! BART's encoder, over image features and prompt embeddings.
+//! BART's encoder over image features and the prompt: the graph of each layout.
 
-use florence2_layout::graphs::{ATTENTION_MASK, INPUTS_EMBEDS, LAST_HIDDEN_STATE};
+use florence2_layout::graphs::{
+    ATTENTION_MASK, Attention, IMAGE_FEATURES, INPUT_IDS, INPUTS_EMBEDS, KeyValue, LAST_HIDDEN_STATE, present,
+};
+use florence2_layout::onnx::DataType;
 
 use super::super::axes;
-use super::super::layers::{Activation, attention, layer_norm, merge_heads, mlp, split_heads};
-use super::{ENCODER, additive_mask, embed_positions, projection, query_projection};
+use super::decoder_io::cache_dims;
+use super::layer::encoder_layers;
+use super::{DECODER, ENCODER, embed_positions, embedding};
 use crate::checkpoint::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::target::Operators;
-use florence2_layout::onnx::DataType;
+use crate::layers::{Linear, LinearInput, additive_mask, split_heads};
 
-/// Embeddings to hidden states.
-pub(crate) fn encoder<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Graph<'a>> {
+/// The plain layout's graph from embeddings to hidden states.
+pub(crate) fn encoder<'a>(
+    mut graph: Graph<'a>,
+    text: &TextConfig,
+    weights: &Weights<'a>,
+) -> Result<Graph<'a>> {
     let weights = weights.at(ENCODER);
-    let activation = Activation::from_config("text_config.activation_function", &config.activation_function)?;
-    let dim = config.d_model;
-    let mut graph = Graph::default();
-    let mask_dims = [axes::BATCH.into(), axes::ENCODER_SEQUENCE.into()];
-    let dims = [axes::BATCH.into(), axes::ENCODER_SEQUENCE.into(), dim.into()];
-    let mask = graph.input(ATTENTION_MASK, DataType::Int64, &mask_dims);
+    let [batch, sequence] = [axes::BATCH, axes::ENCODER_SEQUENCE];
+    let mask = graph.input(ATTENTION_MASK, DataType::Int64, &[batch.into(), sequence.into()]);
+    let dims = [batch.into(), sequence.into(), text.d_model.into()];
     let embeddings = graph.input(INPUTS_EMBEDS, DataType::Float, &dims);
     let mask = additive_mask(&mut graph, &mask);
-    let mut x = embed_positions(&mut graph, config, &weights, &embeddings, None)?;
-    for layer in 0..config.encoder_layers {
-        let weights = weights.at(format_args!("layers.{layer}"));
-        let y = self_attention(&mut graph, config, &weights.at("self_attn"), &x, &mask)?;
-        let sum = graph.add(&x, &y);
-        x = layer_norm(&mut graph, &weights.at("self_attn_layer_norm"), dim, &sum)?;
-        let y = mlp(
-            &mut graph,
-            &weights,
-            dim,
-            config.encoder_ffn_dim,
-            activation,
-            Operators::Standard,
-            &x,
-        )?;
-        let sum = graph.add(&x, &y);
-        x = layer_norm(&mut graph, &weights.at("final_layer_norm"), dim, &sum)?;
-    }
-    graph.output(LAST_HIDDEN_STATE, &x, DataType::Float, &dims);
+    let x = embed_positions(&mut graph, text, &weights, &embeddings, None)?;
+    let x = encoder_layers(&mut graph, text, &weights, x, Some(&mask))?;
+    graph.output(LAST_HIDDEN_STATE, &x, &dims);
     Ok(graph)
 }
 
-fn self_attention<'a>(
-    graph: &mut Graph<'a>,
-    config: &TextConfig,
+/// The fused layout's graph from prompt ids and image features to hidden states and cross-attention caches. No row is
+/// padded.
+pub(crate) fn text_encoder<'a>(
+    mut graph: Graph<'a>,
+    text: &TextConfig,
     weights: &Weights<'a>,
-    x: &Value,
-    mask: &Value,
-) -> Result<Value> {
-    let (dim, heads) = (config.d_model, config.encoder_attention_heads);
-    let head_size = dim / heads;
-    let projections = [
-        query_projection(weights, dim, head_size)?,
-        projection(weights, "k_proj", dim)?,
-        projection(weights, "v_proj", dim)?,
-    ];
-    let output = projection(weights, "out_proj", dim)?;
-    Ok(graph.within(&weights.module(""), |graph| {
-        let [query, key, value] = projections.map(|projection| {
-            let x = projection.apply(graph, x);
-            split_heads(graph, &x, heads, head_size)
-        });
-        let x = attention(graph, &query, &key, &value, Some(mask));
-        let x = merge_heads(graph, &x, dim);
-        output.apply(graph, &x)
-    }))
+) -> Result<Graph<'a>> {
+    let dims = [axes::BATCH.into(), axes::TEXT_SEQUENCE.into()];
+    let ids = graph.input(INPUT_IDS, DataType::Int64, &dims);
+    let dims = |sequence: &'static str| [axes::BATCH.into(), sequence.into(), text.d_model.into()];
+    let features = graph.input(IMAGE_FEATURES, DataType::Float, &dims(axes::IMAGE_SEQUENCE));
+
+    let table = embedding::checked_matrix(text, weights)?;
+    let embeddings = embedding::embed(&mut graph, text, &table, false, &ids);
+    let x = graph.concat(&[&features, &embeddings], 1);
+    let encoder = weights.at(ENCODER);
+    let x = embed_positions(&mut graph, text, &encoder, &x, None)?;
+    let x = encoder_layers(&mut graph, text, &encoder, x, None)?;
+    graph.output(LAST_HIDDEN_STATE, &x, &dims(axes::ENCODER_SEQUENCE));
+    cross_caches(&mut graph, text, &weights.at(DECODER), &x)?;
+    Ok(graph)
+}
+
+/// Adds the outputs for the decoder: keys and values of the hidden states for all its layers.
+fn cross_caches<'a>(
+    graph: &mut Graph<'a>,
+    text: &TextConfig,
+    decoder: &Weights<'a>,
+    states: &Value,
+) -> Result<()> {
+    let (dim, heads) = (text.d_model, text.decoder_attention_heads);
+    let dims = cache_dims(text, axes::BATCH, axes::ENCODER_SEQUENCE);
+    let mut names = Vec::new();
+    let mut projections = Vec::new();
+    for layer in 0..text.decoder_layers {
+        let weights = decoder.at(format_args!("layers.{layer}.encoder_attn"));
+        for (kv, projection) in [(KeyValue::Key, "k_proj"), (KeyValue::Value, "v_proj")] {
+            names.push(present(layer, Attention::Encoder, kv));
+            projections.push(Linear::load(&weights.at(projection), dim, dim, true)?);
+        }
+    }
+    let states = LinearInput::new(graph, &projections, states);
+    for (name, projection) in names.iter().zip(&projections) {
+        let cache = states.apply(graph, projection);
+        let cache = split_heads(graph, &cache, heads, dim / heads);
+        graph.output(name, &cache, &dims);
+    }
+    Ok(())
 }

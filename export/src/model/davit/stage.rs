@@ -1,45 +1,41 @@
-//! A stage's dimensions, and the parts that it is made of in every target.
+//! The dimensions of a stage.
 
-use super::super::layers::{Activation, Linear};
 use crate::checkpoint::Weights;
 use crate::config::VisionConfig;
 use crate::error::Result;
 use crate::graph::{Conv2d, Graph, Value};
 use crate::image_size::{Grid, ImageSize};
-use crate::tensor::Tensor;
+use crate::layers::{Activation, Linear};
 
-/// Kernel of the depthwise convolutions.
-const DEPTHWISE_KERNEL: usize = 3;
-
-/// One stage: all its blocks have the same size.
-pub(in crate::model) struct Stage {
-    pub(in crate::model) index: usize,
-    /// What goes into its first convolution.
-    pub(in crate::model) input_grid: Grid,
-    pub(in crate::model) input_dim: usize,
-    pub(in crate::model) patch: Patch,
-    pub(in crate::model) grid: Grid,
-    pub(in crate::model) dim: usize,
+/// A stage, whose blocks all have the same size.
+pub(super) struct Stage {
+    pub(super) index: usize,
+    /// Grid of the input, which the first convolution takes.
+    pub(super) input_grid: Grid,
+    pub(super) input_dim: usize,
+    pub(super) patch: Patch,
+    pub(super) grid: Grid,
+    pub(super) dim: usize,
     /// Number of blocks.
-    pub(in crate::model) depth: usize,
-    pub(in crate::model) heads: usize,
-    pub(in crate::model) groups: usize,
-    pub(in crate::model) mlp_dim: usize,
-    pub(in crate::model) window: usize,
-    pub(in crate::model) qkv_bias: bool,
-    pub(in crate::model) activation: Activation,
+    pub(super) depth: usize,
+    pub(super) heads: usize,
+    pub(super) groups: usize,
+    pub(super) mlp_dim: usize,
+    pub(super) window: usize,
+    pub(super) qkv_bias: bool,
+    pub(super) activation: Activation,
 }
 
 /// The convolution that begins a stage.
-pub(in crate::model) struct Patch {
-    pub(in crate::model) geometry: Conv2d,
+pub(super) struct Patch {
+    pub(super) geometry: Conv2d,
     /// Whether the norm comes before the convolution (else after it).
-    pub(in crate::model) prenorm: bool,
+    pub(super) prenorm: bool,
 }
 
 impl Stage {
-    /// Every stage, for images of this size.
-    pub(in crate::model) fn all(config: &VisionConfig, image: ImageSize) -> Result<Vec<Self>> {
+    /// All stages for images of this size.
+    pub(super) fn all(config: &VisionConfig, image: ImageSize) -> Result<Vec<Self>> {
         let activation =
             Activation::from_config("vision_config.activation_function", &config.activation_function)?;
         let mut grid = Grid {
@@ -79,52 +75,8 @@ impl Stage {
         Ok(stages)
     }
 
-    /// The weights of a block, below those of the tower.
-    pub(in crate::model) fn weights<'a>(&self, tower: &Weights<'a>, block: usize) -> Weights<'a> {
-        tower.at(format_args!("blocks.{}.{block}", self.index))
-    }
-
-    /// Weight and bias of a depthwise convolution that is `conv(x) + x`: one is added to the kernel's centre.
-    pub(in crate::model) fn depthwise_weights<'a>(&self, weights: &Weights<'a>) -> Result<[Tensor<'a>; 2]> {
-        let kernel = DEPTHWISE_KERNEL;
-        let weight = weights.tensor("weight", &[self.dim, 1, kernel, kernel])?;
-        let bias = weights.tensor("bias", &[self.dim])?;
-        let weight = weight.map("plus_identity", |mut kernels| {
-            let area = DEPTHWISE_KERNEL * DEPTHWISE_KERNEL;
-            kernels
-                .iter_mut()
-                .skip(area / 2)
-                .step_by(area)
-                .for_each(|centre| *centre += 1.0);
-            kernels
-        });
-        Ok([weight, bias])
-    }
-
-    /// `conv(x) + x`, as one convolution.
-    pub(super) fn depthwise<'a>(
-        &self,
-        graph: &mut Graph<'a>,
-        weights: &Weights<'a>,
-        x: &Value,
-    ) -> Result<Value> {
-        let kernel = DEPTHWISE_KERNEL;
-        let [weight, bias] = self.depthwise_weights(weights)?;
-        graph.within(&weights.module(""), |graph| {
-            let x = channels_first(graph, x, self.grid, self.dim);
-            let geometry = Conv2d {
-                kernel,
-                stride: 1,
-                padding: kernel / 2,
-                groups: self.dim,
-            };
-            let x = graph.conv2d(&x, &weight, &bias, geometry);
-            Ok(channels_last(graph, &x, self.grid, self.dim))
-        })
-    }
-
     /// Query, key and value projections.
-    pub(in crate::model) fn qkv<'a>(&self, weights: &Weights<'a>) -> Result<[Linear<'a>; 3]> {
+    pub(super) fn qkv<'a>(&self, weights: &Weights<'a>) -> Result<[Linear<'a>; 3]> {
         let parts = ["query", "key", "value"];
         Linear::load_stacked(&weights.at("qkv"), self.dim, self.dim, self.qkv_bias, parts)
     }

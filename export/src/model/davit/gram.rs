@@ -15,9 +15,9 @@
 //! (x·V + u) Aᵀ O + o = x (V Aᵀ O) + (u Aᵀ O + o)
 //! ```
 
-use crate::graph::{FusedMatMul, Graph, Value};
-use crate::model::davit::Stage;
-use crate::model::layers::Linear;
+use super::stage::Stage;
+use crate::graph::{Graph, Transposed, Value};
+use crate::layers::Linear;
 use crate::tensor::Tensor;
 
 /// Whether it takes less time than the projections: what it saves grows with the tokens, what it adds with the channels.
@@ -40,11 +40,7 @@ pub(super) fn channel_attention<'a>(
         .weight
         .derived("by_group", [1, groups, dim / groups, dim], |values| values);
     let output_weight = graph.weight(&output_weight);
-    let transposed = FusedMatMul {
-        transpose_a: true,
-        ..FusedMatMul::default()
-    };
-    let mixture = graph.fused_matmul(&probabilities, &output_weight, transposed);
+    let mixture = graph.fused_matmul(&probabilities, &output_weight, Transposed::Left, 1.0);
     let mixture = graph.reshape(&mixture, &[-1, dim as i64, dim as i64]);
 
     let weight = graph.weight(&value.weight);
@@ -55,11 +51,14 @@ pub(super) fn channel_attention<'a>(
         graph.matmul(&bias, &mixture)
     });
     let output_bias = output.bias.map(|bias| graph.weight(&bias));
-    let bias = match (value_bias, output_bias) {
-        (Some(value), Some(output)) => Some(graph.add(&value, &output)),
-        (value, output) => value.or(output),
-    };
-    bias.map_or(mixed.clone(), |bias| graph.add(&mixed, &bias))
+    match (value_bias, output_bias) {
+        (Some(value), Some(output)) => {
+            let bias = graph.add(&value, &output);
+            graph.add(&mixed, &bias)
+        }
+        (Some(bias), None) | (None, Some(bias)) => graph.add(&mixed, &bias),
+        (None, None) => mixed,
+    }
 }
 
 /// `[batch, groups, size, size]`: of each query channel (row) over the key channels.
@@ -96,12 +95,7 @@ fn probabilities<'a>(
 fn gram(graph: &mut Graph<'_>, stage: &Stage, x: &Value, with_ones: bool) -> Value {
     let tokens = stage.grid.tokens() as f64;
     let scale = tokens.powf(-0.5) as f32;
-    let transposed = FusedMatMul {
-        transpose_a: true,
-        alpha: Some(scale),
-        ..FusedMatMul::default()
-    };
-    let gram = graph.fused_matmul(x, x, transposed);
+    let gram = graph.fused_matmul(x, x, Transposed::Left, scale);
     if !with_ones {
         return gram;
     }

@@ -1,28 +1,14 @@
-//! Weights with fewer bits.
+//! Weights quantized by blocks of their rows, for a few rows of inputs at a time, none of which depends on the others.
 
-use crate::byte_weights::{ByteWeight, Channels, byte_weight};
+use crate::graph::{Attribute, Graph, Value};
 use crate::tensor::Tensor;
 
-/// A weight of signed bytes, `weight ≈ values · scales`.
-pub(crate) struct Int8Weight<'a> {
-    /// As the weight, in −127..=127.
-    pub(crate) values: Tensor<'a, i8>,
-    /// One for each output channel.
-    pub(crate) scales: Tensor<'a>,
-}
-
-/// `[in, out]` by output channel (column), symmetric: the largest magnitude of a column becomes 127.
-pub(crate) fn int8_columns<'a>(weight: &Tensor<'a>) -> Int8Weight<'a> {
-    let ByteWeight { values, scales, .. } = byte_weight(weight, Channels::Columns);
-    Int8Weight { values, scales }
-}
-
-/// How blocks of a row are stored, each with a scale of its own.
+/// The format of blocks of a row, each of which has a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlockFormat {
-    /// 128 bytes, in −127..=127, counted from 128.
+    /// 128 bytes, −127..=127 around a zero point of 128.
     Int8,
-    /// 32 times 4 bits, in −8..=7, counted from 8; the lower half of a byte comes first.
+    /// 32 values of 4 bits, −8..=7 around a zero point of 8; the lower half of a byte comes first.
     Int4,
 }
 
@@ -35,7 +21,7 @@ impl BlockFormat {
         }
     }
 
-    /// Values of a block. Larger ones of bytes lose nothing that shows, and read fewer scales.
+    /// Number of values in a block. Larger blocks of bytes lose nothing measurable, and read fewer scales.
     pub(crate) fn block_size(self) -> usize {
         match self {
             BlockFormat::Int8 => 128,
@@ -43,7 +29,7 @@ impl BlockFormat {
         }
     }
 
-    /// What a stored 0 stands for, negated.
+    /// The stored value of 0.
     pub(crate) fn zero_point(self) -> u8 {
         1 << (self.bits() - 1)
     }
@@ -53,7 +39,7 @@ impl BlockFormat {
         self.block_size() * self.bits() / 8
     }
 
-    /// What a block's values are divided by.
+    /// The factor that a block's values are divided by.
     fn scale(self, block: &[f32]) -> f32 {
         let largest = block.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));
         let largest = largest.unwrap_or_default();
@@ -83,8 +69,9 @@ impl BlockFormat {
     }
 }
 
-/// A matrix whose rows are cut into blocks; a row's last block is filled up with zeros.
+/// A matrix whose rows are cut into blocks; a row's last block is padded with zeros.
 pub(crate) struct BlockWeight<'a> {
+    format: BlockFormat,
     /// Size of the matrix, `[rows, columns]`.
     pub(crate) shape: [usize; 2],
     /// `[rows, blocks of a row, bytes of a block]`.
@@ -93,27 +80,66 @@ pub(crate) struct BlockWeight<'a> {
     pub(crate) scales: Tensor<'a>,
 }
 
-/// The matrix `weight`, `[rows, columns]`, by blocks.
-pub(crate) fn by_blocks<'a>(weight: &Tensor<'a>, format: BlockFormat) -> BlockWeight<'a> {
-    let columns = weight.shape().last().copied().unwrap_or_default();
-    let rows = weight.len() / columns.max(1);
-    let blocks = columns.div_ceil(format.block_size());
-    let suffix = format!("int{}_blocks", format.bits());
-    BlockWeight {
-        shape: [rows, columns],
-        values: weight.derived(&suffix, [rows, blocks, format.block_bytes()], move |values| {
-            let mut bytes = Vec::with_capacity(rows * blocks * format.block_bytes());
-            let of_rows = values.chunks(columns.max(1));
-            of_rows
-                .flat_map(|row| row.chunks(format.block_size()))
-                .for_each(|block| format.append_block(block, &mut bytes));
-            bytes
-        }),
-        scales: weight.derived(&format!("{suffix}_scale"), [rows, blocks], move |values| {
-            let of_rows = values.chunks(columns.max(1));
-            let blocks = of_rows.flat_map(|row| row.chunks(format.block_size()));
-            blocks.map(|block| format.scale(block)).collect()
-        }),
+impl<'a> BlockWeight<'a> {
+    /// Quantizes the matrix `weight`, `[rows, columns]`.
+    pub(crate) fn new(weight: &Tensor<'a>, format: BlockFormat) -> Self {
+        let columns = weight.shape().last().copied().unwrap_or_default();
+        let rows = weight.len() / columns.max(1);
+        let blocks = columns.div_ceil(format.block_size());
+        let suffix = format!("int{}_blocks", format.bits());
+        BlockWeight {
+            format,
+            shape: [rows, columns],
+            values: weight.derived(&suffix, [rows, blocks, format.block_bytes()], move |values| {
+                let mut bytes = Vec::with_capacity(rows * blocks * format.block_bytes());
+                let of_rows = values.chunks(columns.max(1));
+                of_rows
+                    .flat_map(|row| row.chunks(format.block_size()))
+                    .for_each(|block| format.append_block(block, &mut bytes));
+                bytes
+            }),
+            scales: weight.derived(&format!("{suffix}_scale"), [rows, blocks], move |values| {
+                let of_rows = values.chunks(columns.max(1));
+                let blocks = of_rows.flat_map(|row| row.chunks(format.block_size()));
+                blocks.map(|block| format.scale(block)).collect()
+            }),
+        }
+    }
+
+    /// `x · weightᵀ` in floats.
+    pub(crate) fn matmul(&self, graph: &mut Graph<'a>, x: &Value) -> Value {
+        self.matmul_nbits(graph, x, None, &[])
+    }
+
+    /// `x · weightᵀ + bias` in integers: each row of `x` is quantized by blocks at run time.
+    pub(crate) fn integer_matmul(&self, graph: &mut Graph<'a>, x: &Value, bias: Option<&Value>) -> Value {
+        let int8_products = ("accuracy_level", Attribute::Int(4));
+        self.matmul_nbits(graph, x, bias, &[int8_products])
+    }
+
+    fn matmul_nbits(
+        &self,
+        graph: &mut Graph<'a>,
+        x: &Value,
+        bias: Option<&Value>,
+        more: &[(&str, Attribute<'_>)],
+    ) -> Value {
+        let [outputs, inputs] = self.shape;
+        let mut attributes = vec![
+            ("K", Attribute::Int(inputs as i64)),
+            ("N", Attribute::Int(outputs as i64)),
+            ("bits", Attribute::Int(self.format.bits() as i64)),
+            ("block_size", Attribute::Int(self.format.block_size() as i64)),
+        ];
+        attributes.extend_from_slice(more);
+        let (values, scales) = (graph.weight(&self.values), graph.weight(&self.scales));
+        let absent = Value::absent();
+        let mut inputs = vec![x, &values, &scales];
+        if let Some(bias) = bias {
+            // The two inputs between them are zero points (by default the middle) and the order of the columns.
+            inputs.extend([&absent, &absent, bias]);
+        }
+        graph.contrib("MatMulNBits", &inputs, &attributes)
     }
 }
 
@@ -121,21 +147,8 @@ pub(crate) fn by_blocks<'a>(weight: &Tensor<'a>, format: BlockFormat) -> BlockWe
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_column_has_its_scale() {
-        let weight = Tensor::new("w", [3, 3], || {
-            vec![1.27, -254.0, 0.0, -0.5, 20.0, 0.0, 0.014, 3.0, 0.0]
-        });
-        let Int8Weight { values, scales } = int8_columns(&weight);
-        assert_eq!((values.name(), scales.name()), ("w.int8", "w.int8_scale"));
-        assert_eq!(values.values(), [127, -127, 0, -50, 10, 0, 1, 2, 0]);
-        let scales = scales.values();
-        assert_eq!(scales[..2], [0.01, 2.0]);
-        assert!(scales[2] > 0.0);
-    }
-
-    /// What the stored values stand for.
-    fn restored(weight: &BlockWeight<'_>, format: BlockFormat) -> Vec<f32> {
+    /// The matrix that the stored values approximate.
+    fn dequantized(weight: &BlockWeight<'_>, format: BlockFormat) -> Vec<f32> {
         let values = weight.values.values();
         let values = values.iter().flat_map(move |&byte| match format {
             BlockFormat::Int8 => vec![byte],
@@ -159,10 +172,10 @@ mod tests {
                 let places = (0..3).flat_map(|row| (0..columns).map(move |column| (row, column)));
                 places.map(|(row, column)| at(row, column)).collect()
             });
-            let blocks = by_blocks(&weight, format);
+            let blocks = BlockWeight::new(&weight, format);
             assert_eq!(blocks.values.shape(), [3, 2, size * format.bits() / 8]);
             assert_eq!(blocks.scales.shape(), [3, 2]);
-            let (restored, scales) = (restored(&blocks, format), blocks.scales.values());
+            let (restored, scales) = (dequantized(&blocks, format), blocks.scales.values());
             for row in 0..3 {
                 for column in 0..2 * size {
                     let restored = restored[row * 2 * size + column];
@@ -191,7 +204,7 @@ mod tests {
                     .map(|index| if index == 3 { largest } else { index as f32 / 8.0 })
                     .collect()
             });
-            let restored = restored(&by_blocks(&weight, BlockFormat::Int4), BlockFormat::Int4);
+            let restored = dequantized(&BlockWeight::new(&weight, BlockFormat::Int4), BlockFormat::Int4);
             assert_eq!(restored[3], largest);
             assert_eq!(restored[16], 2.0);
         }
@@ -201,7 +214,7 @@ mod tests {
     fn blocks_of_nothing_are_zeros() {
         let weight = Tensor::new("w", [1, 32], || vec![0.0; 32]);
         assert_eq!(
-            restored(&by_blocks(&weight, BlockFormat::Int4), BlockFormat::Int4),
+            dequantized(&BlockWeight::new(&weight, BlockFormat::Int4), BlockFormat::Int4),
             [0.0; 32]
         );
     }

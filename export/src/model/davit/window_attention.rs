@@ -1,11 +1,31 @@
-//! The grid cut into windows, and back.
+//! Attention among the tokens of each window of the grid.
 
-use super::Stage;
+use super::stage::Stage;
+use crate::checkpoint::Weights;
+use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::image_size::Grid;
+use crate::layers::{Linear, self_attention};
 
 impl Stage {
-    /// The grid, filled up to whole windows.
+    /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.
+    pub(super) fn window_attention<'a>(
+        &self,
+        graph: &mut Graph<'a>,
+        weights: &Weights<'a>,
+        x: &Value,
+    ) -> Result<Value> {
+        let qkv = self.qkv(weights)?;
+        let output = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?;
+        Ok(graph.within(&weights.path("windows"), |graph| {
+            let x = self.partition(graph, x);
+            let x = self_attention(graph, qkv, self.heads, &x, None);
+            let x = output.apply(graph, &x);
+            self.merge(graph, &x)
+        }))
+    }
+
+    /// The grid padded to a multiple of the window.
     fn padded(&self) -> Grid {
         let up = |size: usize| size.next_multiple_of(self.window);
         Grid {
@@ -15,8 +35,8 @@ impl Stage {
     }
 
     /// `[batch, tokens, dim]` to `[batch · windows, window², dim]`. A row of a window is contiguous and moves
-    /// whole.
-    pub(in crate::model) fn partition(&self, graph: &mut Graph<'_>, x: &Value) -> Value {
+    /// as one.
+    fn partition(&self, graph: &mut Graph<'_>, x: &Value) -> Value {
         let (grid, padded, window) = (self.grid, self.padded(), self.window);
         let mut x = x.clone();
         if padded != grid {
@@ -39,7 +59,7 @@ impl Stage {
     }
 
     /// The reverse of [`partition`](Self::partition).
-    pub(in crate::model) fn merge(&self, graph: &mut Graph<'_>, x: &Value) -> Value {
+    fn merge(&self, graph: &mut Graph<'_>, x: &Value) -> Value {
         let (grid, padded, window) = (self.grid, self.padded(), self.window);
         let (rows, columns) = ((padded.height / window) as i64, (padded.width / window) as i64);
         let x = graph.reshape(x, &[-1, rows, columns, window as i64, (window * self.dim) as i64]);
