@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::bundle::{DtypeChoice, GraphFile};
+use crate::bundle::{Dtype, DtypePreference, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::generation::GenerationOptions;
 #[cfg(feature = "hub")]
 use crate::hub::HubOptions;
+use crate::per_part::PerPart;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageBackend;
 use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
@@ -22,7 +23,7 @@ pub struct LoadOptions {
     /// How the graphs are run.
     pub session: SessionOptions,
     /// Which of a graph's files is loaded, where there are several types of it.
-    pub dtype: DtypeChoice,
+    pub dtype: PerPart<Dtype>,
     /// The image library whose arithmetic images are prepared with.
     pub image_backend: ImageBackend,
     /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
@@ -42,7 +43,7 @@ impl Default for LoadOptions {
         Self {
             runtime: RuntimeOptions::default(),
             session: SessionOptions::default(),
-            dtype: DtypeChoice::default(),
+            dtype: PerPart::default(),
             sessions: BTreeMap::new(),
             repair: true,
             image_backend: ImageBackend::default(),
@@ -70,13 +71,13 @@ impl LoadOptions {
     }
 
     /// The types of the graphs to load, for the devices that there are.
-    pub(crate) fn dtypes(&self) -> Result<DtypeChoice> {
+    pub(crate) fn dtypes(&self) -> Result<DtypePreference> {
         let session = &self.session;
         if session.devices.is_auto() {
             // Which devices there are, the library says that is to be used.
             runtime::init(&self.runtime_for_devices())?;
         }
-        Ok(self.dtype.clone().with_float16_first(session.float16_suits()?))
+        Ok(DtypePreference::from(self.dtype.clone()).with_float16_first(session.float16_suits()?))
     }
 
     /// How the graphs are run.
@@ -110,7 +111,7 @@ impl LoadOptions {
 
     /// Which of a graph's files is loaded, where there are several types of it.
     #[must_use]
-    pub fn with_dtype(mut self, dtype: DtypeChoice) -> Self {
+    pub fn with_dtype(mut self, dtype: PerPart<Dtype>) -> Self {
         self.dtype = dtype;
         self
     }

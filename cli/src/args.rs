@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use florence2::bundle::DtypeChoice;
-use florence2::runtime::{DeviceChoice, ProviderOption};
+use florence2::PerPart;
+use florence2::bundle::Dtype;
+use florence2::runtime::{Devices, ProviderOption};
 use florence2::{ImageBackend, ModelId, TASKS, TaskKind};
 
 use crate::commands;
@@ -85,8 +86,8 @@ pub struct GlobalArgs {
     ///
     /// Examples: `cuda`, `cuda:0,cpu`, `tensorrt,cuda,decoder=cuda`. The parts are vision, text and decoder. What none of
     /// them can do runs on the processor; -v says what. `florence2 devices` lists them.
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = DeviceChoice::from_str)]
-    pub device: DeviceChoice,
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = PerPart::<Devices>::from_str)]
+    pub device: PerPart<Devices>,
     /// An option for a device's execution provider, in its own words, as `tensorrt.trt_fp16_enable=1`; can be repeated
     #[arg(long = "ep-option", global = true, value_name = "DEVICE.OPTION=VALUE", value_parser = ProviderOption::from_str)]
     pub ep_options: Vec<ProviderOption>,
@@ -97,8 +98,8 @@ pub struct GlobalArgs {
     /// [default: the first that is there of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
     ///
     /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
-    #[arg(long, global = true, value_name = "DTYPE", value_parser = DtypeChoice::from_str)]
-    pub dtype: Option<DtypeChoice>,
+    #[arg(long, global = true, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
+    pub dtype: Option<PerPart<Dtype>>,
     /// Run graphs as they were exported, even those that are known to be wrong and would be repaired when loaded
     #[arg(long, global = true)]
     pub no_repair: bool,

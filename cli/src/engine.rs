@@ -1,7 +1,7 @@
 //! Starting ONNX Runtime and loading models.
 
 use florence2::bundle::ModelPart;
-use florence2::runtime::{self, Device, Devices, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
+use florence2::runtime::{self, Device, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
 use florence2::{Florence2, LoadOptions};
 
 use crate::args::{GlobalArgs, ModelArg};
@@ -75,7 +75,7 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
 /// Says which device `auto` is, and where the graphs run.
 pub fn say_devices(model: &Florence2, globals: &GlobalArgs, console: &Console) -> Result<()> {
     let parts = ModelPart::ALL.map(|part| globals.device.of(part));
-    if let Some(auto) = parts.into_iter().find(|devices| **devices == Devices::Auto) {
+    if let Some(auto) = parts.into_iter().find(|devices| devices.is_auto()) {
         let found: Vec<String> = auto.resolve()?.iter().map(Device::to_string).collect();
         console.note(&format!("the best device that can be used: {}", found.join(",")));
     }

@@ -6,7 +6,7 @@ use florence2_layout::dtypes::Dtype;
 use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
-use super::dtypes::DtypeChoice;
+use super::dtypes::DtypePreference;
 use super::source::BundleSource;
 use crate::error::{Error, Result};
 use crate::runtime::{GraphSource, SharedSession};
@@ -52,7 +52,7 @@ pub struct GraphLayout {
     /// What the names of these files begin with (`base-`), in older exports; mostly nothing.
     pub prefix: String,
     /// What was looked for.
-    dtypes: DtypeChoice,
+    dtypes: DtypePreference,
     /// The types in which there are graphs, whatever was looked for.
     offered: BTreeSet<Dtype>,
 }
@@ -68,21 +68,21 @@ impl GraphLayout {
     /// Looks for the graphs in `onnx/` and beside the configuration; of a graph that is there in several types, the
     /// one preferred is taken ([`Dtype::BY_PREFERENCE`]).
     pub fn find(source: &BundleSource) -> Self {
-        Self::find_with(source, &DtypeChoice::default())
+        Self::find_with(source, DtypePreference::default())
     }
 
     /// [`find`](Self::find), for graphs of certain types: those of another type are not seen.
     ///
     /// Names are read as [`GraphFileName`] says. Where there are graphs with several prefixes, those of one are taken:
     /// of the first, none at all being before any, with which a model is whole; of the one with most graphs, if none is.
-    pub fn find_with(source: &BundleSource, dtypes: &DtypeChoice) -> Self {
+    pub fn find_with(source: &BundleSource, dtypes: DtypePreference) -> Self {
         let paths = source.graph_files();
         let names = paths
             .iter()
             .filter_map(|path| GraphFileName::parse(path.rsplit('/').next()?));
         let offered: BTreeSet<Dtype> = names.map(|name| name.dtype).collect();
         let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, Candidate<'_>>> = BTreeMap::new();
-        for candidate in paths.iter().filter_map(|path| Candidate::new(path, dtypes)) {
+        for candidate in paths.iter().filter_map(|path| Candidate::new(path, &dtypes)) {
             let graphs = by_prefix.entry(candidate.name.prefix).or_default();
             let best = graphs.entry(candidate.name.graph).or_insert(candidate);
             if candidate.rank < best.rank {
@@ -120,13 +120,13 @@ impl GraphLayout {
 
     /// In which types there are graphs, where others were asked for: a part of a message.
     pub(crate) fn offer(&self) -> String {
-        if !self.dtypes.is_explicit() || self.offered.is_empty() {
+        if !!self.dtypes.wanted().is_empty() || self.offered.is_empty() {
             return String::new();
         }
         let names: Vec<&str> = self.offered.iter().map(|dtype| dtype.name()).collect();
         format!(
             ". Of dtype {} nothing whole is there; there are graphs of {}",
-            self.dtypes,
+            self.dtypes.wanted(),
             names.join(", ")
         )
     }
@@ -281,7 +281,7 @@ struct Candidate<'p> {
 
 impl<'p> Candidate<'p> {
     /// `None` for what is no graph of a type that is wanted.
-    fn new(path: &'p str, dtypes: &DtypeChoice) -> Option<Self> {
+    fn new(path: &'p str, dtypes: &DtypePreference) -> Option<Self> {
         let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
         let name = GraphFileName::parse(file_name)?;
         let by_type = dtypes

@@ -6,7 +6,7 @@ mod model_file;
 mod source;
 
 pub use crate::bytes::Bytes;
-pub use dtypes::DtypeChoice;
+pub use dtypes::DtypePreference;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
@@ -47,18 +47,18 @@ impl Bundle {
     /// If there is no such folder, a file cannot be read, or one is not the JSON it should be. What a model
     /// needs and is not there is reported by [`Bundle::check`].
     pub fn open(source: BundleSource) -> Result<Self> {
-        Self::open_with(source, &DtypeChoice::default())
+        Self::open_with(source, DtypePreference::default())
     }
 
     /// [`open`](Self::open), for graphs of certain types.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(source: BundleSource, dtypes: &DtypeChoice) -> Result<Self> {
+    pub fn open_with(source: BundleSource, dtypes: impl Into<DtypePreference>) -> Result<Self> {
         if let BundleSource::Folder(folder) = &source {
             std::fs::read_dir(folder).map_err(Error::io(folder))?;
         }
-        let layout = GraphLayout::find_with(&source, dtypes);
+        let layout = GraphLayout::find_with(&source, dtypes.into());
         let read_json = |file: &str| by_either_name(file, &layout.prefix, |name| source.read_json(name));
         let processor_config = read_json(PROCESSOR_CONFIG)?;
         let preprocessor_config = match read_json(PREPROCESSOR_CONFIG)? {

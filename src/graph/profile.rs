@@ -127,7 +127,7 @@ impl ShapeProfile {
         bundle: &Bundle,
         options: &SessionOptions,
     ) -> Result<Option<Self>> {
-        let Some((kind, names)) = wanting(options.devices.all())? else {
+        let Some((kind, names)) = wanting(&options.devices.for_all())? else {
             return Ok(None);
         };
         let is_given = |option: &ProviderOption| option.kind() == kind && names.contains(&option.name());
@@ -175,7 +175,7 @@ impl fmt::Display for ShapeProfile {
 fn wanting(devices: &Devices) -> Result<Option<(DeviceKind, [&'static str; 3])>> {
     let devices = devices.resolve()?;
     let mut kinds = devices.into_iter().map(|device| device.kind());
-    Ok(kinds.find_map(|kind| Some((kind, kind.shape_options()?))))
+    Ok(kinds.find_map(|kind| Some((kind, kind.spec().shapes?))))
 }
 
 /// Whether one of the devices can be given shapes.

@@ -53,7 +53,7 @@ impl Graph {
         options: &SessionOptions,
     ) -> Result<Self> {
         let mut options = options.clone();
-        options.devices = options.devices.of(file.part()).clone().into();
+        options.devices = options.devices.of(file.part()).into();
         if file != GraphFile::VisionEncoder {
             options = options.with_changing_shapes();
         }
@@ -269,7 +269,7 @@ fn owned(
 
 /// The memory of its own that the first device has; the processor's where the options want that treated alike.
 fn memory_for_caches(options: &SessionOptions) -> Result<Option<DeviceMemory>> {
-    let first = options.devices.all().resolve()?.first().copied();
+    let first = options.devices.for_all().resolve()?.first().copied();
     let own = first.and_then(DeviceMemory::of);
     Ok(match options.device_caches {
         None => own,

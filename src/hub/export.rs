@@ -10,10 +10,11 @@ use super::cache::lock_file;
 use super::checksum::{sha256, sha256_of_text};
 use super::id::ModelId;
 use super::options::{HubOptions, HubProgress};
-use crate::bundle::{Dtype, DtypeChoice};
+use crate::bundle::Dtype;
 use crate::cache::{folders_in, size_of_folder};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
+use crate::per_part::PerPart;
 use crate::runtime::SessionOptions;
 
 /// The folder of the exports in the cache.
@@ -172,8 +173,12 @@ fn target(session: &SessionOptions) -> Result<Target> {
 
 /// The precision whose files are those that the choice is about to look for; if it leaves that open, the one that suits
 /// the devices.
-fn precision(dtypes: &DtypeChoice, target: Target, session: &SessionOptions) -> Result<Precision> {
-    let wanted: Vec<Option<Dtype>> = target.graphs().iter().map(|&graph| dtypes.of(graph)).collect();
+fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Precision> {
+    let wanted: Vec<Option<Dtype>> = target
+        .graphs()
+        .iter()
+        .map(|&graph| dtypes.get(graph.part()).copied())
+        .collect();
     let first = wanted.first().copied().flatten();
     let precisions = target.precisions();
     let precision = match first {
@@ -245,7 +250,7 @@ mod tests {
 
     fn chosen(dtypes: &str, devices: &str) -> Result<(Target, Precision)> {
         let dtypes = match dtypes {
-            "" => DtypeChoice::default(),
+            "" => PerPart::default(),
             dtypes => dtypes.parse().unwrap(),
         };
         let session = SessionOptions {

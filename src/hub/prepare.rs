@@ -16,7 +16,7 @@ use super::id::ModelId;
 use super::listing::{Listing, RemoteFile};
 use super::selection::{Selection, select};
 use super::settings::Settings;
-use crate::bundle::{Bundle, BundleSource, DtypeChoice};
+use crate::bundle::{Bundle, BundleSource, DtypePreference};
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
 
@@ -107,7 +107,7 @@ fn is_outage(error: &Error) -> bool {
 
 /// Which of a repository's files are wanted.
 struct Wanted {
-    dtypes: DtypeChoice,
+    dtypes: DtypePreference,
     /// Whether a decoder of the `plain` layout is, where there is another too.
     plain: bool,
     /// Whether further decoder graphs are.
@@ -149,7 +149,8 @@ impl Snapshot {
             .select(id, &present)
             .map_err(|error| absent(error.to_string()))?;
         if !selection.is_checkpoint() {
-            let missing = Bundle::open_with(BundleSource::Folder(folder.clone()), &wanted.dtypes)?.missing();
+            let missing =
+                Bundle::open_with(BundleSource::Folder(folder.clone()), wanted.dtypes.clone())?.missing();
             if !missing.is_empty() {
                 return Err(absent(format!("missing: {}", missing.join(", "))));
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_INDEX};
 use florence2_layout::graphs::is_external_data;
 
-use crate::bundle::{BundleSource, Bytes, DtypeChoice, GraphLayout};
+use crate::bundle::{BundleSource, Bytes, DtypePreference, GraphLayout};
 use crate::error::{Error, Result};
 
 /// What a repository offers, and which of its files that is.
@@ -54,7 +54,12 @@ impl Selection {
 ///
 /// # Errors
 /// [`Error::InvalidBundle`] if there is neither a whole set of graphs nor a checkpoint.
-pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: bool) -> Result<Selection> {
+pub(super) fn select(
+    name: &str,
+    paths: &[String],
+    dtypes: &DtypePreference,
+    plain: bool,
+) -> Result<Selection> {
     let listed: BTreeMap<String, Bytes> = paths
         .iter()
         .map(|path| (path.clone(), Bytes::default()))
@@ -63,7 +68,7 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: 
         name: name.to_owned(),
         files: listed,
     };
-    let layout = GraphLayout::find_with(&source, dtypes);
+    let layout = GraphLayout::find_with(&source, dtypes.clone());
     let has = |path: &str| paths.iter().any(|listed| listed == path);
     let settings: Vec<String> = [CONFIG]
         .into_iter()
@@ -108,6 +113,8 @@ pub(super) fn select(name: &str, paths: &[String], dtypes: &DtypeChoice, plain: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::Dtype;
+    use crate::per_part::PerPart;
 
     /// A deployment with the usual types and decoders.
     fn deployment() -> Vec<String> {
@@ -139,12 +146,15 @@ mod tests {
         files
     }
 
+    fn preference(dtypes: &str) -> DtypePreference {
+        match dtypes {
+            "" => DtypePreference::default(),
+            dtypes => dtypes.parse::<PerPart<Dtype>>().unwrap().into(),
+        }
+    }
+
     fn selected(files: &[String], dtypes: &str) -> Selection {
-        let dtypes = match dtypes {
-            "" => DtypeChoice::default(),
-            dtypes => dtypes.parse().unwrap(),
-        };
-        select("org/name", files, &dtypes, false).unwrap()
+        select("org/name", files, &preference(dtypes), false).unwrap()
     }
 
     #[test]
@@ -192,7 +202,7 @@ mod tests {
             (false, "onnx/decoder_step.onnx"),
             (true, "onnx/decoder_model_merged.onnx"),
         ] {
-            let selection = select("org/name", &files, &DtypeChoice::default(), plain).unwrap();
+            let selection = select("org/name", &files, &DtypePreference::default(), plain).unwrap();
             let decoders: Vec<String> = selection.files(false);
             let decoders: Vec<&String> = decoders.iter().filter(|file| file.contains("decoder")).collect();
             assert_eq!(decoders, [decoder]);
@@ -245,14 +255,14 @@ mod tests {
         assert!(!sharded);
 
         let files = ["config.json", "pytorch_model.bin"].map(str::to_owned);
-        let error = select("org/name", &files, &DtypeChoice::default(), false)
+        let error = select("org/name", &files, &DtypePreference::default(), false)
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("org/name") && error.contains("model.safetensors"),
             "{error}"
         );
-        let error = select("org/name", &deployment(), &"int8".parse().unwrap(), false)
+        let error = select("org/name", &deployment(), &preference("int8"), false)
             .unwrap_err()
             .to_string();
         assert!(error.contains("vision_encoder_int8.onnx"), "{error}");

@@ -165,7 +165,7 @@ fn application_loaded_a_library() -> bool {
 
 fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
     telemetry::disable_telemetry();
-    let wanted = options.devices.iter().filter_map(|kind| kind.library());
+    let wanted = options.devices.iter().filter_map(|kind| kind.spec().library);
     let wanted: Vec<&str> = wanted.collect();
     library::find(&Places::of_this_process(options.library.clone()), &wanted, load)
 }

@@ -32,7 +32,7 @@ mod telemetry;
 
 pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
 pub(crate) use device::DeviceMemory;
-pub use device::{Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, ProviderOption};
+pub use device::{Device, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};

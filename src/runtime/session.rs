@@ -10,13 +10,14 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::session::{RunOptions, Session};
 
 use super::cpu_provider;
-use super::device::{Device, DeviceChoice, ProviderOption, register};
+use super::device::{Device, Devices, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
 use super::graph_source::GraphSource;
 use super::log;
 use super::own_operators::add_operators;
 use super::placement::{Listener, Placement};
 use crate::error::{Error, Result};
+use crate::per_part::PerPart;
 
 /// How a graph is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct SessionOptions {
     /// needed while one is made.
     pub release_memory: bool,
     /// The devices to use.
-    pub devices: DeviceChoice,
+    pub devices: PerPart<Devices>,
     /// Options for the devices' providers, beside ours; of several with one name the last counts.
     pub provider_options: Vec<ProviderOption>,
     /// Whether what none of the devices takes runs on the processor where that is not among them. Without, such a graph
@@ -76,7 +77,7 @@ impl Default for SessionOptions {
             disabled_optimizers: Vec::new(),
             memory_pattern: false,
             release_memory: false,
-            devices: DeviceChoice::default(),
+            devices: PerPart::default(),
             provider_options: Vec::new(),
             cpu_fallback: true,
             device_caches: None,
@@ -102,7 +103,7 @@ impl SessionOptions {
     pub(crate) fn float16_suits(&self) -> Result<bool> {
         for part in ModelPart::ALL {
             let first = self.devices.of(part).resolve()?.first().copied();
-            if !first.is_some_and(|device| device.kind().prefers_float16()) {
+            if !first.is_some_and(|device| device.kind().spec().float16) {
                 return Ok(false);
             }
         }
@@ -135,7 +136,7 @@ pub enum OptimizationLevel {
 /// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
 const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// Loads a graph, ready to run, on [the devices for all](DeviceChoice::all). ONNX Runtime is started with the default
+/// Loads a graph, ready to run, on [the devices for all graphs](PerPart::for_all). ONNX Runtime is started with the default
 /// options if it is not running yet.
 ///
 /// # Errors
@@ -186,7 +187,7 @@ fn load(
     }
     let context = || format!("loading graph {name}");
     let (environment, runtime) = (environment()?, running()?);
-    let devices = options.devices.all().resolve()?;
+    let devices = options.devices.for_all().resolve()?;
     let listener = Listener::default();
     let builder = configured(environment, runtime, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));

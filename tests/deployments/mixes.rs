@@ -1,6 +1,7 @@
 //! Graphs of several forms in one deployment.
 
-use florence2::Bundle;
+use florence2::bundle::Dtype;
+use florence2::{Bundle, PerPart};
 use florence2_export::{GraphFile, Precision};
 
 use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, answers, assert_alike, form, options};
@@ -26,7 +27,8 @@ fn each_part_in_the_dtype_asked_for() {
                 .fold(deployment, |deployment, &graph| deployment.with(graph, form))
         });
     let taken = |dtypes: &str| {
-        let bundle = Bundle::open_with(deployment.source(), &dtypes.parse().unwrap()).unwrap();
+        let bundle =
+            Bundle::open_with(deployment.source(), dtypes.parse::<PerPart<Dtype>>().unwrap()).unwrap();
         MERGED.map(|graph| bundle.layout.files[&graph].clone())
     };
     assert_eq!(

@@ -5,8 +5,7 @@
 use florence2::bundle::ModelPart;
 use florence2::generation::GenerationOptions;
 use florence2::runtime::{
-    Device, DeviceChoice, DeviceKind, DeviceProblem, Devices, GraphSource, ProviderOption, SessionOptions,
-    build_session,
+    Device, DeviceKind, DeviceProblem, Devices, GraphSource, ProviderOption, SessionOptions, build_session,
 };
 
 use crate::common::golden::{Answers, exported};
@@ -64,7 +63,7 @@ fn the_processor_can_always_be_used() {
     runtime();
     assert!(DeviceKind::Cpu.is_in_library().unwrap());
     Device::CPU.usable().unwrap();
-    let auto = Devices::Auto.resolve().unwrap();
+    let auto = Devices::AUTO.resolve().unwrap();
     assert_eq!(auto.len(), 1);
     auto[0].usable().unwrap();
 }
@@ -178,10 +177,7 @@ fn a_model_in_both_layouts_is_run_in_that_which_the_device_can_run() {
 
 #[test]
 fn without_devices_there_is_no_session() {
-    runtime();
-    let mut options = SessionOptions::default();
-    options.devices = DeviceChoice::from(Devices::Listed(Vec::new()));
-    let error = build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap_err();
+    let error = Devices::new(Vec::new()).unwrap_err();
     assert!(
         matches!(error, Error::InvalidOption { name: "device", .. }),
         "{error:?}"
@@ -326,7 +322,7 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
         };
         assert!(message.contains("libcublas"), "{message}");
     }
-    assert_eq!(Devices::Auto.resolve().unwrap(), [Device::CPU]);
+    assert_eq!(Devices::AUTO.resolve().unwrap(), [Device::CPU]);
 }
 
 /// ```sh

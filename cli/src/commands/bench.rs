@@ -22,8 +22,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use florence2::bundle::DtypeChoice;
-use florence2::runtime::DeviceChoice;
+use florence2::PerPart;
+use florence2::bundle::Dtype;
+use florence2::runtime::Devices;
 
 use self::comparison::{Comparison, incomparable};
 use self::environment::Environment;
@@ -69,11 +70,11 @@ pub struct BenchArgs {
     models: Vec<ModelArg>,
     /// Devices to compute on, as `cuda:0` or `tensorrt,cuda,decoder=cuda`; may be repeated, to measure each
     // It has the global option's id and type, and so takes its place, which can be given but once; so does --dtype.
-    #[arg(id = "device", long = "device", value_name = "DEVICE", value_parser = clap::value_parser!(DeviceChoice))]
-    devices: Vec<DeviceChoice>,
+    #[arg(id = "device", long = "device", value_name = "DEVICE", value_parser = clap::value_parser!(PerPart<Devices>))]
+    devices: Vec<PerPart<Devices>>,
     /// Which of a graph's files to load, as `int8` or `vision=fp32,decoder=q4`; may be repeated, to measure each
-    #[arg(id = "dtype", long = "dtype", value_name = "DTYPE", value_parser = clap::value_parser!(DtypeChoice))]
-    dtypes: Vec<DtypeChoice>,
+    #[arg(id = "dtype", long = "dtype", value_name = "DTYPE", value_parser = clap::value_parser!(PerPart<Dtype>))]
+    dtypes: Vec<PerPart<Dtype>>,
     /// Beams; 1 is greedy search. Several: commas
     #[arg(long, value_name = "N,...", default_value = "3", value_delimiter = ',', value_parser = one_or_more())]
     num_beams: Vec<usize>,

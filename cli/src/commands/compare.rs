@@ -9,9 +9,10 @@ mod summary;
 use std::str::FromStr;
 
 use clap::Args;
-use florence2::bundle::DtypeChoice;
+use florence2::PerPart;
+use florence2::bundle::Dtype;
 use florence2::generation::GenerationOptions;
-use florence2::runtime::DeviceChoice;
+use florence2::runtime::Devices;
 use florence2::{Florence2, RunOptions, Task};
 use image::DynamicImage;
 
@@ -49,11 +50,11 @@ pub struct CompareArgs {
     #[arg(long, value_name = "MODEL")]
     candidate: ModelArg,
     /// The devices of the model to judge, where they are not those of both: what a GPU answers, say [default: --device]
-    #[arg(long, value_name = "DEVICE", value_parser = DeviceChoice::from_str)]
-    candidate_device: Option<DeviceChoice>,
+    #[arg(long, value_name = "DEVICE", value_parser = PerPart::<Devices>::from_str)]
+    candidate_device: Option<PerPart<Devices>>,
     /// The dtype of the model to judge, where it is not that of both [default: --dtype]
-    #[arg(long, value_name = "DTYPE", value_parser = DtypeChoice::from_str)]
-    candidate_dtype: Option<DtypeChoice>,
+    #[arg(long, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
+    candidate_dtype: Option<PerPart<Dtype>>,
     #[command(flatten)]
     requests: RequestArgs,
     #[command(flatten)]

@@ -40,7 +40,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
         }
     };
     let name = source.name();
-    let bundle = Bundle::open_with(source, &globals.dtype.clone().unwrap_or_default())?;
+    let bundle = Bundle::open_with(source, globals.dtype.clone().unwrap_or_default())?;
     engine::start(globals, console)?;
     let report = examine(&bundle, globals, console);
 

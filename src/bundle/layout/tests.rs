@@ -1,4 +1,5 @@
 use super::*;
+use crate::per_part::PerPart;
 
 fn found(files: &[String], dtypes: &str) -> GraphLayout {
     let files = files
@@ -11,7 +12,7 @@ fn found(files: &[String], dtypes: &str) -> GraphLayout {
     };
     match dtypes {
         "" => GraphLayout::find(&source),
-        dtypes => GraphLayout::find_with(&source, &dtypes.parse().unwrap()),
+        dtypes => GraphLayout::find_with(&source, dtypes.parse::<PerPart<Dtype>>().unwrap().into()),
     }
 }
 
@@ -78,11 +79,11 @@ fn float16_comes_first_where_it_suits() {
         ("fp32", "onnx/decoder_step.onnx"),
         ("decoder=fp32", "onnx/decoder_step.onnx"),
     ] {
-        let dtypes: DtypeChoice = match dtypes {
-            "" => DtypeChoice::default(),
-            dtypes => dtypes.parse().unwrap(),
+        let dtypes: DtypePreference = match dtypes {
+            "" => DtypePreference::default(),
+            dtypes => dtypes.parse::<PerPart<Dtype>>().unwrap().into(),
         };
-        let layout = GraphLayout::find_with(&source, &dtypes.with_float16_first(true));
+        let layout = GraphLayout::find_with(&source, dtypes.with_float16_first(true));
         assert_eq!(layout.files[&GraphFile::DecoderStep], file);
     }
 }

@@ -46,7 +46,7 @@ impl DecoderModel {
     /// The best decoder graphs that ONNX Runtime takes: some published `decoder_model_merged` it refuses.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
-        let mut decoders = by_preference(&bundle.layout, devices)?.into_iter().peekable();
+        let mut decoders = by_preference(&bundle.layout, &devices)?.into_iter().peekable();
         while let Some(graphs) = decoders.next() {
             match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
                 (Err(Error::Ort { context, source }), Some(others)) => {

@@ -101,7 +101,7 @@ fn short_models_have_short_ranges() {
 fn a_graph_that_fails_with_its_profile_is_loaded_without() {
     let profile = || ShapeProfile {
         kind: DeviceKind::TensorRt,
-        options: DeviceKind::TensorRt.shape_options().unwrap(),
+        options: DeviceKind::TensorRt.spec().shapes.unwrap(),
         shapes: ["a:1", "a:2", "a:3"].map(str::to_owned),
     };
     let ours = ["min", "opt", "max"].iter().zip(1..);
@@ -151,7 +151,7 @@ mod exported {
         runtime::init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap();
         let profile = ShapeProfile {
             kind: DeviceKind::TensorRt,
-            options: DeviceKind::TensorRt.shape_options().unwrap(),
+            options: DeviceKind::TensorRt.spec().shapes.unwrap(),
             shapes: ["a:1", "a:2", "a:3"].map(str::to_owned),
         };
         let refusing = |of: fn(usize) -> bool| {

@@ -14,7 +14,7 @@ use crate::graph::cache_names::CacheNames;
 use crate::graph::chooser::Chooser;
 use crate::graph::session::Graph;
 use crate::graph::tensor::FloatType;
-use crate::runtime::{Device, DeviceMemory, Devices, ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Device, DeviceMemory, ElementType, SessionOptions, TensorSpec};
 
 /// The decoder's graph.
 pub(super) struct DecoderStep {
@@ -45,7 +45,7 @@ impl DecoderStep {
                 return Self::new(graph, options);
             }
         }
-        if *devices == Devices::Auto {
+        if devices.is_auto() {
             tracing::info!("the decoder's graph is made for the processor, and runs there");
             let mut options = options.clone();
             options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);

@@ -1,44 +1,45 @@
-//! The kinds of devices.
+//! The kinds of devices: one table of all that is known of them.
 
 use std::fmt;
 use std::str::FromStr;
 
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+
 use super::invalid;
-use super::spec::{
-    CORE_ML, CPU, CUDA, DIRECT_ML, KindSpec, MIGRAPHX, OPEN_VINO, QNN, ROCM, TENSOR_RT, WEB_GPU, XNNPACK,
-};
+use super::options::{self, Default::*, Options};
+use super::provider::{arbitrary, cpu, direct_ml, migraphx};
 use crate::error::{Error, Result};
 
 /// A kind of device: one of ONNX Runtime's execution providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DeviceKind {
-    /// The processor.
-    Cpu,
     /// NVIDIA GPUs, operator by operator.
     Cuda,
-    /// NVIDIA GPUs, by engines that TensorRT builds of the graph for the sizes that it meets.
+    /// NVIDIA GPUs, by engines that TensorRT builds from the graph for the input sizes that occur.
     TensorRt,
     /// AMD GPUs, operator by operator (up to ONNX Runtime 1.22).
     Rocm,
     /// AMD GPUs, compiled by MIGraphX.
     MiGraphX,
-    /// GPUs under Windows, by DirectX 12.
+    /// GPUs on Windows, by DirectX 12.
     DirectMl,
-    /// Apple's neural engine, GPU and processor.
+    /// Apple's neural engine, GPU and CPU.
     CoreMl,
-    /// Intel's processors, GPUs and NPUs, compiled by OpenVINO.
+    /// Intel CPUs, GPUs and NPUs, compiled by OpenVINO.
     OpenVino,
-    /// Any GPU that WebGPU reaches (Vulkan, Metal, DirectX 12).
+    /// Any GPU that WebGPU supports (Vulkan, Metal, DirectX 12).
     WebGpu,
-    /// Qualcomm's NPUs.
+    /// Qualcomm NPUs.
     Qnn,
-    /// The processor, with XNNPACK's kernels.
+    /// The CPU, with XNNPACK's kernels.
     Xnnpack,
+    /// The CPU, with ONNX Runtime's own kernels.
+    Cpu,
 }
 
 impl DeviceKind {
-    /// All kinds; those that [`Devices::Auto`](super::Devices::Auto) may take in its order, the processor last.
+    /// All kinds, in the order in which [`Devices::AUTO`](super::Devices::AUTO) considers them.
     pub const ALL: &[DeviceKind] = &[
         DeviceKind::Cuda,
         DeviceKind::TensorRt,
@@ -53,23 +54,11 @@ impl DeviceKind {
         DeviceKind::Cpu,
     ];
 
-    pub(super) const fn spec(self) -> &'static KindSpec {
-        match self {
-            DeviceKind::Cpu => &CPU,
-            DeviceKind::Cuda => &CUDA,
-            DeviceKind::TensorRt => &TENSOR_RT,
-            DeviceKind::Rocm => &ROCM,
-            DeviceKind::MiGraphX => &MIGRAPHX,
-            DeviceKind::DirectMl => &DIRECT_ML,
-            DeviceKind::CoreMl => &CORE_ML,
-            DeviceKind::OpenVino => &OPEN_VINO,
-            DeviceKind::WebGpu => &WEB_GPU,
-            DeviceKind::Qnn => &QNN,
-            DeviceKind::Xnnpack => &XNNPACK,
-        }
+    pub(crate) const fn spec(self) -> &'static KindSpec {
+        &TABLE[self as usize]
     }
 
-    /// The name on the command line: `tensorrt`.
+    /// The name that devices are parsed from: `tensorrt`.
     pub const fn name(self) -> &'static str {
         self.spec().name
     }
@@ -79,43 +68,27 @@ impl DeviceKind {
         self.spec().provider
     }
 
-    /// What a machine needs for it, in words.
+    /// What a machine needs for the device: hardware, drivers, packages.
     pub const fn needs(self) -> &'static str {
         self.spec().needs
     }
 
-    /// The names of the provider's options for the smallest, the usual and the largest shapes of a graph's inputs, if it
-    /// has them.
-    pub(crate) const fn shape_options(self) -> Option<[&'static str; 3]> {
-        self.spec().shapes
-    }
-
-    /// What the provider's own library is called, after `onnxruntime_providers_`, if it has one.
-    pub(crate) fn library(self) -> Option<&'static str> {
-        self.spec().library
-    }
-
-    /// Whether 16-bit floats are what to compute in there, unless something else is asked for.
-    pub(crate) fn prefers_float16(self) -> bool {
-        self.spec().float16
-    }
-
-    /// Whether the provider makes one node of many, so that a [`Placement`](crate::runtime::Placement) counts its parts
-    /// of the graph.
+    /// Whether the provider compiles parts of a graph into one node each, which a
+    /// [`Placement`](crate::runtime::Placement) counts.
     pub const fn compiles(self) -> bool {
         self.spec().compiles
     }
 
-    /// Whether the ONNX Runtime library in use was built with it. That does not mean that it can be used here:
-    /// [`Device::usable`](super::Device::usable). ONNX Runtime is started with the default options if it is not running
-    /// yet.
+    /// Returns `true` if the ONNX Runtime library in use was built with the provider, which does not mean that the device
+    /// can be used here: see [`Device::usable`](super::Device::usable). ONNX Runtime is started with the default options
+    /// if it is not running yet.
     ///
     /// # Errors
-    /// What [`init`](crate::runtime::init) returns, and [`Error::Ort`] if ONNX Runtime does not say.
+    /// Those of [`init`](crate::runtime::init); [`Error::Ort`] if ONNX Runtime cannot list its providers.
     pub fn is_in_library(self) -> Result<bool> {
-        // `ort` may be asked nothing before.
+        // `ort` must not be called before.
         crate::runtime::environment::environment()?;
-        (self.spec().is_in_library)().map_err(Error::ort("asking which devices it was built for"))
+        (self.spec().is_in_library)().map_err(Error::ort("listing its providers"))
     }
 }
 
@@ -142,6 +115,191 @@ impl FromStr for DeviceKind {
     }
 }
 
+/// A row of the table.
+pub(crate) struct KindSpec {
+    name: &'static str,
+    provider: &'static str,
+    is_in_library: fn() -> ort::Result<bool>,
+    /// Makes the provider, or says what is wrong with an option.
+    pub(super) make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
+    /// The part of the name of the provider's own library that follows `onnxruntime_providers_`, if it has one.
+    pub(crate) library: Option<&'static str>,
+    /// Our values for the provider's options.
+    pub(super) defaults: &'static [(&'static str, options::Default)],
+    /// The provider's options for the smallest, usual and largest input shapes to compile for, each as
+    /// `input_ids:1x12,attention_mask:1x589`.
+    pub(crate) shapes: Option<[&'static str; 3]>,
+    /// The provider's option for the device's index.
+    pub(super) index: Option<&'static str>,
+    /// Whether [`Devices::AUTO`](super::Devices::AUTO) considers it.
+    pub(super) automatic: bool,
+    /// ONNX Runtime's name for the device's own memory; `None` if the provider works in the CPU's.
+    pub(super) memory: Option<&'static str>,
+    /// The provider's option that captures a run and replays it.
+    pub(super) captures_runs: Option<&'static str>,
+    /// Whether float16 is the dtype to prefer.
+    pub(crate) float16: bool,
+    compiles: bool,
+    needs: &'static str,
+}
+
+impl KindSpec {
+    /// A row for a provider that `ort` names, without options of ours.
+    const fn new<P: ExecutionProvider>(
+        name: &'static str,
+        make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
+        needs: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            provider: P::NAME,
+            is_in_library: P::is_available,
+            make,
+            library: None,
+            defaults: &[],
+            shapes: None,
+            index: None,
+            automatic: false,
+            memory: None,
+            captures_runs: None,
+            float16: false,
+            compiles: false,
+            needs,
+        }
+    }
+}
+
+/// One row a kind, in the order of [`DeviceKind`].
+const TABLE: [KindSpec; 11] = [
+    KindSpec {
+        defaults: &[
+            // The provider's default, an exhaustive search, measures every algorithm for every new shape.
+            ("cudnn_conv_algo_search", Is("HEURISTIC")),
+            // The provider's default, doubling, can take twice the memory that is needed.
+            ("arena_extend_strategy", Is("kSameAsRequested")),
+            // By default the provider rounds float32 factors to 10 bits: other answers than the CPU's.
+            ("use_tf32", Is("0")),
+        ],
+        memory: Some("Cuda"),
+        library: Some("cuda"),
+        captures_runs: Some("enable_cuda_graph"),
+        float16: true,
+        index: Some("device_id"),
+        automatic: true,
+        ..KindSpec::new::<ep::CUDA>(
+            "cuda",
+            arbitrary::<ep::CUDA>,
+            "an NVIDIA GPU with its driver, ONNX Runtime built for CUDA (`pip install onnxruntime-gpu`), and CUDA and cuDNN \
+             of the versions that it was built with, where the system's loader finds them (LD_LIBRARY_PATH, PATH)",
+        )
+    },
+    KindSpec {
+        defaults: &[
+            ("trt_engine_cache_enable", WithCache("1")),
+            ("trt_engine_cache_path", GraphCache),
+            ("trt_timing_cache_enable", WithCache("1")),
+            ("trt_timing_cache_path", SharedCache),
+        ],
+        shapes: Some([
+            "trt_profile_min_shapes",
+            "trt_profile_opt_shapes",
+            "trt_profile_max_shapes",
+        ]),
+        memory: Some("Cuda"),
+        library: Some("tensorrt"),
+        captures_runs: Some("trt_cuda_graph_enable"),
+        float16: true,
+        index: Some("device_id"),
+        compiles: true,
+        ..KindSpec::new::<ep::TensorRT>(
+            "tensorrt",
+            arbitrary::<ep::TensorRT>,
+            "what `cuda` needs, and TensorRT of the version that ONNX Runtime was built with (libnvinfer), where the \
+             system's loader finds it",
+        )
+    },
+    KindSpec {
+        library: Some("rocm"),
+        memory: Some("Hip"),
+        index: Some("device_id"),
+        automatic: true,
+        ..KindSpec::new::<ep::ROCm>(
+            "rocm",
+            arbitrary::<ep::ROCm>,
+            "an AMD GPU with ROCm, and ONNX Runtime 1.22 built for it (`pip install onnxruntime-rocm`); later ones have \
+             `migraphx` instead",
+        )
+    },
+    KindSpec {
+        library: Some("migraphx"),
+        memory: Some("Hip"),
+        index: Some("device_id"),
+        compiles: true,
+        ..KindSpec::new::<ep::MIGraphX>(
+            "migraphx",
+            migraphx,
+            "an AMD GPU with ROCm and MIGraphX, and ONNX Runtime built for it (`pip install onnxruntime-migraphx`)",
+        )
+    },
+    KindSpec {
+        memory: Some("DML"),
+        index: Some("device_id"),
+        automatic: true,
+        ..KindSpec::new::<ep::DirectML>(
+            "directml",
+            direct_ml,
+            "Windows with a DirectX 12 GPU, and ONNX Runtime built for it (`pip install onnxruntime-directml`)",
+        )
+    },
+    KindSpec {
+        defaults: &[
+            ("ModelFormat", Is("MLProgram")),
+            ("ModelCacheDirectory", GraphCache),
+        ],
+        float16: true,
+        compiles: true,
+        ..KindSpec::new::<ep::CoreML>(
+            "coreml",
+            arbitrary::<ep::CoreML>,
+            "macOS or iOS; ONNX Runtime for them has it (`pip install onnxruntime`)",
+        )
+    },
+    KindSpec {
+        library: Some("openvino"),
+        compiles: true,
+        ..KindSpec::new::<ep::OpenVINO>(
+            "openvino",
+            arbitrary::<ep::OpenVINO>,
+            "ONNX Runtime built with OpenVINO (`pip install onnxruntime-openvino`); for a GPU or NPU also Intel's driver, \
+             and the option openvino.device_type=GPU",
+        )
+    },
+    KindSpec {
+        memory: Some("WebGPU_Buffer"),
+        captures_runs: Some("enableGraphCapture"),
+        ..KindSpec::new::<ep::WebGPU>(
+            "webgpu",
+            arbitrary::<ep::WebGPU>,
+            "a GPU with a driver for Vulkan, Metal or DirectX 12, and ONNX Runtime built with WebGPU \
+             (`pip install onnxruntime-webgpu`)",
+        )
+    },
+    KindSpec {
+        compiles: true,
+        ..KindSpec::new::<ep::QNN>(
+            "qnn",
+            arbitrary::<ep::QNN>,
+            "a Qualcomm NPU with its driver, and ONNX Runtime built with QNN (`pip install onnxruntime-qnn`)",
+        )
+    },
+    KindSpec::new::<ep::XNNPACK>(
+        "xnnpack",
+        arbitrary::<ep::XNNPACK>,
+        "ONNX Runtime built with XNNPACK: builds for Android and iOS have it, others need --use_xnnpack",
+    ),
+    KindSpec::new::<ep::CPU>("cpu", cpu, "nothing more"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +308,7 @@ mod tests {
     fn names_are_of_one_kind_only() {
         for &kind in DeviceKind::ALL {
             assert_eq!(kind.name().parse::<DeviceKind>().unwrap(), kind);
+            assert_eq!(kind.name(), format!("{kind:?}").to_lowercase());
             let same = |other: &&DeviceKind| other.provider() == kind.provider();
             assert_eq!(DeviceKind::ALL.iter().filter(same).count(), 1);
             assert!(!kind.needs().is_empty());

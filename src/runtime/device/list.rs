@@ -1,59 +1,81 @@
-//! The devices of one graph.
+//! The devices of a graph, and of a model's parts.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use super::{Device, DeviceKind, invalid};
+use florence2_layout::graphs::ModelPart;
+
+use super::{Device, DeviceKind, ProviderOption, invalid};
 use crate::error::{Error, Result};
+use crate::per_part::{PartValue, PerPart};
 
-/// The devices for a graph. They are read from `cuda:0,cpu`, or `auto`.
+/// The devices for a graph, the preferred one first, or [`AUTO`](Self::AUTO). Parsed from `cuda:0,cpu` or `auto`.
 ///
-/// What none of them can do runs on the processor, whether or not it is named: ONNX Runtime always has its provider, and
-/// puts even what a GPU could do there where that is cheaper, as sums over shapes. Where the nodes are is said by
-/// [`Placement`](crate::runtime::Placement);
-/// [`SessionOptions::cpu_fallback`](crate::runtime::SessionOptions::cpu_fallback) forbids it.
+/// Nodes that no listed device supports run on the CPU, whether or not it is listed: ONNX Runtime always has its CPU
+/// provider, and also assigns nodes to it that a GPU could run where that is cheaper, such as sums over shapes.
+/// [`Placement`](crate::runtime::Placement) reports where nodes run;
+/// [`SessionOptions::cpu_fallback`](crate::runtime::SessionOptions::cpu_fallback) forbids the fallback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Devices {
-    /// The best device that can be used here. Those are considered that run any graph operator by operator: CUDA, ROCm,
-    /// DirectML, the processor. Others are to be named: they compile graphs for the sizes that they meet (and the
-    /// decoder meets new ones with each token), or may be no GPU at all (WebGPU in software).
-    Auto,
-    /// These, the preferred one first.
-    Listed(Vec<Device>),
-}
+pub struct Devices(Vec<Device>);
 
+/// The CPU.
 impl Default for Devices {
-    /// The processor.
     fn default() -> Self {
-        Self::Listed(vec![Device::CPU])
+        Device::CPU.into()
     }
 }
 
 impl From<Device> for Devices {
     fn from(device: Device) -> Self {
-        Self::Listed(vec![device])
+        Self(vec![device])
     }
 }
 
 impl Devices {
-    /// The devices themselves, the preferred one first. What [`Devices::Auto`] is found to be is said in the log, and
-    /// stands for the life of the process.
+    /// The best device that can be used here, among those that run any graph operator by operator: CUDA, ROCm, DirectML,
+    /// the CPU. The others must be named: they compile graphs for the input sizes that occur (and the decoder has new ones
+    /// with each token), or may be no GPU at all (WebGPU in software).
+    pub const AUTO: Devices = Devices(Vec::new());
+
+    /// Devices in order of preference.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a list that makes no sense (see [`FromStr`]). With `Auto` what
-    /// [`init`](crate::runtime::init) returns.
-    pub fn resolve(&self) -> Result<Vec<Device>> {
-        match self {
-            Devices::Auto => best_usable().map(|device| vec![device]),
-            Devices::Listed(devices) => {
-                check(devices)?;
-                Ok(devices.clone())
+    /// [`Error::InvalidOption`] for an empty list, a kind that is listed twice, and a device after the CPU.
+    pub fn new(devices: Vec<Device>) -> Result<Self> {
+        let Some((_, before_last)) = devices.split_last() else {
+            return Err(invalid("names no device".into()));
+        };
+        for (index, device) in devices.iter().enumerate() {
+            if devices[..index].iter().any(|other| other.kind() == device.kind()) {
+                return Err(invalid(format!("{} is listed twice", device.kind())));
             }
         }
+        if before_last.iter().any(|device| device.is_cpu()) {
+            return Err(invalid(
+                "the CPU runs every operator: a device that follows `cpu` would get no node".into(),
+            ));
+        }
+        Ok(Self(devices))
     }
 
-    /// Whether they are the processor, and nothing else.
+    /// Returns `true` for [`AUTO`](Self::AUTO).
+    pub fn is_auto(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the devices, the preferred one first. [`AUTO`](Self::AUTO) is resolved, and logged, once per process.
+    ///
+    /// # Errors
+    /// For [`AUTO`](Self::AUTO), those of [`init`](crate::runtime::init).
+    pub fn resolve(&self) -> Result<Vec<Device>> {
+        if self.is_auto() {
+            return Ok(vec![best_usable()?]);
+        }
+        Ok(self.0.clone())
+    }
+
+    /// Returns `true` if the only device is the CPU.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -62,90 +84,37 @@ impl Devices {
     }
 }
 
-/// The first usable one of those that may be taken without being named.
+/// The first usable device of those that [`Devices::AUTO`] considers.
 fn best_usable() -> Result<Device> {
     static BEST: OnceLock<Device> = OnceLock::new();
     if let Some(&best) = BEST.get() {
         return Ok(best);
     }
-    let candidates = DeviceKind::ALL.iter().filter(|kind| kind.spec().automatic);
-    for device in candidates.map(|&kind| Device::new(kind)) {
+    let mut best = Device::CPU;
+    for &kind in DeviceKind::ALL.iter().filter(|kind| kind.spec().automatic) {
+        let device = Device::new(kind);
         match device.usable() {
             Ok(()) => {
-                tracing::info!(%device, "the best device that can be used");
-                return Ok(*BEST.get_or_init(|| device));
+                best = device;
+                break;
             }
-            Err(Error::DeviceUnusable { problem, .. }) => tracing::info!(%device, %problem, "not to be used"),
+            Err(Error::DeviceUnusable { problem, .. }) => tracing::info!(%device, %problem, "unusable"),
             Err(other) => return Err(other),
         }
     }
-    tracing::info!(device = %Device::CPU, "the best device that can be used");
-    Ok(*BEST.get_or_init(|| Device::CPU))
+    tracing::info!(device = %best, "the best device that can be used");
+    Ok(*BEST.get_or_init(|| best))
 }
 
-/// ONNX Runtime takes each provider once, and its own for the processor last.
-fn check(devices: &[Device]) -> Result<()> {
-    let Some((last, others)) = devices.split_last() else {
-        return Err(invalid("names no device".into()));
-    };
-    if others.iter().any(|device| device.is_cpu()) && !last.is_cpu() {
-        return Err(invalid(
-            "the processor can do everything: what follows `cpu` would get nothing to do".into(),
-        ));
-    }
-    for (place, device) in devices.iter().enumerate() {
-        if devices
-            .iter()
-            .take(place)
-            .any(|other| other.kind() == device.kind())
-        {
-            return Err(invalid(format!("{} is named twice", device.kind())));
-        }
-    }
-    Ok(())
-}
+const AUTO: &str = "auto";
 
 impl fmt::Display for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Devices::Auto => f.write_str(AUTO),
-            Devices::Listed(devices) => {
-                let names: Vec<String> = devices.iter().map(Device::to_string).collect();
-                f.write_str(&names.join(","))
-            }
+        if self.is_auto() {
+            return f.write_str(AUTO);
         }
-    }
-}
-
-pub(super) const AUTO: &str = "auto";
-
-/// Devices one by one: what may stand between the commas.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    auto: bool,
-    devices: Vec<Device>,
-}
-
-impl Listing {
-    pub(super) fn add(&mut self, item: &str) -> Result<()> {
-        match item.trim().eq_ignore_ascii_case(AUTO) {
-            true => self.auto = true,
-            false => self.devices.push(item.parse()?),
-        }
-        Ok(())
-    }
-
-    pub(super) fn devices(self) -> Result<Devices> {
-        match (self.auto, self.devices.is_empty()) {
-            (true, true) => Ok(Devices::Auto),
-            (true, false) => Err(invalid(
-                "`auto` stands alone: it chooses the device itself".into(),
-            )),
-            (false, _) => {
-                check(&self.devices)?;
-                Ok(Devices::Listed(self.devices))
-            }
-        }
+        let names: Vec<String> = self.0.iter().map(Device::to_string).collect();
+        f.write_str(&names.join(","))
     }
 }
 
@@ -153,11 +122,96 @@ impl FromStr for Devices {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidOption`] for an unknown device, one that is named twice, or `cpu` before others.
+    /// [`Error::InvalidOption`] for an unknown device; those of [`new`](Self::new).
     fn from_str(text: &str) -> Result<Self> {
-        let mut listing = Listing::default();
-        text.split(',').try_for_each(|item| listing.add(item))?;
-        listing.devices()
+        Self::parse_items(&text.split(',').collect::<Vec<_>>())
+    }
+}
+
+impl PartValue for Devices {
+    const NAME: &'static str = "device";
+
+    fn parse_items(items: &[&str]) -> Result<Self> {
+        let is_auto = |item: &&str| item.trim().eq_ignore_ascii_case(AUTO);
+        if items.iter().any(is_auto) {
+            return if items.iter().all(is_auto) {
+                Ok(Self::AUTO)
+            } else {
+                Err(invalid("`auto` stands alone: it chooses the device".into()))
+            };
+        }
+        Self::new(items.iter().map(|item| item.parse()).collect::<Result<_>>()?)
+    }
+
+    fn default_for_all() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
+/// The devices of a model's graphs; the CPU where none are set. Parsed from `cuda:0,cpu`, or `cuda,decoder=cpu`.
+impl PerPart<Devices> {
+    /// Returns the devices for the graphs of `part`.
+    pub fn of(&self, part: ModelPart) -> Devices {
+        self.get(part).cloned().unwrap_or_default()
+    }
+
+    /// Returns the devices for graphs whose part has no devices of its own, and for sessions built on their own.
+    pub fn for_all(&self) -> Devices {
+        self.get_all().cloned().unwrap_or_default()
+    }
+
+    /// Returns `true` if the devices of any part are [`Devices::AUTO`].
+    pub fn is_auto(&self) -> bool {
+        ModelPart::ALL.into_iter().any(|part| self.of(part).is_auto())
+    }
+
+    /// Returns the kinds of devices to be used beside the CPU, each once, the preferred ones first; of
+    /// [`Devices::AUTO`], the candidates.
+    pub fn kinds(&self) -> Vec<DeviceKind> {
+        let mut kinds = Vec::new();
+        for devices in self.values() {
+            if devices.is_auto() {
+                kinds.extend(DeviceKind::ALL.iter().filter(|kind| kind.spec().automatic));
+            }
+            kinds.extend(devices.0.iter().map(|device| device.kind()));
+        }
+        let mut unique: Vec<DeviceKind> = Vec::new();
+        for kind in kinds {
+            if kind != DeviceKind::Cpu && !unique.contains(&kind) {
+                unique.push(kind);
+            }
+        }
+        unique
+    }
+
+    /// Checks that each named device can be used.
+    ///
+    /// # Errors
+    /// As [`Device::usable`].
+    pub fn check_usable(&self) -> Result<()> {
+        let mut devices = self.values().flat_map(|devices| &devices.0);
+        devices.try_for_each(|device| device.usable())
+    }
+
+    /// Checks that each option is for a device in use; [`Devices::AUTO`] may be any.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], naming the device that is missing.
+    pub(crate) fn check_options(&self, options: &[ProviderOption]) -> Result<()> {
+        let is_used = |kind: DeviceKind| {
+            let has = |devices: &Devices| devices.0.iter().any(|device| device.kind() == kind);
+            self.values().any(|devices| devices.is_auto() || has(devices))
+        };
+        match options.iter().find(|option| !is_used(option.kind())) {
+            None => Ok(()),
+            Some(option) => Err(Error::InvalidOption {
+                name: "ep-option",
+                reason: format!(
+                    "{option} has no effect: {} is not among the devices ({self})",
+                    option.kind()
+                ),
+            }),
+        }
     }
 }
 
@@ -194,6 +248,56 @@ mod tests {
             );
             assert!(error.to_string().contains(named), "{text}: {error}");
         }
-        assert!(Devices::Listed(Vec::new()).resolve().is_err());
+        assert!(Devices::new(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn parts_have_their_own_devices() {
+        let choice: PerPart<Devices> = "cuda:0,decoder=tensorrt,cpu, decoder = cpu ,text=auto"
+            .parse()
+            .unwrap();
+        let of = |part| choice.of(part).to_string();
+        assert_eq!(of(ModelPart::Vision), "cuda:0,cpu");
+        assert_eq!(of(ModelPart::Text), "auto");
+        assert_eq!(of(ModelPart::Decoder), "tensorrt,cpu");
+        assert_eq!(choice.to_string().parse::<PerPart<Devices>>().unwrap(), choice);
+        let only: PerPart<Devices> = "decoder=openvino".parse().unwrap();
+        assert_eq!(only.of(ModelPart::Vision), Devices::default());
+        for (text, named) in [
+            ("image=cuda", "vision"),
+            ("decoder=", "there is no device"),
+            ("cuda,decoder=cpu,decoder=cuda", "follows `cpu`"),
+        ] {
+            let error = text.parse::<PerPart<Devices>>().unwrap_err();
+            assert!(error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_those_of_all_parts() {
+        let kinds = |choice: &str| choice.parse::<PerPart<Devices>>().unwrap().kinds();
+        assert_eq!(
+            kinds("tensorrt,cuda:1,cpu,decoder=cuda"),
+            [DeviceKind::Cuda, DeviceKind::TensorRt]
+        );
+        assert!(kinds("cpu").is_empty());
+        assert!(kinds("auto").contains(&DeviceKind::Cuda));
+    }
+
+    #[test]
+    fn options_are_for_devices_that_are_chosen() {
+        let options = ["cuda.use_tf32=1".parse().unwrap()];
+        for (choice, good) in [
+            ("cuda:1", true),
+            ("decoder=cuda", true),
+            ("auto", true),
+            ("tensorrt", false),
+        ] {
+            let checked = choice
+                .parse::<PerPart<Devices>>()
+                .unwrap()
+                .check_options(&options);
+            assert_eq!(checked.is_ok(), good, "{choice}: {checked:?}");
+        }
     }
 }

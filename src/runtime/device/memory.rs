@@ -13,13 +13,13 @@ pub(crate) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// The processor's.
+    /// The CPU's memory.
     pub(crate) const CPU: DeviceMemory = DeviceMemory {
         name: "Cpu",
         index: 0,
     };
 
-    /// The device's own memory, if it has any.
+    /// Returns the device's own memory, if it has any.
     pub(crate) fn of(device: Device) -> Option<Self> {
         Some(Self {
             name: device.kind().spec().memory?,
@@ -27,7 +27,7 @@ impl DeviceMemory {
         })
     }
 
-    /// As a binding wants it.
+    /// Returns the memory in the form that bindings take.
     pub(crate) fn info(self) -> Result<MemoryInfo<'static>> {
         let index = i32::try_from(self.index).unwrap_or(i32::MAX);
         let device = AllocationDevice::new(self.name);

@@ -1,19 +1,16 @@
 //! The devices that graphs can run on: ONNX Runtime's execution providers, each with an index where it has several.
 
-mod choice;
 mod kind;
 mod list;
 mod memory;
 mod options;
 mod provider;
 mod register;
-mod spec;
 mod usable;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use choice::DeviceChoice;
 pub use kind::DeviceKind;
 pub use list::Devices;
 pub(crate) use memory::DeviceMemory;

@@ -77,7 +77,7 @@ impl ProviderOption {
             return Err(invalid("the processor's provider has no options".into()));
         }
         let is_off = ["0", "false"].iter().any(|off| value.eq_ignore_ascii_case(off));
-        if kind.spec().records_runs == Some(name.as_str()) && !is_off {
+        if kind.spec().captures_runs == Some(name.as_str()) && !is_off {
             // The provider would not say so: it does what it recorded, with the tensors of the run that it recorded.
             return Err(invalid(format!(
                 "{kind}.{name}: a recorded run is for tensors of the same sizes in the same places, which most graphs' are \

@@ -164,7 +164,7 @@ mod tests {
         ] {
             assert!(provider.contains(text), "{text}: {provider}");
         }
-        for name in DeviceKind::TensorRt.shape_options().unwrap() {
+        for name in DeviceKind::TensorRt.spec().shapes.unwrap() {
             let given = ProviderOption::new(DeviceKind::TensorRt, name, "input_ids:1x12").unwrap();
             let options = device("tensorrt").options(&[given], None);
             let provider = format!("{:?}", configured::<ep::TensorRT>(&options));

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use florence2::bundle::DtypeChoice;
-use florence2::runtime::DeviceChoice;
+use florence2::PerPart;
+use florence2::bundle::Dtype;
+use florence2::runtime::Devices;
 use serde::{Deserialize, Serialize};
 
 use crate::args::ModelArg;
@@ -15,9 +16,9 @@ const ANY_DTYPE: &str = "auto";
 #[derive(Debug, Clone)]
 pub struct Axes {
     pub models: Vec<ModelArg>,
-    pub devices: Vec<DeviceChoice>,
+    pub devices: Vec<PerPart<Devices>>,
     /// `None`: the first that is there.
-    pub dtypes: Vec<Option<DtypeChoice>>,
+    pub dtypes: Vec<Option<PerPart<Dtype>>>,
     pub num_beams: Vec<usize>,
     pub batches: Vec<usize>,
 }
@@ -26,8 +27,8 @@ pub struct Axes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     pub model: ModelArg,
-    pub device: DeviceChoice,
-    pub dtype: Option<DtypeChoice>,
+    pub device: PerPart<Devices>,
+    pub dtype: Option<PerPart<Dtype>>,
     pub num_beams: usize,
     /// Images that are answered together.
     pub batch: usize,
@@ -85,7 +86,7 @@ impl Planned {
             dtype: self
                 .dtype
                 .as_ref()
-                .map_or_else(|| ANY_DTYPE.to_owned(), DtypeChoice::to_string),
+                .map_or_else(|| ANY_DTYPE.to_owned(), PerPart::to_string),
             num_beams: self.num_beams,
             batch: self.batch,
         }
@@ -116,7 +117,7 @@ mod tests {
     fn every_combination_is_planned_once() {
         let axes = Axes {
             models: vec![ModelArg::Demo, ModelArg::Folder("a".into())],
-            devices: vec![DeviceChoice::default(), DeviceChoice::default()],
+            devices: vec![PerPart::default(), PerPart::default()],
             dtypes: vec![None, Some("int8,vision=fp32".parse().unwrap())],
             num_beams: vec![3],
             batches: vec![1, 8, 1],

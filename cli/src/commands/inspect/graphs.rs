@@ -5,8 +5,7 @@ use std::fs;
 
 use florence2::BundleSource;
 use florence2::runtime::{
-    DeviceChoice, Dimension, GraphSignature, GraphSource, OptimizationLevel, Placement, TensorSpec,
-    build_session,
+    Dimension, GraphSignature, GraphSource, OptimizationLevel, Placement, TensorSpec, build_session,
 };
 use florence2_export::GraphFile;
 use prost::bytes::Bytes;
@@ -103,7 +102,7 @@ impl GraphRecord {
 fn signature(source: &GraphSource, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
     let mut options = engine::session_options(globals);
     // The graph is only looked at; some devices compile for minutes.
-    options.devices = DeviceChoice::default();
+    options.devices = Default::default();
     options.optimization_level = OptimizationLevel::Disabled;
     GraphSignature::of(&build_session(source, &options)?, file)
 }
