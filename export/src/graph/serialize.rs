@@ -1,7 +1,7 @@
 //! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use prost::Message;
@@ -80,11 +80,16 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
             tensors.push(initializer.inline());
             continue;
         }
-        let offset = data.pad_to(ALIGNMENT)?;
-        data.write_with(|file| initializer.write_to(file))?;
+        let offset = data.write_with(|file| {
+            let end = file.stream_position()?;
+            let offset = end.next_multiple_of(ALIGNMENT);
+            io::copy(&mut io::repeat(0).take(offset - end), file)?;
+            initializer.write_to(file)?;
+            Ok(offset)
+        })?;
         tensors.push(initializer.external(&location, offset));
     }
-    let data_len = data.position();
+    let data_len = data.write_with(|file| file.stream_position())?;
     let bytes = model(graph, functions, tensors, header).encode_to_vec();
     let mut file = AtomicFile::create(path)?;
     file.write_with(|file| file.write_all(&bytes))?;
