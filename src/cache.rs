@@ -1,11 +1,7 @@
 //! Where this crate keeps what it fetches and makes.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use crate::error::{Error, Result};
+use std::path::PathBuf;
 
 /// The folder for fetched and made files: `FLORENCE2_CACHE` if set, else `florence2` in the platform's cache folder
 /// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches`; `%LOCALAPPDATA%`). `None` if there is no home folder.
@@ -31,39 +27,6 @@ fn cache_dir_from(var: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>)
             .or_else(|| Some(home?.join(".cache")))
     };
     platform.map(|dir| dir.join("florence2"))
-}
-
-/// The folders in a folder, by name; none, if it cannot be read.
-pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort_unstable();
-    folders
-}
-
-/// Whether something was removed: that it was gone already is no error.
-pub(crate) fn removed(path: &Path, outcome: io::Result<()>) -> Result<bool> {
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io(path)(error)),
-    }
-}
-
-/// What a folder's files take, links not followed.
-pub(crate) fn size_of_folder(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-        .map(|(path, found)| match found.is_dir() {
-            true => size_of_folder(&path),
-            false if found.is_file() => found.len(),
-            false => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub mod demo;
 #[cfg(feature = "draw")]
 pub mod draw;
 mod error;
+mod fs;
 pub mod generation;
 mod geometry;
 mod graph;

@@ -114,37 +114,13 @@ impl RepoCache {
 
     /// Waits until no other process fetches this file; the lock is released when the file is closed.
     pub(super) fn lock(&self, etag: &str, waiting: impl FnOnce()) -> Result<File> {
-        fs::create_dir_all(&self.locks).map_err(Error::io(&self.locks))?;
-        let path = self.locks.join(format!("{etag}.lock"));
-        let file = File::create(&path).map_err(Error::io(&path))?;
-        lock_file(&file, waiting).map_err(Error::io(path))?;
-        Ok(file)
+        crate::fs::lock(&self.locks.join(format!("{etag}.lock")), waiting)
     }
 }
 
 /// Whether there is a file of this size.
 pub(super) fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == size)
-}
-
-/// Locks a file, calling `waiting` if that has to wait.
-pub(super) fn lock_file(file: &File, waiting: impl FnOnce()) -> io::Result<()> {
-    let locked = match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(fs::TryLockError::WouldBlock) => {
-            waiting();
-            file.lock()
-        }
-        Err(fs::TryLockError::Error(error)) => Err(error),
-    };
-    match locked {
-        // Some network file systems have no locks. What two processes write at once fails its check.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            tracing::warn!("no file locks here: two processes may fetch the same file");
-            Ok(())
-        }
-        locked => locked,
-    }
 }
 
 /// What `make` makes gets its name when it is whole, in the place of what has it: at no time is there nothing, since another

@@ -13,8 +13,8 @@ use super::id::ModelId;
 use super::options::HubOptions;
 use super::prepare::files_in;
 use super::settings::Settings;
-use crate::cache::{removed, size_of_folder};
 use crate::error::Result;
+use crate::fs::{folders_in, remove, size_of_folder};
 
 /// What the folders of models are called, before their names.
 const PREFIX: &str = "models--";
@@ -51,8 +51,7 @@ pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
 /// As [`cache_folder`].
 pub fn cached_models(options: &HubOptions) -> Result<Vec<CachedModel>> {
     let cache = cache_folder(options)?;
-    let entries = fs::read_dir(&cache).into_iter().flatten().flatten();
-    let mut models: Vec<CachedModel> = entries.filter_map(|entry| model(entry.path())).collect();
+    let mut models: Vec<CachedModel> = folders_in(&cache).into_iter().filter_map(model).collect();
     models.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(models)
 }
@@ -73,7 +72,6 @@ pub fn cached_model(id: &ModelId, options: &HubOptions) -> Result<Option<CachedM
 /// As [`cache_folder`]; [`Error::Io`](crate::Error::Io) if it cannot be removed.
 pub fn remove_model(id: &ModelId, options: &HubOptions) -> Result<bool> {
     let cache = RepoCache::new(&cache_folder(options)?, id);
-    let remove = |folder: &Path| removed(folder, fs::remove_dir_all(folder));
     let was_there = remove(cache.folder())?;
     remove(cache.locks())?;
     Ok(was_there)
@@ -89,11 +87,7 @@ fn model(folder: PathBuf) -> Option<CachedModel> {
 
 /// The folders of a model's commits.
 fn snapshots(folder: &Path) -> Vec<PathBuf> {
-    let snapshots = fs::read_dir(folder.join("snapshots"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    snapshots.map(|entry| entry.path()).collect()
+    folders_in(&folder.join("snapshots"))
 }
 
 /// What is in a model's folder.

@@ -1,14 +1,13 @@
 //! The two ways in which a hub says what a file holds.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-/// How much is hashed at a time.
-const CHUNK: usize = 1 << 18;
+use crate::fs::{hash, sha256};
 
 /// A file's checksum, in lower case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,39 +21,15 @@ pub(super) enum Checksum {
 impl Checksum {
     /// Whether a file holds this.
     pub(super) fn matches(&self, path: &Path) -> io::Result<bool> {
-        let mut file = File::open(path)?;
         Ok(match self {
-            Checksum::Sha256(expected) => hash(Sha256::new(), &mut file)? == *expected,
+            Checksum::Sha256(expected) => sha256(path)? == *expected,
             Checksum::GitBlob(expected) => {
+                let file = File::open(path)?;
                 let header = format!("blob {}\0", file.metadata()?.len());
-                hash(Sha1::new().chain_update(header), &mut file)? == *expected
+                hash(Sha1::new().chain_update(header), file)? == *expected
             }
         })
     }
-}
-
-/// The SHA-256 of a file.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    hash(Sha256::new(), &mut File::open(path)?)
-}
-
-/// The SHA-256 of a text.
-pub(super) fn sha256_of_text(text: &str) -> String {
-    hexadecimal(&Sha256::digest(text.as_bytes()))
-}
-
-fn hash(mut hasher: impl Digest, file: &mut File) -> io::Result<String> {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hexadecimal(&hasher.finalize())),
-            read => hasher.update(chunk.get(..read).unwrap_or_default()),
-        }
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,17 @@
 //! Exports of repositories that have no graphs, each made once and kept in this crate's own cache.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::cache::lock_file;
-use super::checksum::{sha256, sha256_of_text};
 use super::id::ModelId;
 use super::options::{HubOptions, HubProgress};
 use crate::bundle::Dtype;
-use crate::cache::{folders_in, size_of_folder};
 use crate::error::{Error, Result};
+use crate::fs::{folders_in, hash, lock, move_folder, sha256, size_of_folder, unfinished_folder};
 use crate::options::LoadOptions;
 use crate::per_part::PerPart;
 use crate::runtime::SessionOptions;
@@ -21,8 +20,6 @@ use crate::runtime::SessionOptions;
 const FOLDER: &str = "exports";
 /// What says where an export comes from; it is there when the export is whole.
 const RECORD: &str = "export.json";
-/// The names of unfinished exports begin so.
-const UNFINISHED: &str = "unfinished-";
 /// How many characters of the checksum name a folder.
 const KEY_LENGTH: usize = 16;
 
@@ -69,19 +66,12 @@ pub(super) fn export(
         return Ok(folder);
     }
 
-    fs::create_dir_all(&root).map_err(Error::io(&root))?;
-    let path = root.join(".lock");
-    let lock = File::create(&path).map_err(Error::io(&path))?;
     options.hub.report(HubProgress::Exporting);
-    lock_file(&lock, || ()).map_err(Error::io(&path))?;
+    let _lock = lock(&root.join(".lock"), || ())?;
     if folder.join(RECORD).is_file() {
         return Ok(folder);
     }
-    remove_unfinished(&root);
-    let unfinished = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(&root)
-        .map_err(Error::io(&root))?;
+    let unfinished = unfinished_folder(&root)?;
     let export_options = ExportOptions::default()
         .with_target(target)
         .with_precision(precision)
@@ -102,13 +92,7 @@ pub(super) fn export(
     })?;
     fs::write(&path, json).map_err(Error::io(&path))?;
 
-    let parent = folder.parent().unwrap_or(&root);
-    fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    if folder.exists() {
-        // Without its record, it is none of ours.
-        fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
-    }
-    fs::rename(&made, &folder).map_err(Error::io(&folder))?;
+    move_folder(&made, &folder)?;
     Ok(folder)
 }
 
@@ -228,20 +212,8 @@ fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision
         };
         text.push_str(&format!("{file} {checksum}\n"));
     }
-    Ok(sha256_of_text(&text).chars().take(KEY_LENGTH).collect())
-}
-
-/// Removes what a killed process left behind: under the lock nobody is at work there.
-fn remove_unfinished(root: &Path) {
-    let is_unfinished = |path: &&PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().starts_with(UNFINISHED)
-    };
-    for path in folders_in(root).iter().filter(is_unfinished) {
-        if let Err(error) = fs::remove_dir_all(path) {
-            tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished export");
-        }
-    }
+    let key = hash(Sha256::new(), text.as_bytes()).map_err(Error::io(checkpoint))?;
+    Ok(key.chars().take(KEY_LENGTH).collect())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::cached;
 use super::device::{DeviceKind, provider_folder};
 use super::provider_cache::graph_of;
-use crate::cache::{folders_in, removed, size_of_folder};
 use crate::error::Result;
+use crate::fs::{folders_in, remove, size_of_folder};
 
 /// Something that [our cache](crate::cache_dir) holds for ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl CacheEntry {
         match self.content {
             CacheContent::Shared { .. } => files_in(&self.folder)
                 .iter()
-                .try_for_each(|(path, _)| removed(path, fs::remove_file(path)).map(drop)),
-            _ => removed(&self.folder, fs::remove_dir_all(&self.folder)).map(drop),
+                .try_for_each(|(path, _)| remove(path).map(drop)),
+            _ => remove(&self.folder).map(drop),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::env::consts::{ARCH, OS};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::library::{entries, libraries_in};
+use super::library::libraries_in;
+use crate::fs::entries;
 
 /// The record beside a library.
 const RECORD: &str = "verified.json";
@@ -23,6 +24,15 @@ impl Record {
     /// The record in a folder; `None` if there is none, or none that can be read.
     pub(super) fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()
+    }
+
+    /// The record of a library.
+    #[cfg(feature = "fetch-runtime")]
+    pub(super) fn of(library: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            size: fs::metadata(library)?.len(),
+            sha256: crate::fs::sha256(library)?,
+        })
     }
 
     #[cfg(feature = "fetch-runtime")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
+use crate::fs::entries;
 
 /// What the library's file is called.
 struct FileName {
@@ -294,16 +295,6 @@ pub(super) fn libraries_in(dir: &Path) -> Result<Vec<PathBuf>, String> {
         true => Err(format!("no library in {}", dir.display())),
         false => Ok(found.into_iter().map(|(_, path)| path).collect()),
     }
-}
-
-/// What is in a folder, in order of name; nothing if it cannot be read.
-pub(super) fn entries(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
 }
 
 /// The path from the root, if there is such a file; else as it is: a bare name is for the system's loader.

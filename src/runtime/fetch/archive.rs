@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::runtime::library::entries;
+use crate::fs::entries;
 
 /// Copies the member of this path from what lies in `dir` to `out`.
 ///

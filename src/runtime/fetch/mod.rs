@@ -2,24 +2,18 @@
 
 mod archive;
 mod client;
-mod hashing;
 mod pins;
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cached::{self, Record};
 use super::environment::{RuntimeInfo, RuntimeOptions, init};
-use super::library::entries;
 use crate::error::{Error, Result};
-use hashing::Hashing;
+use crate::fs::{lock, move_folder, unfinished_folder};
 
 pub use client::{Client, ClientKind};
 pub use pins::{PINS, Pin};
-
-/// The names of unfinished downloads begin so.
-const UNFINISHED: &str = "unfinished-";
 
 /// What to fetch, with what, and where to.
 #[derive(Debug, Clone)]
@@ -131,9 +125,7 @@ pub fn fetch(options: &FetchOptions, progress: &dyn Fn(Progress<'_>)) -> Result<
         )));
     };
     let root = cached::root(&cache);
-    fs::create_dir_all(&root).map_err(Error::io(&root))?;
-    let _lock = lock(&root, progress)?;
-    remove_unfinished(&root);
+    let _lock = lock(&root.join(".lock"), || progress(Progress::Waiting))?;
 
     let fetched = match pins.iter().find_map(|pin| intact(&cache, pin)) {
         Some(path) => path,
@@ -147,9 +139,7 @@ pub fn fetch(options: &FetchOptions, progress: &dyn Fn(Progress<'_>)) -> Result<
 fn intact(cache: &Path, pin: &Pin) -> Option<PathBuf> {
     let dir = cached::version_dir(cache, pin.version);
     let path = dir.join(pin.file_name());
-    let mut hash = Hashing::to(io::sink());
-    io::copy(&mut File::open(&path).ok()?, &mut hash).ok()?;
-    let found = hash.finish();
+    let found = Record::of(&path).ok()?;
     (found.sha256 == pin.sha256 && Record::read(&dir)? == found).then_some(path)
 }
 
@@ -169,10 +159,7 @@ fn fetch_first(
             package: pin.package,
             version: pin.version,
         });
-        let unfinished = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(cached::root(cache))
-            .map_err(Error::io(cached::root(cache)))?;
+        let unfinished = unfinished_folder(&cached::root(cache))?;
         let download = subfolder(unfinished.path(), "download")?;
         if let Err(reason) = client.download(pin, &download) {
             tracing::debug!(client = name, reason, "cannot fetch ONNX Runtime");
@@ -194,11 +181,11 @@ fn fetch_first(
 fn install(cache: &Path, pin: &Pin, unfinished: &Path, download: &Path) -> Result<PathBuf> {
     let dir = subfolder(unfinished, "library")?;
     let path = dir.join(pin.file_name());
-    let mut file = Hashing::to(File::create(&path).map_err(Error::io(&path))?);
+    let mut file = File::create(&path).map_err(Error::io(&path))?;
     archive::extract(download, pin.member, &mut file)
         .map_err(|error| failed(format!("{} {}: {error}", pin.package, pin.version)))?;
-    file.inner.sync_all().map_err(Error::io(&path))?;
-    let found = file.finish();
+    file.sync_all().map_err(Error::io(&path))?;
+    let found = Record::of(&path).map_err(Error::io(&path))?;
     if found.sha256 != pin.sha256 {
         return Err(failed(format!(
             "the library in {} {} is not the one that is known: its SHA-256 is {}, not {}",
@@ -208,48 +195,8 @@ fn install(cache: &Path, pin: &Pin, unfinished: &Path, download: &Path) -> Resul
     found.write(&dir).map_err(Error::io(&dir))?;
 
     let target = cached::version_dir(cache, pin.version);
-    if target.exists() {
-        // Damaged: it was not intact.
-        fs::remove_dir_all(&target).map_err(Error::io(&target))?;
-    }
-    fs::rename(&dir, &target).map_err(Error::io(&target))?;
+    move_folder(&dir, &target)?;
     Ok(target.join(pin.file_name()))
-}
-
-/// Waits until no other process is fetching. The lock is released when the file is closed.
-fn lock(root: &Path, progress: &dyn Fn(Progress<'_>)) -> Result<File> {
-    let path = root.join(".lock");
-    let file = File::create(&path).map_err(Error::io(&path))?;
-    let locked = match file.try_lock() {
-        Err(fs::TryLockError::WouldBlock) => {
-            progress(Progress::Waiting);
-            file.lock()
-        }
-        Err(fs::TryLockError::Error(error)) => Err(error),
-        Ok(()) => Ok(()),
-    };
-    match locked {
-        // Some network file systems have no locks; the worst is a second download, since the last step is one rename.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            tracing::warn!(path = %path.display(), "no file locks here: two processes may fetch the same library");
-            Ok(file)
-        }
-        Err(error) => Err(Error::io(path)(error)),
-        Ok(()) => Ok(file),
-    }
-}
-
-/// Removes what a killed process left behind: under the lock nobody is at work there.
-fn remove_unfinished(root: &Path) {
-    let is_unfinished = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().starts_with(UNFINISHED)
-    };
-    for path in entries(root).into_iter().filter(is_unfinished) {
-        if let Err(error) = fs::remove_dir_all(&path) {
-            tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished download");
-        }
-    }
 }
 
 fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
