@@ -40,82 +40,91 @@ impl DecoderGraphs {
             DecoderGraphs::Split => (GraphFile::DecoderModel, GraphFile::DecoderWithPastModel),
         }
     }
+
+    /// The graphs, each once.
+    fn files(self) -> impl Iterator<Item = GraphFile> {
+        let (first, next) = self.graphs();
+        [Some(first), (next != first).then_some(next)]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// The graphs found in a bundle.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct GraphLayout {
     /// The file of each graph, as a path inside the bundle.
     pub files: BTreeMap<GraphFile, String>,
-    /// The graphs that the application has loaded already; they are used whether or not there are files of them.
+    /// The sessions that the application has loaded; they are used whether or not there are files for these graphs.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
-    /// What the names of these files begin with (`base-`), in older exports; mostly nothing.
+    /// The prefix of these files' names (`base-`) in older exports; mostly empty.
     pub prefix: String,
-    /// What was looked for.
+    /// The dtypes that were looked for.
     dtypes: DtypePreference,
-    /// The types in which there are graphs, whatever was looked for.
+    /// The dtypes of all graphs in the bundle.
     offered: BTreeSet<Dtype>,
 }
 
 impl GraphLayout {
-    /// The graphs of the `plain` layout that each combination of decoders needs.
+    /// The graphs of the `plain` layout that both combinations of decoders need.
     const PLAIN_ENCODERS: [GraphFile; 3] = [
         GraphFile::VisionEncoder,
         GraphFile::EmbedTokens,
         GraphFile::EncoderModel,
     ];
 
-    /// Looks for the graphs in `onnx/` and beside the configuration; of a graph that is there in several types, the
-    /// one preferred is taken ([`Dtype::BY_PREFERENCE`]).
+    /// Looks for the graphs in `onnx/` and beside the configuration. Of a graph in several dtypes, the preferred one is
+    /// taken ([`Dtype::BY_PREFERENCE`]).
     pub fn find(source: &BundleSource) -> Self {
         Self::find_with(source, DtypePreference::default())
     }
 
-    /// [`find`](Self::find), for graphs of certain types: those of another type are not seen.
+    /// [`find`](Self::find), for graphs of certain dtypes; those of other dtypes are ignored.
     ///
-    /// Names are read as [`GraphFileName`] says. Where there are graphs with several prefixes, those of one are taken:
-    /// of the first, none at all being before any, with which a model is whole; of the one with most graphs, if none is.
+    /// Names are parsed by [`GraphFileName`]. If there are graphs with several prefixes, those of the first prefix are
+    /// taken with which a model is complete (no prefix sorts first), or of the one with most graphs.
     pub fn find_with(source: &BundleSource, dtypes: DtypePreference) -> Self {
         let paths = source.graph_files();
-        let names = paths
-            .iter()
-            .filter_map(|path| GraphFileName::parse(path.rsplit('/').next()?));
-        let offered: BTreeSet<Dtype> = names.map(|name| name.dtype).collect();
-        let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, Candidate<'_>>> = BTreeMap::new();
-        for candidate in paths.iter().filter_map(|path| Candidate::new(path, &dtypes)) {
-            let graphs = by_prefix.entry(candidate.name.prefix).or_default();
-            let best = graphs.entry(candidate.name.graph).or_insert(candidate);
-            if candidate.rank < best.rank {
-                *best = candidate;
+        let mut offered = BTreeSet::new();
+        // Of each prefix and graph, the best file: by dtype, then by folder.
+        let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, (usize, bool, &str)>> = BTreeMap::new();
+        for path in &paths {
+            let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
+            let Some(name) = GraphFileName::parse(file_name) else {
+                continue;
+            };
+            offered.insert(name.dtype);
+            let mut accepted = dtypes.candidates(name.graph);
+            if let Some(rank) = accepted.position(|dtype| dtype == name.dtype) {
+                let candidate = (rank, folder != FOLDER, path.as_str());
+                let graphs = by_prefix.entry(name.prefix).or_default();
+                let best = graphs.entry(name.graph).or_insert(candidate);
+                *best = candidate.min(*best);
             }
         }
-        let layouts = by_prefix.into_iter().map(|(prefix, graphs)| Self {
+        let of_prefix = |(prefix, graphs): (&str, BTreeMap<GraphFile, (usize, bool, &str)>)| Self {
             files: graphs
                 .into_iter()
-                .map(|(graph, candidate)| (graph, candidate.path.to_owned()))
+                .map(|(graph, (.., path))| (graph, path.to_owned()))
                 .collect(),
-            sessions: BTreeMap::new(),
             prefix: prefix.to_owned(),
             dtypes: dtypes.clone(),
             offered: offered.clone(),
-        });
-        let (whole, parts): (Vec<Self>, Vec<Self>) = layouts.partition(|layout| layout.kind().is_some());
-        if let [first, _, ..] = whole.as_slice() {
-            let prefixes: Vec<&str> = whole.iter().map(|layout| layout.prefix.as_str()).collect();
-            tracing::warn!(
-                ?prefixes,
-                taken = first.prefix,
-                "the graphs of several models lie together"
-            );
-        }
-        let most = parts.into_iter().rev().max_by_key(|layout| layout.files.len());
-        whole.into_iter().next().or(most).unwrap_or_else(|| Self {
-            files: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            prefix: String::new(),
-            dtypes: dtypes.clone(),
-            offered: offered.clone(),
-        })
+        };
+        let none = (BTreeMap::from([("", BTreeMap::new())])).into_iter();
+        let layouts: Vec<Self> = by_prefix.into_iter().chain(none).map(of_prefix).collect();
+        let complete = layouts.iter().filter(|layout| layout.kind().is_some());
+        let prefixes: Vec<&str> = complete.map(|layout| layout.prefix.as_str()).collect();
+        if let [taken, _, ..] = prefixes[..] {
+            tracing::warn!(?prefixes, taken, "the graphs of several models are in one folder");
+        }
+        let graphs = |layout: &Self| match layout.kind() {
+            Some(_) => usize::MAX,
+            None => layout.files.len(),
+        };
+        // The first of those with most graphs.
+        layouts.into_iter().rev().max_by_key(graphs).unwrap_or_default()
     }
 
     /// In which types there are graphs, where others were asked for: a part of a message.
@@ -131,29 +140,32 @@ impl GraphLayout {
         )
     }
 
-    /// The layout in which the model is whole; `None` if it is in none.
+    /// Returns the layout in which the model is complete, if there is one.
     ///
-    /// Where it is in both, it is [`LayoutKind::Step`], whatever the types of its graphs: who has exported it wants to
-    /// use it. Of the same weights it gives the same answers, but a step of its decoder is one run that writes its
-    /// caches in place, where the other's is two that copy them.
+    /// If it is complete in both, that is [`LayoutKind::Step`], whatever the dtypes of its graphs: with the same weights
+    /// it gives the same answers, but a step of its decoder is one run that writes its caches in place, where the
+    /// other's is two that copy them.
     pub fn kind(&self) -> Option<LayoutKind> {
         [LayoutKind::Step, LayoutKind::Plain]
             .into_iter()
-            .find(|&kind| self.is_whole(kind))
+            .find(|&kind| self.is_complete(kind))
     }
 
-    /// Whether the model is whole in a layout.
-    pub fn is_whole(&self, kind: LayoutKind) -> bool {
+    /// [`kind`](Self::kind) for a decoder on a device: if the model is complete in both layouts, that is
+    /// [`LayoutKind::Plain`] for devices other than the CPU, any of which can run it.
+    pub fn kind_for(&self, other_devices: bool) -> Option<LayoutKind> {
+        if other_devices && self.is_complete(LayoutKind::Plain) {
+            Some(LayoutKind::Plain)
+        } else {
+            self.kind()
+        }
+    }
+
+    fn is_complete(&self, kind: LayoutKind) -> bool {
         self.missing_of(kind).is_empty()
     }
 
-    /// The decoder graphs of the `plain` layout to use, if ONNX Runtime takes them: the first of
-    /// [`decoders`](Self::decoders).
-    pub fn decoder(&self) -> Option<DecoderGraphs> {
-        self.decoders().next()
-    }
-
-    /// All decoder graphs of the `plain` layout that could be used, best first.
+    /// Returns the decoder graphs of the `plain` layout that are there, best first.
     pub fn decoders(&self) -> impl Iterator<Item = DecoderGraphs> {
         DecoderGraphs::ALL.into_iter().filter(|combination| {
             let (first, next) = combination.graphs();
@@ -161,50 +173,25 @@ impl GraphLayout {
         })
     }
 
-    /// The layout to load for a decoder on the processor, as [`kind`](Self::kind), or on other devices: of both, these take
-    /// [`LayoutKind::Plain`], which any can run.
-    pub fn kind_for(&self, other_devices: bool) -> Option<LayoutKind> {
-        match self.is_whole(LayoutKind::Plain) {
-            true if other_devices => Some(LayoutKind::Plain),
-            _ => self.kind(),
-        }
-    }
-
-    /// The files of a layout's graphs that are loaded if ONNX Runtime takes them.
+    /// Returns the files of a layout's graphs that are loaded if ONNX Runtime accepts them.
     pub fn needed(&self, kind: LayoutKind) -> Vec<String> {
-        let graphs = match (kind, self.decoder()) {
-            (LayoutKind::Step, _) => GraphFile::STEP.to_vec(),
-            (LayoutKind::Plain, Some(decoder)) => {
-                let (first, next) = decoder.graphs();
-                let mut graphs = Self::PLAIN_ENCODERS.to_vec();
-                graphs.extend([first, next]);
-                graphs
-            }
-            (LayoutKind::Plain, None) => Self::PLAIN_ENCODERS.to_vec(),
-        };
+        let mut graphs = GraphFile::STEP.to_vec();
+        if kind == LayoutKind::Plain {
+            graphs = Self::PLAIN_ENCODERS.to_vec();
+            graphs.extend(self.decoders().take(1).flat_map(DecoderGraphs::files));
+        }
         self.files_of(graphs)
     }
 
-    /// The files of a layout's decoder graphs that are loaded if ONNX Runtime refuses the best ones.
+    /// Returns the files of a layout's decoder graphs that are loaded if ONNX Runtime rejects the best ones.
     pub fn alternatives(&self, kind: LayoutKind) -> Vec<String> {
-        match kind {
-            LayoutKind::Plain => {
-                let graphs = self.decoders().skip(1).map(DecoderGraphs::graphs);
-                self.files_of(graphs.flat_map(|(first, next)| [first, next]))
-            }
-            LayoutKind::Step => Vec::new(),
-        }
+        let others = self.decoders().skip(1).filter(|_| kind == LayoutKind::Plain);
+        self.files_of(others.flat_map(DecoderGraphs::files))
     }
 
-    /// The files of graphs, each once.
     fn files_of(&self, graphs: impl IntoIterator<Item = GraphFile>) -> Vec<String> {
-        let mut files: Vec<String> = Vec::new();
-        for file in graphs.into_iter().filter_map(|graph| self.files.get(&graph)) {
-            if !files.contains(file) {
-                files.push(file.clone());
-            }
-        }
-        files
+        let files = graphs.into_iter().filter_map(|graph| self.files.get(&graph));
+        files.cloned().collect()
     }
 
     /// What is missing for a whole model, in words; empty if nothing is. Of the layouts, it is the one meant of which
@@ -235,7 +222,7 @@ impl GraphLayout {
             .filter(|&&graph| !self.has(graph))
             .map(|&graph| self.file_name(graph))
             .collect();
-        if kind == LayoutKind::Plain && self.decoder().is_none() {
+        if kind == LayoutKind::Plain && self.decoders().next().is_none() {
             missing.push(format!(
                 "{merged} (or {first} and {next})",
                 merged = self.file_name(GraphFile::DecoderModelMerged),
@@ -267,28 +254,6 @@ impl GraphLayout {
                 path: source.path(""),
                 reason: format!("{FOLDER}/{} is missing", self.file_name(graph)),
             })
-    }
-}
-
-/// A file that may be taken for a graph.
-#[derive(Clone, Copy)]
-struct Candidate<'p> {
-    path: &'p str,
-    name: GraphFileName<'p>,
-    /// How good it is, the best being the least: by type, then by folder.
-    rank: (usize, bool),
-}
-
-impl<'p> Candidate<'p> {
-    /// `None` for what is no graph of a type that is wanted.
-    fn new(path: &'p str, dtypes: &DtypePreference) -> Option<Self> {
-        let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
-        let name = GraphFileName::parse(file_name)?;
-        let by_type = dtypes
-            .candidates(name.graph)
-            .position(|dtype| dtype == name.dtype)?;
-        let rank = (by_type, folder != FOLDER);
-        Some(Self { path, name, rank })
     }
 }
 

@@ -54,9 +54,6 @@ impl Graph {
     ) -> Result<Self> {
         let mut options = options.clone();
         options.devices = options.devices.of(file.part()).into();
-        if file != GraphFile::VisionEncoder {
-            options = options.with_changing_shapes();
-        }
         let (session, placement, profile) = match source {
             GraphSource::Session(session) => (session.clone(), Placement::default(), None),
             source => owned(source, file, bundle, &options)?,

@@ -26,12 +26,6 @@ pub struct SessionOptions {
     /// Threads within an operator; `None`: one per physical core, or, where the application's environment has a thread
     /// pool for all sessions, that pool.
     pub intra_threads: Option<usize>,
-    /// Threads between operators; `None`: ONNX Runtime's choice. Only graphs with parallel branches that are run in
-    /// parallel use them.
-    pub inter_threads: Option<usize>,
-    /// Whether the memory for tensors comes from the allocators that the application has registered with its
-    /// environment, which all sessions then share, instead of the session's own.
-    pub environment_allocators: bool,
     /// Whether idle threads spin, for a shorter wait in exchange for a busy processor. It hurts where the processor
     /// is shared.
     pub spinning: bool,
@@ -39,10 +33,6 @@ pub struct SessionOptions {
     pub optimization_level: OptimizationLevel,
     /// Optimizers to leave out, by ONNX Runtime's names for them (`SimplifiedLayerNormFusion`).
     pub disabled_optimizers: Vec<String>,
-    /// Whether memory is laid out by the first run's sizes, for graphs all of whose runs have the same shapes. Of the
-    /// engine's graphs, only the vision encoder has; the others run without. On processors it is no faster, and takes
-    /// 40 MB more for the base model's 8-bit graph.
-    pub memory_pattern: bool,
     /// Whether the processor's memory for intermediate results is given back after each run, instead of being kept for
     /// the next. For the base model's 8-bit graphs that is 110 MB between answers, and does not lower the most that is
     /// needed while one is made.
@@ -70,12 +60,9 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             intra_threads: None,
-            inter_threads: None,
-            environment_allocators: false,
             spinning: true,
             optimization_level: OptimizationLevel::All,
             disabled_optimizers: Vec::new(),
-            memory_pattern: false,
             release_memory: false,
             devices: PerPart::default(),
             provider_options: Vec::new(),
@@ -88,12 +75,6 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    /// For a graph whose runs have ever new shapes: a memory layout would be kept for each of them, for ever.
-    pub(crate) fn with_changing_shapes(mut self) -> Self {
-        self.memory_pattern = false;
-        self
-    }
-
     /// Whether a decoder of the `plain` layout suits the devices better than one of the `step` layout.
     pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
         Ok(!self.devices.of(ModelPart::Decoder).is_cpu()?)
@@ -179,7 +160,7 @@ fn load(
     options: &SessionOptions,
     commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
 ) -> Result<(Session, Placement)> {
-    if options.intra_threads == Some(0) || options.inter_threads == Some(0) {
+    if options.intra_threads == Some(0) {
         return Err(Error::InvalidOption {
             name: "threads",
             reason: "must be 1 or more; leave it out for ONNX Runtime's choice".into(),
@@ -246,7 +227,9 @@ fn configured(
         // The devices are what the options say, not what an application's environment adds.
         .with_no_environment_execution_providers()?
         .with_optimization_level(options.optimization_level.into())?
-        .with_memory_pattern(options.memory_pattern)?
+        // A memory layout would be kept for ever for each of a run's input shapes, of which the decoder has new ones with
+        // each token.
+        .with_memory_pattern(false)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?
         // Threads that spin on after a run would take the processor from the next graph's.
@@ -262,18 +245,11 @@ fn configured(
     if uses_own_operators(options, devices) {
         builder = add_operators(builder, environment, runtime)?;
     }
-    if options.intra_threads.is_some() || options.inter_threads.is_some() {
-        // Else an environment's own threads would be used, whatever their number.
-        builder = builder.with_independent_thread_pool()?;
-    }
-    if options.environment_allocators {
-        builder = builder.with_env_allocators()?;
-    }
     if let Some(threads) = options.intra_threads {
-        builder = builder.with_intra_threads(threads)?;
-    }
-    if let Some(threads) = options.inter_threads {
-        builder = builder.with_inter_threads(threads)?;
+        // Without a pool of its own, the session would use the environment's threads, whatever their number.
+        builder = builder
+            .with_independent_thread_pool()?
+            .with_intra_threads(threads)?;
     }
     if !options.disabled_optimizers.is_empty() {
         builder = builder.with_disabled_optimizers(options.disabled_optimizers.join(";"))?;

@@ -54,10 +54,7 @@ fn every_option_is_accepted_by_onnx_runtime() {
     runtime();
     let dir = tempfile::tempdir().unwrap();
     let mut options = options();
-    options.inter_threads = Some(1);
-    options.environment_allocators = true;
     options.spinning = false;
-    options.memory_pattern = true;
     options.disabled_optimizers = vec!["SimplifiedLayerNormFusion".into(), "GeluFusionL2".into()];
     options.profiling = Some(dir.path().join("profile"));
     for level in [

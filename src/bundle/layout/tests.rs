@@ -109,7 +109,7 @@ fn names_of_older_exports_are_read() {
     let base = names.map(|name| format!("base-{name}.onnx"));
     let layout = of_paths(&base);
     assert_eq!(
-        (layout.kind(), layout.decoder()),
+        (layout.kind(), layout.decoders().next()),
         (Some(LayoutKind::Plain), Some(DecoderGraphs::Merged))
     );
     assert_eq!(layout.prefix, "base-");
@@ -151,17 +151,20 @@ fn of_one_name_the_file_in_the_graphs_folder_is_taken() {
 #[test]
 fn decoder_combinations() {
     use GraphFile::{DecoderModel, DecoderModelMerged, DecoderWithPastModel};
-    assert_eq!(layout(&GraphFile::PLAIN).decoder(), Some(DecoderGraphs::Merged));
+    assert_eq!(
+        layout(&GraphFile::PLAIN).decoders().next(),
+        Some(DecoderGraphs::Merged)
+    );
     assert_eq!(layout(&GraphFile::PLAIN).decoders().count(), 2);
     assert_eq!(
-        layout(&[DecoderModelMerged]).decoder(),
+        layout(&[DecoderModelMerged]).decoders().next(),
         Some(DecoderGraphs::Merged)
     );
     assert_eq!(
-        layout(&[DecoderModel, DecoderWithPastModel]).decoder(),
+        layout(&[DecoderModel, DecoderWithPastModel]).decoders().next(),
         Some(DecoderGraphs::Split)
     );
-    assert_eq!(layout(&[DecoderModel]).decoder(), None);
+    assert_eq!(layout(&[DecoderModel]).decoders().next(), None);
 }
 
 #[test]
