@@ -17,7 +17,7 @@ mod device;
 mod elf;
 mod environment;
 #[cfg(feature = "fetch-runtime")]
-pub mod fetch;
+mod fetch;
 mod graph_source;
 mod library;
 mod log;
@@ -35,7 +35,7 @@ pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
-pub use fetch::{FetchOptions, Progress, fetch, init_or_fetch};
+pub use fetch::{Progress, fetch, init_or_fetch};
 pub use graph_source::{GraphSource, SharedSession};
 pub use placement::{Placement, ProviderNodes};
 pub(crate) use processor::byte_products_saturate;

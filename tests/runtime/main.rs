@@ -7,5 +7,4 @@ mod concurrent_loading;
 mod device_caches;
 mod devices;
 mod embedding;
-mod fetch;
 mod sessions;

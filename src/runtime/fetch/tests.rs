@@ -1,22 +1,18 @@
 //! Fetching ONNX Runtime, from a registry client that is a shell script: offline, and quick.
-#![cfg(all(unix, feature = "fetch-runtime"))]
 
 use std::env::consts::{ARCH, OS};
-use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use florence2::Error;
-use florence2::runtime::fetch::{Client, ClientKind, Pin};
-use florence2::runtime::{FetchOptions, fetch};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 
-use crate::common::own_process::own_process;
+use super::client::ClientKind;
+use super::*;
 
+const LIBRARY: &str = "libonnxruntime.so.9.9.9";
 const MEMBER: &str = "onnxruntime/capi/libonnxruntime.so.9.9.9";
 const CONTENTS: &[u8] = b"not really ONNX Runtime\n";
 /// `printf 'not really ONNX Runtime\n' | sha256sum`
@@ -24,12 +20,10 @@ const SHA256: &str = "5ca9a71021661b0f601c5adee2326237f57259b7c631caef2f86094b2f
 
 fn pin(sha256: &'static str) -> Pin {
     Pin {
-        package: "onnxruntime",
-        version: "9.9.9",
         os: OS,
         arch: ARCH,
         tag: "any",
-        member: MEMBER,
+        library: LIBRARY,
         sha256,
     }
 }
@@ -85,20 +79,16 @@ impl Machine {
         Client {
             kind: ClientKind::Pip,
             // Not the script itself: it cannot be started while a process that another test forks has it open.
-            program: "/bin/sh".into(),
-            leading_args: vec![self.bin().join("pip").display().to_string()],
+            command: vec!["/bin/sh".into(), self.bin().join("pip").display().to_string()],
         }
     }
 
-    fn options(&self, sha256: &'static str) -> FetchOptions {
-        FetchOptions::default()
-            .with_cache_dir(self.cache())
-            .with_pins([pin(sha256)])
-            .with_clients([self.client()])
+    fn fetch_with(&self, pin: Pin, clients: &[Client]) -> Result<PathBuf> {
+        fetch_pinned(&self.cache(), &[pin], || clients.to_vec(), &|_| {})
     }
 
-    fn fetch(&self) -> florence2::Result<PathBuf> {
-        fetch(&self.options(SHA256), &|_| {})
+    fn fetch(&self) -> Result<PathBuf> {
+        self.fetch_with(pin(SHA256), &[self.client()])
     }
 
     fn calls(&self) -> usize {
@@ -120,12 +110,11 @@ impl Machine {
 fn a_library_is_fetched_once() {
     let machine = Machine::new();
     let said = Mutex::new(Vec::new());
-    let path = fetch(&machine.options(SHA256), &|progress| {
-        said.lock().unwrap().push(format!("{progress:?}"))
-    })
-    .unwrap();
+    let progress = |progress: Progress<'_>| said.lock().unwrap().push(format!("{progress:?}"));
+    let clients = || vec![machine.client()];
+    let path = fetch_pinned(&machine.cache(), &[pin(SHA256)], clients, &progress).unwrap();
     assert_eq!(fs::read(&path).unwrap(), CONTENTS);
-    assert_eq!(machine.cached(), [format!("9.9.9-{OS}-{ARCH}")]);
+    assert_eq!(machine.cached(), [format!("1.32.0-{OS}-{ARCH}")]);
     let said = said.into_inner().unwrap();
     assert!(
         said[0].starts_with("Downloading") && said[1] == "Unpacking" && said[2].starts_with("Done"),
@@ -147,7 +136,7 @@ fn the_client_is_asked_for_the_pinned_wheel_whatever_python_is_here() {
         "--python-version=3.12",
         "--abi=cp312",
         "--platform=any",
-        "onnxruntime==9.9.9",
+        "onnxruntime==1.32.0",
     ] {
         assert!(
             call.split_whitespace().any(|said| said == word),
@@ -165,7 +154,7 @@ fn a_client_may_leave_an_unpacked_folder() {
             "mkdir -p \"$dest/onnxruntime/capi\"; echo 'not really ONNX Runtime' > \"$dest/{MEMBER}\""
         ))
     };
-    let path = fetch(&machine.options(SHA256).with_clients([client]), &|_| {}).unwrap();
+    let path = machine.fetch_with(pin(SHA256), &[client]).unwrap();
     assert_eq!(fs::read(path).unwrap(), CONTENTS);
 }
 
@@ -173,7 +162,7 @@ fn a_client_may_leave_an_unpacked_folder() {
 fn a_wrong_hash_is_refused_and_nothing_is_left() {
     const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
     let machine = Machine::new();
-    let error = fetch(&machine.options(OTHER), &|_| {}).unwrap_err();
+    let error = machine.fetch_with(pin(OTHER), &[machine.client()]).unwrap_err();
     assert!(matches!(error, Error::RuntimeFetch { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(SHA256) && text.contains(OTHER), "{text}");
@@ -189,7 +178,7 @@ fn failed_downloads_leave_nothing_and_say_why() {
         ),
         (
             "head -c 100 '{dir}/wheel' > \"$dest/onnxruntime.whl\"",
-            "onnxruntime 9.9.9",
+            "onnxruntime 1.32.0",
         ),
         ("true", MEMBER),
     ] {
@@ -207,18 +196,17 @@ fn the_next_client_is_tried_when_one_fails() {
     let machine = Machine::new();
     let working = machine.client();
     let absent = Client {
-        program: machine.path("no-such-pip"),
+        command: vec![machine.path("no-such-pip").display().to_string()],
         ..working.clone()
     };
-    let options = machine.options(SHA256).with_clients([absent, working]);
-    fetch(&options, &|_| {}).unwrap();
+    machine.fetch_with(pin(SHA256), &[absent, working]).unwrap();
     assert_eq!(machine.calls(), 1);
 }
 
 #[test]
 fn without_a_client_the_error_says_what_to_install() {
     let machine = Machine::new();
-    let error = fetch(&machine.options(SHA256).with_clients([]), &|_| {}).unwrap_err();
+    let error = machine.fetch_with(pin(SHA256), &[]).unwrap_err();
     assert!(error.to_string().contains("neither pip nor uv"), "{error}");
 }
 
@@ -229,7 +217,7 @@ fn without_a_pin_for_this_machine_the_error_names_it() {
         arch: "vax",
         ..pin(SHA256)
     };
-    let error = fetch(&machine.options(SHA256).with_pins([foreign]), &|_| {}).unwrap_err();
+    let error = machine.fetch_with(foreign, &[machine.client()]).unwrap_err();
     assert!(error.to_string().contains(ARCH), "{error}");
 }
 
@@ -258,7 +246,9 @@ const MACHINE: &str = "FLORENCE2_TEST_MACHINE";
 impl Machine {
     fn spawn_fetch(&self) -> Child {
         let path = std::env::var("PATH").unwrap();
-        own_process(module_path!(), "own_process_fetches")
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "runtime::fetch::tests::own_process_fetches"])
+            .args(["--ignored", "--nocapture"])
             .env("PATH", format!("{}:{path}", self.bin().display()))
             .env("FLORENCE2_CACHE", self.cache())
             .env(MACHINE, self.dir.path())
@@ -282,7 +272,7 @@ fn two_processes_download_once() {
         );
     }
     assert_eq!(machine.calls(), 1);
-    assert_eq!(machine.cached(), [format!("9.9.9-{OS}-{ARCH}")]);
+    assert_eq!(machine.cached(), [format!("1.32.0-{OS}-{ARCH}")]);
 }
 
 #[test]
@@ -310,7 +300,7 @@ fn a_killed_fetch_leaves_nothing_that_the_next_one_keeps() {
 
     machine.pip("cp '{dir}/wheel' \"$dest/onnxruntime-9.9.9-any.whl\"");
     machine.fetch().unwrap();
-    assert_eq!(machine.cached(), [format!("9.9.9-{OS}-{ARCH}")]);
+    assert_eq!(machine.cached(), [format!("1.32.0-{OS}-{ARCH}")]);
 }
 
 #[test]
@@ -318,7 +308,13 @@ fn a_killed_fetch_leaves_nothing_that_the_next_one_keeps() {
 fn own_process_fetches() {
     let machine = PathBuf::from(std::env::var_os(MACHINE).expect("run by another test"));
     // The cache is found by its variable, and the client on the PATH.
-    let path = fetch(&FetchOptions::default().with_pins([pin(SHA256)]), &|_| {}).unwrap();
+    let path = fetch_pinned(
+        &crate::cache_dir().unwrap(),
+        &[pin(SHA256)],
+        Client::detect,
+        &|_| {},
+    )
+    .unwrap();
     assert!(path.starts_with(machine.join("cache")), "{}", path.display());
     assert_eq!(fs::read(path).unwrap(), CONTENTS);
 }
