@@ -5,7 +5,7 @@ use std::env::consts::{ARCH, OS};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::library::libraries_in;
+use super::library::{libraries_in, not_empty};
 use crate::fs::entries;
 
 /// The record beside a library.
@@ -72,18 +72,16 @@ pub(super) fn libraries(cache: &Path) -> Result<Vec<PathBuf>, String> {
     if versions.is_empty() {
         return Err(format!("no library in {}", root.display()));
     }
-    let (mut whole, mut damaged) = (Vec::new(), Vec::new());
-    for (_, dir) in versions {
-        let size = Record::read(&dir).map(|record| record.size);
-        for library in libraries_in(&dir).unwrap_or_default() {
-            match fs::metadata(&library).ok().map(|file| file.len()) == size {
-                true => whole.push(library),
-                false => damaged.push(format!("{} is damaged; fetch it again", library.display())),
+    let (mut intact, mut damaged) = (Vec::new(), Vec::new());
+    for (_, folder) in versions {
+        let size = Record::read(&folder).map(|record| record.size);
+        for library in libraries_in(&folder).unwrap_or_default() {
+            if fs::metadata(&library).ok().map(|file| file.len()) == size {
+                intact.push(library);
+            } else {
+                damaged.push(format!("{} is damaged; fetch it again", library.display()));
             }
         }
     }
-    match whole.is_empty() {
-        true => Err(damaged.join("; ")),
-        false => Ok(whole),
-    }
+    not_empty(intact, || damaged.join("; "))
 }

@@ -1,6 +1,5 @@
 //! Finding the ONNX Runtime library.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -107,13 +106,14 @@ impl Places {
     }
 }
 
-/// The first library in the given places that `load` accepts, one of those with the providers that are wanted, if there is
-/// one: the first of these counts most. `load` says what is wrong with one that it does not accept.
+/// Returns the first library in the given places that `load` accepts. Libraries that have the providers in `wanted` beside
+/// them come first, by the order of `wanted`. `load` returns the reason if it rejects a library.
 ///
 /// A path that the user named ([`Places::explicit`], [`Places::dylib_path`]) is the only one tried.
 ///
 /// # Errors
-/// [`Error::RuntimeLoad`] if a named path fails, [`Error::RuntimeNotFound`] with all that was tried if none is left.
+/// [`Error::RuntimeLoad`] if a named path fails, [`Error::RuntimeNotFound`] with everything that was tried if no library
+/// is left.
 pub(super) fn find(
     places: &Places,
     wanted: &[&str],
@@ -126,32 +126,33 @@ pub(super) fn find(
             Err(reason) => Err(Error::RuntimeLoad { path, reason }),
         };
     }
-    let all: Vec<PathBuf> = match wanted.is_empty() {
-        true => Vec::new(),
-        false => {
-            let found = PLACES.iter().filter_map(|place| (place.libraries)(places).ok());
-            found.flatten().collect()
-        }
-    };
-    for provider in wanted {
-        for path in all.iter().filter(|path| has_provider(path, provider)) {
-            match load(path) {
-                Ok(()) => return Ok(path.clone()),
-                Err(reason) => tracing::debug!(?path, reason, "a library with the provider is unusable"),
-            }
-        }
+    // Lazy: a place is searched when no library before it was accepted.
+    let found = PLACES.iter().flat_map(|(place, libraries)| {
+        let found = match libraries(places) {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(absent) => vec![Err(absent)],
+        };
+        found.into_iter().map(move |library| (place, library))
+    });
+    let mut candidates: Box<dyn Iterator<Item = (&&str, Result<PathBuf, String>)>> = Box::new(found);
+    if !wanted.is_empty() {
+        let rank = |(_, library): &(_, Result<PathBuf, String>)| match library {
+            Ok(path) => wanted.iter().position(|provider| has_provider(path, provider)),
+            Err(_) => None,
+        };
+        let mut all: Vec<_> = candidates.collect();
+        all.sort_by_cached_key(|candidate| rank(candidate).unwrap_or(wanted.len()));
+        candidates = Box::new(all.into_iter());
     }
     let mut searched = Vec::new();
-    for place in PLACES {
-        let found = (place.libraries)(places);
-        if let Err(absent) = &found {
-            searched.push(format!("{}: {absent}", place.name));
-        }
-        for path in found.into_iter().flatten() {
-            match load(&path) {
-                Ok(()) => return Ok(path),
-                Err(reason) => searched.push(format!("{}: {}: {reason}", place.name, path.display())),
-            }
+    for (place, library) in candidates {
+        let loaded = library.and_then(|path| match load(&path) {
+            Ok(()) => Ok(path),
+            Err(reason) => Err(format!("{}: {reason}", path.display())),
+        });
+        match loaded {
+            Ok(path) => return Ok(path),
+            Err(reason) => searched.push(format!("{place}: {reason}")),
         }
     }
     Err(Error::RuntimeNotFound { searched })
@@ -167,133 +168,95 @@ fn has_provider(library: &Path, provider: &str) -> bool {
     library.parent().is_some_and(|folder| folder.join(name).is_file())
 }
 
-/// A place to look into.
-struct Place {
-    name: &'static str,
-    /// The libraries there, best first, or why there are none.
-    libraries: fn(&Places) -> Result<Vec<PathBuf>, String>,
-}
+/// Returns the libraries in a place, best first, or why there are none.
+type Libraries = fn(&Places) -> Result<Vec<PathBuf>, String>;
 
-/// In the order in which they are tried; the costly question to a Python interpreter comes last.
-const PLACES: &[Place] = &[
-    Place {
-        name: "beside the executable",
-        libraries: beside_executable,
-    },
-    Place {
-        name: "cache",
-        libraries: in_cache,
-    },
-    Place {
-        name: "system",
-        libraries: in_system,
-    },
-    Place {
-        name: "active Python environment",
-        libraries: in_python_prefixes,
-    },
-    Place {
-        name: "Python package onnxruntime",
-        libraries: in_python_package,
-    },
+/// The places in the order in which they are searched; starting Python, which takes longest, comes last.
+const PLACES: &[(&str, Libraries)] = &[
+    ("beside the executable", |places| match &places.executable_dir {
+        Some(folder) => libraries_in(folder),
+        None => Err("the executable's folder is unknown".into()),
+    }),
+    ("cache", |places| match &places.cache {
+        Some(cache) => super::cached::libraries(cache),
+        None => Err("no home folder".into()),
+    }),
+    ("system", in_system),
+    ("active Python environment", in_python_prefixes),
+    ("Python package onnxruntime", in_python_package),
 ];
-
-fn beside_executable(places: &Places) -> Result<Vec<PathBuf>, String> {
-    let dir = places
-        .executable_dir
-        .as_deref()
-        .ok_or("the executable's folder is unknown")?;
-    libraries_in(dir)
-}
-
-fn in_cache(places: &Places) -> Result<Vec<PathBuf>, String> {
-    let cache = places.cache.as_deref().ok_or("no home folder")?;
-    super::cached::libraries(cache)
-}
 
 fn in_system(places: &Places) -> Result<Vec<PathBuf>, String> {
     if !places.system {
-        return Err("not asked".into());
+        return Err("not searched".into());
     }
-    let installed = FILE_NAME
-        .folders
-        .iter()
-        .filter_map(|dir| libraries_in(Path::new(dir)).ok())
-        .flatten();
-    Ok(FILE_NAME
-        .loader
-        .iter()
-        .map(PathBuf::from)
-        .chain(installed)
-        .collect())
+    let names = FILE_NAME.loader.iter().map(PathBuf::from);
+    let folders = FILE_NAME.folders.iter();
+    let installed = folders.filter_map(|folder| libraries_in(Path::new(folder)).ok());
+    Ok(names.chain(installed.flatten()).collect())
 }
 
 fn in_python_prefixes(places: &Places) -> Result<Vec<PathBuf>, String> {
-    if places.python_prefixes.is_empty() {
-        return Err("none".into());
-    }
-    let mut site_packages = Vec::new();
-    for prefix in &places.python_prefixes {
-        site_packages.push(prefix.join("Lib").join("site-packages"));
-        let versions = entries(&prefix.join("lib")).into_iter();
-        site_packages.extend(versions.map(|python| python.join("site-packages")));
-    }
-    let libraries: Vec<PathBuf> = site_packages
-        .iter()
-        .filter_map(|dir| libraries_in(&dir.join("onnxruntime").join("capi")).ok())
-        .flatten()
-        .collect();
-    match libraries.is_empty() {
-        true => Err(format!(
-            "no package onnxruntime in {}",
-            display(&places.python_prefixes)
-        )),
-        false => Ok(libraries),
-    }
+    let site_packages = places.python_prefixes.iter().flat_map(|prefix| {
+        let versions = entries(&prefix.join("lib"));
+        [prefix.join("Lib")].into_iter().chain(versions)
+    });
+    let packages = site_packages.map(|python| python.join("site-packages").join("onnxruntime"));
+    let found = packages.filter_map(|package| libraries_in(&package.join("capi")).ok());
+    not_empty(found.flatten().collect(), || match &places.python_prefixes[..] {
+        [] => "none".into(),
+        prefixes => {
+            let prefixes: Vec<String> = prefixes.iter().map(|path| path.display().to_string()).collect();
+            format!("no package onnxruntime in {}", prefixes.join(", "))
+        }
+    })
 }
 
 fn in_python_package(places: &Places) -> Result<Vec<PathBuf>, String> {
     // The package's folder, found without importing it.
     const SCRIPT: &str = "import importlib.util as u; s = u.find_spec('onnxruntime'); \
                           print(*(s.submodule_search_locations if s else []), sep='\\n')";
-    let mut answers = Vec::new();
+    let mut failures = Vec::new();
     for python in &places.pythons {
-        let answer = Command::new(python)
-            .args(["-c", SCRIPT])
-            .stdin(Stdio::null())
-            .output();
-        let name = python.display();
-        let output = match answer {
-            Err(error) => {
-                answers.push(format!("{name}: {error}"));
-                continue;
+        let mut command = Command::new(python);
+        match command.args(["-c", SCRIPT]).stdin(Stdio::null()).output() {
+            Err(error) => failures.push(format!("{}: {error}", python.display())),
+            Ok(output) => {
+                let folders = String::from_utf8_lossy(&output.stdout);
+                let found = folders
+                    .lines()
+                    .filter_map(|folder| libraries_in(&Path::new(folder).join("capi")).ok());
+                let found: Vec<PathBuf> = found.flatten().collect();
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+                failures.push(format!("{}: not installed", python.display()));
             }
-            Ok(output) => output,
-        };
-        let folders = String::from_utf8_lossy(&output.stdout);
-        let libraries: Vec<PathBuf> = folders
-            .lines()
-            .filter_map(|dir| libraries_in(&Path::new(dir).join("capi")).ok())
-            .flatten()
-            .collect();
-        if !libraries.is_empty() {
-            return Ok(libraries);
         }
-        answers.push(format!("{name}: not installed"));
     }
-    Err(answers.join("; "))
+    Err(failures.join("; "))
 }
 
-/// The libraries in a folder, the highest version first.
-pub(super) fn libraries_in(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found: Vec<(Vec<u32>, PathBuf)> = entries(dir)
+/// Returns the libraries in a folder, the highest version first.
+pub(super) fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found: Vec<(Vec<u32>, PathBuf)> = entries(folder)
         .into_iter()
         .filter_map(|path| Some((FILE_NAME.version_in(path.file_name()?.to_str()?)?, path)))
         .collect();
     found.sort_by(|a, b| b.0.cmp(&a.0));
-    match found.is_empty() {
-        true => Err(format!("no library in {}", dir.display())),
-        false => Ok(found.into_iter().map(|(_, path)| path).collect()),
+    let paths = found.into_iter().map(|(_, path)| path).collect();
+    not_empty(paths, || format!("no library in {}", folder.display()))
+}
+
+/// Returns the libraries, or the reason why there are none.
+pub(super) fn not_empty(
+    libraries: Vec<PathBuf>,
+    reason: impl FnOnce() -> String,
+) -> Result<Vec<PathBuf>, String> {
+    if libraries.is_empty() {
+        Err(reason())
+    } else {
+        Ok(libraries)
     }
 }
 
@@ -303,14 +266,6 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
         true => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         false => path.to_owned(),
     }
-}
-
-fn display(paths: &[PathBuf]) -> String {
-    let paths: Vec<OsString> = paths.iter().map(|path| path.clone().into_os_string()).collect();
-    paths
-        .join(std::ffi::OsStr::new(", "))
-        .to_string_lossy()
-        .into_owned()
 }
 
 #[cfg(test)]
