@@ -1,5 +1,4 @@
-//! `florence2 compare`: how far a model's answers are those of another, as an optimised or quantised one's of the one
-//! that it was made from.
+//! `florence2 compare`: compares the answers of two models, such as a quantized model and its original.
 
 mod answers;
 mod divergence;
@@ -16,60 +15,60 @@ use florence2::runtime::Devices;
 use florence2::{Florence2, RunOptions, Task};
 use image::DynamicImage;
 
-use self::answers::{AnswerComparison, Comparer};
+use self::answers::Comparer;
 use self::report::{Failure, Report};
-use super::images::{ImageArgs, Input};
+use super::images::ImageArgs;
 use super::requests::RequestArgs;
 use crate::args::{GlobalArgs, ModelArg};
-use crate::console::{Console, Progress};
-use crate::engine;
-use crate::error::{Outcome, Result, describe};
-use crate::interrupt;
+use crate::console::Console;
+use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, ReportFormat, Target, json_pretty};
+use crate::{engine, interrupt};
 
-/// Compare two models' answers, as a quantised model's with the original's
+/// Compare two models' answers, such as a quantised model's with the original's
 ///
-/// Both models answer the same tasks about the same images. Without --task, these are all that need no input, and those
-/// whose --text or --region is given.
+/// Both models answer the same tasks about the same images. Without --task: all tasks that need no input, and those whose
+/// --text or --region is given.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   florence2 compare --reference base-fp32 --candidate base-int8 --fail-below 0.9 *.jpg
   florence2 compare --reference DIR --candidate DIR --candidate-device cuda *.jpg
 
-tokens: those before the first that differs, of the longer answer's. forced: given
-the reference's answer so far, how often both find the same token likeliest.
-F1, IoU: of the instances with equal labels and an IoU of 0.5 or more. gap: by how
-much likelier, in log-probability, the reference found its token at the first
-difference than the candidate's: near 0, it was a tie.")]
+tokens: the share of the longer answer's tokens before the first difference.
+forced: the share of positions at which both models rank the same token first,
+given the reference's answer up to there. F1, IoU: of the instances with equal
+labels and an IoU of 0.5 or more. gap: the log-probability of the reference's token
+at the first difference, minus that of the candidate's, both by the reference
+model: near 0, it was a tie.")]
 pub struct CompareArgs {
-    /// The model to go by: a folder with ONNX graphs, a name on a hub, or `demo`
+    /// The reference model: a folder with ONNX graphs, a name on a hub, or `demo`
     #[arg(long, value_name = "MODEL")]
     reference: ModelArg,
-    /// The model to judge
+    /// The model to compare with the reference
     #[arg(long, value_name = "MODEL")]
     candidate: ModelArg,
-    /// The devices of the model to judge, where they are not those of both: what a GPU answers, say [default: --device]
+    /// The candidate's devices, for example to compare a GPU with the CPU [default: --device]
     #[arg(long, value_name = "DEVICE", value_parser = PerPart::<Devices>::from_str)]
     candidate_device: Option<PerPart<Devices>>,
-    /// The dtype of the model to judge, where it is not that of both [default: --dtype]
+    /// The candidate's dtype [default: --dtype]
     #[arg(long, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
     candidate_dtype: Option<PerPart<Dtype>>,
     #[command(flatten)]
     requests: RequestArgs,
     #[command(flatten)]
     images: ImageArgs,
-    /// Beams, for both; 1 is greedy search [default: what each checkpoint asks for]
+    /// Beams of both models' search; 1 is greedy search [default: what each checkpoint asks for]
     #[arg(long, value_name = "N")]
     num_beams: Option<usize>,
-    /// The most tokens to generate
+    /// The maximum number of tokens to generate
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
-    /// Also compare the likeliest token after every part of the reference's answers; slow: a run of the text encoder
+    /// Also compare the likeliest token after every prefix of the reference's answers; slow: a run of the text encoder
     /// for each token
     #[arg(long)]
     teacher_forced: bool,
-    /// How the report is written; JSON has every answer
+    /// How the report is written; JSON contains every answer
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
     /// Exit with 1 if less than this share of all tokens agrees, 0 to 1
@@ -84,28 +83,47 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     generation.num_beams = args.num_beams;
     generation.max_new_tokens = args.max_new_tokens;
 
-    // One library for both: it should have what the candidate needs.
+    // The process loads one ONNX Runtime, which must have the candidate's execution providers.
     let candidate_globals = args.candidate_globals(globals);
     engine::start(&candidate_globals, console)?;
     let reference = engine::load(Some(&args.reference), globals, console)?;
     let candidate = engine::load(Some(&args.candidate), &candidate_globals, console)?;
-    let job = Job {
-        comparer: Comparer {
-            reference: &reference,
-            candidate: &candidate,
-            options: RunOptions::default()
-                .with_cancel(interrupt::cancelling())
-                .with_generation(generation),
-            teacher_forced: args.teacher_forced,
-        },
-        tasks: &tasks,
-        images: &args.images,
-        offline: globals.offline,
-        progress: console.bar(inputs.len() * tasks.len()),
-        console,
+    let comparer = Comparer {
+        reference: &reference,
+        candidate: &candidate,
+        options: RunOptions::default()
+            .with_cancel(interrupt::cancelling())
+            .with_generation(generation),
+        teacher_forced: args.teacher_forced,
     };
-    let (answers, failures) = job.work(&inputs)?;
-    drop(job);
+    let (mut answers, mut failures) = (Vec::new(), Vec::new());
+    let progress = console.bar(inputs.len() * tasks.len());
+    for input in &inputs {
+        let path = input.to_string();
+        let mut fail = |task: Option<&Task>, error: Error| {
+            let failure = Failure::new(&path, task, &error);
+            console.input_failure(&path, &failure.error);
+            failures.push(failure);
+        };
+        let features = match args.images.read(input, globals.offline) {
+            Ok(image) => comparer.encode(&DynamicImage::ImageRgb8(image))?,
+            Err(error) => {
+                fail(None, error);
+                tasks.iter().for_each(|_| progress.step());
+                continue;
+            }
+        };
+        for task in &tasks {
+            progress.message(format!("{input} {task}"));
+            match comparer.compare(&path, &features, task) {
+                Ok(answer) => answers.push(answer),
+                Err(error) if error.concerns_the_input() => fail(Some(task), error),
+                Err(error) => return Err(error),
+            }
+            progress.step();
+        }
+    }
+    drop(progress);
 
     let name = |model: &Florence2| model.bundle().source.name();
     let report = Report::new(name(&reference), name(&candidate), answers, failures);
@@ -119,7 +137,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
 }
 
 impl CompareArgs {
-    /// The options of every command, as they are for the candidate.
+    /// Returns the global options with the candidate's device and dtype.
     fn candidate_globals(&self, globals: &GlobalArgs) -> GlobalArgs {
         let mut globals = globals.clone();
         globals.device = self.candidate_device.clone().unwrap_or(globals.device);
@@ -128,7 +146,7 @@ impl CompareArgs {
     }
 }
 
-/// Whether all went well, and the models agree as far as they are to.
+/// Returns the outcome: whether no image failed and the agreement reaches `fail_below`.
 fn outcome(report: &Report, fail_below: Option<f64>, console: &Console) -> Outcome {
     let agreement = report.overall.token_agreement.unwrap_or(0.0);
     match fail_below {
@@ -143,59 +161,10 @@ fn outcome(report: &Report, fail_below: Option<f64>, console: &Console) -> Outco
     }
 }
 
-/// A share of the whole.
+/// Parses a share, from 0 to 1.
 fn share(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("it is a number from 0 to 1".into()),
-    }
-}
-
-/// What is to be done with each image.
-struct Job<'a> {
-    comparer: Comparer<'a>,
-    tasks: &'a [Task],
-    images: &'a ImageArgs,
-    offline: bool,
-    progress: Progress,
-    console: &'a Console,
-}
-
-impl Job<'_> {
-    /// All comparisons, and what failed; an image that cannot be read does not stop the others.
-    fn work(&self, inputs: &[Input]) -> Result<(Vec<AnswerComparison>, Vec<Failure>)> {
-        let (mut answers, mut failures) = (Vec::new(), Vec::new());
-        for input in inputs {
-            let path = input.to_string();
-            let features = match self.images.read(input, self.offline) {
-                Ok(image) => self.comparer.encode(&DynamicImage::ImageRgb8(image))?,
-                Err(error) => {
-                    failures.push(self.failed(&path, None, describe(&error)));
-                    self.tasks.iter().for_each(|_| self.progress.step());
-                    continue;
-                }
-            };
-            for task in self.tasks {
-                self.progress.message(format!("{input} {task}"));
-                match self.comparer.compare(&path, &features, task) {
-                    Ok(answer) => answers.push(answer),
-                    Err(error) if error.concerns_the_input() => {
-                        failures.push(self.failed(&path, Some(task), describe(&error)));
-                    }
-                    Err(error) => return Err(error),
-                }
-                self.progress.step();
-            }
-        }
-        Ok((answers, failures))
-    }
-
-    fn failed(&self, path: &str, task: Option<&Task>, error: String) -> Failure {
-        self.console.input_failure(path, &error);
-        Failure {
-            path: path.to_owned(),
-            task: task.map(|task| task.tag().to_owned()),
-            error,
-        }
+        _ => Err("it must be a number from 0 to 1".into()),
     }
 }

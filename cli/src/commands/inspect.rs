@@ -1,4 +1,4 @@
-//! `florence2 inspect`: what a model folder holds, and what is missing.
+//! `florence2 inspect`: describes a model's files.
 
 mod facts;
 mod graphs;
@@ -17,9 +17,9 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
 use crate::output::{Destination, ReportFormat, Target, json_pretty};
 
-/// Say what a model folder holds, and what is missing
+/// Describe a model's files, and what is missing
 ///
-/// Configuration, graphs with their tensors, weights and metadata. Incomplete models are described as far as they go;
+/// Configuration, graphs with their tensors, weights and metadata. Incomplete models are described as far as possible;
 /// the exit code is 2 if the model cannot be used.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -50,13 +50,14 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
         ReportFormat::Text => out.write(&render(&report))?,
     }
     out.commit()?;
-    match report.usable {
-        true => Ok(Outcome::AllGood),
-        false => Err(Error::Unusable(name)),
+    if report.usable {
+        Ok(Outcome::AllGood)
+    } else {
+        Err(Error::Unusable(name))
     }
 }
 
-/// Looks at everything, whatever is wrong; loads the model if nothing is.
+/// Describes all files, whatever is wrong with them, and loads the model if nothing is.
 fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();

@@ -1,16 +1,16 @@
-//! Which answered instance is which true one.
+//! Matching of answered and true instances.
 
 use super::shapes::Labelled;
 
-/// The least IoU of a match; that of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
+/// The lowest IoU of a match; the threshold of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
 /// Challenge", 2010, section 4.2).
 const THRESHOLD: f64 = 0.5;
 
-/// The IoU of each match between `answered` and `truths`.
+/// Returns the IoU of each match between `answered` and `truths`, the highest first.
 ///
-/// A match has equal labels and an IoU of [`THRESHOLD`] or more, and takes part in no other. The pair with the
-/// highest IoU is matched first, then the highest of what is left, and so on; of equal pairs, that of the earlier
-/// answer, then of the earlier truth. (VOC and COCO go by the answers' confidence instead: Florence-2 has none.)
+/// A match is a pair with equal labels and an IoU of [`THRESHOLD`] or more; each instance has one match at most. Pairs
+/// are matched greedily by descending IoU; among equals, the pair of the earlier answer, then of the earlier truth,
+/// comes first. (VOC and COCO order by the answers' confidence instead, which Florence-2 does not give.)
 pub fn pairs<S>(answered: &[Labelled<S>], truths: &[Labelled<S>], iou: impl Fn(&S, &S) -> f64) -> Vec<f64> {
     let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
     for (i, answer) in answered.iter().enumerate() {

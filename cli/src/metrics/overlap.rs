@@ -7,7 +7,7 @@ use i_overlay::float::single::SingleFloatOverlay;
 use i_overlay::i_shape::base::data::{Contour, Shapes};
 use i_overlay::i_shape::float::area::Area;
 
-/// The IoU of two boxes; a reversed box has no area and overlaps nothing.
+/// Returns the IoU of two boxes; a reversed box has no area and overlaps nothing.
 pub fn box_iou(one: &BoundingBox, other: &BoundingBox) -> f64 {
     let area = |bbox: [f32; 4]| {
         let [x1, y1, x2, y2] = bbox.map(f64::from);
@@ -25,12 +25,12 @@ pub fn box_iou(one: &BoundingBox, other: &BoundingBox) -> f64 {
     )
 }
 
-/// The IoU of two quadrilaterals, see [`mask_iou`].
+/// Returns the IoU of two quadrilaterals, as [`mask_iou`] computes it.
 pub fn quad_iou(one: &Quad, other: &Quad) -> f64 {
     iou(&mask([one.points.as_slice()]), &mask([other.points.as_slice()]))
 }
 
-/// The IoU of the masks that two sets of polygons make; 0 if both are empty.
+/// Returns the IoU of the masks that two sets of polygons make; 0 if both are empty.
 ///
 /// The areas are those of the polygons themselves (no rasterisation), as `i_overlay` computes them: corners are
 /// rounded to a grid about 2^-30 of the extent wide. A polygon is filled by the non-zero rule: all of a figure of
@@ -52,17 +52,14 @@ fn mask<'a>(polygons: impl IntoIterator<Item = &'a [Point]>) -> Shapes<[f64; 2]>
 }
 
 fn iou(one: &Shapes<[f64; 2]>, other: &Shapes<[f64; 2]>) -> f64 {
-    // Holes are drawn the other way round than outlines, so that their areas are subtracted.
+    // Holes have the opposite orientation to outlines, so that their areas are subtracted.
     let area = |shapes: &Shapes<[f64; 2]>| shapes.area().abs();
     let intersection = area(&one.overlay(other, OverlayRule::Intersect, FillRule::NonZero));
     ratio(intersection, area(one) + area(other) - intersection)
 }
 
 fn ratio(intersection: f64, union: f64) -> f64 {
-    match union > 0.0 {
-        true => intersection / union,
-        false => 0.0,
-    }
+    if union > 0.0 { intersection / union } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -143,7 +140,7 @@ mod tests {
         let left = polygon(&[0.0, 0.0, 5.0, 0.0, 5.0, 10.0, 0.0, 10.0]);
         let right = polygon(&[5.0, 0.0, 10.0, 0.0, 10.0, 10.0, 5.0, 10.0]);
         assert_iou(&[left.clone(), right], &[square(0.0, 0.0, 10.0)], 1.0);
-        // What is drawn twice counts once, whichever way round.
+        // An area covered twice counts once, whatever the orientation.
         let backwards = polygon(&[0.0, 10.0, 5.0, 10.0, 5.0, 0.0, 0.0, 0.0]);
         assert_iou(
             &[left.clone(), backwards, left.clone()],
@@ -153,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_holes() {
+    fn holes_have_no_area() {
         // A ring of 100 − 16 in one line: round the square, across to the hole, round it the other way, and back.
         let ring = polygon(&[
             0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0, 0.0, 0.0, 3.0, 3.0, 3.0, 7.0, 7.0, 7.0, 7.0, 3.0,
@@ -188,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_area_overlaps_nothing() {
+    fn shapes_without_area_overlap_nothing() {
         let square = [square(0.0, 0.0, 10.0)];
         for nothing in [
             vec![],

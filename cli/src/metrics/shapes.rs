@@ -1,20 +1,18 @@
-//! What an answer holds, in the form in which it is compared.
+//! The shapes and labels of an answer.
 
 use florence2::{BoundingBox, Parsed, Polygon, Quad, Segmentation};
 
 use super::text::normalise;
 
-/// A shape in the picture, in pixels, and what is said of it.
+/// A shape in the image, in pixels, with its label or text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled<S> {
-    /// What is said of it.
     pub label: String,
-    /// Where it is.
     pub shape: S,
 }
 
 impl<S> Labelled<S> {
-    /// A shape with its label as labels are compared: [normalised](normalise).
+    /// Returns a shape with its [normalised](normalise) label.
     pub fn normalised(label: &str, shape: S) -> Self {
         Self {
             label: normalise(label),
@@ -23,7 +21,7 @@ impl<S> Labelled<S> {
     }
 }
 
-/// The boxes of an answer; of an outline in an answer that may have both, its bounding box.
+/// Returns the boxes of an answer; an outline of open-vocabulary detection counts as its bounding box.
 pub fn boxes(answer: &Parsed) -> Vec<Labelled<BoundingBox>> {
     let (detections, segmentations) = match answer {
         Parsed::Detections(detections) => (detections.as_slice(), [].as_slice()),
@@ -42,7 +40,7 @@ pub fn boxes(answer: &Parsed) -> Vec<Labelled<BoundingBox>> {
     detections.chain(outlines).collect()
 }
 
-/// The quadrilaterals of an answer, each labelled with its text.
+/// Returns the quadrilaterals of an answer, each labelled with its text.
 pub fn quads(answer: &Parsed) -> Vec<Labelled<Quad>> {
     match answer {
         Parsed::OcrRegions(regions) => regions
@@ -53,7 +51,7 @@ pub fn quads(answer: &Parsed) -> Vec<Labelled<Quad>> {
     }
 }
 
-/// The polygons of all outlines of an answer.
+/// Returns the polygons of all outlines of an answer.
 pub fn polygons(answer: &Parsed) -> Vec<Polygon> {
     match answer {
         Parsed::Segmentations(segmentations) => segmentations
@@ -64,7 +62,7 @@ pub fn polygons(answer: &Parsed) -> Vec<Polygon> {
     }
 }
 
-/// From the leftmost to the rightmost corner, from the uppermost to the lowest.
+/// Returns the smallest box that contains all polygons.
 fn bounding_box(segmentation: &Segmentation) -> BoundingBox {
     let points = segmentation.polygons.iter().flat_map(|polygon| &polygon.points);
     let nothing = BoundingBox::new(f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY);

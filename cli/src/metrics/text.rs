@@ -1,11 +1,11 @@
-//! Comparing texts.
+//! Comparison of texts.
 
-/// A text as it is compared: without white space at its ends, each run of it within one space.
+/// Returns a text without white space at its ends and with one space for each run of white space.
 pub fn normalise(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A text without location tokens (`<loc_123>`), which region tasks answer with beside what was asked for.
+/// Returns a text without location tokens (`<loc_123>`), which answers to region tasks may contain.
 pub fn without_locations(text: &str) -> String {
     const OPEN: &str = "<loc_";
     let mut pieces = text.split(OPEN);
@@ -24,7 +24,7 @@ pub fn without_locations(text: &str) -> String {
     rest
 }
 
-/// The Levenshtein distance from `answer` to `truth`, and the truth's length, both in Unicode scalar values.
+/// Returns the Levenshtein distance from `answer` to `truth`, and the truth's length, both in Unicode scalar values.
 pub fn character_errors(answer: &str, truth: &str) -> (usize, usize) {
     (strsim::levenshtein(answer, truth), truth.chars().count())
 }

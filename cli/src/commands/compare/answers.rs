@@ -1,4 +1,4 @@
-//! Two models' answers to one task about one image.
+//! The comparison of two models' answers to one task about one image.
 
 use florence2::{Florence2, ImageFeatures, Output, Parsed, RunOptions, Task};
 use image::DynamicImage;
@@ -8,25 +8,23 @@ use super::divergence::{Divergence, next_token_logits, shared_prefix};
 use crate::error::Result;
 use crate::metrics::{Labelled, box_iou, boxes, mask_iou, normalise, pairs, polygons, quad_iou, quads};
 
-/// Asks both models.
+/// Runs both models and compares their answers.
 pub struct Comparer<'a> {
-    /// The model to go by.
     pub reference: &'a Florence2,
-    /// The model to judge.
     pub candidate: &'a Florence2,
-    /// How both are run.
+    /// The options of both models' runs.
     pub options: RunOptions,
-    /// Whether to compare the models token by token, too.
+    /// Whether to compare the models at each position of the reference's answer, too.
     pub teacher_forced: bool,
 }
 
-/// An image as each of the models sees it.
+/// An image's features by each of the models.
 pub struct Features {
     reference: ImageFeatures,
     candidate: ImageFeatures,
 }
 
-/// How two answers compare.
+/// The comparison of two answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AnswerComparison {
     /// The image.
@@ -35,58 +33,57 @@ pub struct AnswerComparison {
     pub task: String,
     /// Whether all tokens are the same.
     pub exact: bool,
-    /// Tokens before the first that differs.
+    /// The number of tokens before the first difference.
     pub same_tokens: usize,
-    /// The longer answer's tokens.
+    /// The number of the longer answer's tokens.
     pub tokens: usize,
-    /// Where the models were asked for each token of the reference's answer.
+    /// The positions of the reference's answer at which both models rank the same token first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_forced: Option<Count>,
-    /// What the answers say.
+    /// The comparison of what the answers say.
     pub content: Content,
     /// The candidate's sequence score minus the reference's.
     pub score_difference: f32,
-    /// Where the answers part.
+    /// The first difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
 }
 
-/// So many of so many.
+/// A part of a total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// So many.
     pub same: usize,
-    /// Of so many.
+    /// The total.
     pub of: usize,
 }
 
-/// How what two answers say compares, by the kind of answer.
+/// The comparison of what two answers say, by the kind of answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
-    /// A caption, read text.
+    /// Captions and text read.
     Text {
-        /// Whether they are the same but for white space.
+        /// Whether the texts are equal apart from white space.
         same: bool,
     },
-    /// Boxes or quadrilaterals with labels.
+    /// Labelled boxes or quadrilaterals.
     Instances {
-        /// The reference's.
+        /// The number of the reference's instances.
         reference: usize,
-        /// The candidate's.
+        /// The number of the candidate's instances.
         candidate: usize,
-        /// The IoU of each pair with the same label that overlaps by half or more.
+        /// The IoU of each matched pair: same label, IoU of 0.5 or more.
         ious: Vec<f64>,
     },
     /// Outlines.
     Mask {
-        /// Of all outlines together; 1 if both answers have none.
+        /// The IoU of the masks that all outlines make; 1 if both answers have none.
         iou: f64,
     },
 }
 
 impl Comparer<'_> {
-    /// Lets both models see an image.
+    /// Encodes an image with both models.
     pub fn encode(&self, image: &DynamicImage) -> Result<Features> {
         Ok(Features {
             reference: self.reference.encode_image(image)?,
@@ -94,38 +91,33 @@ impl Comparer<'_> {
         })
     }
 
-    /// Lets both models answer a task, and compares what they say.
+    /// Runs a task on both models and compares the answers.
     pub fn compare(&self, path: &str, image: &Features, task: &Task) -> Result<AnswerComparison> {
         let reference = self.reference.answer(&image.reference, task, &self.options)?;
         let candidate = self.candidate.answer(&image.candidate, task, &self.options)?;
         let same_tokens = shared_prefix(&reference.token_ids, &candidate.token_ids);
         let tokens = reference.token_ids.len().max(candidate.token_ids.len());
         let exact = same_tokens == tokens;
-        let divergence = if exact {
-            None
-        } else {
-            let ids = [reference.token_ids.as_slice(), candidate.token_ids.as_slice()];
-            Some(Divergence::find(self.reference, &image.reference, task, ids)?)
-        };
+        let ids = [reference.token_ids.as_slice(), candidate.token_ids.as_slice()];
+        let divergence = (!exact).then(|| Divergence::find(self.reference, &image.reference, task, ids));
         let teacher_forced = self
             .teacher_forced
-            .then(|| self.teacher_forced(image, &reference))
-            .transpose()?;
+            .then(|| self.teacher_forced(image, &reference));
         Ok(AnswerComparison {
             path: path.to_owned(),
             task: task.tag().to_owned(),
             exact,
             same_tokens,
             tokens,
-            teacher_forced,
+            teacher_forced: teacher_forced.transpose()?,
             content: content(&reference.parsed, &candidate.parsed),
             score_difference: candidate.score - reference.score,
-            divergence,
+            divergence: divergence.transpose()?,
         })
     }
 
-    /// After how many parts of the reference's answer both models find the same token likeliest. A first token that is
-    /// forced is asked of neither.
+    /// Counts the positions of the reference's answer at which both models rank the same token first, given the tokens
+    /// before. A forced first token is not counted.
     fn teacher_forced(&self, image: &Features, reference: &Output) -> Result<Count> {
         let forced = self.reference.generation_config().forced_bos_token_id.is_some();
         let (task, ids) = (&reference.task, reference.token_ids.as_slice());
@@ -141,13 +133,13 @@ impl Comparer<'_> {
     }
 }
 
-/// The first of the highest logits.
+/// Returns the index of the highest logit, the first of equals.
 fn likeliest(logits: &[f32]) -> Option<usize> {
     let highest = logits.iter().copied().max_by(f32::total_cmp)?;
     logits.iter().position(|&logit| logit == highest)
 }
 
-/// How what the answers say compares.
+/// Compares what two answers say.
 pub fn content(reference: &Parsed, candidate: &Parsed) -> Content {
     match reference {
         Parsed::Text(text) => Content::Text {
@@ -156,11 +148,9 @@ pub fn content(reference: &Parsed, candidate: &Parsed) -> Content {
         Parsed::OcrRegions(_) => instances(&quads(reference), &quads(candidate), quad_iou),
         Parsed::Segmentations(_) => {
             let (theirs, ours) = (polygons(reference), polygons(candidate));
+            let both_empty = theirs.is_empty() && ours.is_empty();
             Content::Mask {
-                iou: match theirs.is_empty() && ours.is_empty() {
-                    true => 1.0,
-                    false => mask_iou(&ours, &theirs),
-                },
+                iou: if both_empty { 1.0 } else { mask_iou(&ours, &theirs) },
             }
         }
         _ => instances(&boxes(reference), &boxes(candidate), box_iou),
@@ -221,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_the_same_but_for_white_space() {
+    fn texts_are_equal_apart_from_white_space() {
         let text = |text: &str| Parsed::Text(text.into());
         assert_eq!(
             content(&text("a  star "), &text("a star")),

@@ -1,4 +1,4 @@
-//! Where two answers part, and how close a call it was.
+//! The first difference of two answers.
 
 use florence2::{Florence2, ImageFeatures, Task};
 use serde::Serialize;
@@ -8,29 +8,26 @@ use crate::error::Result;
 /// The first difference of two answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Divergence {
-    /// How many tokens come before it.
+    /// The number of tokens before it.
     pub position: usize,
-    /// The reference's token; `None` where its answer has ended.
+    /// The reference's token; `None` at the end of its answer.
     pub reference: Option<Token>,
-    /// The candidate's.
+    /// The candidate's token; `None` at the end of its answer.
     pub candidate: Option<Token>,
-    /// By how much the reference's token is likelier than the candidate's to the reference model there, as the
-    /// difference of log-probabilities. Near 0, it was a tie; below 0, the search chose otherwise than by this token
-    /// alone.
+    /// The reference model's log-probability of the reference's token minus that of the candidate's. Near 0, it was a
+    /// tie; below 0, later tokens decided the reference's search.
     pub gap: Option<f32>,
 }
 
 /// A token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Token {
-    /// Its id.
     pub id: u32,
-    /// What it says.
     pub text: String,
 }
 
 impl Divergence {
-    /// The first difference of two answers (their token ids, the reference's first), as the reference model sees it.
+    /// Finds the first difference of the token ids of two answers, the reference's first; `model` is the reference.
     pub fn find(
         model: &Florence2,
         image: &ImageFeatures,
@@ -43,7 +40,7 @@ impl Divergence {
             (Some(one), Some(other)) => {
                 let prefix = reference.get(..position).unwrap_or_default();
                 let logits = next_token_logits(model, image, task, prefix)?;
-                // The normalisation of a softmax is the same for both.
+                // Both tokens have the same softmax denominator, so logits give the difference of log-probabilities.
                 let logit = |id: u32| logits.get(id as usize).copied();
                 logit(one).zip(logit(other)).map(|(one, other)| one - other)
             }
@@ -62,7 +59,7 @@ impl Divergence {
     }
 }
 
-/// How many tokens two answers share until the first that differs.
+/// Returns the number of tokens before the first that differs.
 pub fn shared_prefix(one: &[u32], other: &[u32]) -> usize {
     one.iter()
         .zip(other)
@@ -70,7 +67,7 @@ pub fn shared_prefix(one: &[u32], other: &[u32]) -> usize {
         .count()
 }
 
-/// The logits after an answer's first tokens.
+/// Returns the logits after the tokens `answer` of an answer's start.
 pub fn next_token_logits(
     model: &Florence2,
     image: &ImageFeatures,

@@ -1,25 +1,27 @@
-//! The report.
+//! The report on two models.
 
+use florence2::Task;
 use serde::Serialize;
 
 use super::answers::AnswerComparison;
-use super::divergence::Token;
+use super::divergence::{Divergence, Token};
 use super::summary::Summary;
+use crate::error::{Error, describe};
 use crate::output::{Column, Table, heading};
 
-/// How many differences a person gets to see.
+/// The number of differences in the text; JSON has all.
 const SHOWN: usize = 10;
 
-/// All that there is to say about two models.
+/// The report on two models.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub reference: String,
     pub candidate: String,
-    /// All answers together.
+    /// The summary of all answers.
     pub overall: Summary,
-    /// By task, in the order in which they were asked.
+    /// The summary of each task, in the order of the tasks.
     pub tasks: Vec<Summary>,
-    /// Each answer, image by image.
+    /// The answers, grouped by image.
     pub answers: Vec<AnswerComparison>,
     pub failures: Vec<Failure>,
 }
@@ -31,6 +33,16 @@ pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     pub error: String,
+}
+
+impl Failure {
+    pub fn new(path: &str, task: Option<&Task>, error: &Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            task: task.map(|task| task.tag().to_owned()),
+            error: describe(error),
+        }
+    }
 }
 
 impl Report {
@@ -46,7 +58,7 @@ impl Report {
                 tasks.push(&answer.task);
             }
         }
-        let of_task = |task: &str| {
+        let of_task = |task| {
             Summary::of(
                 Some(task),
                 answers.iter().filter(move |answer| answer.task == task),
@@ -56,13 +68,13 @@ impl Report {
             reference,
             candidate,
             overall: Summary::of(None, answers.iter()),
-            tasks: tasks.iter().map(|task| of_task(task)).collect(),
+            tasks: tasks.into_iter().map(of_task).collect(),
             answers,
             failures,
         }
     }
 
-    /// For people.
+    /// Returns the report as text.
     pub fn text(&self) -> String {
         let title = format!("{} and {}", self.reference, self.candidate);
         heading(&title, "") + &self.summaries() + &self.divergences()
@@ -101,7 +113,7 @@ impl Report {
         table.text(2)
     }
 
-    /// Where answers part, the clearest cases first.
+    /// Returns the table of first differences, those with the largest gap first.
     fn divergences(&self) -> String {
         let mut found: Vec<_> = self
             .answers
@@ -111,19 +123,16 @@ impl Report {
         if found.is_empty() {
             return String::new();
         }
-        let unsure = f32::INFINITY;
-        found.sort_by(|(_, one), (_, other)| {
-            other.gap.unwrap_or(unsure).total_cmp(&one.gap.unwrap_or(unsure))
-        });
-        let columns = [
+        let gap = |divergence: &Divergence| divergence.gap.unwrap_or(f32::INFINITY);
+        found.sort_by(|(_, one), (_, other)| gap(other).total_cmp(&gap(one)));
+        let mut table = Table::new([
             Column::Text("image"),
             Column::Text("task"),
             Column::Number("token"),
             Column::Text("reference"),
             Column::Text("candidate"),
             Column::Number("gap"),
-        ];
-        let mut table = Table::new(columns);
+        ]);
         for (answer, divergence) in found.iter().take(SHOWN) {
             table.row([
                 answer.path.clone(),
@@ -151,7 +160,7 @@ fn figure(value: Option<f64>) -> String {
     value.map_or("-".into(), |value| format!("{value:.4}"))
 }
 
-/// Quoted, so that spaces show.
+/// Returns a token's text in quotes, so that spaces are visible.
 fn token(token: Option<&Token>) -> String {
     token.map_or("(end)".into(), |token| format!("{:?}", token.text))
 }

@@ -1,23 +1,23 @@
-//! Many comparisons in few figures.
+//! The summary of many comparisons.
 
 use serde::Serialize;
 
 use super::answers::{AnswerComparison, Content};
 
-/// The comparisons of one task, or of all. What there is nothing to say about is `None`.
+/// The summary of one task's comparisons, or of all. A figure without a denominator is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// The task's tag; `None` for all together.
+    /// The task's tag; `None` in the summary of all tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// Answers compared.
+    /// The number of answers compared.
     pub answers: usize,
-    /// Share of all tokens that come before their answer's first difference.
+    /// Share of all tokens that precede the first difference of their answer.
     pub token_agreement: Option<f64>,
-    /// Share of the positions in the reference's answers where both models find the same token likeliest.
+    /// Share of the positions in the reference's answers at which both models rank the same token first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_forced_agreement: Option<f64>,
-    /// Share of the answers that are the same, token by token.
+    /// Share of the answers whose tokens are all the same.
     pub exact: Option<f64>,
     /// Share of the texts that are the same.
     pub same_text: Option<f64>,
@@ -32,7 +32,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of these answers.
+    /// Summarises `answers`.
     pub fn of<'a>(task: Option<&str>, answers: impl Iterator<Item = &'a AnswerComparison> + Clone) -> Self {
         let count = answers.clone().count();
         let contents = || answers.clone().map(|answer| &answer.content);
@@ -73,7 +73,7 @@ impl Summary {
     }
 }
 
-/// The parts' sum over the wholes'; `None` if there is nothing to have a share of.
+/// Returns the sum of the parts over the sum of the wholes, or `None` if the latter is 0.
 fn share(parts: impl Iterator<Item = (usize, usize)>) -> Option<f64> {
     let (part, whole) = parts.fold((0, 0), |(part, whole), (p, w)| (part + p, whole + w));
     (whole > 0).then(|| part as f64 / whole as f64)
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_nothing_to_say() {
+    fn a_summary_of_nothing_has_no_figures() {
         let none = Summary::of(Some("<OD>"), [].iter());
         assert_eq!((none.answers, none.token_agreement, none.f1), (0, None, None));
     }

@@ -1,20 +1,20 @@
-//! What the configuration files say.
+//! The settings of a model's configuration files.
 
 use florence2::generation::{EarlyStopping, GenerationConfig};
 use florence2::{Bundle, Florence2};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// The settings that matter, by group.
+/// The main settings, by group.
 #[derive(Debug, Serialize)]
 pub struct Facts {
-    /// Of the language model, as in `config.json`.
+    /// The language model's settings in `config.json`.
     pub text: Map<String, Value>,
-    /// Of the vision encoder, as in `config.json`.
+    /// The vision encoder's settings in `config.json`.
     pub vision: Map<String, Value>,
-    /// Of the image processor, as in `preprocessor_config.json`.
+    /// The image processor's settings in `preprocessor_config.json`.
     pub image: Map<String, Value>,
-    /// The search in force; known if the model can be loaded.
+    /// The generation settings in force; empty if the model cannot be loaded.
     pub generation: Map<String, Value>,
 }
 
@@ -29,7 +29,7 @@ const TEXT: [&str; 9] = [
     "vocab_size",
     "max_position_embeddings",
 ];
-/// In transformers' and in Microsoft's words.
+/// The names of transformers and of Microsoft's checkpoints.
 const VISION: [&str; 8] = [
     "embed_dim",
     "dim_embed",
@@ -55,7 +55,7 @@ impl Facts {
     }
 }
 
-/// The settings of a group that are there, in the order of `keys`.
+/// Returns the settings `keys` of a group, without those that it lacks.
 fn settings(config: Option<&Value>, group: &str, keys: &[&str]) -> Map<String, Value> {
     let config = config.map(|config| config.get(group).unwrap_or(config));
     let found = keys

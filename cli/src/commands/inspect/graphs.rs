@@ -1,4 +1,4 @@
-//! One graph, as its file describes it.
+//! One graph: what its file contains, and what ONNX Runtime reads from it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,7 @@ use florence2::runtime::{
 use florence2_export::GraphFile;
 use prost::bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::onnx::Contents;
 use crate::args::GlobalArgs;
@@ -21,28 +22,31 @@ use crate::placement::PlacementRecord;
 #[derive(Debug, Serialize)]
 pub struct GraphRecord {
     pub graph: &'static str,
-    /// Inside the bundle.
+    /// The file's path inside the bundle.
     pub file: String,
-    /// With the weights in files beside it.
+    /// The size of the file and of the external data beside it.
     pub bytes: u64,
-    /// The type of most weights.
-    pub precision: Option<&'static str>,
-    /// Numbers of each type.
-    pub weights: BTreeMap<&'static str, u64>,
-    /// The version of each set of operators.
-    pub opsets: BTreeMap<String, i64>,
+    #[serde(flatten)]
+    pub contents: Contents,
+    #[serde(flatten)]
+    pub signature: Signature,
+    /// The devices of the nodes, if the model could be loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementRecord>,
+    /// The reason why the graph cannot be loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What ONNX Runtime reads from a graph; empty if the graph cannot be loaded.
+#[derive(Debug, Default, Serialize)]
+pub struct Signature {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
     pub inputs: Vec<TensorRecord>,
     pub outputs: Vec<TensorRecord>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Where its nodes run; known of the graphs that are loaded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub placement: Option<PlacementRecord>,
-    /// Why it cannot be loaded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
 }
 
 /// An input or output.
@@ -50,58 +54,39 @@ pub struct GraphRecord {
 pub struct TensorRecord {
     pub name: String,
     pub dtype: String,
-    pub shape: Vec<Size>,
-}
-
-/// A number where the graph fixes the dimension, else its name (`?` if it has none).
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Size {
-    Fixed(usize),
-    Any(String),
+    /// The sizes of the dimensions: a number if the graph fixes it, else its name (`?` if it has none).
+    pub shape: Vec<Value>,
 }
 
 impl GraphRecord {
     /// Reads a graph.
     pub fn read(graph: GraphFile, file: &str, source: &BundleSource, globals: &GlobalArgs) -> Self {
         let source = source.graph(file).unwrap_or(GraphSource::File(file.into()));
-        let contents = contents(&source);
-        let mut record = Self {
+        let (signature, error) = match signature(&source, file, globals) {
+            Ok(signature) => (signature.into(), None),
+            Err(error) => (Signature::default(), Some(describe(&error))),
+        };
+        Self {
             graph: graph.name(),
             file: file.to_owned(),
             bytes: size(&source),
-            precision: contents.precision(),
-            weights: contents.weights,
-            opsets: contents.opsets,
-            producer: None,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            metadata: BTreeMap::new(),
+            contents: contents(&source),
+            signature,
             placement: None,
-            error: None,
-        };
-        match signature(&source, file, globals) {
-            Ok(signature) => {
-                record.inputs = signature.inputs.iter().map(TensorRecord::from).collect();
-                record.outputs = signature.outputs.iter().map(TensorRecord::from).collect();
-                record.producer = signature.producer;
-                record.metadata = signature.metadata;
-            }
-            Err(error) => record.error = Some(describe(&error)),
+            error,
         }
-        record
     }
 
-    /// Takes over where the nodes run, if it is said among these.
+    /// Sets the placement to this graph's among `placements`.
     pub fn place(&mut self, placements: &[&Placement]) {
-        let own = placements.iter().find(|placement| placement.graph == self.graph);
-        self.placement = own.map(|&placement| placement.into());
+        let placement = placements.iter().find(|placement| placement.graph == self.graph);
+        self.placement = placement.map(|&placement| placement.into());
     }
 }
 
 fn signature(source: &GraphSource, file: &str, globals: &GlobalArgs) -> florence2::Result<GraphSignature> {
     let mut options = engine::session_options(globals);
-    // The graph is only looked at; some devices compile for minutes.
+    // On the CPU, without optimisation: some devices compile a graph for minutes.
     options.devices = Default::default();
     options.optimization_level = OptimizationLevel::Disabled;
     GraphSignature::of(&build_session(source, &options)?, file)
@@ -118,7 +103,7 @@ fn contents(source: &GraphSource) -> Contents {
     }
 }
 
-/// The size of the file and of the weights beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
+/// Returns the size in bytes of the file and of the external data beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
 fn size(source: &GraphSource) -> u64 {
     let path = match source {
         GraphSource::Memory { model, .. } => return model.len() as u64,
@@ -132,16 +117,28 @@ fn size(source: &GraphSource) -> u64 {
         .into_iter()
         .flatten()
         .flatten();
-    let own = siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name));
-    own.filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
+    siblings
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name))
+        .filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
         .sum()
+}
+
+impl From<GraphSignature> for Signature {
+    fn from(signature: GraphSignature) -> Self {
+        Self {
+            inputs: signature.inputs.iter().map(TensorRecord::from).collect(),
+            outputs: signature.outputs.iter().map(TensorRecord::from).collect(),
+            producer: signature.producer,
+            metadata: signature.metadata,
+        }
+    }
 }
 
 impl From<&TensorSpec> for TensorRecord {
     fn from(spec: &TensorSpec) -> Self {
         let size = |dimension: &Dimension| match dimension {
-            Dimension::Fixed(size) => Size::Fixed(*size),
-            any => Size::Any(any.to_string()),
+            Dimension::Fixed(size) => Value::from(*size),
+            any => any.to_string().into(),
         };
         Self {
             name: spec.name.clone(),

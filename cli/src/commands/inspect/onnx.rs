@@ -1,42 +1,46 @@
-//! What an ONNX file declares of its weights and operators.
+//! The weights and operator sets of an ONNX file.
 
 use std::collections::BTreeMap;
 
 use florence2_layout::onnx::{GraphProto, ModelProto};
 use prost::Message;
 use prost::bytes::Bytes;
+use serde::Serialize;
 
-/// What an ONNX file holds.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// The weights and operator sets of an ONNX file.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Contents {
-    /// Numbers of each element type: `fp32`, `fp16`, `uint8`, ... (4-bit weights are packed in `uint8`). Indices and
-    /// sizes are not counted.
+    /// The element type of most weights.
+    pub precision: Option<&'static str>,
+    /// The number of elements of each element type: `fp32`, `fp16`, `uint8`, ... (4-bit weights are packed in `uint8`).
+    /// Types of indices and sizes (int32, int64) are not counted.
     pub weights: BTreeMap<&'static str, u64>,
-    /// The version of each set of operators; the standard one is `ai.onnx`.
+    /// The version of each operator set; the standard one is `ai.onnx`.
     pub opsets: BTreeMap<String, i64>,
 }
 
 impl Contents {
-    /// Reads an ONNX file; nothing is known of one that is damaged.
+    /// Reads an ONNX file; the contents of a damaged file are empty.
     pub fn of(bytes: Bytes) -> Self {
         let Ok(model) = ModelProto::decode(bytes) else {
             return Self::default();
         };
         let mut contents = Self::default();
-        for opset in model.opset_import {
-            let domain = if opset.domain.is_empty() {
-                "ai.onnx".into()
-            } else {
-                opset.domain
-            };
-            contents.opsets.insert(domain, opset.version);
+        for mut opset in model.opset_import {
+            if opset.domain.is_empty() {
+                opset.domain = "ai.onnx".into();
+            }
+            contents.opsets.insert(opset.domain, opset.version);
         }
         if let Some(graph) = &model.graph {
             contents.count(graph);
         }
+        let most = contents.weights.iter().max_by_key(|(_, elements)| **elements);
+        contents.precision = most.map(|(name, _)| *name);
         contents
     }
 
+    /// Adds the weights of a graph and of its branches.
     fn count(&mut self, graph: &GraphProto) {
         let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
         for tensor in graph
@@ -46,26 +50,18 @@ impl Contents {
         {
             if let Some(name) = weight_type(tensor.data_type) {
                 let size = |&dim: &i64| u64::try_from(dim).unwrap_or(0);
-                let numbers = tensor.dims.iter().map(size).fold(1, u64::saturating_mul);
+                let elements = tensor.dims.iter().map(size).fold(1, u64::saturating_mul);
                 let total = self.weights.entry(name).or_default();
-                *total = total.saturating_add(numbers);
+                *total = total.saturating_add(elements);
             }
         }
         attributes()
             .filter_map(|attribute| attribute.g.as_ref())
             .for_each(|branch| self.count(branch));
     }
-
-    /// The element type of most weights.
-    pub fn precision(&self) -> Option<&'static str> {
-        self.weights
-            .iter()
-            .max_by_key(|(_, numbers)| **numbers)
-            .map(|(name, _)| *name)
-    }
 }
 
-/// `TensorProto.DataType`, as far as weights have it.
+/// Returns the name of a `TensorProto.DataType` that weights have.
 fn weight_type(data_type: i32) -> Option<&'static str> {
     Some(match data_type {
         1 => "fp32",
@@ -137,7 +133,7 @@ mod tests {
         let contents = Contents::of(bytes.clone());
         assert_eq!(contents.weights, [("fp16", 17), ("fp32", 1)].into());
         assert_eq!(contents.opsets, [("ai.onnx".to_owned(), 17)].into());
-        assert_eq!(contents.precision(), Some("fp16"));
+        assert_eq!(contents.precision, Some("fp16"));
 
         assert_eq!(Contents::of(bytes.slice(..bytes.len() - 1)), Contents::default());
         let hostile = GraphProto {

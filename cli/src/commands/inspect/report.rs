@@ -1,24 +1,24 @@
-//! The report.
+//! The report on a model.
 
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::facts::Facts;
-use super::graphs::{GraphRecord, Size, TensorRecord};
+use super::graphs::{GraphRecord, TensorRecord};
 use crate::output::{Column, Table, heading, printable};
 
-/// All that there is to say about a model.
+/// The report on a model.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub model: String,
-    /// Whether it can be loaded as a whole.
+    /// Whether the model can be loaded.
     pub usable: bool,
-    /// Files that a whole model has.
+    /// Files that the model lacks.
     pub missing: Vec<String>,
-    /// What is there but wrong.
+    /// Errors of the files that exist.
     pub problems: Vec<String>,
-    /// What is wrong in graphs, and repaired when they are loaded, unless `--no-repair` is given.
+    /// Errors of graphs that are repaired when they are loaded, unless `--no-repair` is given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<String>,
     #[serde(rename = "config")]
@@ -26,7 +26,7 @@ pub struct Report {
     pub graphs: Vec<GraphRecord>,
 }
 
-/// The report for people.
+/// Returns the report as text.
 pub fn render(report: &Report) -> String {
     let verdict = if report.usable { "usable" } else { "not usable" };
     let mut text = heading(&report.model, verdict);
@@ -50,15 +50,15 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-/// What all graphs say of themselves alike.
+/// Returns the metadata entries that all graphs share.
 fn shared_metadata(graphs: &[GraphRecord]) -> Map<String, Value> {
     let Some((first, others)) = graphs.split_first() else {
         return Map::new();
     };
-    let shared = first.metadata.iter().filter(|(key, value)| {
+    let shared = first.signature.metadata.iter().filter(|(key, value)| {
         others
             .iter()
-            .all(|graph| graph.metadata.get(*key) == Some(*value))
+            .all(|graph| graph.signature.metadata.get(*key) == Some(*value))
     });
     shared
         .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
@@ -78,25 +78,22 @@ fn group(name: &str, settings: &Map<String, Value>) -> String {
     }
     let mut table = Table::default();
     for (key, value) in settings {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        table.row([key.as_str(), &value]);
+        table.row([key.to_owned(), value_text(value)]);
     }
     format!("\n{}{}", heading(name, ""), table.text(2))
 }
 
 fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     let mut text = format!("\n{}", heading(graph.graph, &graph.file));
-    let weights: Vec<String> = graph
-        .weights
-        .iter()
-        .map(|(name, numbers)| format!("{} {name}", HumanCount(*numbers)))
+    let weights = graph.contents.weights.iter();
+    let weights: Vec<String> = weights
+        .map(|(name, elements)| format!("{} {name}", HumanCount(*elements)))
         .collect();
-    let opsets: Vec<String> = graph
-        .opsets
-        .iter()
+    let opsets = graph.contents.opsets.iter();
+    let opsets: Vec<String> = opsets
         .map(|(domain, version)| format!("{domain} {version}"))
         .collect();
-    let producer = graph.producer.as_deref().unwrap_or("unknown");
+    let producer = graph.signature.producer.as_deref().unwrap_or("unknown");
     text += &printable(&format!(
         "  {}; weights: {}; operators: {}; made by: {producer}\n",
         HumanBytes(graph.bytes),
@@ -112,7 +109,7 @@ fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
     let mut table = Table::new(["", "tensor", "type", "shape"].map(Column::Text));
     let mut rows = |kind: &str, tensors: &[TensorRecord]| {
         for tensor in tensors {
-            let shape: Vec<String> = tensor.shape.iter().map(size_text).collect();
+            let shape: Vec<String> = tensor.shape.iter().map(value_text).collect();
             table.row([
                 kind,
                 &tensor.name,
@@ -121,21 +118,19 @@ fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
             ]);
         }
     };
-    rows("in", &graph.inputs);
-    rows("out", &graph.outputs);
+    rows("in", &graph.signature.inputs);
+    rows("out", &graph.signature.outputs);
     text += &table.text(2);
     let mut metadata = Table::default();
-    let own = graph
-        .metadata
-        .iter()
-        .filter(|(key, _)| !shared.contains_key(*key));
-    own.for_each(|(key, value)| metadata.row([key.as_str(), value]));
+    for (key, value) in &graph.signature.metadata {
+        if !shared.contains_key(key) {
+            metadata.row([key, value]);
+        }
+    }
     text + &metadata.text(2)
 }
 
-fn size_text(size: &Size) -> String {
-    match size {
-        Size::Fixed(size) => size.to_string(),
-        Size::Any(name) => name.clone(),
-    }
+/// Returns a string without its quotes, other values as JSON.
+fn value_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
