@@ -38,7 +38,7 @@ class Sample:
     answer: str
     # The same as data, in the form of `docs/evaluation.md`.
     truth: dict
-    # What the task takes besides the picture.
+    # What the task takes besides the image.
     input: str | None = None
     region: list | None = None
 
@@ -188,7 +188,7 @@ def _grounding(rng, task, things):
 
 
 def questions(rng, scene, count, reading=1.0, weights=WEIGHTS):
-    """`count` different questions about a scene, by the tasks' `weights`, those of reading times `reading`. Each picture
+    """`count` different questions about a scene, by the tasks' `weights`, those of reading times `reading`. Each image
     gives ten or more."""
     tasks = list(weights)
     shares = [weights[task] * (reading if task in READING else 1) for task in tasks]

@@ -1,4 +1,4 @@
-"""Backgrounds, and what a camera and a file format do to a picture."""
+"""Backgrounds, and what a camera and a file format do to an image."""
 
 import functools
 import io
@@ -12,12 +12,12 @@ GRAIN_SIDE = 1024
 
 @functools.lru_cache(maxsize=1)
 def _grain():
-    """White noise of unit variance, from which every picture takes a piece."""
+    """White noise of unit variance, from which every image takes a piece."""
     return np.random.default_rng(0).standard_normal((GRAIN_SIDE, GRAIN_SIDE, 3), dtype=np.float32)
 
 
 def _grain_piece(rng, size):
-    """A piece [height, width, 3] of the noise; pictures larger than it see it repeated."""
+    """A piece [height, width, 3] of the noise; images larger than it see it repeated."""
     width, height = size
     row, column = rng.randrange(256), rng.randrange(256)
     if row + height > GRAIN_SIDE or column + width > GRAIN_SIDE:
@@ -32,7 +32,7 @@ def _color(rng):
 
 
 def _mix(first, second, share):
-    """A picture of colours between two, by a share [height, width] of the second."""
+    """An image of colours between two, by a share [height, width] of the second."""
     share = Image.fromarray((np.clip(share, 0, 1) * 255).astype(np.uint8))
     return Image.composite(Image.new("RGB", share.size, second), Image.new("RGB", share.size, first), share)
 
@@ -72,8 +72,8 @@ def _horizon(rng, size, first, second):
     """Two surfaces, each with a gradient: a wall and a table, sky and ground."""
     x, y = _grid(size)
     line = rng.uniform(0.3, 0.8)
-    picture = _mix(first, second, (y - line) * rng.choice((30, 200)) + 0.5 + 0 * x)
-    return _light(picture, rng.uniform(0, 70) * np.abs(y - line) + 0 * x)
+    image = _mix(first, second, (y - line) * rng.choice((30, 200)) + 0.5 + 0 * x)
+    return _light(image, rng.uniform(0, 70) * np.abs(y - line) + 0 * x)
 
 
 def _stripes(rng, size, first, second):
@@ -107,10 +107,10 @@ STYLES = (_gradient, _vignette, _cloudy, _horizon, _stripes, _wood, _tiles)
 SIMPLE_STYLES = (_gradient, _vignette)
 
 
-def _light(picture, levels):
-    """A picture with white laid over it, by levels [height, width] of 0 to 255."""
-    picture.paste((255, 255, 255), (0, 0), Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)))
-    return picture
+def _light(image, levels):
+    """An image with white laid over it, by levels [height, width] of 0 to 255."""
+    image.paste((255, 255, 255), (0, 0), Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)))
+    return image
 
 
 def background(rng, size, clutter):
@@ -119,31 +119,31 @@ def background(rng, size, clutter):
     reach = 20 + 35 * clutter
     second = tuple(round(min(255, max(0, value + rng.uniform(-reach, reach)))) for value in first)
     style = rng.choice(STYLES if rng.random() < clutter else SIMPLE_STYLES)
-    picture = style(rng, size, first, second)
+    image = style(rng, size, first, second)
     if rng.random() < 0.5 * clutter:
         # Stains and uneven light over any of them.
-        picture = _light(picture, _clouds(rng, size, 6) * rng.uniform(8, 48))
-    return picture
+        image = _light(image, _clouds(rng, size, 6) * rng.uniform(8, 48))
+    return image
 
 
-def develop(rng, picture, wear):
-    """A drawn picture, with the blur and noise of a camera, uneven exposure and JPEG's artefacts.
+def develop(rng, image, wear):
+    """A drawn image, with the blur and noise of a camera, uneven exposure and JPEG's artefacts.
 
     `wear`, 0 to 1, bounds their strength.
     """
     if rng.random() < 0.6 * wear:
-        unit = math.sqrt(picture.width * picture.height) / 256
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.1, 0.7) * unit))
+        unit = math.sqrt(image.width * image.height) / 256
+        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.1, 0.7) * unit))
     gain, shift = 1 + rng.uniform(-0.12, 0.12) * wear, rng.uniform(-12, 12) * wear
     noise = rng.uniform(0, 9) * wear if rng.random() < 0.8 else 0.0
-    pixels = np.asarray(picture).astype(np.float32)
+    pixels = np.asarray(image).astype(np.float32)
     pixels *= gain
     pixels += 128 * (1 - gain) + shift
     if noise > 0.5:
-        pixels += _grain_piece(rng, picture.size) * np.float32(noise)
-    picture = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
+        pixels += _grain_piece(rng, image.size) * np.float32(noise)
+    image = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
     if rng.random() < 0.5 * wear:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=rng.randint(35, 90))
-        picture = Image.open(file).convert("RGB")
-    return picture
+        image.save(file, "JPEG", quality=rng.randint(35, 90))
+        image = Image.open(file).convert("RGB")
+    return image

@@ -1,6 +1,6 @@
-"""Charts: pictures full of small signs, from which a model learns letters.
+"""Charts: images full of small signs, from which a model learns letters.
 
-A scene has a sign or two, a chart has about ten: each picture teaches several times as many letters. Only single regions of
+A scene has a sign or two, a chart has about ten: each image teaches several times as many letters. Only single regions of
 it are asked about, since nobody could say in which order its signs stand.
 """
 

@@ -11,7 +11,7 @@ from transformers import AutoProcessor, Florence2ForConditionalGeneration
 
 from annotations import WEIGHTS, ask, locations
 from curriculum import FULL
-from data import encode_prompts, picture
+from data import encode_prompts, scene_pixels
 from model import IMAGE_SIDE, normalization
 from scenes import compose, draw
 
@@ -22,7 +22,7 @@ def main():
     scene, backdrop = compose("check/0", FULL)
     image = draw(scene, (IMAGE_SIDE, IMAGE_SIDE), backdrop)
     mean, std = normalization()
-    pixels = (picture(scene, backdrop).float() - mean) / std
+    pixels = (scene_pixels(scene, backdrop).float() - mean) / std
     for task in WEIGHTS:
         sample = ask(random.Random(task), scene, task)
         if sample is None:

@@ -1,6 +1,6 @@
 """Checks scenes and annotations mechanically: `python check_scenes.py [SCENES]`; fails at the first that is wrong.
 
-The pictures themselves are measured: each thing is painted alone, and what was painted is compared with its annotation.
+The images themselves are measured: each thing is painted alone, and what was painted is compared with its annotation.
 """
 
 import copy
@@ -79,7 +79,7 @@ def check_text(scene):
 
 
 def check_chart(scene):
-    """The signs lie within the picture, apart from each other, and most letters have a cell's place."""
+    """The signs lie within the image, apart from each other, and most letters have a cell's place."""
     check_text(scene)
     for index, thing in enumerate(scene.layers):
         left, top, right, bottom = thing.box

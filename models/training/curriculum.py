@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """Bounds within which scenes are drawn. Lengths are fractions of the square root of the picture's area."""
+    """Bounds within which scenes are drawn. Lengths are fractions of the square root of the image's area."""
 
     # Most things in a scene, and the chance that one may lie over others.
     things: int
@@ -23,7 +23,7 @@ class Stage:
     # Busyness of backgrounds; blur, noise and JPEG artefacts: 0 to 1.
     clutter: float
     wear: float
-    # Share of pictures that are charts (`charts.py`).
+    # Share of images that are charts (`charts.py`).
     charts: float
     # How much more often (or less) than `annotations.WEIGHTS` says the text of signs is asked for.
     reading: float
@@ -36,7 +36,7 @@ FULL = Stage(
     wear=0.5, charts=0.0, reading=0.6,
 )
 
-# Shares of the training at which a stage begins. The first must stay easy until the model looks at the picture at all:
+# Shares of the training at which a stage begins. The first must stay easy until the model looks at the image at all:
 # without it, training sits for long on a plateau of plausible answers. Reading is learnt from charts of signs, each
 # with a random letter or two: what is in a region is a question that the model answers early, and a word can be guessed.
 CURRICULUM = (

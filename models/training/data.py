@@ -25,7 +25,7 @@ LENGTH_STEP = 8
 PARTS = 4
 
 
-def picture(scene, backdrop=None):
+def scene_pixels(scene, backdrop=None):
     """Pixels [3, 192, 192], u8, of a scene as the model sees it."""
     image = draw(scene, (IMAGE_SIDE, IMAGE_SIDE), backdrop)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
@@ -89,13 +89,13 @@ class Scenes(IterableDataset):
             is_chart = rng.random() < now.charts
             scene, backdrop = (chart if is_chart else compose)(f"{stream}/{index}", now)
             asked = questions(rng, scene, self.prompts, now.reading, REGIONAL if is_chart else WEIGHTS)
-            yield picture(scene, backdrop), asked, cells(scene)
+            yield scene_pixels(scene, backdrop), asked, cells(scene)
             index += 1
 
 
 class Collate:
     """Makes a batch: pixels u8 [images, 3, 192, 192], cells, and parts of the questions, each with ids, mask and labels
-    [questions, length], and `images`, the index of each question's picture."""
+    [questions, length], and `images`, the index of each question's image."""
 
     def __init__(self, tokenizer_file):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -42,7 +42,7 @@ def _truth(truth, size):
 
 
 def scene_of(seed):
-    """The picture of a seed, and its samples as `scenes.jsonl` holds them."""
+    """The image of a seed, and its samples as `scenes.jsonl` holds them."""
     scene, _ = compose(seed, FULL)
     rng = scene.random("questions")
     side = rng.choice(SIDES)
@@ -60,18 +60,18 @@ def scene_of(seed):
 
 
 def write(folder, scenes, split):
-    """Writes pictures and `scenes.jsonl`."""
+    """Writes images and `scenes.jsonl`."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "scenes.jsonl", "w") as lines:
         for index in range(scenes):
-            picture, samples = scene_of(f"{split}/{index}")
+            image, samples = scene_of(f"{split}/{index}")
             if random.Random(f"{split}/{index}/format").random() < PNG_SHARE:
                 name = f"{index:04}.png"
-                picture.save(folder / name)
+                image.save(folder / name)
             else:
                 name = f"{index:04}.jpg"
-                picture.save(folder / name, quality=JPEG_QUALITY)
-            entry = {"image": name, "width": picture.width, "height": picture.height, "samples": samples}
+                image.save(folder / name, quality=JPEG_QUALITY)
+            entry = {"image": name, "width": image.width, "height": image.height, "samples": samples}
             lines.write(json.dumps(entry) + "\n")
 
 

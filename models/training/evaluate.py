@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from annotations import ask
 from curriculum import FULL
-from data import encode_prompts, picture
+from data import encode_prompts, scene_pixels
 from model import normalization
 from scenes import compose
 
@@ -29,7 +29,7 @@ def held_out(task, count, stage=FULL):
         scene, backdrop = compose(f"held-out/{index}", stage)
         sample = ask(random.Random(f"held-out/{index}/{task}"), scene, task)
         if sample:
-            found.append((picture(scene, backdrop), sample))
+            found.append((scene_pixels(scene, backdrop), sample))
         index += 1
     return found
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model, each on pictures of its own: `torchrun --nproc-per-node 2 train.py ...`.
+"""Several processes that train one model, each on images of its own: `torchrun --nproc-per-node 2 train.py ...`.
 
 Made for CPUs: on one that other programs use too, one thread in each of two processes does more than two threads in one,
 because they wait for each other once a step, not once an operation.

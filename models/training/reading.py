@@ -2,7 +2,7 @@
 
 Order: rows from top to bottom, within a row from left to right. A row is whatever begins (by its box's upper edge) at most
 `ROW` below the row's highest. Scenes in which a hair's breadth would decide order or place are not made: an answer that
-the picture does not determine cannot be learnt, nor scored.
+the image does not determine cannot be learnt, nor scored.
 """
 
 ROW = 0.1
@@ -41,7 +41,7 @@ def _middle(box):
 
 
 def clear_place(box):
-    """Whether the box's middle is in one ninth of the picture beyond doubt."""
+    """Whether the box's middle is in one ninth of the image beyond doubt."""
     return all(abs(value - edge) >= MARGIN for value in _middle(box) for edge in (1 / 3, 2 / 3))
 
 

@@ -10,7 +10,7 @@ from curriculum import FULL
 from dataset import JPEG_QUALITY, pixels
 from scenes import compose, draw
 
-# Square root of a picture's area, in pixels.
+# Square root of an image's area, in pixels.
 SIDE = 480
 # The files, and the seeds of their scenes: of the split `samples`, which nothing else uses.
 SCENES = {
@@ -20,7 +20,7 @@ SCENES = {
 
 
 def truth(scene, file, size):
-    """What is in a scene, in pixels of a picture of this size."""
+    """What is in a scene, in pixels of an image of this size."""
 
     def thing_in_pixels(thing):
         found = {"label": thing.category, "description": thing.description, "bbox": pixels(thing.box, size)}
@@ -37,7 +37,7 @@ def truth(scene, file, size):
 
 
 def write(folder, file, seed):
-    """Writes a picture and its truth."""
+    """Writes an image and its truth."""
     scene, _ = compose(seed, FULL)
     size = (round(SIDE * math.sqrt(scene.aspect)), round(SIDE / math.sqrt(scene.aspect)))
     path = folder / file

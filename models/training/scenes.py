@@ -1,10 +1,10 @@
-"""Scenes: what stands where, which part of it is seen, and the picture.
+"""Scenes: what stands where, which part of it is seen, and the image.
 
 `compose` decides, `draw` paints at any size. Coordinates are those of the unit square: (0, 0) is the upper left corner of
-the picture and (1, 1) the lower right.
+the image and (1, 1) the lower right.
 
 What is hidden: things may overlap, and later ones hide earlier ones. The box of a thing is that of its visible part,
-known to 1/256 of the picture where a side of it is hidden. No placement is made that leaves less than `LEAST_VISIBLE`
+known to 1/256 of the image where a side of it is hidden. No placement is made that leaves less than `LEAST_VISIBLE`
 of a shape, or hides any of a sign; so no thing is ever mostly hidden, and every thing drawn is annotated. A thing is
 `whole` if at most 1.5 % of it is hidden; only whole things have an outline.
 """
@@ -77,7 +77,7 @@ class Thing:
 
 @dataclass
 class Scene:
-    """A picture's contents, in reading order, and what its painting needs."""
+    """An image's contents, in reading order, and what its painting needs."""
 
     aspect: float
     things: list
@@ -88,7 +88,7 @@ class Scene:
     seed: str
 
     def random(self, purpose):
-        """Random numbers for one purpose, the same at every size of the picture."""
+        """Random numbers for one purpose, the same at every size of the image."""
         return random.Random(f"{self.seed}/{purpose}")
 
 
@@ -116,7 +116,7 @@ def _middle(rng, reach, near, spread):
 
 
 def _shape(rng, stage, aspect, near=None):
-    """A shape somewhere in the picture, or near a point."""
+    """A shape somewhere in the image, or near a point."""
     category, color = rng.choice(SHAPES), rng.choice(list(COLORS))
     large = rng.random() >= stage.small
     radius = rng.uniform(*(LARGE if large else SMALL))
@@ -155,11 +155,11 @@ def text_and_board(rng, stage):
 
 
 def _sign(rng, stage, aspect, near=None):
-    """A sign somewhere in the picture, or near a point."""
+    """A sign somewhere in the image, or near a point."""
     text, font, half = text_and_board(rng, stage)
     half_x, half_y = half
     height = rng.uniform(stage.letter_height, max(0.2, stage.letter_height))
-    # Too wide for the picture: smaller letters, but never below the least height.
+    # Too wide for the image: smaller letters, but never below the least height.
     height = min(height, 0.92 * math.sqrt(aspect) / (2 * half_x))
     if height < stage.letter_height * 0.98:
         return None
@@ -274,27 +274,27 @@ def _attempt(rng, seed, stage):
 
 
 def draw(scene, size, backdrop=None):
-    """The picture, RGB, of `size` (width, height)."""
+    """The image, RGB, of `size` (width, height)."""
     if backdrop is None or size != LAYOUT:
         backdrop = background(scene.random("background"), size, scene.clutter)
-    picture = backdrop.copy()
+    image = backdrop.copy()
     unit = math.sqrt(size[0] * size[1]) / 256
     for thing in scene.layers:
-        _paint(picture, thing, unit)
-    return develop(scene.random("camera"), picture, scene.wear)
+        _paint(image, thing, unit)
+    return develop(scene.random("camera"), image, scene.wear)
 
 
-def _paint(picture, thing, unit):
+def _paint(image, thing, unit):
     """Paints one thing; `unit` is the size in pixels of what is one pixel at the layout's size."""
-    mask, border = rasterize(thing.outline, picture.size, thing.hole, thing.border * unit)
+    mask, border = rasterize(thing.outline, image.size, thing.hole, thing.border * unit)
     if thing.shadow:
-        _cast_shadow(picture, mask, thing.shadow, unit)
-    picture.paste(_shaded(thing.fill, thing.shade, mask.coverage.size), mask.box, mask.coverage)
+        _cast_shadow(image, mask, thing.shadow, unit)
+    image.paste(_shaded(thing.fill, thing.shade, mask.coverage.size), mask.box, mask.coverage)
     if border:
-        picture.paste(thing.border_fill, border.box, border.coverage)
+        image.paste(thing.border_fill, border.box, border.coverage)
     if thing.text is not None:
-        text = signs.rasterize_text(thing.text, thing.font, thing.text_quad, picture.size)
-        picture.paste(thing.text_fill, text.box, text.coverage)
+        text = signs.rasterize_text(thing.text, thing.font, thing.text_quad, image.size)
+        image.paste(thing.text_fill, text.box, text.coverage)
 
 
 def _shaded(fill, shade, size):
@@ -307,7 +307,7 @@ def _shaded(fill, shade, size):
     return Image.fromarray(np.clip(patch, 0, 255).astype(np.uint8))
 
 
-def _cast_shadow(picture, mask, shadow, unit):
+def _cast_shadow(image, mask, shadow, unit):
     """Darkens what is behind a thing, shifted and softened."""
     shift_x, shift_y, strength = shadow
     soft = 2.5 * unit
@@ -316,4 +316,4 @@ def _cast_shadow(picture, mask, shadow, unit):
     coverage = coverage.point([round(value * strength) for value in range(256)])
     left = mask.left - margin + round(shift_x * 256 * unit)
     top = mask.top - margin + round(shift_y * 256 * unit)
-    picture.paste((0, 0, 0), (left, top), coverage)
+    image.paste((0, 0, 0), (left, top), coverage)

@@ -1,7 +1,7 @@
 """Shapes: their outlines, and anti-aliased masks of any polygon.
 
 Outlines are in *shape space*: the centre is the origin, the radius is 1, x points right, y points down. A `Frame` takes
-them into the unit square of a picture, whose aspect ratio it knows, so that a circle is round in a wide picture too.
+them into the unit square of an image, whose aspect ratio it knows, so that a circle is round in a wide image too.
 """
 
 import math
@@ -79,7 +79,7 @@ COLORS = {
 class Frame:
     """Where and how large something stands: centre and radius in the unit square, rotation in radians.
 
-    `radius` is a fraction of the square root of the picture's area; `aspect` is width / height.
+    `radius` is a fraction of the square root of the image's area; `aspect` is width / height.
     """
 
     x: float
@@ -118,7 +118,7 @@ def bounds(points):
 
 @dataclass
 class Mask:
-    """Coverage, 0 to 255, of a patch of the picture; `left` and `top` are its corner in pixels."""
+    """Coverage, 0 to 255, of a patch of the image; `left` and `top` are its corner in pixels."""
 
     left: int
     top: int
@@ -131,7 +131,7 @@ class Mask:
         return self.left, self.top, self.left + width, self.top + height
 
     def window(self):
-        """Index of the patch in an array [height, width, ...] of the picture."""
+        """Index of the patch in an array [height, width, ...] of the image."""
         left, top, right, bottom = self.box
         return slice(top, bottom), slice(left, right)
 
@@ -141,7 +141,7 @@ class Mask:
 
 
 def patch(box, size):
-    """The whole pixels around a box of the unit square: left, top, width, height, cut at the picture's edges."""
+    """The whole pixels around a box of the unit square: left, top, width, height, cut at the image's edges."""
     width, height = size
     left, top = max(0, math.floor(box[0] * width)), max(0, math.floor(box[1] * height))
     right, bottom = min(width, math.ceil(box[2] * width)), min(height, math.ceil(box[3] * height))
@@ -149,7 +149,7 @@ def patch(box, size):
 
 
 def rasterize(outline, size, hole=None, border=0.0):
-    """Mask of a polygon of the unit square in a picture of `size` (width, height), and mask of its border or None.
+    """Mask of a polygon of the unit square in an image of `size` (width, height), and mask of its border or None.
 
     `border` is the width of the border in pixels; the border lies inside the outline.
     """

@@ -15,8 +15,8 @@ def annotated(seed, stage):
     """A scene with boxes, outlines and text quads over it."""
     scene, _ = compose(seed, stage)
     size = (SIDE, round(SIDE / scene.aspect)) if scene.aspect >= 1 else (round(SIDE * scene.aspect), SIDE)
-    picture = draw(scene, size)
-    pen = ImageDraw.Draw(picture)
+    image = draw(scene, size)
+    pen = ImageDraw.Draw(image)
 
     def pixels(points):
         return [(x * size[0], y * size[1]) for x, y in points]
@@ -31,7 +31,7 @@ def annotated(seed, stage):
         label = f"{index} {thing.description}" + (f" {thing.text}" if thing.text else "")
         font = face("DejaVuSans-Bold.ttf", 10)
         pen.text(pixels([(x1, y1)])[0], label, fill="lime", font=font, stroke_width=1, stroke_fill="black")
-    return picture
+    return image
 
 
 def main():

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapes import Mask, bounds, patch
 
 FOLDER = Path(__file__).parent / "fonts"
-# Part of a data set's identity: a change makes other pictures.
+# Part of a data set's identity: a change makes other images.
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansMono-Bold.ttf", "Roboto-Black.ttf", "Roboto-Bold.ttf")
 # Text is drawn this many times larger and averaged.
 SUPERSAMPLING = 2
@@ -73,7 +73,7 @@ def character_centers(text, font):
 
 def rasterize_text(text, font, quad, size):
     """Mask of a text whose ink fills `quad` (upper left, upper right, lower right, lower left; a parallelogram of the
-    unit square) in a picture of `size`."""
+    unit square) in an image of `size`."""
     scale = SUPERSAMPLING
     left, top, width, height = patch(bounds(quad), size)
     (ox, oy), (ax, ay), _, (bx, by) = [((x * size[0] - left) * scale, (y * size[1] - top) * scale) for x, y in quad]

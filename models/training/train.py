@@ -64,7 +64,7 @@ class Trainer:
         """The loss of the answers and that of the cells."""
         pixels = (batch["pixels"].float() - self.mean) / self.std
         with torch.autocast(self.device.type, torch.bfloat16):
-            # Each picture is encoded once for all its questions.
+            # Each image is encoded once for all its questions.
             features = florence.image_features(self.model, pixels)
             parts = [self._answer_loss(features, part) for part in batch["parts"]]
         losses, weights = zip(*parts)
@@ -143,8 +143,8 @@ def arguments():
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint whose weights a new run begins with, past the first stages"
     )
-    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="pictures a step and process (%(default)s)")
-    parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions a picture (%(default)s)")
+    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="images a step and process (%(default)s)")
+    parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions an image (%(default)s)")
     parser.add_argument("--rate", type=float, default=8e-4 if gpu else 7e-4, help="highest learning rate (%(default)s)")
     parser.add_argument("--warmup", type=int, default=300 if gpu else 100, help="steps until the highest rate (%(default)s)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Begins a model with the weights of a checkpoint that may have another tokenizer and picture size."""
+"""Begins a model with the weights of a checkpoint that may have another tokenizer and image size."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def warm_start(model, tokenizer, folder):
     """Copies the weights of the checkpoint in `folder` into `model`, whose `tokenizer` it is.
 
     Rows of tokens are found by the token's text; a token that is new begins as the mean of its old pieces. Positions of image
-    tokens are interpolated, so that they mean the same place in a picture, and those of prompts are moved to follow them.
+    tokens are interpolated, so that they mean the same place in an image, and those of prompts are moved to follow them.
     All else must have the same shape.
     """
     folder = Path(folder)
@@ -72,7 +72,7 @@ def _resampled(values, count):
 
 
 def _place(weight, old, grid):
-    """Fills the positions of a sequence from those of one whose pictures have `grid` × `grid` tokens and their mean."""
+    """Fills the positions of a sequence from those of one whose images have `grid` × `grid` tokens and their mean."""
     width = old.shape[1]
     first, image, prompt = FIRST_POSITION, FIRST_POSITION + 1, FIRST_POSITION + 1 + grid * grid
     table = _resampled(old[image:prompt].T.reshape(1, width, grid, grid), GRID).reshape(width, -1).T

@@ -1,4 +1,4 @@
-//! Images against Pillow, torchvision and transformers. `tests/reference/make_pictures.py` makes the fixtures.
+//! Images against Pillow, torchvision and transformers. `tests/reference/make_preprocess.py` makes the fixtures.
 
 use std::fmt::Write;
 use std::fs;

@@ -186,7 +186,7 @@ class Checker:
     @torch.no_grad()
     def run(self):
         if (self.target, self.precision) == ("cuda", "fp16"):
-            # The processor has no kernels for these operators in float16.
+            # The CPU has no kernels for these operators in float16.
             for name in ("vision_encoder", "text_encoder", "decoder_step"):
                 self.check_caches(self.session(name).graph)
             return

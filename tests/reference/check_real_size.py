@@ -43,7 +43,7 @@ from prompts import FREE, Prompt, any_inputs, locations
 SEED = 20
 TOLERANCE = 1e-4
 MAX_NEW_TOKENS = 20
-PICTURES = ["shapes-320x200.png", "waves-131x87.png"]
+FILES = ["shapes-320x200.png", "waves-131x87.png"]
 TASKS = {"<OD>": "od", "<CAPTION_TO_PHRASE_GROUNDING>": "caption-to-phrase-grounding",
          "<REGION_TO_CATEGORY>": "region-to-category"}
 QUESTION = FREE[2]
@@ -166,7 +166,7 @@ def prompts_for(processor, image):
     ]
 
 
-def our_answers(bundle, picture, prompts, beams):
+def our_answers(bundle, path, prompts, beams):
     """What the program answers, in the order of the prompts."""
     (text,) = [prompt.input for prompt in prompts if prompt.task and not prompt.region and prompt.input]
     (region,) = [prompt.region for prompt in prompts if prompt.region]
@@ -174,7 +174,7 @@ def our_answers(bundle, picture, prompts, beams):
         "florence2-cli", "--", "run", "--quiet", "--model", bundle,
         "--task", ",".join(TASKS[prompt.task] for prompt in prompts if prompt.task), "--text", text,
         "--region", ",".join(map(str, region)), "--prompt", QUESTION,
-        "--num-beams", beams, "--max-new-tokens", MAX_NEW_TOKENS, "--format", "jsonl", picture,
+        "--num-beams", beams, "--max-new-tokens", MAX_NEW_TOKENS, "--format", "jsonl", path,
     )
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -201,14 +201,14 @@ def check_answers(model, processor, bundle, golden):
     """Compares stages and answers; leaves what transformers.js is to answer in the folder `golden`."""
     graphs, worst, images = Graphs(bundle), {}, []
     compared, different, too_close, answers = 0, 0, 0, set()
-    for picture in PICTURES:
-        image = Image.open(IMAGES / picture).convert("RGB")
-        resized(processor, image).save(golden / f"{Path(picture).stem}.resized.png")
+    for file in FILES:
+        image = Image.open(IMAGES / file).convert("RGB")
+        resized(processor, image).save(golden / f"{Path(file).stem}.resized.png")
         prompts = prompts_for(processor, image)
         entries, features = [], None
-        ours = {beams: our_answers(bundle, IMAGES / picture, prompts, beams) for beams in (1, 3)}
+        ours = {beams: our_answers(bundle, IMAGES / file, prompts, beams) for beams in (1, 3)}
         for index, prompt in enumerate(prompts):
-            print(f"  {picture} {prompt.text}")
+            print(f"  {file} {prompt.text}")
             inputs = processor(text=prompt.text, images=image, return_tensors="pt")
             if features is None:
                 features = graphs.call("vision_encoder", pixel_values=inputs.pixel_values.numpy())
@@ -230,7 +230,7 @@ def check_answers(model, processor, bundle, golden):
                     different += 1
                     print(f"    ours   {answer['token_ids']} {answer['score']}\n    theirs {theirs[0]} {theirs[1]}")
             entries.append(entry)
-        images.append({"image": picture, "prompts": entries})
+        images.append({"image": file, "prompts": entries})
     write_json(golden / "answers.json", {"settings": {"greedy": GREEDY | dict(max_new_tokens=MAX_NEW_TOKENS)},
                                          "images": images})
     for name, value in worst.items():

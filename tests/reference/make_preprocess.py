@@ -1,6 +1,6 @@
-"""Pictures, and what Pillow, torchvision and transformers make of them: the fixtures of tests/processing/preprocess.rs.
+"""Images, and what Pillow, torchvision and transformers make of them: the fixtures of tests/processing/preprocess.rs.
 
-    python tests/reference/make_pictures.py            # writes tests/fixtures/image
+    python tests/reference/make_preprocess.py          # writes tests/fixtures/image
 
 The same versions (`requirements.txt`) give the same bytes.
 """
@@ -81,7 +81,7 @@ def save(image, format, **options):
 
 
 def resize_cases():
-    """Hashes of resized scenes; the small ones also as pictures, to look at when a hash differs."""
+    """Hashes of resized scenes; the small ones also as images, to look at when a hash differs."""
     sizes = [
         ((1, 1), (768, 768)),
         ((13, 7), (24, 24)),
@@ -201,7 +201,7 @@ def exif(orientation):
     return data.tobytes()
 
 
-def odd_pictures():
+def odd_images():
     """Name, bytes, and by how many levels we may differ (0 unless the codec is lossy)."""
     width, height = 23, 17
     rgb = Image.fromarray(scene(width, height))
@@ -270,7 +270,7 @@ def odd_pictures():
 
 
 def odd_cases():
-    for name, data, tolerance in odd_pictures():
+    for name, data, tolerance in odd_images():
         write(f"odd/{name}", data)
         image = Image.open(io.BytesIO(data))
         expected = ImageOps.exif_transpose(image).convert("RGB")
@@ -282,8 +282,8 @@ def odd_cases():
         yield {"file": name, "expected": expected_name, "tolerance": tolerance}
 
 
-def bad_pictures():
-    """Files that are no pictures, or only half of one."""
+def bad_images():
+    """Files that are no images, or only half of one."""
     rgb = Image.fromarray(scene(64, 48))
     photo = Image.fromarray(smooth(96, 64))
     yield "empty.png", b""
@@ -304,7 +304,7 @@ def bad_pictures():
     }
     for name, data in halves.items():
         yield name, data[: len(data) // 2]
-    # The end marker of a thumbnail in the EXIF segment must not pass for the picture's own.
+    # The end marker of a thumbnail in the EXIF segment must not pass for the image's own.
     thumbnail = save(photo.resize((8, 8)), "JPEG")
     whole = save(photo, "JPEG", exif=exif(1) + thumbnail)
     yield "no_end.jpg", whole[:-2]
@@ -319,7 +319,7 @@ def bad_pictures():
 
 
 def bad_cases():
-    for name, data in bad_pictures():
+    for name, data in bad_images():
         write(f"bad/{name}", data)
         try:
             Image.open(io.BytesIO(data)).convert("RGB")
