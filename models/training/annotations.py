@@ -1,4 +1,4 @@
-"""What a model should answer about a scene: prompt, answer and truth for each of the fifteen tasks.
+"""The expected answers about a scene: prompt, answer and truth for each of the fifteen tasks.
 
 Prompts are the task sentences of `processor/preprocessor_config.json`, answers are laid out as Florence-2's: labels followed
 by location tokens, x before y, bin floor(1000 v) of the unit square. Answers list things in reading order.
@@ -34,11 +34,11 @@ class Sample:
 
     task: str
     prompt: str
-    # The text that the model is to generate.
+    # The expected text.
     answer: str
     # The same as data, in the form of `docs/evaluation.md`.
     truth: dict
-    # What the task takes besides the image.
+    # The task's input besides the image.
     input: str | None = None
     region: list | None = None
 

@@ -1,4 +1,4 @@
-"""Backgrounds, and what a camera and a file format do to an image."""
+"""Backgrounds, and the artefacts of a camera and a file format."""
 
 import functools
 import io
@@ -12,12 +12,12 @@ GRAIN_SIDE = 1024
 
 @functools.lru_cache(maxsize=1)
 def _grain():
-    """White noise of unit variance, from which every image takes a piece."""
+    """White noise of unit variance; each image uses a part of it."""
     return np.random.default_rng(0).standard_normal((GRAIN_SIDE, GRAIN_SIDE, 3), dtype=np.float32)
 
 
 def _grain_piece(rng, size):
-    """A piece [height, width, 3] of the noise; images larger than it see it repeated."""
+    """A part [height, width, 3] of the noise, repeated in larger images."""
     width, height = size
     row, column = rng.randrange(256), rng.randrange(256)
     if row + height > GRAIN_SIDE or column + width > GRAIN_SIDE:
@@ -114,14 +114,14 @@ def _light(image, levels):
 
 
 def background(rng, size, clutter):
-    """A background; `clutter`, 0 to 1, says how busy it may be."""
+    """A background; `clutter`, 0 to 1, is how busy it may be."""
     first = _color(rng)
     reach = 20 + 35 * clutter
     second = tuple(round(min(255, max(0, value + rng.uniform(-reach, reach)))) for value in first)
     style = rng.choice(STYLES if rng.random() < clutter else SIMPLE_STYLES)
     image = style(rng, size, first, second)
     if rng.random() < 0.5 * clutter:
-        # Stains and uneven light over any of them.
+        # Stains and uneven light.
         image = _light(image, _clouds(rng, size, 6) * rng.uniform(8, 48))
     return image
 

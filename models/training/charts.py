@@ -11,7 +11,7 @@ from scenes import ASPECTS, LAYOUT, Scene, sign, sign_tilt, text_and_board
 from shapes import Frame, bounds
 
 ROWS = (3, 4)
-# A chart of fewer signs is not made: it would not give enough questions.
+# The minimum number of signs; fewer would not give enough questions.
 LEAST_SIGNS = 4
 # Share of a row's height that its boards take.
 FILL = (0.65, 0.9)
@@ -29,7 +29,7 @@ def chart(seed, stage):
 
 
 def _rows(rng, stage, aspect):
-    """Signs in rows, as many as find room."""
+    """Fills rows with signs."""
     boards, rows = [], rng.randint(*ROWS)
     for row in range(rows):
         left = rng.uniform(0.01, 0.1)

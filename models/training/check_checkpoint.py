@@ -1,6 +1,6 @@
-"""Checks that transformers takes a checkpoint as any other Florence-2: `python check_checkpoint.py CHECKPOINT`.
+"""Checks that transformers runs a checkpoint as any other Florence-2: `python check_checkpoint.py CHECKPOINT`.
 
-The processor must make of a scene and a task what the trainer made of them, and the loaded model must answer.
+The processor must give the trainer's inputs for a scene and a task, and the loaded model must answer.
 """
 
 import random

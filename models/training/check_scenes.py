@@ -1,4 +1,4 @@
-"""Checks scenes and annotations mechanically: `python check_scenes.py [SCENES]`; fails at the first that is wrong.
+"""Checks scenes and annotations mechanically: `python check_scenes.py [SCENES]`; fails at the first error.
 
 The images themselves are measured: each thing is painted alone, and what was painted is compared with its annotation.
 """
@@ -79,7 +79,7 @@ def check_text(scene):
 
 
 def check_chart(scene):
-    """The signs lie within the image, apart from each other, and most letters have a cell's place."""
+    """The signs lie within the image, apart from each other, and most letters have a cell of their own."""
     check_text(scene)
     for index, thing in enumerate(scene.layers):
         left, top, right, bottom = thing.box

@@ -1,4 +1,4 @@
-"""How hard scenes are, and how that grows during training."""
+"""The difficulty of scenes, and its growth during training."""
 
 from dataclasses import dataclass
 
@@ -29,14 +29,14 @@ class Stage:
     reading: float
 
 
-# What the finished model is trained on and measured with: as hard as five million parameters carry. Words are read by
+# The final difficulty, also that of evaluation sets: as hard as five million parameters can learn. Words are read by
 # then; lists of everything take the longest.
 FULL = Stage(
     things=4, overlap=0.3, small=0.5, letter_height=0.13, letters=6, sign=0.75, more_signs=0.1, words=0.85, clutter=0.8,
     wear=0.5, charts=0.0, reading=0.6,
 )
 
-# Shares of the training at which a stage begins. The first must stay easy until the model looks at the image at all:
+# Shares of the training at which a stage begins. The first must stay easy until the answers depend on the image:
 # without it, training sits for long on a plateau of plausible answers. Reading is learnt from charts of signs, each
 # with a random letter or two: what is in a region is a question that the model answers early, and a word can be guessed.
 CURRICULUM = (
@@ -46,7 +46,7 @@ CURRICULUM = (
     (0.50, Stage(4, 0.2, 0.4, 0.13, 4, 0.9, 0.2, 0.5, 0.6, 0.4, 0.2, 2.0)),
     (0.60, FULL),
 )
-# Where a training begins that starts from a checkpoint which sees already, but reads badly.
+# The start of a training from a checkpoint that detects objects but reads badly.
 WARM_BEGINS = CURRICULUM[2][0]
 
 

@@ -26,7 +26,7 @@ PARTS = 4
 
 
 def scene_pixels(scene, backdrop=None):
-    """Pixels [3, 192, 192], u8, of a scene as the model sees it."""
+    """Pixels [3, 192, 192], u8, of a scene, at the model's input size."""
     image = draw(scene, (IMAGE_SIDE, IMAGE_SIDE), backdrop)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
@@ -103,7 +103,7 @@ class Collate:
         self.tokenizer = None
 
     def __call__(self, scenes):
-        # Loaded in the worker: it need not travel there.
+        # Loaded in the worker, so that it need not be sent there.
         self.tokenizer = self.tokenizer or Tokenizer.from_file(self.tokenizer_file)
         asked = [(index, sample) for index, (_, samples, _) in enumerate(scenes) for sample in samples]
         answers = self.tokenizer.encode_batch([sample.answer for _, sample in asked])

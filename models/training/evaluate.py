@@ -1,4 +1,4 @@
-"""A quick measure during training, through transformers' `generate`. The engine's own evaluation is the one that counts."""
+"""Quick scores during training, by transformers' `generate`; `florence2 eval` gives the final ones."""
 
 import functools
 import random
@@ -36,7 +36,7 @@ def held_out(task, count, stage=FULL):
 
 @torch.inference_mode()
 def answers(model, tokenizer, questions, beams):
-    """The model's answers to (pixels, sample), special tokens but for locations taken out."""
+    """The model's answers to (pixels, sample), without special tokens except locations."""
     device = next(model.parameters()).device
     mean, std = normalization()
     texts = []

@@ -1,4 +1,4 @@
-"""The model: its configuration, its first weights, and the auxiliary head of the training."""
+"""The model: its configuration, its initial weights, and the auxiliary head of the training."""
 
 import json
 import math
@@ -28,7 +28,7 @@ TEXT = dict(
     encoder_ffn_dim=4 * WIDTH, decoder_ffn_dim=4 * WIDTH, max_position_embeddings=256, activation_function="gelu",
     dropout=0.0, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
 )
-# As Florence-2's, but for n-grams: its paragraphs repeat phrases, and blocking them would garble it.
+# Florence-2's settings, except for n-grams: its paragraphs repeat phrases, and blocking them would garble it.
 GENERATION = dict(
     bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_bos_token_id=0, forced_eos_token_id=2,
     num_beams=3, early_stopping=True, no_repeat_ngram_size=0,
@@ -56,7 +56,7 @@ def build(tokenizer, seed):
 
 @torch.no_grad()
 def _smooth_locations(model, first):
-    """Neighbouring location tokens begin alike: sines and cosines of the coordinate, from half a wave to 32."""
+    """Initialises neighbouring location tokens similarly: sines and cosines of the coordinate, from half a wave to 32."""
     weight = model.get_input_embeddings().weight
     position = torch.linspace(0, 1, BINS)[:, None]
     phase = position * math.pi * 2 ** torch.linspace(0, 6, WIDTH // 2)[None]
@@ -70,8 +70,8 @@ def image_features(model, pixels):
 
 
 class CellHead(nn.Module):
-    """Reads from each image token what is in its cell. It is thrown away after training: its loss makes the vision encoder
-    look long before the answers do."""
+    """Reads from each image token what is in its cell. It is discarded after training: its loss trains the vision encoder
+    long before the loss of the answers does."""
 
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ from torch import distributed
 
 
 def join():
-    """This process's rank, and how many there are."""
+    """This process's rank, and the number of processes."""
     if "RANK" in os.environ:
         distributed.init_process_group("gloo")
         return distributed.get_rank(), distributed.get_world_size()
@@ -19,7 +19,7 @@ def join():
 
 
 def average(tensors):
-    """Makes each tensor its mean over the processes."""
+    """Replaces each tensor by its mean over the processes."""
     if not distributed.is_initialized():
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -30,7 +30,7 @@ def average(tensors):
 
 
 def agree(value):
-    """The first process's value, a number, for all; waits for it."""
+    """Broadcasts the first process's value, a number, to all."""
     if not distributed.is_initialized():
         return value
     shared = torch.tensor([value], dtype=torch.float64)

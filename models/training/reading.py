@@ -1,8 +1,8 @@
-"""The order in which answers list things, and the words for where they are.
+"""The order in which answers list things, and the words for their locations.
 
 Order: rows from top to bottom, within a row from left to right. A row is whatever begins (by its box's upper edge) at most
-`ROW` below the row's highest. Scenes in which a hair's breadth would decide order or place are not made: an answer that
-the image does not determine cannot be learnt, nor scored.
+`ROW` below the row's highest. Scenes in which order or location would be a close call are not made: an answer that
+the image does not determine can be neither learnt nor scored.
 """
 
 ROW = 0.1

@@ -20,7 +20,7 @@ SCENES = {
 
 
 def truth(scene, file, size):
-    """What is in a scene, in pixels of an image of this size."""
+    """The annotation of a scene, in pixels of an image of this size."""
 
     def thing_in_pixels(thing):
         found = {"label": thing.category, "description": thing.description, "bbox": pixels(thing.box, size)}

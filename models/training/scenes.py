@@ -1,4 +1,4 @@
-"""Scenes: what stands where, which part of it is seen, and the image.
+"""Scenes: composition, visibility, and painting.
 
 `compose` decides, `draw` paints at any size. Coordinates are those of the unit square: (0, 0) is the upper left corner of
 the image and (1, 1) the lower right.
@@ -23,7 +23,7 @@ from shapes import COLORS, OUTLINES, ROUND, SHAPES, Frame, bounds, drawn_outline
 
 # Grid on which visibility is decided.
 LAYOUT = (256, 256)
-# Radii of small and large shapes; between them a gap, so that "large" is never a matter of taste.
+# Radii of small and large shapes; the gap between them makes "large" well defined.
 SMALL, LARGE = (0.055, 0.09), (0.12, 0.24)
 LEAST_VISIBLE = 0.55
 WHOLE = 0.985
@@ -77,7 +77,7 @@ class Thing:
 
 @dataclass
 class Scene:
-    """An image's contents, in reading order, and what its painting needs."""
+    """An image's contents, in reading order, and the parameters of its painting."""
 
     aspect: float
     things: list
@@ -191,7 +191,7 @@ class _Layout:
         self.areas = []
 
     def add(self, thing, may_overlap):
-        """Puts a thing on top, unless that breaks a rule of the module; says whether it did."""
+        """Puts a thing on top, unless that breaks a rule of the module; returns whether it did."""
         thing.box = bounds(thing.outline)
         if not clear_place(thing.box) or not clear_order([*(other.box for other in self.things), thing.box]):
             return False

@@ -77,7 +77,7 @@ COLORS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """Where and how large something stands: centre and radius in the unit square, rotation in radians.
+    """A location and size: centre and radius in the unit square, rotation in radians.
 
     `radius` is a fraction of the square root of the image's area; `aspect` is width / height.
     """
@@ -141,7 +141,7 @@ class Mask:
 
 
 def patch(box, size):
-    """The whole pixels around a box of the unit square: left, top, width, height, cut at the image's edges."""
+    """The pixels around a box of the unit square: left, top, width, height, cut at the image's edges."""
     width, height = size
     left, top = max(0, math.floor(box[0] * width)), max(0, math.floor(box[1] * height))
     right, bottom = min(width, math.ceil(box[2] * width)), min(height, math.ceil(box[3] * height))

@@ -1,4 +1,4 @@
-"""Draws a sheet of scenes with their annotations, to look at: `python sheet.py sheet.png [SEED]`."""
+"""Draws a sheet of scenes with their annotations: `python sheet.py sheet.png [SEED]`."""
 
 import sys
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapes import Mask, bounds, patch
 
 FOLDER = Path(__file__).parent / "fonts"
-# Part of a data set's identity: a change makes other images.
+# A change here changes the images of every data set.
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansMono-Bold.ttf", "Roboto-Black.ttf", "Roboto-Bold.ttf")
 # Text is drawn this many times larger and averaged.
 SUPERSAMPLING = 2
@@ -18,10 +18,10 @@ WORDS = """
 GO BUS CAR BAR TEA ZOO TAXI OPEN STOP EXIT SALE CAFE BANK PARK MENU FIRE SLOW NEWS BOOK SHOP FREE ZONE GATE EAST WEST HELP
 PULL PUSH MILK RUST ONNX HOTEL NORTH SOUTH MUSIC PIZZA SCHOOL MARKET
 """.split()
-# Random strings leave out what few can tell apart without context: I, O, 0, 1.
+# Random strings omit characters that are ambiguous without context: I, O, 0, 1.
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 DIGITS = "23456789"
-# What a sign can show; an auxiliary loss of the training has a class for each.
+# The characters of signs; an auxiliary loss of the training has a class for each.
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -80,7 +80,7 @@ def rasterize_text(text, font, quad, size):
     target = max(4.0, ((bx - ox) ** 2 + (by - oy) ** 2) ** 0.5)
     reference, _ = _ink(text, font, REFERENCE_SIZE)
     flat, _ = _ink(text, font, max(8, round(REFERENCE_SIZE * target / reference.height)))
-    # The affine map from the flat text to the quad, inverted: PIL asks for each pixel where it comes from.
+    # The affine map from the flat text to the quad, inverted: PIL maps each output pixel to its source.
     ux, uy = (ax - ox) / flat.width, (ay - oy) / flat.width
     vx, vy = (bx - ox) / flat.height, (by - oy) / flat.height
     det = ux * vy - uy * vx

@@ -23,8 +23,8 @@ from warm_start import warm_start
 
 # Weight of the loss of `model.CellHead`; it falls to a fifth over the training.
 CELL_WEIGHT = 1.0
-# Weight of a location token's loss, where a word's is 1. Most of it can't be learnt away (a bin is a fifth of a pixel), and
-# it would drown what tells a circle from a hexagon.
+# Weight of a location token's loss, where a word's is 1. Most of it cannot be reduced (a bin is a fifth of a pixel), and
+# it would dominate the loss that tells a circle from a hexagon.
 LOCATION_WEIGHT = 0.4
 EMA_DECAY = 0.999
 SAVE_MINUTES = 2.0
@@ -32,7 +32,7 @@ SAVE_MINUTES = 2.0
 
 @dataclass
 class Progress:
-    """How far the training has come; survives `--resume`."""
+    """The progress of the training, kept by `--resume`."""
 
     step: int = 0
     minutes: float = 0.0
@@ -42,7 +42,7 @@ class Progress:
 
 @dataclass
 class Trainer:
-    """The model in training, with all that changes with it."""
+    """The model in training and its optimizer state."""
 
     model: torch.nn.Module
     average: torch.nn.Module
@@ -51,7 +51,7 @@ class Trainer:
     device: torch.device
     # The token of the first location; the others follow it.
     first_location: int
-    # Of how many processes this is one, and which.
+    # The number of processes, and this one's rank.
     rank: int = 0
     processes: int = 1
     progress: Progress = field(default_factory=Progress)
@@ -109,20 +109,20 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self):
-        # Early on the average must forget quickly.
+        # The average starts with a short memory.
         decay = min(EMA_DECAY, (1 + self.progress.step) / (10 + self.progress.step))
         averages, weights = list(self.average.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def save(self, file):
-        """Writes everything that `load` needs."""
+        """Saves the state for `load`."""
         parts = {"model": self.model, "average": self.average, "head": self.head, "optimizer": self.optimizer}
         state = {name: part.state_dict() for name, part in parts.items()}
         torch.save(state | {"progress": vars(self.progress)}, f"{file}.new")
         os.replace(f"{file}.new", file)
 
     def load(self, file):
-        """Continues where `save` left off."""
+        """Restores a state of `save`."""
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -135,7 +135,7 @@ def arguments():
     gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description="Trains the demo model on scenes drawn on the fly.")
     parser.add_argument("output", type=Path, help="folder of the run: the checkpoint, tokenizer, state and log")
-    parser.add_argument("--minutes", type=float, default=24 if gpu else 240, help="the whole training's time (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=24 if gpu else 240, help="minutes of training (%(default)s)")
     parser.add_argument(
         "--stop-after", type=float, default=math.inf, help="minutes after which this call stops, to be continued by --resume"
     )
@@ -143,8 +143,8 @@ def arguments():
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint whose weights a new run begins with, past the first stages"
     )
-    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="images a step and process (%(default)s)")
-    parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions an image (%(default)s)")
+    parser.add_argument("--images", type=int, default=96 if gpu else 10, help="images per step and process (%(default)s)")
+    parser.add_argument("--prompts", type=int, default=8 if gpu else 6, help="questions per image (%(default)s)")
     parser.add_argument("--rate", type=float, default=8e-4 if gpu else 7e-4, help="highest learning rate (%(default)s)")
     parser.add_argument("--warmup", type=int, default=300 if gpu else 100, help="steps until the highest rate (%(default)s)")
     parser.add_argument(
@@ -156,7 +156,7 @@ def arguments():
     parser.add_argument(
         "--evaluate-minutes", type=float, default=6 if gpu else 15, help="time between evaluations (%(default)s)"
     )
-    parser.add_argument("--evaluate-scenes", type=int, default=96 if gpu else 24, help="questions a task (%(default)s)")
+    parser.add_argument("--evaluate-scenes", type=int, default=96 if gpu else 24, help="questions per task (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="compile the vision encoder")
     return parser.parse_args()
 
@@ -219,13 +219,13 @@ def learning_rate(options, step, done):
 
 
 class Window:
-    """What happened since the last line of the log."""
+    """The events since the last line of the log."""
 
     def __init__(self, samples):
         self.begin, self.samples, self.waited, self.losses = time.monotonic(), samples, 0.0, []
 
     def line(self, progress, rate):
-        """The line, and the end of this window."""
+        """Returns the line and starts a new window."""
         spent = time.monotonic() - self.begin
         answers, cells = torch.stack([torch.stack(pair) for pair in self.losses]).mean(0).tolist()
         return (
@@ -240,7 +240,7 @@ def train(trainer, options, tokenizer, log):
     progress = trainer.progress
     progress.legs += 1
     floor = WARM_BEGINS if options.start_from else 0.0
-    # How far the curriculum is: the loader's processes read it.
+    # The curriculum's progress, read by the loader's processes.
     shared = multiprocessing.Value("d", floor)
     batches = iter(loader(
         f"train/{options.seed}/{progress.legs}/{trainer.rank}", options.images, options.prompts, shared,

@@ -1,4 +1,4 @@
-"""Begins a model with the weights of a checkpoint that may have another tokenizer and image size."""
+"""Initialises a model with the weights of a checkpoint that may have another tokenizer and image size."""
 
 import json
 import math
@@ -29,8 +29,8 @@ GRID_ROWS = (
 def warm_start(model, tokenizer, folder):
     """Copies the weights of the checkpoint in `folder` into `model`, whose `tokenizer` it is.
 
-    Rows of tokens are found by the token's text; a token that is new begins as the mean of its old pieces. Positions of image
-    tokens are interpolated, so that they mean the same place in an image, and those of prompts are moved to follow them.
+    Rows of tokens are found by the token's text; a new token starts as the mean of its old pieces. Positions of image
+    tokens are interpolated, so that they mean the same location in an image, and those of prompts are moved to follow them.
     All else must have the same shape.
     """
     folder = Path(folder)

@@ -24,7 +24,7 @@ from transformers import Florence2Config, Florence2ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from pins import require
-from step_layout import StepChecker
+from fused_layout import StepChecker
 
 # By target and precision. What small random models lose by quantisation says little of trained ones, but much of
 # mistakes: a wrong scale or a weight in the wrong place gives 1.
@@ -70,7 +70,7 @@ SHAPES = {
 
 
 def random_checkpoint(folder, vision, text, image_size):
-    """Nothing trivially zero or one: every tensor is drawn, norms and biases too."""
+    """Draws every tensor, norms and biases too, so that none is trivially zero or one."""
     config = Florence2Config(
         vision_config={**VISION, **vision}, text_config={**TEXT, **text}, image_token_id=76,
         tie_word_embeddings=text.get("tie_word_embeddings", True),
@@ -97,7 +97,7 @@ def random_checkpoint(folder, vision, text, image_size):
 
 
 class Session(ort.InferenceSession):
-    """Takes and gives 32-bit floats for any."""
+    """A graph whose inputs and outputs are converted from and to float32."""
 
     def __init__(self, path, options):
         super().__init__(path, options, providers=["CPUExecutionProvider"])
@@ -143,7 +143,7 @@ class Checker:
         return Session(str(path), options)
 
     def check_caches(self, graph):
-        """That the caches are of the precision, and what else there is of 32-bit floats if it is of floats."""
+        """Checks that caches have the precision's type, and other float inputs and outputs float32."""
         for value in (*graph.input, *graph.output):
             is_cache = value.name.startswith(("past_key_values.", "present."))
             element = value.type.tensor_type.elem_type
@@ -152,7 +152,7 @@ class Checker:
                 assert element == (onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT), value.name
 
     def check_precision(self, graph):
-        """That nothing is left in a type that the precision does away with."""
+        """Checks that no tensor has a type that the precision excludes."""
         def flattened(graph):
             for node in graph.node:
                 yield node
@@ -225,7 +225,7 @@ class Checker:
         self.decoders(mask, states)
 
     def reference(self, steps, mask, states):
-        """Logits and caches after each step, from torch."""
+        """torch's logits and caches after each step."""
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         decoder = self.model.model.language_model.decoder
         results = []

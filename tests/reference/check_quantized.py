@@ -1,4 +1,4 @@
-"""Compares the plain graphs in 8 and 4 bits with what ONNX Runtime's own quantizers make of the fp32 ones.
+"""Compares the plain graphs in 8 and 4 bits with those that ONNX Runtime's own quantizers make of the fp32 graphs.
 
     python check_quantized.py CHECKPOINT
 
@@ -38,7 +38,7 @@ def values(model):
 
 
 def pairs(ours, theirs, kinds, inputs):
-    """The weights of corresponding nodes, ours and theirs, by the node's place; scales as float32."""
+    """The weights of corresponding nodes, ours and theirs, by the node's position; scales as float32."""
     left, right = values(ours), values(theirs)
     ours, theirs = nodes(ours, kinds), nodes(theirs, kinds)
     assert len(ours) == len(theirs) > 0, (len(ours), len(theirs))

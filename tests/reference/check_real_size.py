@@ -1,4 +1,4 @@
-"""Holds the whole chain to transformers at real size: python check_real_size.py base|large [options]
+"""Compares the whole chain with transformers at real size: python check_real_size.py base|large [options]
 
 Makes a checkpoint of Florence-2's size with random weights, exports it, and compares on two images and four prompts:
 
@@ -53,13 +53,13 @@ TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "mer
 
 
 def cargo(package, *arguments):
-    """Runs a program of the workspace and gives what it prints."""
+    """Runs a program of the workspace and returns its stdout."""
     command = ["cargo", "run", "-q", "--release", "-p", package, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
 def make(size, work, tokenizer):
-    """The checkpoint and what the exporter makes of it: two folders."""
+    """Makes the checkpoint and its export; returns both folders."""
     checkpoint, bundle = work / f"{size}-checkpoint", work / size
     cargo("florence2-export", "--example", "random_checkpoint", "--", size, checkpoint, SEED)
     for name in TOKENIZER_FILES:
@@ -70,7 +70,7 @@ def make(size, work, tokenizer):
 
 
 def load(checkpoint, bundle):
-    """transformers' model of the checkpoint, and its processor by the exported files, with Pillow's resize."""
+    """transformers' model of the checkpoint, and its processor from the exported files, with Pillow's resize."""
     model, report = Florence2ForConditionalGeneration.from_pretrained(
         checkpoint, dtype=torch.float32, output_loading_info=True
     )
@@ -86,7 +86,7 @@ def load(checkpoint, bundle):
 
 
 def remember_images(model):
-    """Lets the vision encoder see each image once, not again for every prompt and search."""
+    """Caches the image features, so that an image is encoded once, not for every prompt and search."""
     encode, seen = model.model.get_image_features, {}
 
     def remembered(pixel_values, **arguments):
@@ -99,7 +99,7 @@ def remember_images(model):
 
 
 def check_files(bundle):
-    """What `onnx.checker` says, and where the weights are."""
+    """Checks the graphs with `onnx.checker`, and the files of their weights."""
     config = json.loads((bundle / "config.json").read_text())
     settings = config["transformers.js_config"]["use_external_data_format"]
     for path in sorted((bundle / "onnx").glob("*.onnx")):
@@ -155,7 +155,7 @@ def error(ours, theirs):
 
 
 def prompts_for(processor, image):
-    """Each kind of prompt: nothing to add, a text, a region, and none of the tasks."""
+    """One prompt of each kind: a task without input, with a text, with a region, and a free prompt."""
     inputs = any_inputs(image.size)
     region = inputs["<REGION_TO_CATEGORY>"]
     return [
@@ -167,7 +167,7 @@ def prompts_for(processor, image):
 
 
 def our_answers(bundle, path, prompts, beams):
-    """What the program answers, in the order of the prompts."""
+    """The program's answers, in the order of the prompts."""
     (text,) = [prompt.input for prompt in prompts if prompt.task and not prompt.region and prompt.input]
     (region,) = [prompt.region for prompt in prompts if prompt.region]
     lines = cargo(
@@ -192,13 +192,13 @@ def their_answer(model, inputs, search):
 
 
 def same(ours, theirs):
-    """Tokens exactly, scores to the tolerance."""
+    """Compares tokens exactly and scores within the tolerance."""
     tokens, score = theirs
     return ours["token_ids"] == tokens and abs(ours["score"] - score) <= TOLERANCE * max(1, abs(score))
 
 
 def check_answers(model, processor, bundle, golden):
-    """Compares stages and answers; leaves what transformers.js is to answer in the folder `golden`."""
+    """Compares stages and answers; writes the expected answers of transformers.js to the folder `golden`."""
     graphs, worst, images = Graphs(bundle), {}, []
     compared, different, too_close, answers = 0, 0, 0, set()
     for file in FILES:

@@ -1,4 +1,4 @@
-"""Holds answers on images of many shapes to transformers, with both image backends: python check_shapes.py [options]
+"""Compares answers on images of many shapes with transformers, with both image backends: python check_shapes.py [options]
 
 For each checkpoint it exports the graphs in fp32, makes images of random shapes (landscape, portrait, taller than the
 target and hardly wider, at the limit where Pillow changes its order of passes, tiny, strips, as large as the target),
@@ -114,11 +114,11 @@ class Reference:
         assert kinds == {"pillow": "CLIPImageProcessorPil", "torchvision": "CLIPImageProcessor"}, kinds
 
     def target(self):
-        """The side of the image that the model sees."""
+        """The side in pixels of the model's input."""
         return self.processors["pillow"].image_processor.size["height"]
 
     def inputs(self, backend, image, task):
-        """What the model gets."""
+        """The model's inputs."""
         return self.processors[backend](text=task, images=image, return_tensors="pt")
 
     def answer(self, inputs, dtype=torch.float32):
@@ -138,7 +138,7 @@ def our_answers(bundle, backend, paths, settings):
 
 
 def check(name, folder, count, seed):
-    """Compares one checkpoint's answers; whether all are equal."""
+    """Compares one checkpoint's answers; returns whether all are equal."""
     bundle, images = folder / "bundle", folder / "images"
     images.mkdir()
     cargo("florence2-cli", "--", "export", checkpoint_folder(name), "--out", bundle, "--force")

@@ -114,7 +114,7 @@ def equal(ours, theirs):
 
 
 def place(deployment, graph, is_inline):
-    """Puts a graph in the place of the vision encoder."""
+    """Replaces the vision encoder by another graph."""
     for path in (deployment / "onnx").glob("vision_encoder*"):
         path.unlink()
     path = deployment / GRAPH
@@ -135,7 +135,7 @@ def linked(deployment, cache):
 
 
 def caption(program, folder, image, options):
-    """The program's caption, however long."""
+    """The program's caption, without a length limit."""
     command = [program, "run", "-m", folder, "-t", "caption", "--format", "json", "-q", *options, image]
     output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
     return json.loads(output)[0]["result"]["<CAPTION>"]
@@ -164,7 +164,7 @@ def main():
 
 
 def check(args, work):
-    """Prints a line for each case; whether one failed."""
+    """Prints a line for each case; returns whether one failed."""
     side = json.loads((args.checkpoint / "preprocessor_config.json").read_text())["size"]["height"]
     sources = [Image.open(path).convert("RGB") for path in args.images] or [
         Image.fromarray(np.random.RandomState(seed).randint(0, 256, (9, 9, 3), np.uint8)) for seed in range(IMAGES)

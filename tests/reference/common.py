@@ -1,4 +1,4 @@
-"""What the scripts share: paths, a repeatable torch, checkpoints, JSON."""
+"""Shared by the scripts: paths, deterministic torch, checkpoints, JSON."""
 
 import json
 from importlib.metadata import version
@@ -27,7 +27,7 @@ torch.use_deterministic_algorithms(True)
 
 
 def checkpoint_folder(name):
-    """Where a checkpoint lies: the demo model with the models, the random ones with the fixtures."""
+    """The folder of a checkpoint: the demo model's is in `models`, the random ones' in the fixtures."""
     return DEMO / "checkpoint" if name == "demo" else CHECKPOINTS / name
 
 
@@ -68,7 +68,7 @@ def render(value, indent=0, width=110):
 
 
 def versions():
-    """The packages that the values depend on."""
+    """The versions of the packages that the values depend on."""
     return {name: version(name) for name in ("torch", "transformers", "tokenizers", "pillow")}
 
 

@@ -1,4 +1,4 @@
-"""Running `generate` and writing down what it gave, with a proof that rounding can't change it."""
+"""Runs `generate`, records its results, and checks that rounding cannot change them."""
 
 import contextlib
 
@@ -17,7 +17,7 @@ BEAM_NOISE, BEAM_TRIALS = 3e-4, 3
 
 
 class TooClose(AssertionError):
-    """Two candidates so close that an equally right implementation might choose the other."""
+    """Raised if two candidates are so close that another correct implementation might choose the other."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Makes every fixture again. The same versions (`requirements.txt`) give the same bytes."""
+"""Makes every fixture. The same versions (`requirements.txt`) give the same bytes."""
 
 import runpy
 from pathlib import Path

@@ -20,7 +20,7 @@ IMAGE_TOKEN, VOCABULARY = 1625, 1626
 
 @dataclass
 class Recipe:
-    """What a checkpoint is made from."""
+    """The settings of a checkpoint."""
 
     seed: int
     image_size: int
@@ -117,7 +117,7 @@ def make(name, recipe):
 
 
 def generation_config():
-    """What Florence-2 asks for."""
+    """Florence-2's generation settings."""
     return GenerationConfig(
         bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_bos_token_id=0,
         forced_eos_token_id=2, num_beams=3, early_stopping=True, no_repeat_ngram_size=3,

@@ -1,4 +1,4 @@
-"""What `generate` has in force for repositories whose `generation_config.json` and `config.json` disagree."""
+"""The settings that `generate` uses for repositories whose `generation_config.json` and `config.json` disagree."""
 
 import json
 import shutil
@@ -29,15 +29,15 @@ def in_force(config):
 
 
 def microsoft(text):
-    """Microsoft's code makes BART of `text_config` and calls its `generate`: the model's own `generation_config` is what
-    transformers 4 makes of that configuration, whatever `generation_config.json` says."""
+    """Microsoft's code makes BART of `text_config` and calls its `generate`: the model's `generation_config` is the one that
+    transformers 4 derives from that configuration; `generation_config.json` is ignored."""
     config = GenerationConfig.from_model_config(dict(text))
     config.update(**GenerationConfig._get_default_generation_params(), defaults_only=True)
     return in_force(config)
 
 
 def native(generation, text):
-    """transformers' own class; `None` if `generate` fails."""
+    """The settings of transformers' own class; `None` if `generate` fails."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         shutil.copytree(CHECKPOINTS / "base-like", folder, dirs_exist_ok=True)

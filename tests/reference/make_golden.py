@@ -27,7 +27,7 @@ WHOLE, STRIDE = 2000, 17
 
 
 def make(name, images, close=0, noise=BEAM_NOISE, **arguments):
-    """Writes the golden folder of one checkpoint, of whose answers `close` may be too close to call."""
+    """Writes the golden folder of one checkpoint; `close` answers may be too close to call."""
     folder = GOLDEN / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -57,7 +57,7 @@ def make(name, images, close=0, noise=BEAM_NOISE, **arguments):
 
 
 def resized(processor, image):
-    """The 8-bit image that the model sees, before rescaling and normalising."""
+    """The resized 8-bit image, before rescaling and normalising."""
     pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values
     assert pixels.min() >= 0 and pixels.max() <= 255 and (pixels == pixels.round()).all()
     return Image.fromarray(pixels[0].permute(1, 2, 0).to(torch.uint8).numpy())
@@ -65,7 +65,7 @@ def resized(processor, image):
 
 @torch.no_grad()
 def stages(model, processor, image, prompt):
-    """Every tensor on the way from image and prompt to the first logits, by name, without its batch dimension."""
+    """The tensors between image and prompt and the first logits, by name, without the batch dimension."""
     inputs = processor(text=prompt.text, images=image, return_tensors="pt")
     start = torch.tensor([[2, 0]])
     output = model(**inputs, decoder_input_ids=start)
@@ -87,7 +87,7 @@ def sample(tensor):
 
 
 def answer(model, processor, image, prompt, settings, noise):
-    """A prompt's ids, and what the model answers under each of the settings."""
+    """A prompt's ids, and the model's answers under each of the settings."""
     inputs = processor(text=prompt.text, images=image, return_tensors="pt")
     image_tokens = processor.num_image_tokens
     ids = inputs.input_ids[0].tolist()
@@ -114,7 +114,7 @@ def answer(model, processor, image, prompt, settings, noise):
 
 
 def check_answers(name, answers, close):
-    """Fixtures that don't depend on image, prompt and search would prove little."""
+    """Checks that answers depend on image, prompt and search."""
     for search in ("greedy", "beams"):
         entries = [prompt[search] for image in answers for prompt in image["prompts"]]
         sequences = [tuple(entry["sequences"][0]) for entry in entries if entry]

@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/postprocess/corpus.jsonl.gz: answers, and what transformers reads in them.
+"""Makes tests/fixtures/postprocess/corpus.jsonl.gz: texts, and transformers' results for them.
 
     pip install -r tests/reference/requirements.txt
     python tests/reference/make_postprocess.py
@@ -71,7 +71,7 @@ HOSTILE = [
 
 
 class Answers:
-    """Texts of every kind that a task answers with, whole and broken."""
+    """Generates texts of every kind of answer, well-formed and malformed."""
 
     def __init__(self, rng: random.Random):
         self.rng = rng
@@ -89,7 +89,7 @@ class Answers:
         return "".join(self.location() for _ in range(count))
 
     def some(self, usual: int) -> int:
-        """Mostly `usual`, now and then not."""
+        """Returns `usual` mostly, now and then something else."""
         return usual if self.rng.random() < 0.7 else max(0, usual + self.rng.randint(-4, 5))
 
     def caption(self) -> str:
@@ -144,7 +144,7 @@ class Answers:
 
 
 def processor(config: dict) -> Florence2Processor:
-    """The processor with nothing but its own code and tables: it reads text, so it needs no tokenizer."""
+    """The processor without a tokenizer, which post-processing of text does not need."""
     tokenizer = types.SimpleNamespace(all_special_tokens=[], image_token="<image>", image_token_id=51289)
     with mock.patch.object(ProcessorMixin, "__init__", lambda self, *args, **kwargs: None):
         return Florence2Processor(types.SimpleNamespace(image_seq_length=577), tokenizer, post_processor_config=config)
@@ -164,7 +164,7 @@ def native(task: str, text: str, size: tuple[int, int], options: dict):
 
 
 def saturated(value):
-    """torch's float to int32 cast is undefined where it does not fit, and gives the least number on x86."""
+    """torch's float to int32 cast is undefined on overflow, and gives the lowest int32 on x86."""
     if isinstance(value, dict):
         return {key: saturated(inner) for key, inner in value.items()}
     if isinstance(value, list):

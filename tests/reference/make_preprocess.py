@@ -1,4 +1,4 @@
-"""Images, and what Pillow, torchvision and transformers make of them: the fixtures of tests/processing/preprocess.rs.
+"""Images, and the results of Pillow, torchvision and transformers for them: the fixtures of tests/processing/preprocess.rs.
 
     python tests/reference/make_preprocess.py          # writes tests/fixtures/image
 
@@ -58,7 +58,7 @@ def scene(width, height, seed=1):
 
 
 def smooth(width, height):
-    """What a photograph is like to a lossy codec: no hard edges. [h, w, 3] u8."""
+    """Smooth content without hard edges, as in a photograph, for lossy codecs. [h, w, 3] u8."""
     x, y = np.meshgrid(np.linspace(0, 3, width), np.linspace(0, 2, height))
     rgb = np.stack([np.sin(x * 2 + y), np.cos(x + y * 3), np.sin(x - y * 2)], axis=-1)
     return np.round(rgb * 110 + 128).astype(np.uint8)
@@ -81,7 +81,7 @@ def save(image, format, **options):
 
 
 def resize_cases():
-    """Hashes of resized scenes; the small ones also as images, to look at when a hash differs."""
+    """Hashes of resized scenes; small ones also as images, for inspection when a hash differs."""
     sizes = [
         ((1, 1), (768, 768)),
         ((13, 7), (24, 24)),
@@ -124,8 +124,8 @@ def resize_cases():
 
 
 def torchvision_cases():
-    """Hashes of scenes as CLIPImageProcessor resizes them: torchvision's `resize` of 8-bit channels. It fails where the
-    result is one single pixel."""
+    """Hashes of scenes as CLIPImageProcessor resizes them: torchvision's `resize` of 8-bit channels. It fails if the
+    result is a single pixel."""
     sizes = [
         ((1, 1), (24, 24)),
         ((1, 2), (768, 768)),
@@ -202,7 +202,7 @@ def exif(orientation):
 
 
 def odd_images():
-    """Name, bytes, and by how many levels we may differ (0 unless the codec is lossy)."""
+    """Yields name, bytes, and the tolerance in levels (0 unless the codec is lossy)."""
     width, height = 23, 17
     rgb = Image.fromarray(scene(width, height))
     photo = Image.fromarray(smooth(48, 32))
@@ -283,7 +283,7 @@ def odd_cases():
 
 
 def bad_images():
-    """Files that are no images, or only half of one."""
+    """Files that are not images, and truncated images."""
     rgb = Image.fromarray(scene(64, 48))
     photo = Image.fromarray(smooth(96, 64))
     yield "empty.png", b""
@@ -304,7 +304,7 @@ def bad_images():
     }
     for name, data in halves.items():
         yield name, data[: len(data) // 2]
-    # The end marker of a thumbnail in the EXIF segment must not pass for the image's own.
+    # The end marker of a thumbnail in the EXIF segment must not be taken for the image's own.
     thumbnail = save(photo.resize((8, 8)), "JPEG")
     whole = save(photo, "JPEG", exif=exif(1) + thumbnail)
     yield "no_end.jpg", whole[:-2]

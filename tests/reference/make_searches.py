@@ -1,4 +1,4 @@
-"""Golden results of generation: real `generate` of transformers over made-up logits.
+"""Golden results of generation: transformers' `generate` over synthetic logits.
 
 The logits are a hash of the last tokens, exact in f32, so that the Rust tests (`src/generation/tests/`) compute the
 very same ones without weights. The same versions (`requirements.txt`) give the same bytes. Makes:

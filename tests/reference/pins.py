@@ -8,7 +8,7 @@ PINS = dict(line.split("==") for line in LINES)
 
 
 def require(*packages):
-    """Refuses other versions of the packages than the pinned ones."""
+    """Exits if a package has another version than the pinned one."""
     for package in packages:
         found = version(package).split("+")[0]
         assert found == PINS[package], f"{package} {found} is installed, {PINS[package]} is pinned in requirements.txt"

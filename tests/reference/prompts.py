@@ -1,4 +1,4 @@
-"""Every task, and prompts that are none, with inputs."""
+"""Every task with its input, and free prompts."""
 
 import json
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Prompt:
 
     @property
     def text(self):
-        """What transformers' processor gets."""
+        """The text for transformers' processor."""
         return (self.task or "") + self.input
 
 
 def any_inputs(size):
-    """Inputs of the tasks that need one, for an image of `size` of which nothing is known."""
+    """Inputs of the tasks that need one, for any image of `size`."""
 
     def box(*fractions):
         return [round(fraction * side, 3) for fraction, side in zip(fractions, size * 2)]
@@ -45,13 +45,13 @@ def any_inputs(size):
 
 
 def scene_inputs(annotation):
-    """The same for a scene of the demo model: questions about what its annotation says is there."""
+    """Inputs for a scene of the demo model, by its annotation."""
     scene = json.loads(annotation.read_text(encoding="utf-8"))
     shapes = [thing for thing in scene["objects"] if "text" not in thing]
     signs = [thing for thing in scene["objects"] if "text" in thing]
 
     def around(thing):
-        """Not quite the annotated box, which may lie on the edges of bins."""
+        """Shifts the annotated box, which may lie on the edges of bins."""
         return [round(value + shift, 2) for value, shift in zip(thing["bbox"], (-0.2, -0.2, 0.3, 0.3))]
 
     return {

@@ -1,4 +1,4 @@
-"""The task tables that a checkpoint's preprocessor and processor configs carry, as deployed Florence-2 models do."""
+"""The task tables of the preprocessor and processor configs of published Florence-2 models."""
 
 ANSWER_TYPES = {
     "<OCR>": "pure_text",

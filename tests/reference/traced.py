@@ -1,4 +1,4 @@
-"""Vision encoders traced by torch.onnx at another image size than they run at, as the published deployments were."""
+"""Vision encoders traced by torch.onnx at another image size than that of inference, as in published deployments."""
 
 import io
 from unittest import mock
@@ -31,7 +31,7 @@ def original_channel_attention(self, hidden_states):
 
 
 class ImageFeatures(torch.nn.Module):
-    """Pixels to the features that the text encoder takes."""
+    """From pixels to the text encoder's image features."""
 
     def __init__(self, model):
         super().__init__()

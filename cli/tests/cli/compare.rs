@@ -10,7 +10,7 @@ use crate::program::{copy, exported, florence2, repository, scene};
 
 const TASKS: &str = "caption,od,ocr-with-region,region-proposal";
 
-/// The demo model with noise on its weights: alike, but not the same.
+/// Exports the demo model with noise on its weights: a similar model with other answers.
 fn noisy() -> &'static Path {
     static NOISY: OnceLock<PathBuf> = OnceLock::new();
     NOISY.get_or_init(|| {
@@ -48,7 +48,7 @@ fn compared(candidate: &Path, more: &[&str]) -> Value {
     florence2(&[&models[..], more].concat()).exits(0).json()
 }
 
-/// The tokens of each answer.
+/// Returns the tokens of each answer.
 fn answered(model: &str, more: &[&str]) -> Vec<Vec<u64>> {
     let lines = florence2(&[&["run", "--model", model, "--format", "jsonl"], more].concat())
         .exits(0)
@@ -94,7 +94,7 @@ fn a_model_equals_itself_on_every_task() {
     for answer in report["answers"].as_array().unwrap() {
         assert!(answer.get("divergence").is_none());
         let forced = &answer["teacher_forced"];
-        // All but the first token, which is forced.
+        // All tokens but the first, which is forced.
         assert_eq!(
             forced["of"].as_u64().unwrap() + 1,
             answer["tokens"].as_u64().unwrap()
@@ -103,7 +103,7 @@ fn a_model_equals_itself_on_every_task() {
 }
 
 #[test]
-fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
+fn the_candidate_may_have_its_own_devices_and_dtypes() {
     let hotel = scene("hotel.jpg");
     let same = compared(
         exported(),
@@ -131,7 +131,7 @@ fn the_candidate_may_have_devices_and_dtypes_of_its_own() {
 }
 
 #[test]
-fn without_an_input_only_the_tasks_that_need_none_are_asked() {
+fn without_an_input_only_tasks_that_need_none_run() {
     let ring = scene("ring.png");
     let report = compared(exported(), &["--max-new-tokens", "3", &ring]);
     let tasks: Vec<&str> = report["tasks"]
@@ -146,7 +146,7 @@ fn without_an_input_only_the_tasks_that_need_none_are_asked() {
 }
 
 #[test]
-fn differences_are_found_where_they_are() {
+fn first_differences_are_located() {
     let (hotel, ring) = (scene("hotel.jpg"), scene("ring.png"));
     for beams in ["1", "3"] {
         let args = ["-t", TASKS, "--num-beams", beams, &hotel, &ring];
@@ -183,7 +183,7 @@ fn differences_are_found_where_they_are() {
 }
 
 #[test]
-fn a_threshold_makes_it_a_check() {
+fn fail_below_sets_the_exit_code() {
     let (hotel, noisy) = (scene("hotel.jpg"), noisy().to_str().unwrap());
     let args = [
         "compare",
@@ -204,7 +204,7 @@ fn a_threshold_makes_it_a_check() {
 }
 
 #[test]
-fn bad_images_and_regions_do_not_stop_the_others() {
+fn invalid_images_and_regions_do_not_stop_the_others() {
     let (ring, hotel) = (scene("ring.png"), scene("hotel.jpg"));
     let args = [
         "compare",
@@ -236,7 +236,7 @@ fn bad_images_and_regions_do_not_stop_the_others() {
 }
 
 #[test]
-fn what_cannot_be_compared() {
+fn invalid_comparisons_are_rejected() {
     let ring = scene("ring.png");
     let both = ["--reference", "demo", "--candidate", "demo"];
     for (args, reason) in [

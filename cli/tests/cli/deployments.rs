@@ -1,4 +1,4 @@
-//! Deployments in the forms of the wild, by the program.
+//! Published forms of deployments, run by the program.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ fn precisions_are_exported_beside_each_other_and_chosen_by_dtype() {
 }
 
 #[test]
-fn a_refused_decoder_is_replaced_and_that_is_said() {
+fn a_rejected_decoder_is_replaced_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     copy(exported(), dir.path(), "");
     let refused = repository("tests/fixtures/outer_scope.onnx");
@@ -51,7 +51,7 @@ fn a_refused_decoder_is_replaced_and_that_is_said() {
 }
 
 #[test]
-fn a_fine_tunes_own_tag_is_worded_and_read_as_it_says() {
+fn a_fine_tunes_tag_has_its_own_prompt_and_parser() {
     let dir = tempfile::tempdir().unwrap();
     copy(exported(), dir.path(), "");
     let path = dir.path().join("preprocessor_config.json");

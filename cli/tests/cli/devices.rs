@@ -1,4 +1,4 @@
-//! Devices: `florence2 devices`, `--device` and what goes with it.
+//! Devices: `florence2 devices`, `--device` and the options of devices.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ fn devices() -> Vec<Value> {
     ran.json().as_array().unwrap().clone()
 }
 
-/// A device that cannot be used here: no machine has them all.
+/// Returns a device that this machine cannot use; no machine has all.
 fn unusable() -> Value {
     let mut devices = devices().into_iter();
     devices.find(|device| device["usable"] == false).unwrap()
@@ -56,7 +56,7 @@ fn a_device_that_cannot_be_used_ends_the_command_with_the_reason() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
+fn contradictory_options_are_a_usage_error() {
     for (options, named) in [
         (&["--device", "abacus"][..], "tensorrt"),
         (&["--device", "image=cuda"], "vision"),
@@ -67,7 +67,7 @@ fn what_makes_no_sense_is_a_usage_error() {
         let ran = run(options).exits(2);
         assert!(ran.stderr.contains(named), "{options:?}: {}", ran.stderr);
     }
-    // An option for a device that is not asked for.
+    // An option for a device that --device does not list.
     let ran = run(&["--ep-option", "cuda.use_tf32=1"]).exits(2);
     assert!(
         ran.stderr.contains("cuda is not among the devices"),
@@ -77,7 +77,7 @@ fn what_makes_no_sense_is_a_usage_error() {
 }
 
 #[test]
-fn where_the_graphs_run_is_said() {
+fn the_placement_of_graphs_is_reported() {
     let ran = run(&["-v", "--device", "cpu", "--no-cpu-fallback"]).exits(0);
     assert!(
         ran.stderr.contains("vision_encoder: CPUExecutionProvider"),
@@ -95,7 +95,7 @@ fn where_the_graphs_run_is_said() {
 }
 
 #[test]
-fn inspect_says_where_the_graphs_run() {
+fn inspect_reports_the_placement_of_graphs() {
     let folder = exported().to_str().unwrap();
     let report = florence2(&["inspect", "--model", folder, "--format", "json"])
         .exits(0)
@@ -112,7 +112,7 @@ fn inspect_says_where_the_graphs_run() {
         "{vision}"
     );
     assert_eq!(vision["copies"], 0);
-    // There is a better one, so it is not loaded.
+    // There is a better graph, so this one is not loaded.
     assert_eq!(placement("decoder_with_past_model"), None);
     let text = florence2(&["inspect", "--model", folder]).exits(0).text();
     assert!(text.contains("runs on: CPUExecutionProvider"), "{text}");

@@ -5,7 +5,7 @@ use std::fs;
 use crate::program::{copy, exported, florence2, repository};
 
 #[test]
-fn what_was_written_is_said() {
+fn the_written_files_are_reported() {
     let checkpoint = repository("models/demo/checkpoint");
     let (checkpoint, dir) = (checkpoint.to_str().unwrap(), tempfile::tempdir().unwrap());
     let out = dir.path().join("new/folder");
@@ -65,7 +65,7 @@ fn a_tokenizer_may_come_from_elsewhere() {
 }
 
 #[test]
-fn a_folder_in_use_is_left_alone() {
+fn a_folder_in_use_is_not_overwritten() {
     let checkpoint = repository("models/demo/checkpoint");
     let args = [
         "export",
@@ -81,7 +81,7 @@ fn a_folder_in_use_is_left_alone() {
 }
 
 #[test]
-fn what_cannot_be_exported() {
+fn invalid_exports_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let (empty, out) = (dir.path().to_str().unwrap(), dir.path().join("out"));
     let checkpoint = repository("models/demo/checkpoint");

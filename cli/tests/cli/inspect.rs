@@ -1,4 +1,4 @@
-//! `florence2 inspect`: whole models, and what is left of others.
+//! `florence2 inspect` of complete and incomplete models.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ fn inspect(folder: &Path, format: &str) -> Ran {
 }
 
 #[test]
-fn a_whole_model() {
+fn a_complete_model() {
     let report = inspect(exported(), "json").exits(0).json();
     assert_eq!(report["usable"], true);
     assert_eq!(
@@ -64,7 +64,7 @@ fn the_embedded_model() {
 }
 
 #[test]
-fn half_a_model_is_reported() {
+fn an_incomplete_model_is_described() {
     let dir = tempfile::tempdir().unwrap();
     copy(exported(), dir.path(), "tokenizer.json");
     fs::remove_file(dir.path().join("onnx/embed_tokens.onnx")).unwrap();
@@ -100,7 +100,7 @@ fn half_a_model_is_reported() {
 }
 
 #[test]
-fn folders_that_are_no_models() {
+fn folders_without_a_model() {
     let dir = tempfile::tempdir().unwrap();
     let report = inspect(dir.path(), "json").exits(2).json();
     assert!(
@@ -126,9 +126,8 @@ fn folders_that_are_no_models() {
     );
 }
 
-/// Graphs of a type that is not there are missing, by the names that they should have.
 #[test]
-fn a_dtype_that_is_not_there() {
+fn graphs_of_a_missing_dtype_are_named() {
     let folder = exported().to_str().unwrap();
     let args = ["inspect", "--model", folder, "--format", "json", "--dtype"];
     let report = florence2(&[&args[..], &["decoder=q4"]].concat()).exits(2).json();

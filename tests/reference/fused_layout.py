@@ -1,4 +1,4 @@
-"""Compares the `step` layout's text encoder and decoder step with transformers; `check_export.py` uses it."""
+"""Compares the fused layout's text encoder and decoder step with transformers; used by `check_export.py`."""
 
 import numpy as np
 import onnxruntime as ort
@@ -17,10 +17,10 @@ class TextEncoder:
 
 
 class DecoderStep:
-    """The decoder's rows over caches that it writes in place."""
+    """The decoder's rows over KV caches that it writes in place."""
 
     def __init__(self, session, cross, encoder_lengths, rows, capacity, garbage):
-        """`cross`: the text encoder's caches. `garbage`: what the self-attention caches hold at first."""
+        """`cross`: the text encoder's caches. `garbage`: the initial contents of the self-attention caches."""
         self.session = session
         self.lengths = np.zeros(rows, np.int32)
         self.binding = session.io_binding()
@@ -50,8 +50,8 @@ class DecoderStep:
 
 
 class StepChecker:
-    """`same(what, ours, theirs)` judges each comparison. `on_device`: whether the graphs are those whose caches may lie on
-    a device, which take several tokens of one row only."""
+    """`same(what, ours, theirs)` judges each comparison. `on_device`: whether the graphs are those for caches on a device,
+    which take several tokens of one row only."""
 
     GARBAGE = 1e4
 
@@ -92,7 +92,7 @@ class StepChecker:
         return expected, caches
 
     def logits(self, history, states):
-        """After a row's whole history, from torch without any cache."""
+        """torch's logits after a row's whole history, without a cache."""
         decoder = self.model.model.language_model.decoder
         hidden = decoder(input_ids=torch.from_numpy(history)[None], encoder_hidden_states=states).last_hidden_state
         return self.model.lm_head(hidden[:, -1])[0]
@@ -122,7 +122,7 @@ class StepChecker:
             history = np.concatenate([history, new], 1)
 
     def rows_of_different_lengths(self, encoded):
-        """Rows that go on from different places, over caches that hold more than that."""
+        """Rows that continue from different positions, over caches that hold more tokens."""
         states, cross = encoded
         history = self.ids(4, 6)
         decoder = DecoderStep(self.decoder, cross, [states.shape[1]], 4, 9, self.GARBAGE)
