@@ -22,7 +22,7 @@ use super::requests::RequestArgs;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Destination, ReportFormat, Target, json_pretty};
+use crate::output::ReportFormat;
 use crate::{engine, interrupt};
 
 /// Compare two models' answers, such as a quantised model's with the original's
@@ -127,12 +127,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
 
     let name = |model: &Florence2| model.bundle().source.name();
     let report = Report::new(name(&reference), name(&candidate), answers, failures);
-    let mut out = Destination::open(&Target::Stdout)?;
-    match args.format {
-        ReportFormat::Json => out.write(&json_pretty(&report)?)?,
-        ReportFormat::Text => out.write(&report.text())?,
-    }
-    out.commit()?;
+    args.format.print(&report, || report.text())?;
     Ok(outcome(&report, args.fail_below, console))
 }
 

@@ -9,7 +9,7 @@ use crate::args::GlobalArgs;
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Outcome, Result};
-use crate::output::{Destination, ReportFormat, Target, heading, json_pretty, printable};
+use crate::output::{ReportFormat, heading, printable};
 
 /// List the devices that graphs can run on: which can be used here, and what is missing for the others
 ///
@@ -43,12 +43,7 @@ pub fn devices(args: &DevicesArgs, globals: &GlobalArgs, console: &Console) -> R
             record(kind)
         })
         .collect::<Result<_>>()?;
-    let mut out = Destination::open(&Target::Stdout)?;
-    match args.format {
-        ReportFormat::Json => out.write(&json_pretty(&records)?)?,
-        ReportFormat::Text => out.write(&render(&records))?,
-    }
-    out.commit()?;
+    args.format.print(&records, || render(&records))?;
     Ok(Outcome::AllGood)
 }
 

@@ -22,7 +22,7 @@ use self::report::Report;
 use crate::args::{GlobalArgs, ModelArg, task_kind};
 use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Destination, Target, json_pretty};
+use crate::output::{json_pretty, print};
 use crate::{engine, interrupt};
 
 /// Measure a model's quality on a labelled data set
@@ -87,13 +87,11 @@ pub fn eval(args: &EvalArgs, globals: &GlobalArgs, console: &Console) -> Result<
             reason: format!("{reason}; make a new baseline from the same scenes"),
         })?);
     }
-    let mut out = Destination::open(&Target::Stdout)?;
-    out.write(&match args.format {
+    print(&match args.format {
         Format::Table => report.table().text(0) + "\n" + &report.summary(),
         Format::Markdown => report.table().markdown() + "\n" + &report.summary(),
         Format::Json => json_pretty(&report)?,
     })?;
-    out.commit()?;
     Ok(outcome(&report, console))
 }
 

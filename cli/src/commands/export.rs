@@ -17,7 +17,7 @@ use crate::args::GlobalArgs;
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Column, Destination, Table, Target};
+use crate::output::{Column, Table, print};
 
 /// Export a checkpoint (safetensors) to ONNX graphs
 ///
@@ -133,9 +133,7 @@ pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Res
     let report = florence2_export::export(&checkpoint, &args.out, &options)?;
     drop(spinner);
 
-    let mut out = Destination::open(&Target::Stdout)?;
-    out.write(&summary(&args.out, &report))?;
-    out.commit()?;
+    print(&summary(&args.out, &report))?;
     match Bundle::open(BundleSource::Folder(args.out.clone()))?
         .missing()
         .as_slice()

@@ -15,7 +15,7 @@ use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
-use crate::output::{Destination, ReportFormat, Target, json_pretty};
+use crate::output::ReportFormat;
 
 /// Describe a model's files, and what is missing
 ///
@@ -44,12 +44,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
     engine::start(globals, console)?;
     let report = examine(&bundle, globals, console);
 
-    let mut out = Destination::open(&Target::Stdout)?;
-    match args.format {
-        ReportFormat::Json => out.write(&json_pretty(&report)?)?,
-        ReportFormat::Text => out.write(&render(&report))?,
-    }
-    out.commit()?;
+    args.format.print(&report, || render(&report))?;
     if report.usable {
         Ok(Outcome::AllGood)
     } else {

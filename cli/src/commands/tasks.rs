@@ -5,7 +5,7 @@ use florence2::{TASKS, TaskInput, TaskSpec};
 use serde::Serialize;
 
 use crate::error::{Outcome, Result};
-use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
+use crate::output::{Column, ReportFormat, Table};
 
 /// List the tasks
 ///
@@ -49,15 +49,8 @@ fn input_name(input: TaskInput) -> Option<&'static str> {
 }
 
 pub fn tasks(args: &TasksArgs) -> Result<Outcome> {
-    let mut out = Destination::open(&Target::Stdout)?;
-    match args.format {
-        ReportFormat::Json => {
-            let records: Vec<TaskRecord> = TASKS.iter().map(TaskRecord::from).collect();
-            out.write(&json_pretty(&records)?)?;
-        }
-        ReportFormat::Text => out.write(&table())?,
-    }
-    out.commit()?;
+    let records: Vec<TaskRecord> = TASKS.iter().map(TaskRecord::from).collect();
+    args.format.print(&records, table)?;
     Ok(Outcome::AllGood)
 }
 

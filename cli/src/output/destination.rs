@@ -113,6 +113,13 @@ impl Destination {
     }
 }
 
+/// Writes `text` to stdout.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = Destination::open(&Target::Stdout)?;
+    out.write(text)?;
+    out.commit()
+}
+
 /// Writes bytes to a file, whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {

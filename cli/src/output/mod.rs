@@ -6,7 +6,7 @@ mod record;
 mod table;
 mod text;
 
-pub use destination::{Destination, Target, write_file};
+pub use destination::{Destination, Target, print, write_file};
 pub use picture::write_picture;
 pub use record::{FailureRecord, OutputRecord};
 pub use table::{Column, Table, TableFormat, csv_text, markdown_text};
@@ -34,6 +34,16 @@ pub enum ReportFormat {
     Text,
     /// JSON
     Json,
+}
+
+impl ReportFormat {
+    /// Writes a report to stdout, as JSON or as the text that `text` returns.
+    pub fn print(self, report: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        print(&match self {
+            ReportFormat::Json => json_pretty(report)?,
+            ReportFormat::Text => text(),
+        })
+    }
 }
 
 /// Writes JSON records as they come: as lines, or as the elements of one array.
