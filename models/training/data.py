@@ -32,7 +32,7 @@ def scene_pixels(scene, backdrop=None):
 
 
 def cells(scene):
-    """What is in each cell of the grid of image tokens, for `model.CellHead`: the thing whose box has its middle there
+    """The contents of each cell of the grid of image tokens, for `model.CellHead`: the thing whose box has its middle there
     (category −1 if none), and the characters, from left to right."""
     category = torch.full((GRID * GRID,), -1)
     color = torch.zeros(GRID * GRID, dtype=torch.long)

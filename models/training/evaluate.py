@@ -108,8 +108,8 @@ def _mask_iou(texts, samples):
 
 
 def _exact(texts, samples):
-    said = [re.sub(r"<loc_\d+>", "", text).strip() for text in texts]
-    return sum(text == sample.truth["text"] for text, sample in zip(said, samples)) / len(texts)
+    answered = [re.sub(r"<loc_\d+>", "", text).strip() for text in texts]
+    return sum(text == sample.truth["text"] for text, sample in zip(answered, samples)) / len(texts)
 
 
 def evaluate(model, tokenizer, count, beams=1, stage=FULL):

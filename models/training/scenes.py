@@ -27,7 +27,7 @@ LAYOUT = (256, 256)
 SMALL, LARGE = (0.055, 0.09), (0.12, 0.24)
 LEAST_VISIBLE = 0.55
 WHOLE = 0.985
-# Least distance in RGB between a thing's colour and what is behind it.
+# Least distance in RGB between a thing's colour and its background.
 CONTRAST = 70
 ASPECTS = (3 / 4, 1, 1, 1, 4 / 3, 4 / 3, 3 / 2, 16 / 9)
 # Rotations that leave a shape's first corner first, and a square a square.
@@ -215,7 +215,7 @@ class _Layout:
         return True
 
     def finish(self):
-        """Sets what is whole, and moves the sides of boxes that are hidden."""
+        """Sets whether things are fully visible, and moves the hidden sides of boxes."""
         for index, (thing, area) in enumerate(zip(self.things, self.areas), 1):
             seen = self.owner == index
             count = np.count_nonzero(seen)
@@ -308,7 +308,7 @@ def _shaded(fill, shade, size):
 
 
 def _cast_shadow(image, mask, shadow, unit):
-    """Darkens what is behind a thing, shifted and softened."""
+    """Darkens the background of a thing, shifted and softened."""
     shift_x, shift_y, strength = shadow
     soft = 2.5 * unit
     margin = math.ceil(2 * soft)

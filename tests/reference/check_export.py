@@ -2,9 +2,9 @@
 
     python check_export.py [--target T] [--precision P] [--float16-io] [CHECKPOINT...]
 
-It makes small random checkpoints of several shapes, and exports and checks those; an argument is a checkpoint's
-folder to check as well. For each graph: `onnx.checker` with full shape inference, only the operators of the target,
-and the largest difference from torch relative to the largest magnitude of the reference, at most as `TOLERANCE` says.
+Makes small random checkpoints of several shapes, exports them and checks the graphs; arguments are folders of further
+checkpoints to check. For each graph: `onnx.checker` with full shape inference, only the operators of the target,
+and the largest difference from torch relative to the largest magnitude of the reference, within `TOLERANCE`.
 
 Needs the versions of requirements.txt, and cargo.
 """
@@ -26,8 +26,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from pins import require
 from fused_layout import StepChecker
 
-# By target and precision. What small random models lose by quantisation says little of trained ones, but much of
-# mistakes: a wrong scale or a weight in the wrong place gives 1.
+# By target and precision. The quantization error of small random models says little of trained ones, but reveals
+# mistakes: a wrong scale or a misplaced weight gives 1.
 TOLERANCE = {
     ("plain", "fp32"): 1e-4, ("plain", "fp16"): 2e-2, ("plain", "int8"): 0.3, ("plain", "uint8"): 0.3,
     ("plain", "q4"): 0.6, ("plain", "q4f16"): 0.6, ("plain", "bnb4"): 0.6,
@@ -41,7 +41,7 @@ SUFFIXES = {
 # IR version, and domains with their versions; of the 4-bit plain graphs, ONNX Runtime's too.
 FORMATS = {"plain": (8, {"": 17}), "cpu": (10, {"": 20, "com.microsoft": 1}), "cuda": (10, {"": 20, "com.microsoft": 1})}
 CONTRIB = {"q4", "q4f16", "bnb4"}
-# Multiply what is weights in an operator of their own; by their number, in each graph.
+# The operator that multiplies by quantized weights, by precision.
 OPERATORS = {"int8": "MatMulInteger", "uint8": "MatMulInteger", "q4": "MatMulNBits", "q4f16": "MatMulNBits", "bnb4": "MatMulBnb4"}
 ROOT = Path(__file__).resolve().parents[2]
 VISION = dict(
@@ -168,7 +168,7 @@ class Checker:
         if operator and graph.graph.name != "embed_tokens":
             assert any(node.op_type == operator for node in nodes)
         if self.precision in ("fp16", "q4f16"):
-            # But for what is kept: the number that a sum is divided by.
+            # Scalars, such as the divisor of a mean, may stay float32.
             floats = [t for t in weights.values() if t.data_type == onnx.TensorProto.FLOAT]
             assert all(not tensor.dims for tensor in floats), [tensor.name for tensor in floats]
         if self.float16_io:

@@ -2,8 +2,8 @@
 
     python check_quantized.py CHECKPOINT
 
-Each weight that is quantised must hold the same numbers: bnb4 byte by byte, q4, int8 and uint8 up to what rounding
-leaves open. Needs onnx, onnx_ir, onnxruntime and numpy, and cargo.
+Each weight that is quantised must hold the same numbers: bnb4 byte by byte, q4, int8 and uint8 up to
+rounding. Needs onnx, onnx_ir, onnxruntime and numpy, and cargo.
 """
 
 import argparse

@@ -6,16 +6,16 @@ Makes a checkpoint of Florence-2's size with random weights, exports it, and com
 - the graphs: `onnx.checker`, big weights in files beside them, and image features, encoder states and logits, each
   within 1e-4 of torch, relative to its largest magnitude;
 - the program: tokens of greedy search and of 3 beams exactly, scores to 1e-4;
-- with --transformers-js: the same greedy tokens from transformers.js (wants `npm ci --ignore-scripts` in
+- with --transformers-js: the same greedy tokens from transformers.js (needs `npm ci --ignore-scripts` in
   tests/transformers_js first).
 
-Prompts whose answer another right implementation might not give are told apart beforehand, by transformers alone
+Prompts whose answer another correct implementation might not give are detected first, by transformers alone
 (`generation.TooClose`: two tokens 1e-3 apart or less, or beams that change under noise on the logits). They are
-listed, not compared; more than one in four is a failure.
+listed, not compared; more than one in four such prompts is a failure.
 
-The tokenizer is Florence-2's own, which is no part of this repository: --tokenizer names the folder that has
-tokenizer.json and tokenizer_config.json. Wants ONNX Runtime as the program does (ORT_DYLIB_PATH or what it fetches),
-4 GB of memory and disk for base, 12 GB for large, and minutes.
+The tokenizer is Florence-2's own, which is not in this repository: --tokenizer names the folder that has
+tokenizer.json and tokenizer_config.json. Needs ONNX Runtime (ORT_DYLIB_PATH, or the program
+fetches it), 4 GB of memory and disk for base, 12 GB for large; takes minutes.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def load(checkpoint, bundle):
     model.generation_config = GenerationConfig(
         bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2
     )
-    # The published checkpoints lack `<image>`, which transformers writes the place of the image with.
+    # The published checkpoints lack `<image>`, transformers' placeholder for the image.
     tokenizer = AutoTokenizer.from_pretrained(bundle, extra_special_tokens={"image_token": "<image>"})
     assert tokenizer.image_token_id == model.config.image_token_id
     remember_images(model.eval())
@@ -244,7 +244,7 @@ def check_answers(model, processor, bundle, golden):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("size", choices=["base", "large"])
-    parser.add_argument("--work", type=Path, help="keep what is made, in this folder")
+    parser.add_argument("--work", type=Path, help="folder in which the files are kept")
     parser.add_argument("--tokenizer", type=Path, default=ROOT.parent / "shared" / "data" / "tokenizer",
                         help="Florence-2's tokenizer files [default: %(default)s]")
     parser.add_argument("--transformers-js", action="store_true", help="ask transformers.js too")

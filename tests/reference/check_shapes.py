@@ -3,11 +3,11 @@
 For each checkpoint it exports the graphs in fp32, makes images of random shapes (landscape, portrait, taller than the
 target and hardly wider, at the limit where Pillow changes its order of passes, tiny, strips, as large as the target),
 and asks the program and transformers three tasks with three beams, once with Pillow's arithmetic and once with
-torchvision's. All tokens must be equal. Where transformers' tokens in float32 are others, those in float64 decide:
-rounding alone must have made the difference.
+torchvision's. All tokens must be equal. Where transformers' tokens in float32 differ, those in float64 decide:
+only rounding may have made the difference.
 
-The images of the demo model are scenes of its trainer, those of other checkpoints noise on slopes. Wants ONNX Runtime as
-the program does, and minutes.
+The images of the demo model are scenes of its trainer, those of other checkpoints noise on slopes. Needs ONNX Runtime as
+the program does; takes minutes.
 """
 
 import argparse
@@ -107,7 +107,7 @@ class Reference:
             self.models[dtype] = model
         self.processors = {
             "pillow": AutoProcessor.from_pretrained(folder, backend="pil"),
-            # What it takes by itself.
+            # The default backend.
             "torchvision": AutoProcessor.from_pretrained(folder),
         }
         kinds = {name: type(processor.image_processor).__name__ for name, processor in self.processors.items()}

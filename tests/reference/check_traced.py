@@ -3,12 +3,12 @@
     python check_traced.py PROGRAM --checkpoint DIR [--images IMAGE ...] [--dtypes DTYPE ...] [--traced 224]
                            [--runtimes LIBRARY ...] [--form FORM=GRAPH ...] [--from-memory EXAMPLE]
 
-Each form of `traced.py` (or a given graph) is made in each dtype by ONNX Runtime's own quantizers, and put in the place of
-the vision encoder of the program's own export. From a folder (weights inside the graph, and beside it), from a hub's
+Each form of `traced.py` (or a given graph) is made in each dtype by ONNX Runtime's own quantizers, and replaces the vision
+encoder of the program's own export. From a folder (weights inside the graph, and beside it), from a hub's
 cache (a folder of links) and from memory (the example `from_memory`: captions, compared with those from a folder), with
-each ONNX Runtime, the tokens of three tasks' answers (3 beams) are compared with transformers'. What a dtype itself changes
-show `own`, the program's own export in that dtype, and the sound form, `eager`. Random weights amplify that: take the demo
-checkpoint for it. Needs onnx, onnx_ir and onnxruntime; exits with 1 if an answer differs in fp32, or
+each ONNX Runtime, the tokens of three tasks' answers (3 beams) are compared with transformers'. The effect of the
+dtype itself is shown by `own`, the program's own export in that dtype, and by the correct form, `eager`. Random weights
+amplify it: use the demo checkpoint. Needs onnx, onnx_ir and onnxruntime; exits with 1 if an answer differs in fp32, or
 from memory.
 """
 

@@ -6,7 +6,7 @@ import torch
 
 from common import floats
 
-# What Florence-2's generation config asks for; `golden` and `settings` vary it.
+# Florence-2's generation settings; `golden` and `settings` vary them.
 FLORENCE = dict(do_sample=False, forced_bos_token_id=0, forced_eos_token_id=2, no_repeat_ngram_size=3)
 GREEDY = dict(FLORENCE, num_beams=1)
 BEAMS = dict(FLORENCE, num_beams=3, early_stopping=True)

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-# What others are made from comes first; the rest in the order of their names.
+# Scripts whose output others need come first; the rest in the order of their names.
 FIRST = ["make_images.py", "make_checkpoints.py"]
 
 

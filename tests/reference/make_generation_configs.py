@@ -14,7 +14,7 @@ SETTINGS = [
     "decoder_start_token_id", "early_stopping", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id",
     "length_penalty", "no_repeat_ngram_size", "num_beams",
 ]
-# What `text_config` of the published large has of generation, and its whole `generation_config.json`.
+# The generation settings in `text_config` of the published large, and its `generation_config.json`.
 TEXT = {
     "bos_token_id": 0, "decoder_start_token_id": 2, "early_stopping": True, "eos_token_id": 2, "forced_bos_token_id": 0,
     "forced_eos_token_id": 2, "no_repeat_ngram_size": 3, "num_beams": 3, "pad_token_id": 1,

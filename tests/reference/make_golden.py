@@ -13,7 +13,7 @@ from prompts import all_prompts, any_inputs, scene_inputs
 SUBJECTS = {
     "base-like": dict(images=["shapes-320x200.png", "noise-61x97.png"], max_new_tokens=24),
     "large-like": dict(images=["shapes-320x200.png", "waves-131x87.png"], max_new_tokens=24),
-    # As its generation config says: no n-gram is blocked. It points between two bins now and then, but its logits
+    # As its generation config says: no n-gram is blocked. Some of its locations lie between two bins, but its logits
     # are within 2e-5 of another implementation's.
     "demo": dict(
         images=["zoo.png", "car.png", "open.png"], close=8, noise=1e-4,

@@ -113,7 +113,7 @@ def search(model, settings):
             ends = [position for position, token in enumerate(sequence) if token in eos]
             length = ends[0] + 1 if ends else len(sequence)
             score = None
-        # What transformers fills up with where there are fewer sequences than asked for.
+        # transformers' padding if there are fewer sequences than requested.
         if score is not None and score < -1e8:
             continue
         found.append(

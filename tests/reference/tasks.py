@@ -39,7 +39,7 @@ PROMPTS_WITH_INPUT = {
     "<REGION_TO_OCR>": "What text is in the region {input}?",
 }
 
-# What transformers' conversion script puts into every Florence-2 checkpoint.
+# As transformers' conversion script writes it into every Florence-2 checkpoint.
 BANNED_GROUNDING_TOKENS = (
     "it I me mine you your yours he him his she her hers they them their theirs one oneself we us our ours its "
     "myself yourself himself herself itself ourselves yourselves themselves this that these those who whom whose "

@@ -43,10 +43,12 @@ fn a_rejected_decoder_is_replaced_with_a_warning() {
     let ring = scene("ring.png");
     let ran = florence2(&["run", "-m", dir.path().to_str().unwrap(), "-t", "caption", &ring]).exits(0);
     assert!(ran.text().contains("orange ring"), "{}", ran.text());
-    let said = &ran.stderr;
+    let logged = &ran.stderr;
     assert!(
-        said.contains("decoder_model_merged") && said.contains("outer scope") && said.contains("instead"),
-        "{said}"
+        logged.contains("decoder_model_merged")
+            && logged.contains("outer scope")
+            && logged.contains("instead"),
+        "{logged}"
     );
 }
 
