@@ -1,15 +1,12 @@
 //! Settings of a search: what the checkpoint asks for, and what a caller overrides.
 
-mod checkpoint;
-mod options;
-
 use std::fmt::Display;
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-pub use options::GenerationOptions;
+use super::checkpoint;
 
 /// When beam search stops looking for better sequences (`early_stopping` of transformers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,7 +127,7 @@ impl Default for GenerationConfig {
 /// `max_position_embeddings` of transformers' `BartConfig`.
 const DEFAULT_MAX_POSITIONS: usize = 1024;
 /// `</s>`: end and, in BART, also start of a decoder's sequence (`BartConfig`).
-const DEFAULT_EOS_TOKEN_ID: u32 = 2;
+pub(super) const DEFAULT_EOS_TOKEN_ID: u32 = 2;
 /// More rows for one input than any machine has memory for.
 const MAX_ROWS: usize = 1 << 16;
 
@@ -176,7 +173,7 @@ impl GenerationConfig {
         !self.do_sample && self.repetition_penalty == 1.0 && !self.renormalize_logits
     }
 
-    fn validate_sampling(&self) -> Result<()> {
+    pub(super) fn validate_sampling(&self) -> Result<()> {
         positive("temperature", self.temperature)?;
         for (name, p) in [("top_p", self.top_p), ("typical_p", self.typical_p)] {
             require(name, p, p > 0.0 && p <= 1.0, "above 0 and at most 1 (1 is off)")?;

@@ -10,23 +10,28 @@
 pub(crate) const DECODER: &str = "decoder";
 
 mod batch;
+mod checkpoint;
 mod config;
 mod decoder;
 mod generate;
 mod hooks;
 mod logits;
 mod math;
+mod options;
 mod processors;
 mod random;
 mod search;
 mod sequence;
+mod warpers;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{EarlyStopping, GenerationConfig, GenerationOptions};
+pub use config::{EarlyStopping, GenerationConfig};
 pub use decoder::Decoder;
 pub use generate::generate;
 pub use hooks::Hooks;
 pub use logits::{BestLogits, BestRow, Logits};
+pub use options::GenerationOptions;
+pub use processors::{LogitsProcessor, LogitsProcessors};
 pub use sequence::Sequence;

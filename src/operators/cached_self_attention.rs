@@ -87,18 +87,14 @@ impl Kernel for CachedSelfAttentionKernel {
                 last_positions.len()
             )));
         }
-        let mut starts = Vec::with_capacity(rows);
-        for &last in last_positions {
-            let end = usize::try_from(last).map_or(0, |last| last + 1);
-            match end.checked_sub(tokens) {
-                Some(start) if end <= capacity => starts.push(start),
-                _ => {
-                    return Err(Error::new(format!(
-                        "position {last} for {tokens} of {capacity} tokens"
-                    )));
-                }
-            }
-        }
+        let new = NewTokens {
+            values: new,
+            tokens,
+            heads,
+            size,
+            capacity,
+            starts: starts(last_positions, tokens, capacity)?,
+        };
         let mut attended = tensors::output(context, 0, &Shape::from(&[rows, tokens, width][..]))?;
         let attended = attended.try_extract_tensor_mut::<f32>()?.1;
         let mut present_key = tensors::output(context, 1, past_key.shape())?;
@@ -108,58 +104,78 @@ impl Kernel for CachedSelfAttentionKernel {
         if attended.is_empty() {
             return Ok(());
         }
-        let new = NewTokens {
-            values: new,
-            tokens,
-            width,
-            size,
-        };
-        let part = capacity * size;
-        for (cache, kind) in [(&mut *keys, NewTokens::KEY), (&mut *values, NewTokens::VALUE)] {
-            for (index, cache) in cache.chunks_exact_mut(part).enumerate() {
-                let (row, head) = (index / heads, index % heads);
-                let places = cache.chunks_exact_mut(size).skip(starts[row]);
-                for (token, place) in places.take(tokens).enumerate() {
-                    place.copy_from_slice(new.get(row, token, kind, head));
-                }
-            }
-        }
-        let (keys, values) = (&*keys, &*values);
-        let work = attended
-            .chunks_exact_mut(size)
-            .enumerate()
-            .map(|(index, attended)| {
-                let (row, token, head) = (index / (tokens * heads), index / heads % tokens, index % heads);
-                let cache = (row * heads + head) * part..;
-                let length = (starts[row] + token + 1) * size;
-                Head {
-                    keys: &keys[cache.clone()][..length],
-                    values: &values[cache][..length],
-                    size,
-                    queries: vec![new.get(row, token, NewTokens::QUERY, head)],
-                    attended: vec![attended],
-                }
-            });
+        new.append(NewTokens::KEY, keys);
+        new.append(NewTokens::VALUE, values);
+        let work = new.attention(keys, values, attended);
         parallel::for_each(context, work, |head| self.arch.dispatch(head))
     }
 }
 
-/// Queries, keys and values of new tokens: `[rows, tokens, 3, heads, size]`.
-struct NewTokens<'a> {
-    values: &'a [f32],
-    tokens: usize,
-    /// Of all heads.
-    width: usize,
-    size: usize,
+/// Returns the position of each row's first new token.
+fn starts(last_positions: &[i32], tokens: usize, capacity: usize) -> ort::Result<Vec<usize>> {
+    let start = |&last: &i32| {
+        let end = usize::try_from(last).map_or(0, |last| last + 1);
+        let start = end.checked_sub(tokens).filter(|_| end <= capacity);
+        start.ok_or_else(|| Error::new(format!("position {last} for {tokens} of {capacity} tokens")))
+    };
+    last_positions.iter().map(start).collect()
 }
 
-impl<'a> NewTokens<'a> {
+/// Queries, keys and values of new tokens, and where they go in the caches.
+struct NewTokens<'a> {
+    /// `[rows, tokens, 3, heads, size]`
+    values: &'a [f32],
+    tokens: usize,
+    heads: usize,
+    size: usize,
+    /// Tokens that a cache's row has memory for.
+    capacity: usize,
+    /// By row: the position of the first new token.
+    starts: Vec<usize>,
+}
+
+impl NewTokens<'_> {
     const QUERY: usize = 0;
     const KEY: usize = 1;
     const VALUE: usize = 2;
 
-    fn get(&self, row: usize, token: usize, kind: usize, head: usize) -> &'a [f32] {
-        let start = ((row * self.tokens + token) * 3 + kind) * self.width + head * self.size;
+    /// Returns the query, key or value of a token's head.
+    fn get(&self, row: usize, token: usize, kind: usize, head: usize) -> &[f32] {
+        let start = (((row * self.tokens + token) * 3 + kind) * self.heads + head) * self.size;
         &self.values[start..start + self.size]
+    }
+
+    /// Copies the keys or values into a cache, `[rows, heads, capacity, size]`.
+    fn append(&self, kind: usize, cache: &mut [f32]) {
+        for (index, cache) in cache.chunks_exact_mut(self.capacity * self.size).enumerate() {
+            let (row, head) = (index / self.heads, index % self.heads);
+            let slots = cache.chunks_exact_mut(self.size).skip(self.starts[row]);
+            for (token, slot) in slots.take(self.tokens).enumerate() {
+                slot.copy_from_slice(self.get(row, token, kind, head));
+            }
+        }
+    }
+
+    /// Returns the attention of each new token's heads to the tokens in the caches up to its own position.
+    fn attention<'o>(
+        &'o self,
+        keys: &'o [f32],
+        values: &'o [f32],
+        attended: &'o mut [f32],
+    ) -> impl Iterator<Item = Head<'o>> {
+        let (tokens, heads, size) = (self.tokens, self.heads, self.size);
+        let results = attended.chunks_exact_mut(size).enumerate();
+        results.map(move |(index, attended)| {
+            let (row, token, head) = (index / (tokens * heads), index / heads % tokens, index % heads);
+            let cache = (row * heads + head) * self.capacity * size..;
+            let length = (self.starts[row] + token + 1) * size;
+            Head {
+                keys: &keys[cache.clone()][..length],
+                values: &values[cache][..length],
+                size,
+                queries: vec![self.get(row, token, Self::QUERY, head)],
+                attended: vec![attended],
+            }
+        })
     }
 }

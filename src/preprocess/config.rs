@@ -1,143 +1,145 @@
-//! An [`ImageProcessor`] out of `preprocessor_config.json`.
+//! Deserialization of an [`ImageProcessor`] from `preprocessor_config.json`.
 
+use florence2_layout::files::PREPROCESSOR_CONFIG;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::filter::Resample;
 use super::processor::{ImageProcessor, Normalization};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
+use crate::settings::deserialize;
 
-/// The longest side that a configuration may ask for. Real ones ask for 768; more than this is a damaged file.
-const MAX_SIDE: u64 = 1 << 14;
+/// The longest side that a configuration may ask for. Published ones ask for 768; more than this is a damaged file.
+const MAX_SIDE: u32 = 1 << 14;
+
+/// Settings of transformers' CLIP image processor; the defaults are Florence-2's.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Settings {
+    do_resize: bool,
+    do_center_crop: bool,
+    do_rescale: bool,
+    do_normalize: bool,
+    do_pad: bool,
+    // Settings that are switched off may have any form: CLIP's own `crop_size` is one number.
+    size: Option<Value>,
+    crop_size: Option<Value>,
+    #[serde(deserialize_with = "resample")]
+    resample: Resample,
+    rescale_factor: Option<f64>,
+    image_mean: Channels,
+    image_std: Channels,
+}
+
+/// A value for each channel, or one for all of them.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "not three numbers, nor one")]
+enum Channels {
+    Each([f32; 3]),
+    All(f32),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (processor, imagenet) = (ImageProcessor::default(), Normalization::default());
+        Self {
+            do_resize: true,
+            do_center_crop: false,
+            do_rescale: true,
+            do_normalize: true,
+            do_pad: false,
+            size: None,
+            crop_size: None,
+            resample: processor.resample,
+            rescale_factor: processor.rescale_factor,
+            image_mean: Channels::Each(imagenet.mean),
+            image_std: Channels::Each(imagenet.std),
+        }
+    }
+}
 
 impl ImageProcessor {
-    /// The processor that a `preprocessor_config.json` describes (or the `image_processor` part of a
-    /// `processor_config.json`). What it leaves out or sets to `null` is as in Florence-2's own
-    /// ([`ImageProcessor::default`]), and so is the backend, which is no part of such a file.
+    /// Returns the processor that a `preprocessor_config.json` describes (or the `image_processor` part of a
+    /// `processor_config.json`). Settings that are missing or null are Florence-2's ([`ImageProcessor::default`]), and so is
+    /// the backend, which such a file does not name.
     ///
-    /// `do_convert_rgb` is not looked at, since pictures come as RGB here. Padding is not supported, nor are sizes
-    /// that keep the aspect ratio (`shortest_edge` and the like): Florence-2's locations refer to the whole picture.
+    /// `do_convert_rgb` is ignored, since images are RGB here. Padding is not supported, nor are sizes that keep the aspect
+    /// ratio (`shortest_edge` and others): Florence-2's locations refer to the whole image.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`], naming the key, if a value is not of its kind or asks for what is not supported.
+    /// [`Error::InvalidSetting`] if a setting is not of its type or not supported.
     pub fn from_config(config: &Value) -> Result<Self> {
         let config = config.get("image_processor").unwrap_or(config);
+        let settings = config.as_object().cloned().unwrap_or_default();
+        let settings: Settings = deserialize(PREPROCESSOR_CONFIG, settings)?;
         let default = Self::default();
-        let resize = flag(config, "do_resize", true)?;
-        let crop = flag(config, "do_center_crop", false)?;
-        let rescale = flag(config, "do_rescale", true)?;
-        let normalize = flag(config, "do_normalize", true)?;
-        if flag(config, "do_pad", false)? {
+        if settings.do_pad {
             return Err(invalid("do_pad", "padding is not supported"));
         }
-        let crop_size = match crop {
-            false => None,
-            true => Some(
-                size(config, "crop_size")?
-                    .ok_or_else(|| invalid("crop_size", "missing, but do_center_crop is set"))?,
-            ),
+        let size = if settings.do_resize {
+            settings.size.map_or(Ok(default.size), |value| size_of("size", value))?
+        } else {
+            None
         };
-        let imagenet = Normalization::default();
+        let crop_size = if settings.do_center_crop {
+            let missing = || invalid("crop_size", "missing, but do_center_crop is set");
+            size_of("crop_size", settings.crop_size.ok_or_else(missing)?)?
+        } else {
+            None
+        };
         let normalization = Normalization {
-            mean: channels(config, "image_mean")?.unwrap_or(imagenet.mean),
-            std: channels(config, "image_std")?.unwrap_or(imagenet.std),
+            mean: settings.image_mean.each(),
+            std: settings.image_std.each(),
         };
         if normalization.std.contains(&0.0) {
             return Err(invalid("image_std", "must not be 0"));
         }
         Ok(Self {
-            size: if resize {
-                size(config, "size")?.or(default.size)
-            } else {
-                None
-            },
-            resample: resample(config)?.unwrap_or(default.resample),
+            size,
+            resample: settings.resample,
             crop_size,
-            rescale_factor: if rescale {
-                number(config, "rescale_factor")?.or(default.rescale_factor)
-            } else {
-                None
-            },
-            normalization: normalize.then_some(normalization),
+            rescale_factor: settings.rescale_factor.filter(|_| settings.do_rescale),
+            normalization: settings.do_normalize.then_some(normalization),
             backend: default.backend,
         })
     }
 }
 
-fn invalid(name: &'static str, reason: impl Into<String>) -> Error {
-    Error::InvalidOption {
-        name,
-        reason: format!("{} in preprocessor_config.json", reason.into()),
+impl Channels {
+    fn each(self) -> [f32; 3] {
+        match self {
+            Self::Each(values) => values,
+            Self::All(value) => [value; 3],
+        }
     }
 }
 
-/// The value under a key, unless it is missing or `null`.
-fn present<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
-    config.get(key).filter(|value| !value.is_null())
-}
-
-fn flag(config: &Value, key: &'static str, default: bool) -> Result<bool> {
-    match present(config, key) {
-        None => Ok(default),
-        Some(value) => value
-            .as_bool()
-            .ok_or_else(|| invalid(key, format!("{value} is not true or false"))),
+fn invalid(name: &str, reason: impl Into<String>) -> Error {
+    Error::InvalidSetting {
+        file: PREPROCESSOR_CONFIG,
+        name: name.to_owned(),
+        reason: reason.into(),
     }
 }
 
-fn number(config: &Value, key: &'static str) -> Result<Option<f64>> {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .ok_or_else(|| invalid(key, format!("{value} is not a number")))
-    };
-    present(config, key).map(number).transpose()
+fn size_of(name: &str, value: Value) -> Result<Option<ImageSize>> {
+    let sides = 1..=MAX_SIDE;
+    match ImageSize::deserialize(&value) {
+        Ok(size) if sides.contains(&size.width) && sides.contains(&size.height) => Ok(Some(size)),
+        _ => Err(invalid(
+            name,
+            format!("{value} is not a height and a width of 1 to {MAX_SIDE} pixels"),
+        )),
+    }
 }
 
-/// One number for each channel, or one for all.
-fn channels(config: &Value, key: &'static str) -> Result<Option<[f32; 3]>> {
-    let parse = |value: &Value| match value {
-        Value::Number(_) => value.as_f64().map(|all| [all as f32; 3]),
-        Value::Array(values) => {
-            let values: Option<Vec<f32>> = values.iter().map(|value| Some(value.as_f64()? as f32)).collect();
-            values?.try_into().ok()
-        }
-        _ => None,
-    };
-    let parse = |value| parse(value).ok_or_else(|| invalid(key, format!("{value} is not three numbers")));
-    present(config, key).map(parse).transpose()
-}
-
-fn resample(config: &Value) -> Result<Option<Resample>> {
-    let parse = |value: &Value| {
-        let filter = value.as_u64().and_then(Resample::from_pillow);
-        filter.ok_or_else(|| {
-            invalid(
-                "resample",
-                format!("{value} is not one of the numbers 0 to 5 of PIL.Image.Resampling"),
-            )
-        })
-    };
-    present(config, "resample").map(parse).transpose()
-}
-
-fn size(config: &Value, key: &'static str) -> Result<Option<ImageSize>> {
-    let parse = |value: &Value| {
-        let side = |name| {
-            value
-                .get(name)?
-                .as_u64()
-                .filter(|side| (1..=MAX_SIDE).contains(side))
-        };
-        match (side("width"), side("height")) {
-            (Some(width), Some(height)) => Ok(ImageSize::new(width as u32, height as u32)),
-            _ => Err(invalid(
-                key,
-                format!("{value} is not a height and a width of 1 to {MAX_SIDE} pixels"),
-            )),
-        }
-    };
-    present(config, key).map(parse).transpose()
+fn resample<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resample, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    Resample::from_pillow(number).ok_or_else(|| {
+        D::Error::custom(format!("{number} is not one of the numbers 0 to 5 of PIL.Image.Resampling"))
+    })
 }
 
 #[cfg(test)]
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_taken_over() {
+    fn settings_are_read() {
         let processor = ImageProcessor::from_config(&json!({
             "do_rescale": false, "do_normalize": false, "resample": 2, "size": {"height": 64, "width": 32},
             "do_center_crop": true, "crop_size": {"height": 16, "width": 8}
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!((processor.rescale_factor, processor.normalization), (None, None));
         let processor = ImageProcessor::from_config(&json!({"do_resize": false, "image_mean": 0.5})).unwrap();
         assert_eq!(processor.size, None);
-        // What is switched off may stand there in any form: CLIP's own crop size is one number.
+        // Settings that are switched off may have any form: CLIP's own crop size is one number.
         let processor = ImageProcessor::from_config(&json!({"crop_size": 224, "do_center_crop": false}));
         assert_eq!(processor.unwrap(), ImageProcessor::default());
         let processor = ImageProcessor::from_config(&json!({"do_resize": false, "image_mean": 0.5})).unwrap();
@@ -207,7 +209,7 @@ mod tests {
             ("do_pad", json!({"do_pad": true})),
         ] {
             match ImageProcessor::from_config(&config) {
-                Err(Error::InvalidOption { name, .. }) => assert_eq!(name, key),
+                Err(Error::InvalidSetting { name, .. }) => assert_eq!(name, key),
                 other => panic!("{config}: {other:?}"),
             }
         }

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::{EarlyStopping, GenerationConfig};
+use super::config::{DEFAULT_EOS_TOKEN_ID, EarlyStopping, GenerationConfig};
 use crate::error::Result;
 use crate::settings::deserialize;
 
@@ -177,7 +177,7 @@ pub(super) fn first_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 
 /// Deserializes the first of one token id or several; BART's without any.
 pub(super) fn start_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    Ok(first_token_id(deserializer)?.unwrap_or(super::DEFAULT_EOS_TOKEN_ID))
+    Ok(first_token_id(deserializer)?.unwrap_or(DEFAULT_EOS_TOKEN_ID))
 }
 
 fn is_negative(id: &Value) -> bool {

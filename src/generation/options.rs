@@ -1,6 +1,6 @@
 //! What a caller overrides.
 
-use super::{EarlyStopping, GenerationConfig};
+use super::config::{EarlyStopping, GenerationConfig};
 use crate::error::Result;
 
 /// Declares the options, their setters and how they override a [`GenerationConfig`].
