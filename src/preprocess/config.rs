@@ -79,7 +79,9 @@ impl ImageProcessor {
             return Err(invalid("do_pad", "padding is not supported"));
         }
         let size = if settings.do_resize {
-            settings.size.map_or(Ok(default.size), |value| size_of("size", value))?
+            settings
+                .size
+                .map_or(Ok(default.size), |value| size_of("size", value))?
         } else {
             None
         };
@@ -138,7 +140,9 @@ fn size_of(name: &str, value: Value) -> Result<Option<ImageSize>> {
 fn resample<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resample, D::Error> {
     let number = u64::deserialize(deserializer)?;
     Resample::from_pillow(number).ok_or_else(|| {
-        D::Error::custom(format!("{number} is not one of the numbers 0 to 5 of PIL.Image.Resampling"))
+        D::Error::custom(format!(
+            "{number} is not one of the numbers 0 to 5 of PIL.Image.Resampling"
+        ))
     })
 }
 
