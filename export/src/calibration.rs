@@ -1,14 +1,13 @@
-//! How large activations become, as seen on sample images: what [`ExportOptions::activation_ranges`] wants.
+//! The ranges of activations on sample images, for [`ExportOptions::activation_ranges`].
 //!
-//! Graphs exported with [`ExportOptions::observers`] have outputs beside their own that say it; whoever can run graphs
-//! runs them on images, and records those outputs.
+//! Graphs exported with [`ExportOptions::observers`] output the ranges too: run them on images and record those outputs.
 //!
 //! [`ExportOptions::activation_ranges`]: crate::ExportOptions::activation_ranges
 //! [`ExportOptions::observers`]: crate::ExportOptions::observers
 
 use std::collections::BTreeMap;
 
-/// What an observer's output is called: this, and the path of the module that it observes.
+/// The prefix of the name of an observer's output, before the path of the observed module.
 const OBSERVER_PREFIX: &str = "largest_magnitude.";
 
 /// The name of the output that observes `module`.
@@ -16,18 +15,18 @@ pub(crate) fn observer(module: &str) -> String {
     format!("{OBSERVER_PREFIX}{module}")
 }
 
-/// The largest magnitude of each channel of what modules give.
+/// The largest magnitude of each channel in the outputs of modules.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActivationRanges(BTreeMap<String, Vec<f32>>);
 
 impl ActivationRanges {
-    /// Whether the output of that name is an observer's.
+    /// Whether `output` is the name of an observer's output.
     pub fn is_observer(output: &str) -> bool {
         output.starts_with(OBSERVER_PREFIX)
     }
 
-    /// Takes in what an observer gave for one more image: `output` is its name, `magnitudes` has one value for each
-    /// channel. Other outputs are ignored.
+    /// Records an observer's output for one more image: `output` is its name, `magnitudes` has a value for each channel.
+    /// Other outputs are ignored.
     pub fn record(&mut self, output: &str, magnitudes: &[f32]) {
         let Some(module) = output.strip_prefix(OBSERVER_PREFIX) else {
             return;
@@ -44,7 +43,7 @@ impl ActivationRanges {
         self.0.is_empty()
     }
 
-    /// What was seen of a module.
+    /// The largest magnitudes of `module`.
     pub(crate) fn of(&self, module: &str) -> Option<&[f32]> {
         self.0.get(module).map(Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! From a checkpoint to a deployment's folder, or to graphs in memory.
+//! Exporting a checkpoint to a deployment's folder, or to graphs in memory.
 
 #[cfg(test)]
 mod device_copies;
@@ -22,36 +22,35 @@ use crate::precisions::Precisions;
 use crate::smoothing::Smoothing;
 use crate::target::{Precision, Target};
 
-/// What to export, and how.
+/// Options of an export.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ExportOptions {
-    /// The kind of runtime the graphs are for.
+    /// The kind of runtime that the graphs are for.
     pub target: Target,
     /// How weights are stored.
     pub precision: Precision,
-    /// Weights that stay in 32-bit floats in any precision (in 16-bit floats: the arithmetic too, around modules without
-    /// weights as well): patterns of the paths of their modules. A pattern is a run
-    /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
-    /// `fc2` for the second layer of each MLP.
+    /// Patterns of the paths of modules whose weights stay in 32-bit floats in any precision; in 16-bit precisions their
+    /// arithmetic does too, also that of modules without weights. A pattern is a sequence of whole parts of such a path,
+    /// with `*` for any characters of a part: `vision_tower.blocks.3` for a stage, `fc2` for the second layer of each MLP.
     pub keep_fp32: Vec<String>,
-    /// Whether inputs, outputs and caches are 16-bit floats too, in a precision that computes in them. Without, they are
-    /// 32-bit floats, as in most deployments, and converted at the graph's borders; but [`Target::Cuda`]'s caches are
+    /// Whether inputs, outputs and KV caches are 16-bit floats in a precision that computes in them. Otherwise they are
+    /// 32-bit floats, as in most deployments, and cast inside the graph, except for [`Target::Cuda`]'s caches, which are
     /// 16-bit floats in any case.
     pub float16_io: bool,
-    /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
-    /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].
+    /// The ranges of activations, recorded from graphs with [`observers`](Self::observers): the scales of channels are
+    /// then evened out before quantized layers (*SmoothQuant*). For [`Target::Cpu`].
     pub activation_ranges: Option<ActivationRanges>,
-    /// Adds the outputs that [`ActivationRanges`] are recorded from. For [`Target::Cpu`], best in
+    /// Whether to add the outputs that [`ActivationRanges`] are recorded from. For [`Target::Cpu`], best in
     /// [`Precision::Fp32`].
     pub observers: bool,
-    /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
-    /// `preprocessor_config.json` says, else 768.
+    /// Side of the square images that the vision encoder takes, in pixels; `None` for the side in the checkpoint's
+    /// `preprocessor_config.json`, else 768.
     pub image_size: Option<u32>,
     /// The graphs to write; `None` for all of the target's.
     pub graphs: Option<Vec<GraphFile>>,
-    /// A graph with more bytes of weights than this keeps the big ones in a file beside it (`.onnx_data`), which ONNX
-    /// Runtime maps instead of reading: it then loads in half the time and memory.
+    /// The number of bytes of weights above which a graph keeps the big ones in a file beside it (`.onnx_data`), which
+    /// ONNX Runtime maps instead of reading: it then loads in half the time and memory.
     pub external_data_threshold: u64,
     /// The name in the graphs' metadata; `None` for that of the published model of the same dimensions.
     pub model_name: Option<String>,
@@ -136,7 +135,7 @@ impl ExportOptions {
     }
 }
 
-/// What an export wrote.
+/// The files that an export wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -148,9 +147,9 @@ pub struct Report {
     pub image_size: ImageSize,
 }
 
-/// Writes graphs and configuration files into `folder`, which is made if need be: the graphs into `onnx/`, the
-/// others beside it. All weights are checked before anything is written, and each file appears under its name
-/// only when it is whole.
+/// Writes graphs and configuration files into `folder`, which is created if missing: the graphs into `onnx/`, the others
+/// beside it. All weights are checked before anything is written, and each file appears under its name only when it is
+/// complete.
 ///
 /// # Errors
 /// Names the tensor, setting or file that is missing or wrong.
@@ -162,11 +161,16 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
         });
     }
     let image_size = image_size(checkpoint, options)?;
+    let target = options.target.graphs();
+    let chosen = options.graphs.as_deref().unwrap_or(target);
+    if let Some(file) = chosen.iter().find(|file| !target.contains(file)) {
+        return Err(Error::NotInTarget { graph: file.name() });
+    }
     let (graphs, unused_tensors) = build(checkpoint, options, image_size)?;
     for name in &unused_tensors {
         tracing::warn!(tensor = %name, "no graph has a use for this tensor");
     }
-    // What is damaged among the files shows before the graphs take their time.
+    // Damaged files are reported before the graphs are written, which takes longer.
     let mut side_files = bundle::files(checkpoint, image_size)?;
     let onnx = folder.join(FOLDER);
     std::fs::create_dir_all(&onnx).map_err(|source| Error::Write {
@@ -176,11 +180,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
 
     let mut files = Vec::new();
     for (file, graph) in graphs {
-        if options
-            .graphs
-            .as_ref()
-            .is_some_and(|chosen| !chosen.contains(&file))
-        {
+        if !chosen.contains(&file) {
             continue;
         }
         let header = header(checkpoint, file, options, image_size);
@@ -213,7 +213,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     })
 }
 
-/// The graph files among `files` that have their weights beside them.
+/// The graph files among `files` whose weights are in a file beside them.
 fn with_external_data(files: &[(PathBuf, u64)]) -> BTreeSet<String> {
     let names = files.iter().filter_map(|(path, _)| path.file_name()?.to_str());
     names
@@ -222,7 +222,7 @@ fn with_external_data(files: &[(PathBuf, u64)]) -> BTreeSet<String> {
         .collect()
 }
 
-/// One graph as the bytes of an ONNX file, with all its weights inside.
+/// Returns one graph as the bytes of an ONNX file, with all its weights inside.
 ///
 /// # Errors
 /// As [`export`]; also [`Error::GraphTooLarge`] over protobuf's limit of 2 GiB.
@@ -238,8 +238,7 @@ pub fn export_graph_bytes(
     graph::serialize_inline(graph, header(checkpoint, file, options, image_size))
 }
 
-/// The configuration and tokenizer files of a deployment, completed, by name: what [`export`] writes beside the
-/// graphs.
+/// Returns the configuration and tokenizer files that [`export`] writes beside the graphs, by name.
 ///
 /// # Errors
 /// Names the file that is damaged.

@@ -9,7 +9,7 @@ use florence2_layout::onnx::DataType;
 use crate::precisions::Precisions;
 use crate::target::{Operators, Precision};
 
-/// What the mean over all image tokens is called, among the projector's modules.
+/// The projector's module that computes the mean over all image tokens.
 pub(crate) const SPATIAL_AVERAGE: &str = "spatial_average";
 
 /// Factors by name, one for each index along the last axis of a tensor.
@@ -24,7 +24,7 @@ pub(crate) struct Lowering<'a> {
     pub(crate) float16_io: bool,
     /// Whether the linear layers take few rows at a time: the new tokens of a step, not whole sequences.
     pub(crate) few_rows: bool,
-    /// What the inputs of linear layers are multiplied by, by the layers' paths.
+    /// Factors on the inputs of linear layers, by paths of layers.
     pub(crate) input_factors: Factors,
 }
 

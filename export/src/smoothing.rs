@@ -14,7 +14,7 @@ use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
 use crate::error::{Error, Result};
 use crate::lowering::Factors;
-use crate::model::{DECODER, ENCODER, VISION_TOWER};
+use crate::model::paths::{DECODER, ENCODER, VISION_TOWER};
 
 /// A norm, and the linear layers that take its result.
 struct SmoothQuantSite {

@@ -4,7 +4,9 @@ use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::GraphFile;
 
 use crate::error::{Error, Result};
-use crate::graph::CONTRIB_DOMAIN;
+
+/// The domain of ONNX Runtime's own operators.
+pub(crate) const CONTRIB_DOMAIN: &str = "com.microsoft";
 
 /// A set of graphs, for a kind of runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

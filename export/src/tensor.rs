@@ -1,11 +1,11 @@
-//! Weights that are read when they are written, not before: a name, a shape, and how to get the values.
+//! Weights whose values are read when they are written: a name, a shape, and a function that reads the values.
 
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A weight on its way into a graph. Values are row-major; each [`values`](Tensor::values) reads them anew, so a
-/// model of gigabytes needs memory for its largest tensor only. They come from the checkpoint as f32; other types
-/// are made from that.
+/// A weight of a graph. Values are row-major; each [`values`](Tensor::values) reads them anew, so that a model of
+/// gigabytes needs memory for its largest tensor only. They are read from the checkpoint as f32 and converted to other
+/// types.
 #[derive(Clone)]
 pub(crate) struct Tensor<'a, T = f32> {
     name: String,
@@ -14,7 +14,7 @@ pub(crate) struct Tensor<'a, T = f32> {
 }
 
 impl<'a, T: 'a> Tensor<'a, T> {
-    /// `load` gives as many values as `shape` has room for.
+    /// A tensor of the values of `load`, whose number is the product of `shape`.
     pub(crate) fn new(
         name: impl Into<String>,
         shape: impl Into<Vec<usize>>,
@@ -27,7 +27,7 @@ impl<'a, T: 'a> Tensor<'a, T> {
         }
     }
 
-    /// What it is called in the graph: the checkpoint's (native) name, and what was done to it since.
+    /// The name in the graph: the checkpoint's (native) name with a suffix for each change.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -45,8 +45,7 @@ impl<'a, T: 'a> Tensor<'a, T> {
         (self.load)()
     }
 
-    /// What `change` makes of the values, in another shape or type; `suffix` tells the result from the original by
-    /// name.
+    /// The values after `change`, in another shape or type; the name gets `suffix`.
     pub(crate) fn derived<U: 'a>(
         &self,
         suffix: &str,
@@ -67,7 +66,7 @@ impl<'a, T: 'a> Tensor<'a, T> {
 }
 
 impl<'a> Tensor<'a> {
-    /// Applies `change` to the values; `suffix` tells the result from the original by name.
+    /// The values after `change`; the name gets `suffix`.
     pub(crate) fn map(self, suffix: &str, change: impl Fn(Vec<f32>) -> Vec<f32> + 'a) -> Self {
         let shape = self.shape.clone();
         self.derived(suffix, shape, change)
@@ -81,7 +80,7 @@ impl<'a> Tensor<'a> {
         })
     }
 
-    /// Each value times the factor of its place along the last axis. Keeps the name.
+    /// Each value times the factor of its index along the last axis. Keeps the name.
     pub(crate) fn multiplied(self, factors: Rc<[f32]>) -> Self {
         let name = self.name.clone();
         let multiplied = self.map("", move |mut values| {
@@ -95,7 +94,7 @@ impl<'a> Tensor<'a> {
         multiplied.renamed(&name)
     }
 
-    /// Rows `range` of the first axis; `suffix` names them.
+    /// Rows `range` of the first axis; the name gets `suffix`.
     pub(crate) fn rows(self, suffix: &str, range: Range<usize>) -> Self {
         let width: usize = self.shape.iter().skip(1).product();
         let mut shape = self.shape.clone();
@@ -110,7 +109,7 @@ impl<'a> Tensor<'a> {
         Tensor { shape, ..rows }
     }
 
-    /// Tensors of the same size, one below the other along the first axis.
+    /// Tensors of the same shape, stacked along the first axis.
     pub(crate) fn stacked(name: impl Into<String>, parts: Vec<Tensor<'a>>) -> Self {
         let mut shape = parts.first().map(|part| part.shape.clone()).unwrap_or_default();
         if let Some(rows) = shape.first_mut() {
@@ -121,7 +120,7 @@ impl<'a> Tensor<'a> {
         })
     }
 
-    /// `[a, b]` to `[b, a]`.
+    /// The transpose of a matrix.
     pub(crate) fn transposed(self) -> Self {
         let [rows, columns] = self.shape[..] else {
             debug_assert!(false, "{} is not a matrix", self.name);

@@ -1,4 +1,4 @@
-//! Calibrated exports: what a channel of large values costs in int8, and that evening it out changes nothing else.
+//! Calibrated exports: the error of a channel of large values in int8, and that evening it out changes nothing else.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,7 @@ const CHANNEL: usize = 3;
 const IMAGE_SIDE: usize = 192;
 const PROMPT: [i64; 4] = [0, 11, 12, 2];
 
-/// The demo model with a channel of norms times `factor`, and divided by it in the weights behind: of those whose names
-/// begin with `side`.
+/// The demo model with a channel of the norms below `side` multiplied by `factor`, and divided by it in the weights behind.
 fn with_outliers(side: &str, factor: f32) -> Checkpoint {
     let folder = checkpoint("demo");
     let stored = std::fs::read(folder.join("model.safetensors")).unwrap();
@@ -78,7 +77,7 @@ fn run<'i>(session: &mut Session, inputs: impl Into<SessionInputs<'i, 'i>>) -> B
     values.collect()
 }
 
-/// Smooth colours: what a seeded image would be, without a file.
+/// A synthetic image of smooth colours.
 fn pixels() -> Tensor<f32> {
     let wave =
         |index: usize| ((index % 977) as f32 * 0.013).sin() + ((index / IMAGE_SIDE) as f32 * 0.07).cos();
@@ -112,7 +111,7 @@ fn relative_error(ours: &[f32], exact: &[f32]) -> f32 {
     differences.fold(0.0, f32::max) / largest
 }
 
-/// What both encoders gave in fp32, and what was recorded.
+/// The outputs of both encoders in fp32, and the recorded ranges.
 struct Observed {
     ranges: ActivationRanges,
     features: Vec<f32>,
@@ -162,21 +161,21 @@ fn has_vnni() -> bool {
 }
 
 #[test]
-fn calibrated_int8_withstands_a_channel_of_large_values() {
+fn calibrated_int8_is_accurate_despite_a_channel_of_large_values() {
     let int8 = options(Precision::Int8);
     let checkpoint = with_outliers("model.vision_tower.", 50.0);
     let observed = observe(&checkpoint);
     let error = |options| relative_error(&see(&checkpoint, &options)["image_features"], &observed.features);
     let uncalibrated = error(int8.clone());
     let calibrated = error(int8.clone().with_activation_ranges(observed.ranges.clone()));
-    // Without VNNI, sums of products of bytes saturate in both: seen 0.104.
+    // Without VNNI, sums of products of bytes saturate in both: measured 0.104.
     let share = if has_vnni() { 0.1 } else { 0.12 };
     assert!(
         calibrated < share * uncalibrated,
         "{calibrated} calibrated, {uncalibrated} not"
     );
 
-    // In BART the channel goes on through the residual connections.
+    // In BART the residual connections carry the channel on.
     let checkpoint = with_outliers("model.language_model.", 10.0);
     let observed = observe(&checkpoint);
     let error = |options| {
@@ -194,7 +193,7 @@ fn calibrated_int8_withstands_a_channel_of_large_values() {
 }
 
 #[test]
-fn ranges_must_be_whole_and_for_a_target_that_quantises() {
+fn ranges_must_be_complete_and_for_a_target_that_supports_them() {
     let checkpoint = Checkpoint::open(checkpoint("demo")).unwrap();
     let mut ranges = ActivationRanges::default();
     ranges.record(

@@ -1,9 +1,8 @@
-//! What of a graph ONNX Runtime would compute on the processor beside a CUDA device, and so copy between the two.
+//! The nodes of a graph that ONNX Runtime would compute on the CPU beside a CUDA device, and the copies between the two.
 //!
-//! The rule is that of `GetCpuPreferredNodes` (`onnxruntime/core/framework/fallback_cpu_capability.cc`): what is known of
-//! shapes is in the processor's memory, and a node whose inputs are all that, small constants or the graph's inputs (none
-//! of them of 16-bit floats) is computed there too, unless its kernel takes them from there anyway. A copy costs a wait, and
-//! forbids that a CUDA graph is made of a run.
+//! The rule is that of `GetCpuPreferredNodes` (`onnxruntime/core/framework/fallback_cpu_capability.cc`): shapes are in CPU
+//! memory, and a node whose inputs are all shapes, small constants or integer inputs of the graph is computed on the CPU
+//! too, unless its kernel takes them from CPU memory anyway. A copy costs a wait.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +11,11 @@ use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::target::{Precision, Target};
 
-/// Constants of more elements are not looked at on the processor.
+/// The largest number of elements of a constant that the CPU may take.
 const SMALL: usize = 100;
 
-/// The inputs that CUDA's kernels take from the processor's memory.
-fn processor_inputs(operator: &str) -> &'static [usize] {
+/// The inputs that CUDA's kernels take from CPU memory.
+fn cpu_inputs(operator: &str) -> &'static [usize] {
     match operator {
         "Range" => &[0, 1, 2],
         "Slice" => &[1, 2, 3, 4],
@@ -32,30 +31,30 @@ fn copies(graph: &Graph<'_>) -> Vec<String> {
     let nodes = graph.node_protos();
     let constants = graph.constants();
     let is_small = |name: &str| constants.get(name).is_some_and(|&elements| elements <= SMALL);
-    let inputs = graph.inputs_of_integers();
-    let mut on_processor: BTreeSet<&str> = BTreeSet::new();
+    let inputs = graph.integer_inputs();
+    let mut on_cpu: BTreeSet<&str> = BTreeSet::new();
     let mut copies = Vec::new();
-    // Nodes are in an order in which each comes after what it needs.
+    // Nodes are in topological order.
     for node in nodes {
-        let from_processor = processor_inputs(&node.op_type);
-        let given = || node.input.iter().enumerate().filter(|(_, name)| !name.is_empty());
-        let follows = given().any(|(_, name)| on_processor.contains(name.as_str()));
-        let may_move = given().all(|(index, name)| {
+        let from_cpu = cpu_inputs(&node.op_type);
+        let inputs_of_node = || node.input.iter().enumerate().filter(|(_, name)| !name.is_empty());
+        let follows = inputs_of_node().any(|(_, name)| on_cpu.contains(name.as_str()));
+        let may_move = inputs_of_node().all(|(index, name)| {
             is_small(name)
                 || inputs.contains(name)
-                || (on_processor.contains(name.as_str()) && !from_processor.contains(&index))
+                || (on_cpu.contains(name.as_str()) && !from_cpu.contains(&index))
         });
         if node.op_type == "Shape" {
-            on_processor.extend(node.output.iter().map(String::as_str));
+            on_cpu.extend(node.output.iter().map(String::as_str));
         } else if follows && may_move {
-            on_processor.extend(node.output.iter().map(String::as_str));
-            let copied = given().filter(|(_, name)| inputs.contains(*name));
+            on_cpu.extend(node.output.iter().map(String::as_str));
+            let copied = inputs_of_node().filter(|(_, name)| inputs.contains(*name));
             copies.extend(copied.map(|(_, name)| format!("{name} for {}", node.name)));
         } else {
-            let copied = given().filter(|(index, name)| {
-                let is_there = on_processor.contains(name.as_str());
+            let copied = inputs_of_node().filter(|(index, name)| {
+                let is_on_cpu = on_cpu.contains(name.as_str());
                 let is_constant = constants.contains_key(*name);
-                is_there != from_processor.contains(index) && !is_constant
+                is_on_cpu != from_cpu.contains(index) && !is_constant
             });
             copies.extend(copied.map(|(_, name)| format!("{name} for {}", node.name)));
         }
@@ -64,7 +63,7 @@ fn copies(graph: &Graph<'_>) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_copied_between_cuda_and_the_processor() {
+fn nothing_is_copied_between_cuda_and_the_cpu() {
     let folder = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../tests/fixtures/checkpoints/base-like"

@@ -2,9 +2,7 @@
 //! `docs/ContribOperators.md`.
 
 use super::{Attribute, Graph, Value};
-
-/// The domain of ONNX Runtime's own operators.
-pub(crate) const CONTRIB_DOMAIN: &str = "com.microsoft";
+use crate::target::CONTRIB_DOMAIN;
 
 /// The operand of [`Graph::fused_matmul`] that is transposed in its last two axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Graph, Value, value_of_any_shape};
+use super::value::value_of_any_shape;
+use super::{Attribute, Graph, Value};
 use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
 
 /// A custom operator. Runtimes that have no kernel for it run its body instead.

@@ -1,4 +1,4 @@
-//! ONNX operators as methods, as they are from opset 17 on; a newer one says so.
+//! ONNX operators as methods, of opset 17 unless stated otherwise.
 
 use super::{Attribute, Graph, Value};
 use crate::tensor::Tensor;
@@ -42,12 +42,12 @@ impl<'a> Graph<'a> {
         self.node(op, &[x], &[])
     }
 
-    /// Over the last axis.
+    /// Softmax over the last axis.
     pub(crate) fn softmax(&mut self, x: &Value) -> Value {
         self.node("Softmax", &[x], &[("axis", Attribute::Int(-1))])
     }
 
-    /// Over the last axis.
+    /// `LayerNorm` over the last axis.
     pub(crate) fn layer_norm(&mut self, x: &Value, weight: &Tensor<'a>, bias: &Tensor<'a>) -> Value {
         let (weight, bias) = (self.weight(weight), self.weight(bias));
         let attributes = [
@@ -57,7 +57,7 @@ impl<'a> Graph<'a> {
         self.node("LayerNormalization", &[x, &weight, &bias], &attributes)
     }
 
-    /// `x` is `[batch, channels, height, width]`.
+    /// The convolution of `x`, `[batch, channels, height, width]`.
     pub(crate) fn conv2d(
         &mut self,
         x: &Value,
@@ -82,7 +82,7 @@ impl<'a> Graph<'a> {
         self.node("Conv", &[x, &weight, &bias], &attributes)
     }
 
-    /// In `shape`, 0 keeps an axis and -1 is what is left.
+    /// `x` in another shape, in which 0 keeps the size of an axis and -1 stands for the remaining values.
     pub(crate) fn reshape(&mut self, x: &Value, shape: &[i64]) -> Value {
         let shape = self.ints(shape);
         self.node("Reshape", &[x, &shape], &[])
@@ -96,13 +96,13 @@ impl<'a> Graph<'a> {
         self.node("Concat", parts, &[("axis", Attribute::Int(axis))])
     }
 
-    /// `x[starts..ends]` along `axes`; the three vectors are of one length.
+    /// `x[starts..ends]` along `axes`; all three have the same length.
     pub(crate) fn slice(&mut self, x: &Value, starts: &Value, ends: &Value, axes: &[i64]) -> Value {
         let axes = self.ints(axes);
         self.node("Slice", &[x, starts, ends, &axes], &[])
     }
 
-    /// Zeros behind the end: `after` counts them for each axis.
+    /// `x` with zeros at the end of each axis, `after` their number.
     pub(crate) fn pad_end(&mut self, x: &Value, after: &[i64]) -> Value {
         let pads: Vec<i64> = std::iter::repeat_n(0, after.len())
             .chain(after.iter().copied())
@@ -111,13 +111,13 @@ impl<'a> Graph<'a> {
         self.node("Pad", &[x, &pads], &[])
     }
 
-    /// `value`, without dimensions, around `x`: `before` and `after` count how often for each axis.
+    /// `x` with the scalar `value` around it, `before` and `after` the numbers for each axis.
     pub(crate) fn pad_with(&mut self, x: &Value, before: &[i64], after: &[i64], value: &Value) -> Value {
         let pads = self.ints(&[before, after].concat());
         self.node("Pad", &[x, &pads, value], &[])
     }
 
-    /// Every `steps`th of `x[starts..ends]` along `axes`; the four lists are of one length.
+    /// Every `steps`th of `x[starts..ends]` along `axes`; all four have the same length.
     pub(crate) fn strided_slice(&mut self, x: &Value, [starts, ends, axes, steps]: [&[i64]; 4]) -> Value {
         let [starts, ends, axes, steps] = [starts, ends, axes, steps].map(|list| self.ints(list));
         self.node("Slice", &[x, &starts, &ends, &axes, &steps], &[])
@@ -132,12 +132,12 @@ impl<'a> Graph<'a> {
         self.node("Squeeze", &[x], &[])
     }
 
-    /// Rows of `table`, by the integers of any shape in `indices`.
+    /// Rows `indices` of `table`, by integers of any shape.
     pub(crate) fn gather(&mut self, table: &Value, indices: &Value) -> Value {
         self.node("Gather", &[table, indices], &[("axis", Attribute::Int(0))])
     }
 
-    /// The last place along `axis`, which goes.
+    /// The last element along `axis`, which is dropped.
     pub(crate) fn last(&mut self, x: &Value, axis: i64) -> Value {
         let last = self.int(-1);
         self.node("Gather", &[x, &last], &[("axis", Attribute::Int(axis))])
@@ -153,12 +153,12 @@ impl<'a> Graph<'a> {
         self.node("Gemm", &[a, b], &[("transB", Attribute::Int(1))])
     }
 
-    /// `x` in the shape that the vector of integers `shape` says.
+    /// `x` in the shape of the vector of integers `shape`.
     pub(crate) fn reshape_to(&mut self, x: &Value, shape: &Value) -> Value {
         self.node("Reshape", &[x, shape], &[])
     }
 
-    /// Cuts `x` along `axis` into parts of these sizes.
+    /// `x` cut along `axis` into parts of these sizes.
     pub(crate) fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
         let lengths: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
         let lengths = self.ints(&lengths);
@@ -172,7 +172,7 @@ impl<'a> Graph<'a> {
         self.node("Gelu", &[x], &[("approximate", Attribute::Text(approximate))])
     }
 
-    /// Keeps the axis, with size 1.
+    /// The sum over `axis`, which stays with size 1.
     pub(crate) fn reduce_sum(&mut self, x: &Value, axis: i64) -> Value {
         let axes = self.ints(&[axis]);
         self.node("ReduceSum", &[x, &axes], &[("keepdims", Attribute::Int(1))])
@@ -197,23 +197,23 @@ impl<'a> Graph<'a> {
         )
     }
 
-    /// As [`dim`](Self::dim), a 32-bit integer.
+    /// [`dim`](Self::dim) as a 32-bit integer.
     pub(crate) fn int32_dim(&mut self, x: &Value, axis: i64) -> Value {
         let size = self.dim(x, axis);
         self.cast(&size, DataType::Int32)
     }
 
-    /// `start, start + step, ..` up to, not including, `end`; all three of one type and without dimensions.
+    /// `start, start + step, ..` below `end`, all three scalars of the same type.
     pub(crate) fn range(&mut self, [start, end, step]: [&Value; 3]) -> Value {
         self.node("Range", &[start, end, step], &[])
     }
 
-    /// `x` in the shape that it and the vector of integers `shape` broadcast to.
+    /// `x` broadcast with the shape in the vector of integers `shape`.
     pub(crate) fn expand(&mut self, x: &Value, shape: &Value) -> Value {
         self.node("Expand", &[x, shape], &[])
     }
 
-    /// Where `a` is greater than `b`.
+    /// Whether `a > b`, by element.
     pub(crate) fn greater(&mut self, a: &Value, b: &Value) -> Value {
         self.node("Greater", &[a, b], &[])
     }

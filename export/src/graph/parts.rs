@@ -1,4 +1,4 @@
-//! What a graph is made of, for tests.
+//! The parts of a graph, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ impl Graph<'_> {
         &self.nodes
     }
 
-    /// How many elements each constant has.
+    /// The number of elements of each constant.
     pub(crate) fn constants(&self) -> BTreeMap<String, usize> {
         let constants = self.initializers.iter();
         constants
@@ -18,8 +18,8 @@ impl Graph<'_> {
             .collect()
     }
 
-    /// The names of inputs that are integers.
-    pub(crate) fn inputs_of_integers(&self) -> BTreeSet<String> {
+    /// The names of integer inputs.
+    pub(crate) fn integer_inputs(&self) -> BTreeSet<String> {
         let is_integer = |element: i32| {
             [DataType::Int32, DataType::Int64]
                 .iter()

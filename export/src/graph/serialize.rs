@@ -1,4 +1,4 @@
-//! A built graph to protobuf: all in one piece, or with the big weights in a file beside it.
+//! Serializing a built graph to protobuf: in one file, or with the big weights in a file beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, Write};
@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
 use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 
-/// Weights smaller than this stay in the graph's own file even if others do not.
+/// Weights of fewer bytes stay in the graph's own file even if others do not.
 const SMALLEST_EXTERNAL: u64 = 1024;
 /// External weights begin at multiples of this, so that they can be mapped.
 const ALIGNMENT: u64 = 4096;
-/// Protobuf's limit for one message, less a margin for the nodes.
+/// Protobuf's limit for one message in bytes, less a margin for the nodes.
 const LARGEST_MESSAGE: u64 = (2 << 30) - (64 << 20);
 
-/// What a model file says of itself.
+/// The fields of a model file beside its graph.
 pub(crate) struct ModelHeader {
     pub(crate) name: &'static str,
     pub(crate) ir_version: i64,
@@ -30,10 +30,13 @@ pub(crate) struct ModelHeader {
     pub(crate) metadata: Vec<(String, String)>,
 }
 
-/// The files that were written, by name, and their sizes in bytes.
+/// Names and sizes in bytes of written files.
 pub(crate) type Written = Vec<(String, u64)>;
 
-/// The graph with all its weights, as the bytes of an ONNX file.
+/// Returns the graph with all its weights as the bytes of an ONNX file.
+///
+/// # Errors
+/// [`Error::GraphTooLarge`] over protobuf's limit.
 pub(crate) fn serialize_inline(graph: Graph<'_>, header: ModelHeader) -> Result<Vec<u8>> {
     let bytes = graph.weight_bytes();
     if bytes > LARGEST_MESSAGE {
@@ -47,8 +50,8 @@ pub(crate) fn serialize_inline(graph: Graph<'_>, header: ModelHeader) -> Result<
     Ok(model(graph, functions, tensors, header).encode_to_vec())
 }
 
-/// Writes the graph to `path`. If its weights exceed `threshold` bytes, the big ones go to a file beside it, one
-/// after another: memory is needed for one at a time.
+/// Writes the graph to `path`. If its weights exceed `threshold` bytes, the big ones go to a file beside it, with one at a
+/// time in memory.
 pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshold: u64) -> Result<Written> {
     let file_name = |path: &Path| {
         path.file_name()
@@ -60,7 +63,7 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
     if graph.weight_bytes() <= threshold {
         let bytes = serialize_inline(graph, header)?;
         AtomicFile::write(path, &bytes)?;
-        // Weights that an earlier export left beside the graph are no longer its.
+        // An earlier export may have left weights beside the graph.
         match std::fs::remove_file(&data_path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::Write {
@@ -135,7 +138,7 @@ impl<'a> Graph<'a> {
         self.initializers.iter().map(Initializer::byte_len).sum()
     }
 
-    /// The graph without its weights, with outputs under their names; the functions that it uses; and the weights.
+    /// Returns the graph without its weights but with the names of its outputs, the functions that it uses, and the weights.
     pub(super) fn finish(mut self, name: &str) -> (GraphProto, Functions, Vec<Initializer<'a>>) {
         rename(&mut self.nodes, &self.output_names);
         self.value_info
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn external_weights_lie_where_the_graph_says() {
+    fn external_weights_are_at_their_offsets() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.onnx");
         write(graph(), header(), &path, 100).unwrap();
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_have_their_names_and_no_node_for_it() {
+    fn outputs_are_named_without_extra_nodes() {
         let bytes = serialize_inline(graph(), header()).unwrap();
         let model = ModelProto::decode(&bytes[..]).unwrap();
         assert_eq!(model.metadata_props, [entry("key", "value")]);

@@ -7,7 +7,7 @@ use crate::quantize::{self, BlockFormat, BlockWeight, DynamicQuantized};
 use crate::target::{Operators, Precision};
 use crate::tensor::Tensor;
 
-/// `x · W + b`.
+/// A linear layer, `x · W + b`.
 pub(crate) struct Linear<'a> {
     /// Path of the module.
     pub(crate) module: String,
@@ -17,7 +17,7 @@ pub(crate) struct Linear<'a> {
 }
 
 impl<'a> Linear<'a> {
-    /// Reads `weight` (`[out, in]` in the checkpoint) and, where there is one, `bias`.
+    /// Reads `weight` (`[out, in]` in the checkpoint) and, if `bias`, the bias.
     pub(crate) fn load(weights: &Weights<'a>, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
         let [linear] = Self::load_stacked(weights, inputs, outputs, bias, [""])?;
         Ok(linear)
@@ -91,7 +91,7 @@ impl<'a> Linear<'a> {
         LinearInput::new(graph, std::slice::from_ref(self), x).apply(graph, self)
     }
 
-    /// The layer's output for `x`, computed in floats whatever the precision.
+    /// The layer's output for `x`, in floats in any precision.
     pub(crate) fn apply_in_floats(&self, graph: &mut Graph<'a>, x: &Value) -> Value {
         self.apply_in(graph, Precision::Fp32, x)
     }

@@ -1,7 +1,9 @@
-//! The model, written down as graphs.
+//! The graphs of the model.
 
+mod axes;
 mod bart;
 mod davit;
+pub(crate) mod paths;
 mod projector;
 
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
@@ -17,49 +19,17 @@ use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
 use crate::target::Target;
 use bart::DecoderKind;
-pub(crate) use bart::{DECODER, ENCODER};
 use florence2_layout::onnx::DataType;
+use paths::{PROJECTOR, VISION_TOWER};
 
-/// Where the weights of the vision encoder's DaViT lie.
-pub(crate) const VISION_TOWER: &str = "model.vision_tower";
-/// Where those of the projection to the text side's width lie.
-const PROJECTOR: &str = "model.multi_modal_projector";
-
-/// Names of free sizes, shared by the graphs.
-mod axes {
-    pub(super) const BATCH: &str = "batch_size";
-    pub(super) const DECODER_SEQUENCE: &str = "decoder_sequence_length";
-    pub(super) const ENCODER_SEQUENCE: &str = "encoder_sequence_length";
-    pub(super) const PAST_SEQUENCE: &str = "past_decoder_sequence_length";
-    pub(super) const TOTAL_SEQUENCE: &str = "total_decoder_sequence_length";
-    /// Rows of the encoder's outputs: as many as the decoder's, or one for all of them.
-    pub(super) const ENCODER_BATCH: &str = "encoder_batch_size";
-    pub(super) const PAST_ENCODER_BATCH: &str = "past_encoder_batch_size";
-    pub(super) const PAST_ENCODER_SEQUENCE: &str = "past_encoder_sequence_length";
-    pub(super) const PRESENT_ENCODER_BATCH: &str = "present_encoder_batch_size";
-    pub(super) const PRESENT_ENCODER_SEQUENCE: &str = "present_encoder_sequence_length";
-    /// Tokens of the prompt.
-    pub(super) const TEXT_SEQUENCE: &str = "text_sequence_length";
-    /// Tokens of the image features.
-    pub(super) const IMAGE_SEQUENCE: &str = "image_sequence_length";
-    /// Sequences that the decoder step extends.
-    pub(super) const ROWS: &str = "rows";
-    /// New tokens of each row.
-    pub(super) const TOKENS: &str = "tokens";
-    /// Images whose answers the rows are.
-    pub(super) const IMAGES: &str = "images";
-    /// Tokens that a row's self-attention caches have room for.
-    pub(super) const CAPACITY: &str = "capacity";
-}
-
-/// What is built, beside the weights.
+/// The settings of an export that decide on its graphs.
 pub(crate) struct Recipe<'r> {
     pub(crate) target: Target,
     pub(crate) config: &'r ModelConfig,
     pub(crate) image_size: ImageSize,
     pub(crate) precisions: Precisions<'r>,
     pub(crate) smoothing: Smoothing,
-    /// Whether the norms behind which layers are quantised are observed.
+    /// Whether the norms behind which layers are quantized are observed.
     pub(crate) observers: bool,
     /// Whether inputs and outputs are 16-bit floats too.
     pub(crate) float16_io: bool,

@@ -52,8 +52,8 @@ pub(super) fn projector<'a>(
     )
 }
 
-/// What is added to the tokens, `[1, tokens, channels]`: the learned position of each column and row, side by
-/// side, and the temporal position of the first frame.
+/// The position embeddings of the tokens, `[1, tokens, channels]`: the learned positions of column and row side by side,
+/// plus the temporal position of the first frame.
 fn position_embeddings<'a>(
     config: &VisionConfig,
     weights: &Weights<'a>,
@@ -93,10 +93,9 @@ fn position_embeddings<'a>(
     }))
 }
 
-/// The first row of the sinusoid table, for checkpoints that leave the constant out: sines of 0 at even places,
-/// cosines of 0 at odd ones.
+/// The first row of the sinusoid table, for checkpoints without it: sin 0 in even channels, cos 0 in odd ones.
 fn first_sinusoid<'a>(dim: usize) -> Tensor<'a> {
     Tensor::new("visual_temporal_embed", [1, dim], move || {
-        (0..dim).map(|place| (place % 2) as f32).collect()
+        (0..dim).map(|channel| (channel % 2) as f32).collect()
     })
 }

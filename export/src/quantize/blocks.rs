@@ -54,8 +54,8 @@ impl BlockFormat {
     fn append_block(self, block: &[f32], bytes: &mut Vec<u8>) {
         let (scale, zero) = (self.scale(block), f32::from(self.zero_point()));
         let largest = 2.0 * zero - 1.0;
-        let value = |place: usize| {
-            let value = block.get(place).copied().unwrap_or_default();
+        let value = |index: usize| {
+            let value = block.get(index).copied().unwrap_or_default();
             ((value / scale).round() + zero).clamp(0.0, largest) as u8
         };
         match self {
@@ -63,7 +63,7 @@ impl BlockFormat {
             BlockFormat::Int4 => bytes.extend(
                 (0..self.block_size())
                     .step_by(2)
-                    .map(|place| value(place) | value(place + 1) << 4),
+                    .map(|index| value(index) | value(index + 1) << 4),
             ),
         }
     }
@@ -169,8 +169,8 @@ mod tests {
             let columns = size + 5;
             let at = |row: usize, column: usize| ((row * 31 + column * 17) % 41) as f32 * 0.5 - 10.0;
             let weight = Tensor::new("w", [3, columns], move || {
-                let places = (0..3).flat_map(|row| (0..columns).map(move |column| (row, column)));
-                places.map(|(row, column)| at(row, column)).collect()
+                let positions = (0..3).flat_map(|row| (0..columns).map(move |column| (row, column)));
+                positions.map(|(row, column)| at(row, column)).collect()
             });
             let blocks = BlockWeight::new(&weight, format);
             assert_eq!(blocks.values.shape(), [3, 2, size * format.bits() / 8]);

@@ -1,5 +1,5 @@
-//! The `cpu` target: what its graphs are made of. That they compute the model is checked by
-//! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
+//! The operators in the `cpu` target's graphs. Their results are checked by `tests/reference/check_export.py` and by the
+//! engine's tests.
 
 use florence2_export::{
     Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes,

@@ -1,5 +1,5 @@
-//! The `cpu` target's text side: what the embedding matrix costs, which models it takes. That the graphs compute the
-//! model is checked by `tests/reference/check_export.py`.
+//! The `cpu` target's text side: the size of the embedding matrix, and models that are refused. The graphs' results are
+//! checked by `tests/reference/check_export.py`.
 
 use florence2_export::{Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
 use half::f16;
@@ -45,7 +45,7 @@ fn checkpoint(vocabulary: usize, dtype: Dtype) -> Checkpoint {
     Checkpoint::from_bytes(config.to_string(), serialize(views, None).unwrap()).unwrap()
 }
 
-/// What a token more makes of a graph's file, in bytes.
+/// The number of bytes that each token of the vocabulary adds to a graph's file.
 fn bytes_of_a_token(file: GraphFile, precision: Precision, dtype: Dtype) -> usize {
     let options = ExportOptions::default()
         .with_target(Target::Cpu)
@@ -58,7 +58,7 @@ fn bytes_of_a_token(file: GraphFile, precision: Precision, dtype: Dtype) -> usiz
     };
     let (fewer, tokens) = (VOCABULARY - 500, 500);
     let more = bytes(VOCABULARY) - bytes(fewer);
-    // Sizes are written in as many digits either way.
+    // Sizes have the same number of digits either way.
     assert!(more.abs_diff(more / tokens * tokens) < 16, "{more}");
     more / tokens
 }
@@ -87,7 +87,7 @@ fn the_embedding_matrix_is_in_each_graph_once() {
 }
 
 #[test]
-fn heads_of_odd_sizes_are_an_error_that_says_what_to_do() {
+fn unsupported_head_sizes_are_an_error_with_a_remedy() {
     let model = crate::common::native();
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
     let options = ExportOptions::default()

@@ -1,5 +1,5 @@
-//! The `cuda` target: what its graphs are made of. That they compute the model is checked by
-//! `tests/reference/check_export.py` and, through the engine, by the tests of the whole.
+//! The operators in the `cuda` target's graphs. Their results are checked by `tests/reference/check_export.py` and by the
+//! engine's tests.
 
 use florence2_export::{ExportOptions, GraphFile, Precision, Target, export};
 use florence2_layout::graphs::CACHES_ON_DEVICE;
@@ -26,7 +26,7 @@ fn each_precision_has_three_graphs_of_its_name() {
 }
 
 #[test]
-fn operators_are_the_runtimes_own() {
+fn operators_are_onnx_runtimes() {
     for precision in [Precision::Fp32, Precision::Fp16] {
         for file in GraphFile::STEP {
             let bytes = graph(file, &options(precision));
@@ -42,23 +42,23 @@ fn operators_are_the_runtimes_own() {
         }
         let step = graph(GraphFile::DecoderStep, &options(precision));
         assert!(count(&step, "GroupQueryAttention_") > 0);
-        // Nothing is computed that the processor would have to wait for.
+        // Nothing is computed on the device that the CPU would have to wait for.
         assert_eq!(count(&step, "ReduceMax"), 0);
     }
 }
 
 #[test]
 fn only_its_decoder_has_caches_on_the_device() {
-    let says = |file, options: &ExportOptions| count(&graph(file, options), CACHES_ON_DEVICE) > 0;
+    let declares = |file, options: &ExportOptions| count(&graph(file, options), CACHES_ON_DEVICE) > 0;
     let cuda = options(Precision::Fp16);
-    assert!(says(GraphFile::DecoderStep, &cuda));
-    assert!(!says(GraphFile::TextEncoder, &cuda));
+    assert!(declares(GraphFile::DecoderStep, &cuda));
+    assert!(!declares(GraphFile::TextEncoder, &cuda));
     let cpu = ExportOptions::default().with_target(Target::Cpu);
-    assert!(!says(GraphFile::DecoderStep, &cpu));
+    assert!(!declares(GraphFile::DecoderStep, &cpu));
 }
 
 #[test]
-fn caches_are_not_converted_on_their_way() {
+fn caches_are_not_cast() {
     let step = graph(GraphFile::DecoderStep, &options(Precision::Fp16));
     for cache in ["past_key_values.0.decoder.key", "past_key_values.0.encoder.value"] {
         assert!(count(&step, cache) > 0);

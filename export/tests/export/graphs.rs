@@ -1,4 +1,4 @@
-//! The same weights give the same graphs, however they are named, stored and cut.
+//! The same weights give the same graphs, whatever their names, types and shards.
 
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export, export_graph_bytes};
 use safetensors::Dtype;
@@ -76,7 +76,7 @@ fn the_embedding_may_go_by_any_of_its_names() {
             .unwrap();
         renamed.tensors.insert(name.clone(), table);
         assert_eq!(graphs(&in_memory(&renamed, Dtype::F32)), expected, "{name}");
-        // As `state_dict()` prints a tied model: under all names at once.
+        // `state_dict()` lists a tied model's matrix under all names.
         let table = model.tensors["model.language_model.shared.weight"].clone();
         renamed
             .tensors
@@ -152,13 +152,13 @@ fn big_weights_go_to_a_file_of_their_own_and_files_repeat_exactly() {
     let named = &config()["transformers.js_config"]["use_external_data_format"];
     assert_eq!(named["vision_encoder.onnx"], true);
     assert!(named.get("embed_tokens.onnx").is_none());
-    // Nothing else lies there: temporary files are gone.
-    let lying = std::fs::read_dir(first.join("onnx")).unwrap().count();
+    // No temporary files are left.
+    let written = std::fs::read_dir(first.join("onnx")).unwrap().count();
     assert_eq!(
-        lying,
+        written,
         names.iter().filter(|name| name.starts_with("onnx/")).count()
     );
-    // With everything inside, the old file of weights goes.
+    // An export without external weights deletes the old file of weights.
     export(
         &checkpoint,
         &first,

@@ -1,6 +1,6 @@
-//! The `plain` target in each precision: what its files and graphs are made of. That they compute the model is checked by
-//! `tests/reference/check_export.py`, that they hold the numbers of ONNX Runtime's own quantizers by
-//! `check_quantized.py`, and what they cost by the engine's tests of deployments.
+//! The files and operators of the `plain` target in each precision. The graphs' results are checked by
+//! `tests/reference/check_export.py`, their quantized weights by `check_quantized.py`, and the loss of accuracy by the
+//! engine's tests of deployments.
 
 use florence2_export::{Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes};
 
@@ -10,8 +10,7 @@ fn options(precision: Precision) -> ExportOptions {
     ExportOptions::default().with_precision(precision)
 }
 
-/// Whether a layer's product is a node still: then there are its name, its result's and a use of that; what is in its place
-/// has only taken over the result's.
+/// Whether a layer's product is a `MatMul`, whose name is that of the node, of its output and of an input.
 fn is_in_floats(graph: &[u8], module: &str) -> bool {
     count(graph, &format!("{module}/MatMul_")) == 3
 }
@@ -36,7 +35,7 @@ fn each_precision_has_six_graphs_of_its_name() {
         for graph in GraphFile::PLAIN {
             let path = folder.path().join(format!("onnx/{}{suffix}.onnx", graph.name()));
             let bytes = std::fs::read(path).unwrap();
-            // Runtimes that know standard operators only are given no others' domain.
+            // Graphs of standard operators only declare no other domain.
             let contrib = matches!(precision, Precision::Q4 | Precision::Q4F16 | Precision::Bnb4);
             assert_eq!(
                 count(&bytes, "com.microsoft") > 0,
@@ -50,7 +49,7 @@ fn each_precision_has_six_graphs_of_its_name() {
 }
 
 #[test]
-fn products_are_of_the_precisions_operator() {
+fn products_use_the_operator_of_the_precision() {
     for (precision, operator) in [
         (Precision::Int8, "MatMulInteger"),
         (Precision::Uint8, "MatMulInteger"),
@@ -58,7 +57,7 @@ fn products_are_of_the_precisions_operator() {
         (Precision::Bnb4, "MatMulBnb4"),
     ] {
         let merged = graph(GraphFile::DecoderModelMerged, &options(precision));
-        // In the branches of cross-attention too, and not where there is no weight.
+        // In the branches of cross-attention too, but not for products without a weight.
         for module in ["layers.0.encoder_attn.k_proj", "layers.1.fc1", "lm_head"] {
             assert!(
                 count(&merged, &format!("{module}/{operator}_")) > 0,
@@ -70,7 +69,7 @@ fn products_are_of_the_precisions_operator() {
 }
 
 #[test]
-fn layers_to_keep_stay_in_fp32() {
+fn kept_layers_stay_in_fp32() {
     let fc1 = |stage: usize| format!("blocks.{stage}.0.spatial_block.ffn.fc1");
     for precision in [Precision::Int8, Precision::Q4, Precision::Bnb4, Precision::Q4F16] {
         let kept = graph(
@@ -104,7 +103,7 @@ fn sixteen_bits_are_half_the_size() {
     for file in GraphFile::PLAIN {
         let [fp32, fp16] =
             [Precision::Fp32, Precision::Fp16].map(|precision| graph(file, &options(precision)).len());
-        // Of such a small model, the nodes are much.
+        // In such a small model, nodes are a large part.
         assert!(fp16 < fp32 * 8 / 10, "{}: {fp16} of {fp32}", file.name());
     }
 }

@@ -1,4 +1,4 @@
-//! `--calibrate`: how large activations become on sample images.
+//! `--calibrate`: the ranges of activations on sample images.
 
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ struct Encoders {
 }
 
 impl Encoders {
-    /// Takes in what an image and the prompts make of activations.
+    /// Records the ranges of activations for an image and all prompts.
     fn observe(&mut self, pixels: Array4<f32>, ranges: &mut ActivationRanges) -> ort::Result<()> {
         let pixels = Tensor::from_array(pixels)?;
         let outputs = self.vision.run(ort::inputs! { PIXEL_VALUES => pixels })?;

@@ -5,9 +5,9 @@ use florence2_layout::graphs::{
     USE_CACHE_BRANCH, past, present,
 };
 
-use super::super::axes;
 use crate::config::TextConfig;
 use crate::graph::{Dim, Graph, Value};
+use crate::model::axes;
 use florence2_layout::onnx::DataType;
 
 /// The three decoder graphs.

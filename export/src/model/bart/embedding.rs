@@ -5,12 +5,12 @@ use florence2_layout::graphs::{INPUT_IDS, INPUTS_EMBEDS};
 use florence2_layout::onnx::DataType;
 use half::f16;
 
-use super::super::axes;
 use crate::checkpoint::Weights;
 use crate::config::{ModelConfig, TextConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::layers::Linear;
+use crate::model::axes;
 use crate::quantize::{self, BlockFormat, BlockWeight};
 use crate::target::Precision;
 use crate::tensor::Tensor;

@@ -22,11 +22,6 @@ pub(crate) use decoder_step::decoder_step;
 pub(crate) use embedding::embed_tokens;
 pub(crate) use encoder::{encoder, text_encoder};
 
-/// The path of the encoder's weights.
-pub(crate) const ENCODER: &str = "model.language_model.encoder";
-/// The path of the decoder's weights.
-pub(crate) const DECODER: &str = "model.language_model.decoder";
-
 /// The number of rows at the beginning of BART's position tables that no token uses.
 const POSITION_OFFSET: usize = 2;
 

@@ -8,8 +8,8 @@
 //! qᵀ k = Qᵀ (xᵀ x) K
 //! ```
 //!
-//! needs neither query nor key. And as the output is linear in the value `x·V + u`, value, mixture and output projection
-//! `·O + o` make one matrix for all tokens: with `A` the probabilities, by group,
+//! needs neither query nor key. The output is linear in the value `x·V + u`, so that value, mixture and output projection
+//! `·O + o` are one matrix for all tokens: with `A` the probabilities, by group,
 //!
 //! ```text
 //! (x·V + u) Aᵀ O + o = x (V Aᵀ O) + (u Aᵀ O + o)
@@ -20,12 +20,13 @@ use crate::graph::{Graph, Transposed, Value};
 use crate::layers::Linear;
 use crate::tensor::Tensor;
 
-/// Whether it takes less time than the projections: what it saves grows with the tokens, what it adds with the channels.
+/// Whether attention by the Gram matrix is faster than by the projections: it saves time per token and costs time per
+/// channel.
 pub(super) fn pays(stage: &Stage) -> bool {
     stage.grid.tokens() >= 2 * stage.dim
 }
 
-/// `[batch, tokens, dim]` to the same.
+/// Channel attention of `x`, `[batch, tokens, dim]`, to the same.
 pub(super) fn channel_attention<'a>(
     graph: &mut Graph<'a>,
     stage: &Stage,
@@ -61,7 +62,7 @@ pub(super) fn channel_attention<'a>(
     }
 }
 
-/// `[batch, groups, size, size]`: of each query channel (row) over the key channels.
+/// The probabilities of each query channel (row) over the key channels, `[batch, groups, size, size]`.
 fn probabilities<'a>(
     graph: &mut Graph<'a>,
     stage: &Stage,
@@ -91,7 +92,7 @@ fn probabilities<'a>(
     graph.softmax(&scores)
 }
 
-/// `xᵀ x` on the scale of the scores, for tokens as they are or with a column of ones.
+/// `xᵀ x` on the scale of the scores, for the tokens or the tokens with a column of ones.
 fn gram(graph: &mut Graph<'_>, stage: &Stage, x: &Value, with_ones: bool) -> Value {
     let tokens = stage.grid.tokens() as f64;
     let scale = tokens.powf(-0.5) as f32;
@@ -109,7 +110,7 @@ fn gram(graph: &mut Graph<'_>, stage: &Stage, x: &Value, with_ones: bool) -> Val
     graph.concat(&[&upper, &last], 1)
 }
 
-/// `[in + 1, out]`: the weight, and below it the bias.
+/// The weight with the bias as its last row, `[in + 1, out]`.
 fn bias_as_row<'a>(layer: &Linear<'a>) -> Tensor<'a> {
     let (weight, bias) = (layer.weight.clone(), layer.bias.clone());
     let outputs = weight.shape().last().copied().unwrap_or_default();

@@ -7,7 +7,6 @@
 mod channel_attention;
 mod depthwise;
 mod gram;
-mod integer_convolution;
 mod patch_embedding;
 mod stage;
 mod window_attention;
@@ -73,8 +72,8 @@ impl Stage {
         })
     }
 
-    /// The MLP of a block. On a CPU, it takes pieces of the sequence one after another: what lies between its layers then
-    /// fits into the cache, and each piece is quantized with a scale of its own.
+    /// The MLP of a block. On a CPU, it takes pieces of the sequence one after another: the hidden values then fit into the
+    /// cache, and each piece is quantized with a scale of its own.
     fn mlp<'a>(&self, graph: &mut Graph<'a>, weights: &Weights<'a>, x: &Value) -> Result<Value> {
         let dims = [self.dim, self.mlp_dim];
         let largest = MLP_PIECE / (self.mlp_dim * size_of::<f32>());
