@@ -1,4 +1,4 @@
-//! The demo model, whole and by stages: a small model, so that what is not matrix products shows.
+//! The demo model, end to end and by stage. It is small, so the time outside matrix products is visible.
 
 use std::hint::black_box;
 

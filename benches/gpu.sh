@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# The engine on a GPU, beside transformers on the same GPU. Two steps, since a machine with a GPU often has no network:
+# Measures the engine and transformers on the same GPU. Two steps, since a machine with a GPU often has no network:
 #
-#   benches/gpu.sh pack FOLDER     on any machine: builds, and puts all that is needed into FOLDER
+#   benches/gpu.sh pack FOLDER     on any machine: builds, and puts everything needed into FOLDER
 #   benches/gpu.sh run FOLDER      on the machine with the GPU: parity, benchmark, one table (FOLDER/RESULTS.md)
 #
-# `run` wants Python with torch (CUDA) and transformers, and FOLDER/onnxruntime: a wheel of onnxruntime-gpu, unpacked
-# there by `pack` if one is named by ONNXRUNTIME_WHEEL. CUDA's and cuDNN's libraries are taken from that Python's packages.
+# `run` requires Python with torch (CUDA) and transformers, and FOLDER/onnxruntime: the wheel of onnxruntime-gpu that
+# ONNXRUNTIME_WHEEL names, unpacked by `pack`. CUDA's and cuDNN's libraries are taken from that Python's packages.
 #
-# Settings, as variables: DEVICE (cuda), EXPORTS ("fp16 fp32 cuda-fp16": precisions of target plain, and of target cuda;
-# without the last on DEVICE=cpu, which has no operators for it), TOKENS (20), REPEAT (20), PYTHON (python3), TOKENIZER (for
-# pack: a folder with a Florence-2 tokenizer.json), CHECKPOINT (of run: instead of a random one of base's size), SIDE (of its
-# pictures, 768). DEVICE=cpu tries the script out without a GPU; there, compiling transformers takes many minutes.
+# Environment variables, with defaults in brackets:
+#   DEVICE [cuda]          cpu tests the script without a GPU
+#   EXPORTS [fp16 fp32 cuda-fp16; on the CPU fp16 fp32]
+#                          precisions of target plain, and with the prefix cuda- of target cuda
+#   TOKENS [20]            new tokens of each answer
+#   REPEAT [20]            measured rounds
+#   ATTENTION [sdpa,eager,sdpa --compile]
+#                          settings of transformers, separated by commas; compiling takes many minutes on a CPU
+#   PYTHON [python3]
+#   FLORENCE2              for pack: the program, instead of building it
+#   TOKENIZER              for pack: a folder with a Florence-2 tokenizer.json
+#   CHECKPOINT             for run: a checkpoint instead of a random one of base's size
+#   SIDE [768]             the side of the images for transformers, in pixels
 set -euo pipefail
 export ORT_DISABLE_TELEMETRY=1
 
@@ -30,11 +39,12 @@ python=${PYTHON:-python3}
 pack() {
     local root=$here/..
     : "${TOKENIZER:?name a folder with the tokenizer.json of a Florence-2 checkpoint}"
-    cargo build --release --manifest-path "$root/Cargo.toml" -p florence2-cli
-    mkdir -p "$folder/pictures" "$folder/tokenizer"
-    cp "$root/target/release/florence2" "$folder/"
+    local program=${FLORENCE2:-$root/target/release/florence2}
+    [ -n "${FLORENCE2:-}" ] || cargo build --release --manifest-path "$root/Cargo.toml" -p florence2-cli
+    mkdir -p "$folder/images" "$folder/tokenizer"
+    cp "$program" "$folder/florence2"
     cp "$here/gpu.sh" "$here"/gpu/*.py "$folder/"
-    cp "$root"/models/demo/scenes/*.png "$folder/pictures/"
+    cp "$root"/models/demo/scenes/*.png "$folder/images/"
     cp "$TOKENIZER"/*.json "$folder/tokenizer/"
     if [ -n "${ONNXRUNTIME_WHEEL:-}" ]; then
         "$python" -m zipfile -e "$ONNXRUNTIME_WHEEL" "$folder/onnxruntime"
@@ -42,7 +52,7 @@ pack() {
     echo "packed; on the machine with the GPU: $folder/gpu.sh run $folder"
 }
 
-# Where the libraries are that ONNX Runtime's CUDA provider needs: in the packages `nvidia-*` of the Python.
+# Prints the library folders of the Python's `nvidia-*` packages, which ONNX Runtime's CUDA provider needs.
 nvidia_libraries() {
     "$python" - <<'PYTHON'
 import site
@@ -57,7 +67,13 @@ florence2() {
     "$folder/florence2" "$@"
 }
 
-# An export of the checkpoint, made once: of a precision, for target cuda if its name begins so.
+usable() {
+    florence2 devices --format json | "$python" -c "
+import json, sys
+sys.exit(not any(row['device'] == '$1' and row['usable'] for row in json.load(sys.stdin)))"
+}
+
+# Exports the checkpoint once, as NAME of EXPORTS; prints the folder.
 export_once() {
     local out=$folder/work/$1 target=plain
     case $1 in cuda-*) target=cuda ;; esac
@@ -67,12 +83,12 @@ export_once() {
     echo "$out"
 }
 
-# Whether the answers on the device are those of a model on the processor.
+# Compares the answers on the device with those of a reference model on the CPU.
 parity() {
     local model=$1 name=$2 least=$3 reference=$4
-    echo "## Parity of $name on $device with the processor"
+    echo "## Parity of $name on $device with the CPU"
     florence2 compare --reference "$reference" --candidate "$model" --candidate-device "$device" --max-new-tokens 50 \
-        --fail-below "$least" "$folder"/pictures/*.png
+        --fail-below "$least" "$folder"/images/*.png
     echo
 }
 
@@ -96,13 +112,13 @@ run() {
         fi
     fi
     {
-        # Trained weights: every token must be the same. Random ones: tokens lie closer to each other.
+        # With trained weights, every token must be the same. With random ones, the scores of tokens are too close for that.
         parity demo "the demo model" 1 demo
         for name in $exports; do
             parity "$(export_once "$name")" "$name" 0 "$(export_once "${name#cuda-}")"
         done
-        if [ "$device" = cuda ] && florence2 devices | grep -q '^tensorrt *yes'; then
-            DEVICE=tensorrt device=tensorrt parity demo "the demo model" 1 demo
+        if [ "$device" = cuda ] && usable tensorrt; then
+            device=tensorrt parity demo "the demo model" 1 demo
         fi
     } 2>&1 | tee "$work/parity.txt"
 
@@ -114,12 +130,13 @@ run() {
     rm -f "$work"/transformers-*.json
     local dtype=float16
     [ "$device" = cpu ] && dtype=float32
-    local number=0
-    for settings in "--attention sdpa" "--attention eager" "--attention sdpa --compile"; do
+    local number=0 all settings
+    IFS=, read -ra all <<< "${ATTENTION:-sdpa,eager,sdpa --compile}"
+    for settings in "${all[@]}"; do
         number=$((number + 1))
         # shellcheck disable=SC2086 # several words
         "$python" "$folder/transformers_worker.py" "$work/checkpoint" --tokenizer "${CHECKPOINT:-$folder/tokenizer}" \
-            --device "$device" --dtype "$dtype" --tokens "$tokens" --repeat "$repeat" ${SIDE:+--side "$SIDE"} $settings \
+            --device "$device" --dtype "$dtype" --tokens "$tokens" --repeat "$repeat" ${SIDE:+--side "$SIDE"} --attention $settings \
             > "$work/transformers-$number.json" || echo "transformers $settings failed" >&2
     done
     "$python" "$folder/gpu_table.py" "$work" | tee "$folder/RESULTS.md"

@@ -1,4 +1,4 @@
-//! From a long answer's text to its instances.
+//! Parsing the text of a long answer into instances.
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use florence2::{ImageSize, OutputKind, Parsed};
 const INSTANCES: usize = 50;
 const SIZE: ImageSize = ImageSize::new(1632, 1224);
 
-/// An answer with many instances, of as many locations each, between `open` and `close`.
+/// Returns an answer of [`INSTANCES`] instances, each with `locations` location tokens between `open` and `close`.
 fn answer(locations: usize, open: &str, close: &str) -> String {
     let mut text = String::from("<s>");
     for instance in 0..INSTANCES {

@@ -1,4 +1,4 @@
-//! From a JPEG of 2 megapixels to the vision encoder's input.
+//! Decoding and preprocessing a JPEG of 2 megapixels.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ const WIDTH: u32 = 1632;
 const HEIGHT: u32 = 1224;
 const QUALITY: u8 = 90;
 
-/// Slopes with noise on them: as hard to decode as a photo.
+/// Returns a JPEG of gradients with noise, which takes as long to decode as a photo.
 fn photo() -> Vec<u8> {
     let mut state = 1u32;
     let image = RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {

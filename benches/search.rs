@@ -1,5 +1,4 @@
-//! What a token costs beside the decoder: log-softmax, logits processors, the best candidates, the beams' bookkeeping.
-//! The decoder is a made-up one that costs nothing.
+//! The search without the decoder: log-softmax, logits processors, candidates, beams. The logits come from a table.
 
 use std::hint::black_box;
 
@@ -10,9 +9,9 @@ use florence2::ndarray::{Array2, s};
 
 const VOCABULARY: usize = 51_289;
 const TOKENS: usize = 64;
-const MOST_ROWS: usize = 5;
+const MAX_ROWS: usize = 5;
 
-/// Gives the rows of a table of logits, others at each step.
+/// Returns rows of a table of logits, other ones at each step.
 struct TableDecoder<'a> {
     table: &'a Array2<f32>,
     rows: usize,
@@ -48,19 +47,19 @@ impl Decoder for TableDecoder<'_> {
     }
 }
 
-/// Logits spread as a model's are: a bell curve, of which few values are high.
+/// Returns logits with a distribution like a model's: bell-shaped, with few high values.
 fn table() -> Array2<f32> {
     let mut state = 1u32;
     let mut uniform = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 24) as f32
     };
-    Array2::from_shape_simple_fn((MOST_ROWS + 16, VOCABULARY), || {
+    Array2::from_shape_simple_fn((MAX_ROWS + 16, VOCABULARY), || {
         (0..4).map(|_| uniform()).sum::<f32>() * 5.0 - 10.0
     })
 }
 
-/// Settings as the published checkpoints have them, for a search of [`TOKENS`] tokens.
+/// Returns the settings of the published checkpoints, for a search of [`TOKENS`] tokens.
 fn config(options: GenerationOptions) -> GenerationConfig {
     let mut config = GenerationConfig::default();
     config.forced_bos_token_id = Some(0);

@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 
 COLUMNS = ["vision", "vision + encoder", "a token", "end to end", "p95"]
-# What is to be reached on an H100, at base size, in fp16, with 3 beams, in seconds; and how many times as fast as
-# transformers in fp16.
+# Required seconds on an H100 at base size in fp16 with 3 beams, and the required speed-up over transformers in fp16.
 BARS = {"vision + encoder": 12e-3, "a token": 0.8e-3, "end to end": 30e-3}
 TIMES_AS_FAST = 5
 
 
 def ours(run):
-    """A row for each configuration: its name, what it is, and its seconds by column."""
+    """Name, entry and seconds by column of each configuration of `florence2 bench`."""
     for entry in run["configurations"]:
         model = Path(entry["model"]).name
         name = f"florence2 {model} {entry['device']}, {entry['num_beams']} beams, batch {entry['batch']}"
@@ -29,7 +28,7 @@ def ours(run):
 
 
 def theirs(work):
-    """A row for each setting of transformers: 3 beams, one picture."""
+    """Name and seconds by column of each setting of transformers, for 3 beams and one image."""
     for file in sorted(work.glob("transformers-*.json")):
         if text := file.read_text().strip():
             found = json.loads(text.splitlines()[-1])
@@ -46,14 +45,14 @@ def line(cells):
 
 
 def row(name, seconds):
-    """Milliseconds, or why there are none."""
+    """A row of milliseconds, or the reason why there are none."""
     if "error" in seconds:
         return line([name, seconds["error"].replace("|", "/").replace("\n", " "), *[""] * (len(COLUMNS) - 1)])
     return line([name, *(f"{1e3 * seconds[column]:.3g}" for column in COLUMNS)])
 
 
 def bars(best, peer):
-    """The bars, and what was reached."""
+    """A row for each bar: the figure reached, and whether it meets the bar."""
     for column, limit in BARS.items():
         verdict = "met" if best[column] <= limit else "**not met**"
         yield line([f"{column} ≤ {1e3 * limit:g} ms", f"{1e3 * best[column]:.3g} ms", verdict])

@@ -2,8 +2,8 @@
 
     python transformers_worker.py CHECKPOINT --device cuda --dtype float16 --attention sdpa [--compile] ...
 
-Times are wall-clock, the device synchronised before and after. The pixels are random: the vision encoder takes as long for
-any; reading and resizing a picture is not timed.
+Times are wall-clock, with the device synchronised before and after. The pixels are random, since the time of the vision
+encoder does not depend on them; reading and resizing an image is not timed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import transformers
 from transformers import AutoTokenizer, Florence2ForConditionalGeneration
 
 PROMPT = "Locate the objects with category name in the image."
-# A decoder step is what a longer search takes more than a shorter one, by token.
+# A decoder step is the difference of a longer and a shorter search, per token.
 SHORT, LONG = 10, 50
 
 
@@ -37,7 +37,7 @@ def arguments():
 
 
 class Bench:
-    """A loaded model and an input for it."""
+    """A loaded model and its inputs."""
 
     def __init__(self, options):
         self.options, self.device = options, torch.device(options.device)
@@ -56,7 +56,7 @@ class Bench:
         self.pixels = torch.randn(1, 3, options.side, options.side).to(self.device, self.model.dtype)
 
     def image_tokens(self):
-        """Those of a picture, and their mean."""
+        """The number of tokens of an image, including their mean."""
         stride = 1
         for factor in self.model.config.vision_config.patch_stride:
             stride *= factor
@@ -68,22 +68,22 @@ class Bench:
     def embeds(self):
         features = self.features()
         words = self.model.get_input_embeddings()(self.ids)
-        places = self.model.get_placeholder_mask(self.ids, inputs_embeds=words, image_features=features)
-        return words.masked_scatter(places, features.to(words.dtype))
+        mask = self.model.get_placeholder_mask(self.ids, inputs_embeds=words, image_features=features)
+        return words.masked_scatter(mask, features.to(words.dtype))
 
     def encode(self):
-        """Vision encoder and text encoder."""
+        """Runs the vision encoder and the text encoder."""
         return self.model.get_encoder()(inputs_embeds=self.embeds(), attention_mask=self.mask)
 
     def generate(self, tokens):
-        """A whole answer, from pixels to tokens."""
+        """Answers from pixels to tokens."""
         return self.model.generate(
             input_ids=self.ids, attention_mask=self.mask, pixel_values=self.pixels, num_beams=self.options.beams,
             min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False,
         )
 
     def seconds(self, work):
-        """Each repetition's time, after the warm-up."""
+        """The seconds of each repetition after the warm-up."""
         found = []
         for number in range(self.options.warmup + self.options.repeat):
             self.synchronize()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures this engine side by side with other ways to run Florence-2 on a CPU, and writes benches/RESULTS.md.
 
-Makes, in the work folder, a Python with the peers, a checkpoint of Florence-2-base's dimensions with random weights, its
-exports and a picture; then lets each peer do the same work in turns. Wants Linux, cargo, node and npm, 12 GB of memory
-and of disk, and the tokenizer of any Florence-2 checkpoint. README.md says what is measured and how.
+Makes, in the work folder, a Python environment with the peers, a checkpoint of Florence-2-base's dimensions with random
+weights, its exports and an image; then has the peers do the same work in turns. Requires Linux, cargo, node and npm, 12 GB
+of memory and of disk, and the tokenizer of any Florence-2 checkpoint. README.md describes the method.
 """
 
 import argparse
@@ -29,15 +29,15 @@ from prepare import ROOT, say
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="where what is made is kept")
+    parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="the folder for environments, exports and results")
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "RESULTS.md", help="the report")
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds")
-    parser.add_argument("--alone", type=int, default=3, help="fresh processes by peer, for memory and loading")
+    parser.add_argument("--alone", type=int, default=3, help="fresh processes per peer, for memory and loading")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokenizer", type=Path, default=ROOT.parent / "shared" / "data" / "tokenizer",
                         help="a folder with Florence-2's tokenizer.json [default: %(default)s]")
-    parser.add_argument("--python", type=Path, help="a Python that has requirements.txt, instead of one in the work folder")
-    parser.add_argument("--openvino-python", type=Path, help="one for OpenVINO, where --python lacks it")
+    parser.add_argument("--python", type=Path, help="a Python with the packages of requirements.txt, instead of one in the work folder")
+    parser.add_argument("--openvino-python", type=Path, help="a Python with OpenVINO, if --python lacks it")
     parser.add_argument("--attention", choices=["sdpa", "eager"], default=ATTENTION, help="transformers' attention")
     parser.add_argument("--only", help="peers whose names contain one of these, separated by commas")
     parser.add_argument("--report-only", action="store_true", help="write the report of the last run again")
@@ -45,7 +45,7 @@ def arguments():
 
 
 def library(interpreter):
-    """The ONNX Runtime of a Python environment, so that its version is the pinned one."""
+    """The ONNX Runtime library of a Python environment, whose version is pinned."""
     script = "import onnxruntime, pathlib; print(pathlib.Path(onnxruntime.__file__).parent / 'capi')"
     found = subprocess.run([interpreter, "-c", script], capture_output=True, text=True)
     libraries = sorted(Path(found.stdout.strip()).glob("libonnxruntime.so.*")) if found.returncode == 0 else []
@@ -53,7 +53,7 @@ def library(interpreter):
 
 
 def limits(interpreter, threads):
-    """What the machine can do, measured in a process of its own."""
+    """The machine's limits, measured in a separate process."""
     say("measuring the machine")
     found = subprocess.run([interpreter, HERE / "driver" / "machine.py", str(threads)], check=True,
                            stdout=subprocess.PIPE, text=True)
@@ -65,16 +65,16 @@ def git(*command):
 
 
 def measured(options, checkpoint, exports, interpreter):
-    """Everything that the report is made of."""
+    """Measures everything that the report needs."""
     openvino = options.openvino_python or interpreter
     everyone = peers(checkpoint, exports, options.threads, interpreter, openvino, options.attention,
                      library(interpreter))
     wanted = options.only.split(",") if options.only else [""]
     chosen = [peer for peer in everyone if any(part in peer.name for part in wanted)]
-    photo, picture = prepare.picture(options.work, interpreter)
+    photo, resized = prepare.images(options.work, interpreter)
     before = limits(interpreter, options.threads)
     alone = measure.alone(chosen, photo, options.alone)
-    in_turns = measure.in_turns(chosen, photo, picture, options.rounds)
+    in_turns = measure.in_turns(chosen, photo, resized, options.rounds)
     after = limits(interpreter, options.threads)
     return in_turns | {
         "command": "python benches/peers/run.py" + f" --rounds {options.rounds} --threads {options.threads}",

@@ -47,8 +47,6 @@ pub enum Command {
     Compare(Box<commands::compare::CompareArgs>),
     Eval(Box<commands::eval::EvalArgs>),
     Bench(Box<commands::bench::BenchArgs>),
-    #[command(name = commands::bench::worker::COMMAND, hide = true)]
-    BenchWorker(Box<commands::bench::worker::WorkerArgs>),
     Tasks(commands::tasks::TasksArgs),
     Inspect(commands::inspect::InspectArgs),
     Devices(commands::devices::DevicesArgs),
@@ -116,16 +114,6 @@ pub enum ImageBackendArg {
     Pillow,
     /// torchvision 0.29: transformers' AutoProcessor where torchvision is installed
     Torchvision,
-}
-
-impl ImageBackendArg {
-    /// As `--image-backend` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pillow => "pillow",
-            Self::Torchvision => "torchvision",
-        }
-    }
 }
 
 impl From<ImageBackendArg> for ImageBackend {

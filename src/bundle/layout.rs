@@ -129,7 +129,7 @@ impl GraphLayout {
 
     /// In which types there are graphs, where others were asked for: a part of a message.
     pub(crate) fn offer(&self) -> String {
-        if !!self.dtypes.wanted().is_empty() || self.offered.is_empty() {
+        if self.dtypes.wanted().is_empty() || self.offered.is_empty() {
             return String::new();
         }
         let names: Vec<&str> = self.offered.iter().map(|dtype| dtype.name()).collect();

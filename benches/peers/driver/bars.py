@@ -1,4 +1,4 @@
-"""The bars: what is to be reached, and what was."""
+"""The bars: the required figures, beside the measured ones."""
 
 from dataclasses import dataclass
 from typing import Callable
@@ -11,7 +11,7 @@ PEAK_MEMORY = 700e6
 
 @dataclass
 class Bar:
-    """A figure, what it is held against, and what it may be at most; `value` gives None where it was not measured."""
+    """A figure, its reference, and its upper limit; `value` returns None if it was not measured."""
 
     figure: str
     against: str
@@ -20,7 +20,7 @@ class Bar:
     unit: str = "×"
 
     def row(self, figures, floors):
-        """Its line in the table."""
+        """The cells of its row."""
         value = self.value(figures, floors)
         reached = "–" if value is None else f"{value:.3g} {self.unit}"
         verdict = "not measured" if value is None else "met" if value <= self.limit else "**not met**"
@@ -28,7 +28,7 @@ class Bar:
 
 
 def bars(fp32, int8):
-    """The bars of our fp32 and int8 exports, by the names that they were measured under."""
+    """The bars of our fp32 and int8 exports, given their names in the results."""
 
     def ratio(name, item, other, other_item=None):
         return lambda figures, _: figures.ratio(name, item, other, other_item)

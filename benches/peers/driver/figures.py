@@ -1,4 +1,4 @@
-"""What was measured, condensed: medians, ratios, shares."""
+"""Medians, ratios and shares of the results."""
 
 from statistics import median, quantiles
 
@@ -14,7 +14,7 @@ class Figures:
         return list(self.results["turns"])
 
     def seconds(self, name, item):
-        """All rounds' seconds; an empty list where the item was not measured."""
+        """The seconds of all rounds; an empty list if the item was not measured."""
         return [found["seconds"] for found in self.results["turns"].get(name, {}).get(item, [])]
 
     def median(self, name, item):
@@ -23,13 +23,12 @@ class Figures:
         return median(seconds) if seconds else None
 
     def ratio(self, name, item, other, other_item=None):
-        """The median over the rounds of the quotient of two figures taken in the same round, or None."""
+        """The median over the rounds of the ratio of two figures taken in the same round, or None."""
         pairs = list(zip(self.seconds(name, item), self.seconds(other, other_item or item)))
         return median(one / two for one, two in pairs) if pairs else None
 
     def spread(self):
-        """Of each figure, half the distance of its quartiles relative to its median: the median of that, and the
-        largest."""
+        """Half the interquartile range of each figure relative to its median: the median and the maximum over all figures."""
         spreads = []
         for name in self.names():
             for item in self.results["turns"][name]:
@@ -40,12 +39,12 @@ class Figures:
         return (median(spreads), max(spreads)) if spreads else (0.0, 0.0)
 
     def alone(self, name, figure):
-        """The median of what a fresh process showed, or None."""
+        """The median of a figure of fresh processes, or None."""
         values = self.results["alone"].get(name, {}).get(figure, [])
         return median(values) if values else None
 
     def outside(self, name):
-        """The share of an answer's time in which ONNX Runtime did not run; None where the engine does not say."""
+        """The share of an answer's time outside ONNX Runtime; None if the engine does not report it."""
         shares = [
             1 - found["timings"]["runtime"] / found["seconds"]
             for found in self.results["turns"].get(name, {}).get("answer", [])
@@ -54,7 +53,7 @@ class Figures:
         return median(shares) if shares else None
 
     def agreement(self, name, item, reference):
-        """How many tokens a search shares with the reference's until the first that differs, and of how many."""
+        """The number of tokens before the first that differs from the reference's, and the number of the reference's tokens."""
         ours, theirs = (self.results["turns"].get(peer, {}).get(item, []) for peer in (name, reference))
         if not ours or not theirs:
             return None

@@ -1,30 +1,29 @@
-"""What each stage needs at least: operations and bytes, from the model's dimensions."""
+"""The operations and bytes that each stage needs at least, from the model's dimensions."""
 
 import json
 from dataclasses import dataclass
 
 # "Locate the objects with category name in the image." in Florence-2's tokens, `<s>` and `</s>` included.
 PROMPT_TOKENS = 13
-# Bits for a weight, the scales of int4's blocks of 32 included.
+# Bits per weight, including the scales of int4's blocks of 32.
 WEIGHT_BITS = {"fp32": 32, "int8": 8, "int4": 4.5}
 
 
 @dataclass
 class Work:
-    """Operations (a multiplication and an addition are two) in products with weights, and in all else: attention and
-    convolutions."""
+    """Operations (a multiply-add is two) in products with weights, and in the rest: attention and convolutions."""
 
     linear: int
     rest: int
 
     def seconds(self, machine, precision):
-        """At the rates that the machine's matrix products reach; 4-bit weights are computed with as int8."""
+        """Seconds at the machine's rates of matrix products; 4-bit weights at the rate of int8."""
         rate = machine["fp32" if precision == "fp32" else "int8"]
         return self.linear / rate + self.rest / machine["fp32"]
 
 
 class Model:
-    """The dimensions of a checkpoint, and what follows from them."""
+    """The work of a checkpoint's stages, from its dimensions."""
 
     def __init__(self, checkpoint, side):
         config = json.loads((checkpoint / "config.json").read_text())
@@ -32,14 +31,14 @@ class Model:
         self.side = side
 
     def tokens(self):
-        """What the text encoder reads: image tokens, their mean, the prompt."""
+        """The number of tokens that the text encoder reads: image tokens, their mean, the prompt."""
         stride = 1
         for factor in self.vision_config["patch_stride"]:
             stride *= factor
         return (self.side // stride) ** 2 + 1 + PROMPT_TOKENS
 
     def vision(self):
-        """DaViT. A block of a stage has a spatial and a channel half, each with projections (4 C² by token), MLP (8 C²),
+        """DaViT. A block of a stage has a spatial and a channel half, each with projections (4 C² per token), MLP (8 C²),
         two depthwise 3×3 convolutions, and attention over a window's tokens or a group's channels."""
         config = self.vision_config
         linear = rest = 0
@@ -57,7 +56,7 @@ class Model:
         return Work(2 * linear, 2 * rest)
 
     def text_encoder(self):
-        """BART's encoder, and the keys and values of the decoder's cross-attention."""
+        """BART's encoder, and the keys and values of the decoder's cross-attention caches."""
         config, tokens = self.text_config, self.tokens()
         dim = config["d_model"]
         layer = 4 * dim * dim + 2 * dim * config["encoder_ffn_dim"]
@@ -66,8 +65,8 @@ class Model:
         return Work(2 * linear, 2 * rest)
 
     def step_bytes(self, precision):
-        """What a decoder step reads: all weights but the cross-attention's for keys and values (the encoder's side has
-        used them), those of the logits, and the keys and values of the image in f32, once for all beams."""
+        """The bytes that a decoder step reads: all weights, including those of the logits, except the cross-attention's key
+        and value projections; and the cross-attention cache in f32, once for all beams."""
         config = self.text_config
         dim, layers = config["d_model"], config["decoder_layers"]
         weights = layers * (6 * dim * dim + 2 * dim * config["decoder_ffn_dim"]) + config["vocab_size"] * dim

@@ -1,4 +1,4 @@
-"""The machine: what it is, and what it can do at most. `python machine.py THREADS` measures and prints JSON."""
+"""The machine's description and its limits. `python machine.py THREADS` measures the limits and prints JSON."""
 
 import json
 import os
@@ -16,7 +16,7 @@ REPETITIONS = 7
 
 
 def description():
-    """Processor, cores, memory, system."""
+    """CPU, cores, memory, system."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*: (.*)", info)
     flags = set(re.search(r"flags\s*: (.*)", info)[1].split()) if "flags" in info else set()
@@ -26,14 +26,14 @@ def description():
             f"{memory:.0f} GiB; {platform.system()} {platform.machine()}")
 
 
-def processor_seconds():
-    """Of all processes since the machine was started, in user (nice or not) and system mode."""
+def cpu_seconds():
+    """CPU seconds of all processes since boot, in user (nice or not) and system mode."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return sum(map(int, fields[1:4])) / os.sysconf("SC_CLK_TCK")
 
 
 def fastest(work):
-    """The least seconds of several runs."""
+    """The fewest seconds of several runs."""
     work()
     seconds = []
     for _ in range(REPETITIONS):
@@ -44,8 +44,8 @@ def fastest(work):
 
 
 def limits(threads):
-    """Bytes a second that are read, and moved (read and written) in a copy; operations a second in matrix products of
-    f32, bf16 and int8: the best that torch (oneDNN) gets."""
+    """Bytes per second read, and moved (read and written) by a copy; operations per second of matrix products in f32, bf16
+    and int8. Each is the best that torch (oneDNN) reaches."""
     import torch
 
     torch.set_num_threads(threads)

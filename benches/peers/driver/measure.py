@@ -1,4 +1,4 @@
-"""The measuring: first each peer alone in a fresh process, then all of them in turns."""
+"""The measurements: first each peer alone in a fresh process, then all of them in turns."""
 
 import os
 import time
@@ -6,26 +6,26 @@ from collections import defaultdict
 from contextlib import ExitStack
 from statistics import median
 
-from machine import processor_seconds
+from machine import cpu_seconds
 from prepare import say
 from worker import Worker
 
 # New tokens of an answer.
 ANSWER_TOKENS = 20
-# A decoder step is what a longer search takes more than a shorter one, by token: prompt, first step and set-up cancel out.
+# A decoder step is the difference of a longer and a shorter search, per token: prompt, first step and set-up cancel out.
 SHORT, LONG = 10, 50
-# Of the norm of the image features, which quantisation may change a little.
+# Relative tolerance of the norm of the image features, which quantization changes slightly.
 TOLERANCE = 0.05
 
 
 def step(worker, peer, beams):
-    """Seconds by token, and the longer search's tokens."""
+    """Seconds per token, and the tokens of the longer search."""
     short = worker.ask("generate", beams=beams, tokens=SHORT)
     long = worker.ask("generate", beams=beams, tokens=LONG)
     return {"seconds": (long["seconds"] - short["seconds"]) / (LONG - SHORT), "tokens": long["tokens"]}
 
 
-# What is measured of a peer that can do it, in the order of the tables.
+# The items by name, in the order of the tables.
 ITEMS = {
     "vision": lambda worker, peer, photo: worker.ask("vision"),
     "text_encoder": lambda worker, peer, photo: worker.ask("text_encoder"),
@@ -37,7 +37,7 @@ ITEMS = {
 
 
 def answer(worker, peer, photo):
-    """An answer to the photo; it must have as many tokens as were asked for."""
+    """An answer about the photo with exactly `ANSWER_TOKENS` tokens."""
     found = worker.ask("answer", image=str(photo), beams=peer.beams, tokens=ANSWER_TOKENS)
     if len(found["tokens"]) != ANSWER_TOKENS:
         raise RuntimeError(f"{peer.name} gave {len(found['tokens'])} tokens instead of {ANSWER_TOKENS}")
@@ -45,7 +45,7 @@ def answer(worker, peer, photo):
 
 
 def alone(peers, photo, rounds):
-    """Peak memory, seconds from load to first answer, and from the process's start to it: lists by peer."""
+    """Lists by peer: peak memory, seconds to load, from there to the first answer, and from the process start to it."""
     found = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
         for peer in (peer for peer in peers if "answer" in peer.items):
@@ -61,10 +61,10 @@ def alone(peers, photo, rounds):
     return found
 
 
-def in_turns(peers, photo, picture, rounds):
-    """All answers by peer and item, the versions, and the share of the processor's time that others took meanwhile.
+def in_turns(peers, photo, resized, rounds):
+    """All answers by peer and item, the versions, and the share of CPU time that other processes took meanwhile.
 
-    Within a round, an item is done by one peer after the other."""
+    Within a round, the peers run an item one after the other."""
     found, versions = defaultdict(lambda: defaultdict(list)), {}
     with ExitStack() as stack:
         workers = {}
@@ -72,14 +72,14 @@ def in_turns(peers, photo, picture, rounds):
             say(f"loading: {peer.name}")
             worker = stack.enter_context(Worker(peer.name, peer.command, peer.environment))
             versions |= worker.ask("load", **peer.load)["versions"]
-            worker.ask("prepare", image=str(picture))
+            worker.ask("prepare", image=str(resized))
             workers[peer.name] = worker
         start, others = time.perf_counter(), others_seconds(workers.values())
         # The first round warms up.
         for number in range(rounds + 1):
             for item, measure in ITEMS.items():
                 say((f"round {number}/{rounds}" if number else "warming up") + f": {item}")
-                # Nobody is always the first.
+                # The order rotates.
                 for index in range(len(peers)):
                     peer = peers[(index + number) % len(peers)]
                     if item in peer.items:
@@ -93,12 +93,12 @@ def in_turns(peers, photo, picture, rounds):
 
 
 def others_seconds(workers):
-    """The processor time of all processes but these."""
-    return processor_seconds() - sum(worker.processor_seconds() for worker in workers)
+    """The CPU seconds of all processes but these."""
+    return cpu_seconds() - sum(worker.cpu_seconds() for worker in workers)
 
 
 def check_features(found):
-    """That all encoders did the same work: the norms of their features agree."""
+    """Checks that all encoders did the same work: the norms of their features agree."""
     norms = {name: items["vision"][-1]["norm"] for name, items in found.items() if items["vision"]}
     middle = median(norms.values())
     for name, norm in norms.items():

@@ -1,10 +1,10 @@
-"""Who takes part, and in what."""
+"""The peers, and the items that each of them can do."""
 
 from dataclasses import dataclass, field
 
 from prepare import PEERS, RELEASE, SIDE
 
-# The attention that is the fastest of eager and sdpa (`--attention` measures with the other).
+# The faster attention of eager and sdpa (`--attention` measures with the other).
 ATTENTION = "sdpa"
 TRANSFORMERS_FP32, TRANSFORMERS_BF16 = "transformers fp32", "transformers bf16"
 OPENVINO_FP32, OPENVINO_BF16 = "OpenVINO fp32", "OpenVINO bf16"
@@ -13,7 +13,7 @@ TRANSFORMERS_JS = "transformers.js fp32"
 
 @dataclass
 class Peer:
-    """A worker's command, what it is to load, and the items that it can do."""
+    """A worker's command, its load request, and the items that it can do."""
 
     name: str
     command: list
@@ -27,7 +27,7 @@ class Peer:
 
 
 def peers(checkpoint, exports, threads, interpreter, openvino, attention, library):
-    """All of them: ours first."""
+    """All peers, ours first."""
     plain = exports["plain fp32"]
     found = [
         Peer(f"florence2 {name}", [RELEASE / "florence2-peers-worker"], {"model": folder, "threads": threads},

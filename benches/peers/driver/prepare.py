@@ -1,5 +1,5 @@
-"""What the workers need: programs, Python and npm packages, the checkpoint, its exports, the picture. What is made is
-kept in the work folder, and made again only if what it is made of has changed."""
+"""The inputs of the workers: programs, Python and npm packages, the checkpoint, its exports, the image. They are kept in
+the work folder, and made again only if their ingredients have changed."""
 
 import hashlib
 import re
@@ -19,17 +19,17 @@ PRECISIONS = ["fp32", "int8", "int4"]
 
 
 def say(message):
-    """Progress, for people."""
+    """Prints progress to stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 def run(*command, cwd=ROOT):
-    """Runs a program whose output is of no interest."""
+    """Runs a program with its output on stderr."""
     subprocess.run([str(part) for part in command], cwd=cwd, check=True, stdout=sys.stderr)
 
 
 def once(stamp, ingredients, make):
-    """Calls `make` unless the file `stamp` says that it was called with the same ingredients."""
+    """Calls `make` unless the file `stamp` records a call with the same ingredients."""
     digest = hashlib.sha256("\0".join(map(str, ingredients)).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return
@@ -47,13 +47,13 @@ def sources(*folders):
 
 
 def build():
-    """Our programs."""
+    """Builds our programs."""
     say("building")
     run("cargo", "build", "--release", "--quiet", "-p", "florence2-cli", "-p", "florence2-peers-worker")
 
 
 def python(work):
-    """A Python with requirements.txt, in the work folder."""
+    """Installs requirements.txt into a virtual environment in the work folder; returns its interpreter."""
     requirements, folder = PEERS / "requirements.txt", work / "venv"
 
     def make():
@@ -66,7 +66,7 @@ def python(work):
 
 
 def npm():
-    """transformers.js, as package-lock.json has it."""
+    """Installs transformers.js from package-lock.json."""
     lock = PEERS / "package-lock.json"
 
     def make():
@@ -77,17 +77,17 @@ def npm():
 
 
 def targets():
-    """The export targets that our program knows."""
-    said = subprocess.run([CLI, "export", "-", "--out", "-", "--target", "?"], capture_output=True, text=True).stderr
-    found = re.search(r"the targets are ([\w, -]+)", said)
+    """The export targets that our program supports."""
+    message = subprocess.run([CLI, "export", "-", "--out", "-", "--target", "?"], capture_output=True, text=True).stderr
+    found = re.search(r"the targets are ([\w, -]+)", message)
     if not found:
-        raise RuntimeError(f"florence2 export does not say which targets it has:\n{said}")
+        raise RuntimeError(f"florence2 export does not list its targets:\n{message}")
     return found[1].split(", ")
 
 
 def exports(work, tokenizer):
-    """The random base checkpoint and its exports: the checkpoint's folder, and a folder for each export's name."""
-    made_of = [sources("export", "layout"), SEED, tokenizer]
+    """Makes the random base checkpoint and its exports; returns the checkpoint's folder and the exports' folders by name."""
+    ingredients = [sources("export", "layout"), SEED, tokenizer]
     plain = work / "plain"
     checkpoint = plain / "checkpoint"
     folders = {"plain fp32": plain}
@@ -98,7 +98,7 @@ def exports(work, tokenizer):
             shutil.rmtree(folder, ignore_errors=True)
             run(CLI, "export", *arguments, "--out", folder, "--tokenizer", tokenizer)
 
-        once(work / f"{folder.name}.stamp", [*made_of, *arguments], make)
+        once(work / f"{folder.name}.stamp", [*ingredients, *arguments], make)
 
     export("plain fp32", plain, "--random", "base", "--seed", SEED)
     if "cpu" in targets():
@@ -109,9 +109,9 @@ def exports(work, tokenizer):
     return checkpoint, folders
 
 
-def picture(work, interpreter):
-    """The photo, and the same at the model's size."""
-    script = PEERS / "driver" / "picture.py"
-    folder = work / "picture"
-    once(work / "picture.stamp", [script.read_text(), SIDE], lambda: run(interpreter, script, folder, SIDE))
+def images(work, interpreter):
+    """Generates the photo; returns it and its copy at the model's size."""
+    script = PEERS / "driver" / "draw_image.py"
+    folder = work / "images"
+    once(work / "images.stamp", [script.read_text(), SIDE], lambda: run(interpreter, script, folder, SIDE))
     return folder / "photo.jpg", folder / "model-size.png"

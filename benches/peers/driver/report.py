@@ -7,7 +7,7 @@ from measure import ANSWER_TOKENS, LONG, SHORT
 from peers import TRANSFORMERS_FP32
 from prepare import SIDE
 
-# What each item is called; seconds are shown as milliseconds.
+# Column titles by item; seconds are shown as milliseconds.
 TITLES = {
     "vision": "vision",
     "text_encoder": "text encoder",
@@ -16,35 +16,35 @@ TITLES = {
     "answer": "end to end",
     "second_task": "second task",
 }
-# From this share of the processor's time in other processes on, the report warns.
+# The share of CPU time in other processes above which the report warns.
 DISTURBED = 0.1
 
 METHOD = f"""\
-Each figure is the median over the rounds; a ratio is the median of the quotients within the rounds. Within a round, each
-item is done by one peer right after the other, each in a process of its own, which is suspended while it is not its turn.
+Each figure is the median over the rounds; a ratio is the median of the ratios within the rounds. Within a round, the peers
+run each item one right after the other, each in its own process, which is suspended while the others run.
 
 - vision: {SIDE}×{SIDE} pixel values to features, batch 1.
 - text encoder: features and 13 prompt tokens to the encoder's states; in the `cpu` exports the cross-attention's keys and
   values of all decoder layers too.
-- decoder: what {LONG} new tokens take more than {SHORT}, by token, the search included.
+- decoder: the time of {LONG} new tokens less that of {SHORT}, per token, including the search.
 - end to end: a JPEG of 2 megapixels to a parsed answer of exactly {ANSWER_TOKENS} new tokens, 3 beams (transformers.js:
-  greedy, it has no beams; ours and transformers choose among 3).
-- second task: another task on an image whose features are at hand.
-- The model has Florence-2-base's dimensions and random weights; the picture is drawn by a seed."""
+  greedy, since it has no beam search).
+- second task: another task on an image that is already encoded.
+- The model has Florence-2-base's dimensions and random weights; the image is generated from a seed."""
 
 
 class Floors:
-    """The least that each of our stages could take on the machine."""
+    """Lower bounds of the time of our stages on the machine."""
 
     def __init__(self, checkpoint, machine, precisions):
         self.model, self.machine, self.precisions = Model(checkpoint, SIDE), machine, precisions
 
     def step(self, name):
-        """Of a decoder step: the bytes that it reads, at the memory's rate."""
+        """Seconds of a decoder step: the bytes that it reads at the memory bandwidth."""
         return self.model.step_bytes(self.precisions[name]) / self.machine["read"]
 
     def rows(self, name):
-        """Stage, what its floor is made of, the floor in seconds, and the item to compare with."""
+        """The item, its work, and its floor in seconds, for each stage."""
         precision, machine = self.precisions[name], self.machine
         for item, work in [("vision", self.model.vision()), ("text_encoder", self.model.text_encoder())]:
             total = (work.linear + work.rest) / 1e9
@@ -53,13 +53,13 @@ class Floors:
 
 
 def table(header, rows):
-    """A Markdown table; the first column is text, the others numbers."""
+    """A Markdown table whose first column is left-aligned and whose others are right-aligned."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
 def number(value, scale=1.0, unit=""):
-    """Three significant digits, or a dash for what was not measured."""
+    """Three significant digits, or a dash if `value` is None."""
     if value is None:
         return "–"
     value *= scale
@@ -67,20 +67,20 @@ def number(value, scale=1.0, unit=""):
 
 
 def stages(figures):
-    """Medians."""
+    """The table of medians."""
     rows = [[name] + [number(figures.median(name, item), 1e3) for item in TITLES] for name in figures.names()]
     return table(["ms", *TITLES.values()], rows)
 
 
 def ratios(figures, ours):
-    """How many times as long as we the others take."""
+    """The table of ratios to `ours`."""
     rows = [[name] + [number(figures.ratio(name, item, ours), unit=" ×") for item in TITLES]
             for name in figures.names() if name != ours]
     return table([f"÷ {ours}", *TITLES.values()], rows)
 
 
 def memory(figures):
-    """What a process that answers once needs."""
+    """The table of memory and load times of processes that answer once."""
     names = [name for name in figures.names() if figures.alone(name, "peak_memory")]
     rows = [[name, number(figures.alone(name, "peak_memory"), 1e-6), number(figures.alone(name, "load")),
              number(figures.alone(name, "load_to_answer")), number(figures.alone(name, "start_to_answer"))]
@@ -89,7 +89,7 @@ def memory(figures):
 
 
 def limits(figures, floors):
-    """How far our stages are from the machine's limits."""
+    """The table of our stages beside their floors."""
     rows = []
     for name in floors.precisions:
         for item, work, floor in floors.rows(name):
@@ -101,18 +101,18 @@ def limits(figures, floors):
 
 
 def agreement(figures, ours):
-    """How far the tokens are those of transformers in fp32."""
-    sentences = []
+    """The table of tokens that agree with transformers in fp32."""
+    rows = []
     for item, search in [("step_1", "greedy"), ("step_3", "3 beams")]:
         for name in figures.names():
             found = figures.agreement(name, item, TRANSFORMERS_FP32)
             if found and name != TRANSFORMERS_FP32:
-                sentences.append([name, search, f"{found[0]} of {found[1]}"])
-    return table(["", "search", f"tokens before the first that is not {TRANSFORMERS_FP32}'s"], sentences)
+                rows.append([name, search, f"{found[0]} of {found[1]}"])
+    return table(["", "search", f"tokens before the first that differs from {TRANSFORMERS_FP32}"], rows)
 
 
 def render(results, checkpoint):
-    """The whole report."""
+    """The report of `results`."""
     figures = Figures(results)
     ours = [name for name in figures.names() if results["precisions"].get(name)]
     floors = Floors(checkpoint, results["machine"], {name: results["precisions"][name] for name in ours})
@@ -122,9 +122,9 @@ def render(results, checkpoint):
     main = by_name.get("cpu int8", fp32)
     machine, (spread, worst) = results["machine"], figures.spread()
     rates = ", ".join(f"{machine[name] / 1e12:.2f} Top/s {name}" for name in ("fp32", "bf16", "int8"))
-    disturbance = f"Other processes took {results['disturbance']:.0%} of the processor's time meanwhile."
+    disturbance = f"Other processes took {results['disturbance']:.0%} of the CPU time meanwhile."
     if results["disturbance"] > DISTURBED:
-        disturbance = f"**{disturbance} These figures are worth little; the ratios a little more.**"
+        disturbance = f"**{disturbance} These figures are unreliable; the ratios are less affected.**"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items()))
     return f"""\
 # Side by side with other ways to run Florence-2 on a CPU
@@ -141,8 +141,7 @@ Made by `{results["command"]}` on {results["date"]}, commit {results["commit"]}.
 ## Medians
 
 {stages(figures)}
-Half the distance of the quartiles is {spread:.1%} of the median for the middle one of these figures, {worst:.1%} for the
-least steady.
+Half the interquartile range is {spread:.1%} of the median for the median of these figures, {worst:.1%} for the least steady.
 
 ## Ratios
 
@@ -156,13 +155,13 @@ A fresh process that answers once; the files are in the page cache. Resident mem
 
 Measured with torch, {results["threads"]} threads: memory {machine["read"] / 1e9:.0f} GB/s read, {machine["copy"] / 1e9:.0f} GB/s copied (both
 ways); matrix products {rates}. The floor of vision and text encoder is their products with weights at the rate of their
-precision (int4: as int8) and all else at fp32's; that of a decoder step is the time to read its weights and the
-cross-attention's keys and values once.
+precision (int4: as int8) and all else at the rate of fp32; that of a decoder step is the time to read its weights and the
+cross-attention cache once.
 
 {limits(figures, floors)}
 ## Answers
 
-The weights are random, so that tokens are closer to each other than a trained model's; `florence2 compare` and
+The weights are random, so the scores of tokens are closer to each other than a trained model's; `florence2 compare` and
 `florence2 eval` judge precisions on real ones.
 
 {agreement(figures, main)}

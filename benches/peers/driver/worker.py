@@ -1,4 +1,4 @@
-"""A worker: a process that does one peer's work, and lies still while it is another's turn."""
+"""A worker: a process that does one peer's work, and is suspended while it is another's turn."""
 
 import ctypes
 import json
@@ -10,21 +10,21 @@ import time
 from pathlib import Path
 
 
-# prctl's: the signal that a process gets when its parent ends.
+# An option of prctl: the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent():
-    """So that no worker is left behind, whatever ends the driver: a suspended one would not see its input close."""
+    """Has the kernel kill this process when the driver ends: a suspended worker would not see its input close."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class WorkerError(Exception):
-    """What a worker said went wrong, or that it died."""
+    """A worker's error, or its death."""
 
 
 class Worker:
-    """A process that answers JSON lines. Suspended between requests: thread pools that spin would cost the others."""
+    """A process that answers JSON lines. It is suspended between requests, since thread pools that spin would slow others."""
 
     def __init__(self, name, command, environment):
         self.name = name
@@ -52,11 +52,11 @@ class Worker:
         return answer
 
     def seconds_alive(self):
-        """Since the process was started."""
+        """Seconds since the process was started."""
         return time.perf_counter() - self.started
 
-    def processor_seconds(self):
-        """Of all threads so far, in user and system mode."""
+    def cpu_seconds(self):
+        """CPU seconds of all threads so far, in user and system mode."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -8,13 +8,13 @@ from PIL import Image
 
 from protocol import serve, timed
 
-# ImageNet's, as in every Florence-2 preprocessor_config.json.
+# The values of ImageNet, as in every Florence-2 preprocessor_config.json.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class Worker:
-    """The compiled graph, and pixel values."""
+    """A compiled graph and pixel values."""
 
     def load(self, model, threads, precision, side):
         def compiled():
@@ -32,7 +32,7 @@ class Worker:
         return {"seconds": seconds, "versions": {"openvino": version("openvino")}}
 
     def prepare(self, image):
-        """The image has the model's size already."""
+        """Reads an image of the model's size."""
         pixels = np.asarray(Image.open(image).convert("RGB"), np.float32) / 255
         self.pixels = np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)[None])
         return {}

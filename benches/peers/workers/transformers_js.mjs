@@ -15,9 +15,9 @@ async function timed(work) {
     return [result, (performance.now() - start) / 1000];
 }
 
-async function inputs(image) {
-    const picture = await RawImage.read(image);
-    return [picture, await processor(picture, processor.construct_prompts(TASK))];
+async function inputs(path) {
+    const image = await RawImage.read(path);
+    return [image, await processor(image, processor.construct_prompts(TASK))];
 }
 
 async function search(inputs, beams, tokens) {
@@ -57,7 +57,7 @@ const handlers = {
         const [features, seconds] = await timed(() => model.encode_image(prepared));
         return { seconds, norm: Math.sqrt(features.data.reduce((sum, value) => sum + value * value, 0)) };
     },
-    // With the features at hand; the text encoder is part of it, and cancels out where two lengths are compared.
+    // The time includes the text encoder, which cancels out in the difference of two lengths.
     async generate({ beams, tokens }) {
         const { features, ...values } = prepared;
         model.encode_image = async () => features;
@@ -70,10 +70,10 @@ const handlers = {
     },
     async answer({ image, beams, tokens }) {
         const [output, seconds] = await timed(async () => {
-            const [picture, values] = await inputs(image);
+            const [opened, values] = await inputs(image);
             const output = await search(values, beams, tokens);
             const [text] = processor.batch_decode(output, { skip_special_tokens: false });
-            processor.post_process_generation(text, TASK, picture.size);
+            processor.post_process_generation(text, TASK, opened.size);
             return output;
         });
         return { seconds, tokens: ids(output) };

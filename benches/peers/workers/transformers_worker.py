@@ -11,7 +11,7 @@ from transformers.utils import logging
 from protocol import serve, timed
 
 TASK = "<OD>"
-# The task's row of what the published checkpoints' processors have.
+# The task's row in the post-processor configuration of the published checkpoints.
 ANSWERS = {"description_with_bboxes": {}}
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -30,25 +30,25 @@ class Worker:
             model, dtype=dtype, attn_implementation=attention
         ).eval()
         self.dtype = dtype
-        # The published checkpoints lack `<image>`, which transformers writes the place of the image with.
+        # The published tokenizers lack `<image>`, with which transformers marks the positions of image tokens.
         tokenizer = AutoTokenizer.from_pretrained(processor, extra_special_tokens={"image_token": "<image>"})
         images = AutoImageProcessor.from_pretrained(processor)
         self.processor = Florence2Processor(images, tokenizer, post_processor_config=ANSWERS)
 
-    def inputs(self, image, task):
-        """What `generate` takes."""
-        picture = Image.open(image).convert("RGB")
-        inputs = self.processor(text=task, images=picture, return_tensors="pt")
+    def inputs(self, path, task):
+        """The image, and the inputs of `generate`."""
+        image = Image.open(path).convert("RGB")
+        inputs = self.processor(text=task, images=image, return_tensors="pt")
         inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
-        return picture, inputs
+        return image, inputs
 
     def prepare(self, image):
         _, self.prepared = self.inputs(image, TASK)
         ids = self.prepared["input_ids"]
         features = self.features()
         embeds = self.model.get_input_embeddings()(ids)
-        places = self.model.get_placeholder_mask(ids, inputs_embeds=embeds, image_features=features)
-        self.embeds = embeds.masked_scatter(places, features)
+        mask = self.model.get_placeholder_mask(ids, inputs_embeds=embeds, image_features=features)
+        self.embeds = embeds.masked_scatter(mask, features)
         self.encoded = self.encode()
         return {}
 
@@ -69,7 +69,7 @@ class Worker:
 
     def generate(self, beams, tokens):
         text = {name: self.prepared[name] for name in ("input_ids", "attention_mask")}
-        # `generate` writes the beams' copies into the object that it is given.
+        # `generate` replaces the states in its argument by one copy per beam.
         encoded = copy(self.encoded)
         ids, seconds = timed(lambda: self.search(beams, tokens, encoder_outputs=encoded, **text))
         return {"seconds": seconds, "tokens": ids[0, 1:].tolist()}
@@ -79,10 +79,10 @@ class Worker:
 
     def answer(self, image, beams, tokens):
         def whole():
-            picture, inputs = self.inputs(image, TASK)
+            opened, inputs = self.inputs(image, TASK)
             ids = self.search(beams, tokens, **inputs)
             text = self.processor.batch_decode(ids, skip_special_tokens=False)[0]
-            return ids, self.processor.post_process_generation(text=text, task=TASK, image_size=picture.size)
+            return ids, self.processor.post_process_generation(text=text, task=TASK, image_size=opened.size)
 
         (ids, _), seconds = timed(whole)
         return {"seconds": seconds, "tokens": ids[0, 1:].tolist()}

@@ -1,22 +1,15 @@
-//! `florence2 bench`: the same work on every execution provider, precision, search and batch size that is asked for.
+//! `florence2 bench`: the same work on every combination of model, device, dtype, beams and batch size.
 
-mod columns;
 mod comparison;
 mod environment;
 mod figures;
 mod measure;
-mod memory;
-mod nvidia;
-mod picture;
 mod plan;
 mod process;
-mod protocol;
 mod record;
 mod report;
-mod spreadsheet;
-mod statistics;
-mod work;
-pub mod worker;
+mod tables;
+mod worker;
 
 use std::path::PathBuf;
 
@@ -29,10 +22,9 @@ use florence2::runtime::Devices;
 use self::comparison::{Comparison, incomparable};
 use self::environment::Environment;
 use self::measure::Bench;
-use self::plan::{Axes, Configuration, Planned};
-use self::record::{Picture, Run, SCHEMA, Settings};
+use self::plan::{Configuration, Planned, Work};
+use self::record::{ImageRecord, Run, SCHEMA, Settings};
 use self::report::{render, render_plan};
-use self::work::Work;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
@@ -42,7 +34,7 @@ use crate::output::{Destination, TableFormat, Target, json_pretty};
 
 /// Measure models on devices: loading, stages, ms per token, throughput, memory
 ///
-/// Every combination of the models, devices, dtypes, beams and batch sizes is measured, each in a process of its own.
+/// Every combination of the models, devices, dtypes, beams and batch sizes is measured, each in its own process.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,24 +44,23 @@ Examples:
   florence2 bench -m DIR --baseline before.json
 
 load: ONNX Runtime and the model. first run: the first batch. end to end: from
-decoded pictures to parsed answers; like the stages, of a whole batch. per token:
-decoder and search by the tokens of an answer. ±: half the distance of the
-quartiles, as a share of the median. host: the process's peak memory; device: its
-memory on NVIDIA GPUs when it was read.
+decoded images to parsed answers; like the stages, of a whole batch. per token:
+decoder and search divided by the tokens of an answer. ±: half the interquartile
+range as a share of the median. host: the process's peak memory; device: its
+memory on NVIDIA GPUs after the last round.
 
-Configurations are loaded and answer once one after the other, while the others
-wait. Then they take turns. A configuration that cannot be measured is listed with
-the reason, and the exit code is 1.
+Configurations are loaded one after the other, while the others wait. Then they
+take turns, one batch each in every round. A configuration that fails is listed
+with the reason, and the exit code is 1.
 
---baseline marks a change only if a rank test (Mann-Whitney, at 0.001) is sure of
-it and it is at least 2 % and more than the noise of both runs; that takes 7
-rounds or more in each.")]
+--baseline shows the ratio of this run's medians to the saved ones, and the range
+of the ratio by the quartiles of both. A range that contains 1 is no change.")]
 pub struct BenchArgs {
     /// A model: a folder with ONNX graphs, a name on a hub, or `demo`; may be repeated [default: demo]
     #[arg(short, long = "model", value_name = "MODEL")]
     models: Vec<ModelArg>,
     /// Devices to compute on, as `cuda:0` or `tensorrt,cuda,decoder=cuda`; may be repeated, to measure each
-    // It has the global option's id and type, and so takes its place, which can be given but once; so does --dtype.
+    // It replaces the global option, which cannot be repeated, by having its id and type; so does --dtype.
     #[arg(id = "device", long = "device", value_name = "DEVICE", value_parser = clap::value_parser!(PerPart<Devices>))]
     devices: Vec<PerPart<Devices>>,
     /// Which of a graph's files to load, as `int8` or `vision=fp32,decoder=q4`; may be repeated, to measure each
@@ -78,48 +69,64 @@ pub struct BenchArgs {
     /// Beams; 1 is greedy search. Several: commas
     #[arg(long, value_name = "N,...", default_value = "3", value_delimiter = ',', value_parser = one_or_more())]
     num_beams: Vec<usize>,
-    /// Pictures that are answered together. Several sizes: commas
+    /// Images per batch. Several sizes: commas
     #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = one_or_more())]
     batch: Vec<usize>,
-    /// Rounds before those that count
+    /// Rounds that are not counted, before those that are
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
-    /// Rounds that count
+    /// Rounds that are counted
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = one_or_more())]
     repeat: usize,
     /// How many configurations are in memory and take turns; the next ones follow [default: all]
     #[arg(long, value_name = "N", value_parser = one_or_more())]
     at_once: Option<usize>,
-    /// How the figures are written
+    /// Output format
     #[arg(long, value_enum, default_value_t = TableFormat::Table)]
     format: TableFormat,
     /// Save everything to this file, as JSON
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Compare with what was saved to this file
+    /// Compare with the run saved to this file
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Only list what would be measured
+    /// Only list the configurations
     #[arg(long)]
     list: bool,
-    // Last: its heading would stand over what follows.
+    /// Measure only the configuration with this index in the list, as the worker of another process
+    #[arg(long = worker::OPTION, value_name = "INDEX", hide = true)]
+    worker: Option<usize>,
+    // Last: its heading would stand over the options after it.
     #[command(flatten)]
     work: Work,
 }
 
-/// A count that is not 0.
+/// Parses an integer that is not 0.
 fn one_or_more() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
+/// Measures the configurations, or one of them as a worker, or lists them.
 pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    let plan = args.axes(console).plan();
+    let plan = args.plan(globals);
+    if let Some(index) = args.worker {
+        let planned = plan
+            .get(index)
+            .ok_or_else(|| Error::Worker(format!("there is no configuration {index}")))?;
+        worker::run(args, planned, console)?;
+        return Ok(Outcome::AllGood);
+    }
+    if args.models.is_empty() {
+        console.note(
+            "no --model is given, so the embedded demo model is measured; it is far smaller than real ones",
+        );
+    }
     if args.list {
-        let configurations: Vec<Configuration> = plan.iter().map(Planned::configuration).collect();
+        let configurations: Vec<&Configuration> = plan.iter().map(|planned| &planned.configuration).collect();
         write(&render_plan(&configurations, args.format)?)?;
         return Ok(Outcome::AllGood);
     }
-    // What could fail at the end fails now.
+    // All that can fail without measuring fails before it.
     let settings = args.settings(globals)?;
     let baseline = args.baseline(&settings)?;
     let target = args.save.clone().map(Target::File);
@@ -127,11 +134,9 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
     let environment = Environment::detect(engine::start(globals, console)?);
 
     let bench = Bench {
-        work: &args.work,
         settings: &settings,
         has_gpu: !environment.machine.gpus.is_empty(),
         cancel: interrupt::cancelling(),
-        globals,
         console,
     };
     let configurations = bench.measure(&plan)?;
@@ -150,46 +155,75 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
         saved.commit()?;
     }
     write(&render(&run, comparison.as_ref(), args.format)?)?;
-    Ok(
-        match run.configurations.iter().any(|entry| entry.failure().is_some()) {
-            true => Outcome::SomeFailed,
-            false => Outcome::AllGood,
-        },
-    )
+    if run.configurations.iter().any(|entry| entry.failure().is_some()) {
+        Ok(Outcome::SomeFailed)
+    } else {
+        Ok(Outcome::AllGood)
+    }
 }
 
 impl BenchArgs {
-    fn axes(&self, console: &Console) -> Axes {
-        let models = match self.models.as_slice() {
-            [] => {
-                console.note("no --model is given, so the embedded demo model is measured; it is far smaller than real ones");
-                vec![ModelArg::Demo]
+    /// Returns every combination once, in the order in which its values were given.
+    fn plan(&self, globals: &GlobalArgs) -> Vec<Planned> {
+        let models = if self.models.is_empty() {
+            vec![ModelArg::Demo]
+        } else {
+            self.models.clone()
+        };
+        let dtypes = if self.dtypes.is_empty() {
+            vec![None]
+        } else {
+            self.dtypes.iter().cloned().map(Some).collect()
+        };
+        let mut plan: Vec<Planned> = Vec::new();
+        for model in &models {
+            for device in &self.devices {
+                for dtype in &dtypes {
+                    for (num_beams, batch) in self
+                        .num_beams
+                        .iter()
+                        .flat_map(|&beams| self.batch.iter().map(move |&batch| (beams, batch)))
+                    {
+                        let configuration = Configuration {
+                            model: model.to_string(),
+                            device: device.to_string(),
+                            dtype: dtype
+                                .as_ref()
+                                .map_or_else(|| "auto".to_owned(), PerPart::to_string),
+                            num_beams,
+                            batch,
+                        };
+                        if plan.iter().any(|planned| planned.configuration == configuration) {
+                            continue;
+                        }
+                        let mut globals = globals.clone();
+                        globals.device = device.clone();
+                        globals.dtype = dtype.clone();
+                        plan.push(Planned {
+                            configuration,
+                            model: model.clone(),
+                            globals,
+                        });
+                    }
+                }
             }
-            models => models.to_vec(),
-        };
-        let dtypes = match self.dtypes.as_slice() {
-            [] => vec![None],
-            dtypes => dtypes.iter().cloned().map(Some).collect(),
-        };
-        Axes {
-            models,
-            devices: self.devices.clone(),
-            dtypes,
-            num_beams: self.num_beams.clone(),
-            batches: self.batch.clone(),
         }
+        plan
     }
 
-    /// What all configurations have in common, checked: the task takes no input, and the picture can be read.
+    /// Returns what all configurations have in common.
+    ///
+    /// # Errors
+    /// If the task takes an input, or the image cannot be read.
     fn settings(&self, globals: &GlobalArgs) -> Result<Settings> {
         self.work.task()?;
-        let (width, height) = self.work.picture()?.dimensions();
+        let (name, image) = self.work.image()?;
         Ok(Settings {
-            task: self.work.task.spec().name.to_owned(),
-            picture: Picture {
-                name: self.work.picture_name(),
-                width,
-                height,
+            task: self.work.kind.spec().name.to_owned(),
+            image: ImageRecord {
+                name,
+                width: image.width(),
+                height: image.height(),
             },
             tokens: self.work.tokens,
             warmup: self.warmup,
@@ -199,7 +233,10 @@ impl BenchArgs {
         })
     }
 
-    /// The run to compare with; it must have measured the same work.
+    /// Reads the run to compare with.
+    ///
+    /// # Errors
+    /// [`Error::Baseline`] if it measured other work, or is no saved run.
     fn baseline(&self, settings: &Settings) -> Result<Option<(&PathBuf, Run)>> {
         let Some(path) = &self.baseline else {
             return Ok(None);
@@ -219,4 +256,41 @@ fn write(text: &str) -> Result<()> {
     let mut out = Destination::open(&Target::Stdout)?;
     out.write(text)?;
     out.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn every_combination_is_planned_once() {
+        let args = "florence2 bench -m demo -m org/a --device cpu --device cpu --dtype q4 --dtype int8,vision=fp32 \
+                    --batch 1,8,1";
+        let cli = Cli::try_parse_from(args.split_whitespace()).unwrap();
+        let Command::Bench(args) = cli.command else {
+            panic!("another command")
+        };
+        let plan = args.plan(&cli.globals);
+        let names: Vec<String> = plan
+            .iter()
+            .map(|planned| planned.configuration.to_string())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "demo on cpu, dtype q4, beams 3, batch 1",
+                "demo on cpu, dtype q4, beams 3, batch 8",
+                "demo on cpu, dtype int8,vision=fp32, beams 3, batch 1",
+                "demo on cpu, dtype int8,vision=fp32, beams 3, batch 8",
+                "org/a on cpu, dtype q4, beams 3, batch 1",
+                "org/a on cpu, dtype q4, beams 3, batch 8",
+                "org/a on cpu, dtype int8,vision=fp32, beams 3, batch 1",
+                "org/a on cpu, dtype int8,vision=fp32, beams 3, batch 8",
+            ]
+        );
+        let dtype = plan[2].globals.dtype.as_ref().unwrap();
+        assert_eq!(dtype.to_string(), "int8,vision=fp32");
+    }
 }

@@ -1,7 +1,7 @@
 //! `florence2 demo`: every task on a sample scene, with the embedded demo model.
 
 mod findings;
-mod scenes;
+pub mod scenes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

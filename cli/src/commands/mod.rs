@@ -28,7 +28,6 @@ pub fn dispatch(command: Command, globals: &GlobalArgs, console: &Console) -> Re
         Command::Parse(args) => parse::parse(&args),
         Command::Compare(args) => compare::compare(&args, globals, console),
         Command::Bench(args) => bench::bench(&args, globals, console),
-        Command::BenchWorker(args) => bench::worker::serve(&args, globals, console),
         Command::Eval(args) => eval::eval(&args, globals, console),
         Command::Tasks(args) => tasks::tasks(&args),
         Command::Inspect(args) => inspect::inspect(&args, globals, console),

@@ -9,7 +9,7 @@ mod text;
 pub use destination::{Destination, Target, print, write_file};
 pub use picture::write_picture;
 pub use record::{FailureRecord, OutputRecord};
-pub use table::{Column, Table, TableFormat, csv_text, markdown_text};
+pub use table::{Column, Table, TableFormat, markdown_text};
 pub use text::{answer_text, heading, printable};
 
 use serde::Serialize;

@@ -20,33 +20,29 @@ pub enum TableFormat {
 
 /// A column's title and alignment.
 #[derive(Debug, Clone, Copy)]
-pub enum Column {
+pub enum Column<'a> {
     /// Left-aligned.
-    Text(&'static str),
+    Text(&'a str),
     /// Right-aligned.
-    Number(&'static str),
-}
-
-impl Column {
-    const fn title(self) -> &'static str {
-        match self {
-            Column::Text(title) | Column::Number(title) => title,
-        }
-    }
+    Number(&'a str),
 }
 
 /// Rows of text cells, one cell for each column.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    columns: Vec<Column>,
+    columns: Vec<(String, CellAlignment)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// Returns a table without rows.
-    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
+    pub fn new<'a>(columns: impl IntoIterator<Item = Column<'a>>) -> Self {
+        let columns = columns.into_iter().map(|column| match column {
+            Column::Text(title) => (title.to_owned(), CellAlignment::Left),
+            Column::Number(title) => (title.to_owned(), CellAlignment::Right),
+        });
         Self {
-            columns: columns.into(),
+            columns: columns.collect(),
             rows: Vec::new(),
         }
     }
@@ -81,7 +77,7 @@ impl Table {
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
         if !self.columns.is_empty() {
-            table.set_header(self.columns.iter().map(|column| column.title()));
+            table.set_header(self.columns.iter().map(|(title, _)| title));
         }
         for row in &self.rows {
             table.add_row(
@@ -91,8 +87,8 @@ impl Table {
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
-            if let Some(Column::Number(_)) = self.columns.get(index) {
-                column.set_cell_alignment(CellAlignment::Right);
+            if let Some((_, alignment)) = self.columns.get(index) {
+                column.set_cell_alignment(*alignment);
             }
         }
         let indent = " ".repeat(indent);
@@ -104,10 +100,10 @@ impl Table {
 
     /// Returns a table of GitHub's Markdown.
     pub fn markdown(&self) -> String {
-        let titles = self.columns.iter().map(|column| column.title().to_owned());
-        let rules = self.columns.iter().map(|column| match column {
-            Column::Text(_) => "---".to_owned(),
-            Column::Number(_) => "---:".to_owned(),
+        let titles = self.columns.iter().map(|(title, _)| title.clone());
+        let rules = self.columns.iter().map(|(_, alignment)| match alignment {
+            CellAlignment::Right => "---:".to_owned(),
+            CellAlignment::Left | CellAlignment::Center => "---".to_owned(),
         });
         let rows = self
             .rows
@@ -124,25 +120,18 @@ impl Table {
     /// # Errors
     /// [`Error::Stream`] if a row has more or fewer cells than there are columns.
     pub fn csv(&self) -> Result<String> {
-        csv_text(self.columns.iter().map(|column| column.title()), &self.rows)
+        let failed = |error: csv::Error| Error::stdout(error.into());
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let titles = self.columns.iter().map(|(title, _)| title);
+        writer.write_record(titles).map_err(failed)?;
+        for row in &self.rows {
+            writer.write_record(row).map_err(failed)?;
+        }
+        let bytes = writer
+            .into_inner()
+            .map_err(|error| Error::stdout(error.into_error()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
-}
-
-/// Returns a header and rows as RFC 4180 has them.
-pub fn csv_text<T: AsRef<[u8]>>(
-    titles: impl IntoIterator<Item = T>,
-    rows: impl IntoIterator<Item = impl AsRef<[String]>>,
-) -> Result<String> {
-    let failed = |error: csv::Error| Error::stdout(error.into());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(titles).map_err(failed)?;
-    for row in rows {
-        writer.write_record(row.as_ref()).map_err(failed)?;
-    }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| Error::stdout(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn markdown_line(cells: impl Iterator<Item = String>) -> String {

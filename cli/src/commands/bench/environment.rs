@@ -1,17 +1,17 @@
-//! Where, when and with what was measured.
+//! The machine and the versions that a run depends on.
 
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use florence2::runtime::RuntimeInfo;
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, System};
 
-use super::nvidia;
-
-/// What ONNX Runtime puts before what it says about its build.
+/// The start of ONNX Runtime's description of its build.
 const BUILD_PREFIX: &str = "ORT Build Info: ";
 
-/// A machine, and the programs on it.
+/// A machine, its software and the time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// RFC 3339, in UTC.
@@ -19,13 +19,13 @@ pub struct Environment {
     pub machine: Machine,
     /// This program's version.
     pub florence2: String,
-    /// ONNX Runtime's, if it is known.
+    /// ONNX Runtime's version, if known.
     pub onnxruntime: Option<String>,
-    /// What ONNX Runtime says about its build.
+    /// ONNX Runtime's description of its build.
     pub onnxruntime_build: String,
 }
 
-/// What the figures depend on whatever the programs.
+/// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub cpu: String,
@@ -38,7 +38,7 @@ pub struct Machine {
 }
 
 impl Environment {
-    /// This machine, now.
+    /// Returns this machine's environment.
     pub fn detect(runtime: &RuntimeInfo) -> Self {
         Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -56,6 +56,7 @@ impl Machine {
         system.refresh_cpu_list(CpuRefreshKind::nothing());
         system.refresh_memory();
         let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+        let os = System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned());
         Self {
             cpu: brand
                 .filter(|brand| !brand.is_empty())
@@ -63,70 +64,69 @@ impl Machine {
             physical_cores: System::physical_core_count(),
             logical_cores: system.cpus().len(),
             memory: system.total_memory(),
-            system: format!(
-                "{} {}",
-                System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned()),
-                std::env::consts::ARCH
-            ),
-            gpus: nvidia::gpus(),
+            system: format!("{os} {}", std::env::consts::ARCH),
+            gpus: nvidia_smi("--query-gpu=name,memory.total,driver_version"),
         }
     }
 
-    /// What another machine has otherwise, in words; empty if it is the same or just like it.
-    pub fn differences(&self, other: &Machine) -> Vec<String> {
-        let cores = |machine: &Machine| {
-            let physical = machine
-                .physical_cores
-                .map_or("?".into(), |cores| cores.to_string());
-            format!("{physical} cores, {} threads", machine.logical_cores)
-        };
-        let gpus = |machine: &Machine| match machine.gpus.is_empty() {
-            true => "none".to_owned(),
-            false => machine.gpus.join(", "),
-        };
-        [
-            ("processor", self.cpu.clone(), other.cpu.clone()),
-            ("cores", cores(self), cores(other)),
-            ("memory", gib(self.memory), gib(other.memory)),
-            ("system", self.system.clone(), other.system.clone()),
-            ("GPUs", gpus(self), gpus(other)),
-        ]
-        .into_iter()
-        .filter(|(_, own, others)| own != others)
-        .map(|(what, own, others)| format!("{what} {others} instead of {own}"))
-        .collect()
-    }
-
-    /// In one line.
+    /// Returns a description in one line; equal machines have equal ones.
     pub fn describe(&self) -> String {
-        let physical = self
+        let cores = self
             .physical_cores
             .map_or_else(String::new, |cores| format!("{cores} cores, "));
-        let mut text = format!(
-            "{}, {physical}{} threads; {}; {}",
-            self.cpu,
-            self.logical_cores,
-            gib(self.memory),
-            self.system
-        );
-        for gpu in &self.gpus {
-            text.push_str("; ");
-            text.push_str(gpu);
-        }
-        text
+        // In GiB without decimals: the memory that the kernel reserves changes from one boot to the next.
+        let gib = self.memory as f64 / f64::from(1u32 << 30);
+        let parts = [
+            format!("{}, {cores}{} threads", self.cpu, self.logical_cores),
+            format!("{gib:.0} GiB"),
+            self.system.clone(),
+        ];
+        parts
+            .into_iter()
+            .chain(self.gpus.clone())
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 
-/// Whole GiB: what the system keeps for itself changes from one start to the next.
-fn gib(bytes: u64) -> String {
-    format!("{:.0} GiB", bytes as f64 / f64::from(1u32 << 30))
+/// Returns the bytes of GPU memory in use by each process id, according to nvidia-smi.
+pub fn device_memory() -> BTreeMap<u32, u64> {
+    by_process(&nvidia_smi("--query-compute-apps=pid,used_memory"))
+}
+
+/// Sums lines of process id and MiB; a process has a line for each GPU. Lines without figures are left out.
+fn by_process(lines: &[String]) -> BTreeMap<u32, u64> {
+    let mut bytes = BTreeMap::new();
+    for (pid, mib) in lines.iter().filter_map(|line| line.split_once(',')) {
+        if let (Ok(pid), Ok(mib)) = (
+            pid.trim().parse(),
+            mib.trim().trim_end_matches(" MiB").parse::<u64>(),
+        ) {
+            *bytes.entry(pid).or_default() += mib << 20;
+        }
+    }
+    bytes
+}
+
+/// Returns the lines with which nvidia-smi answers a query; none if it is not installed or fails.
+fn nvidia_smi(query: &str) -> Vec<String> {
+    let output = Command::new("nvidia-smi")
+        .args([query, "--format=csv,noheader"])
+        .stdin(Stdio::null())
+        .output();
+    let output = output.ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.iter()
+        .flat_map(|text| text.lines())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    /// A machine without GPUs.
+    /// Returns a machine without GPUs.
     pub fn machine() -> Machine {
         Machine {
             cpu: "A".into(),
@@ -139,23 +139,19 @@ pub mod tests {
     }
 
     #[test]
-    fn other_machines_are_told_by_what_differs() {
+    fn descriptions_differ_where_machines_do() {
         let machine = machine();
-        assert!(machine.differences(&machine).is_empty());
+        assert_eq!(machine.describe(), "A, 2 cores, 4 threads; 16 GiB; Linux x86_64");
         let rebooted = Machine {
             memory: (16 << 30) - 4096,
             ..machine.clone()
         };
-        assert!(machine.differences(&rebooted).is_empty());
+        assert_eq!(machine.describe(), rebooted.describe());
         let other = Machine {
-            cpu: "B".into(),
             gpus: vec!["G".into()],
             ..machine.clone()
         };
-        assert_eq!(
-            machine.differences(&other),
-            ["processor B instead of A", "GPUs G instead of none"]
-        );
+        assert_ne!(machine.describe(), other.describe());
     }
 
     #[test]
@@ -163,5 +159,20 @@ pub mod tests {
         let machine = Machine::detect();
         assert!(!machine.cpu.is_empty() && !machine.system.is_empty());
         assert!(machine.logical_cores > 0 && machine.memory > 0);
+    }
+
+    #[test]
+    fn device_memory_is_summed_over_gpus() {
+        let lines = [
+            "4242, 1024 MiB",
+            "17, 3 MiB",
+            "4242, 512 MiB",
+            "99, [N/A]",
+            "No running processes found",
+        ];
+        assert_eq!(
+            by_process(&lines.map(str::to_owned)),
+            BTreeMap::from([(17, 3 << 20), (4242, 1536 << 20)])
+        );
     }
 }

@@ -1,89 +1,56 @@
-//! The figures of a configuration: one table for the report, the comparison and the saved run.
+//! The figures of a configuration, for the report, the comparison and the saved run.
 
-use super::protocol::Sample;
-use super::record::Measurement;
+use serde::{Deserialize, Serialize};
 
-/// Something measured, for which less is better.
+use super::record::{Measurement, Sample};
+
+/// A measured quantity of which less is better.
 pub struct Figure {
     /// In saved runs and CSV.
     pub key: &'static str,
-    /// Over a column.
+    /// Column title.
     pub title: &'static str,
-    pub unit: Unit,
-    /// Its values: one for each round, or for the process; none if it was not measured.
+    /// The suffix of keys in CSV.
+    pub unit: &'static str,
+    /// The factor from seconds or bytes to `unit`.
+    pub scale: f64,
+    /// Returns a value for each round, or one for the process; none if it was not measured.
     pub values: fn(&Measurement) -> Vec<f64>,
 }
 
-/// What a figure counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Seconds; shown in milliseconds.
-    Time,
-    /// Bytes; shown in MiB.
-    Memory,
-}
-
-impl Unit {
-    /// What is shown of a value.
-    pub fn shown(self, value: f64) -> f64 {
-        match self {
-            Unit::Time => value * 1e3,
-            Unit::Memory => value / f64::from(1u32 << 20),
-        }
-    }
-
-    /// What it is shown in.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Unit::Time => "ms",
-            Unit::Memory => "mib",
-        }
-    }
-}
-
-/// All figures, in the order of the report.
+/// All figures, in the order of the columns.
 pub const FIGURES: [Figure; 9] = [
-    time("load", "load", |measured| vec![measured.load]),
-    time("first_run", "first run", |measured| vec![measured.first_run]),
-    time("preprocess", "preprocess", |measured| {
-        each(measured, |sample| sample.preprocess)
-    }),
-    time("vision_encoder", "vision", |measured| {
-        each(measured, |sample| sample.vision_encoder)
-    }),
-    time("text_encoder", "text", |measured| {
-        each(measured, |sample| sample.text_encoder)
-    }),
-    time("token", "per token", |measured| {
-        each(measured, |sample| sample.token)
-    }),
+    time("load", "load", |m| vec![m.load]),
+    time("first_run", "first run", |m| vec![m.first_run]),
+    time("preprocess", "preprocess", |m| each(m, |s| s.preprocess)),
+    time("vision_encoder", "vision", |m| each(m, |s| s.vision_encoder)),
+    time("text_encoder", "text", |m| each(m, |s| s.text_encoder)),
+    time("token", "per token", |m| each(m, |s| s.token)),
     END_TO_END,
-    memory("host_memory", "host MiB", |measured| bytes(measured.host_memory)),
-    memory("device_memory", "device MiB", |measured| {
-        bytes(measured.device_memory)
-    }),
+    memory("host_memory", "host MiB", |m| bytes(m.host_memory)),
+    memory("device_memory", "device MiB", |m| bytes(m.device_memory)),
 ];
 
-/// From decoded pictures to parsed answers.
-pub const END_TO_END: Figure = time("end_to_end", "end to end", |measured| {
-    each(measured, |sample| sample.end_to_end)
-});
+/// The time from decoded images to parsed answers.
+pub const END_TO_END: Figure = time("end_to_end", "end to end", |m| each(m, |s| s.end_to_end));
 
+/// Returns a figure in seconds, shown in ms.
 const fn time(key: &'static str, title: &'static str, values: fn(&Measurement) -> Vec<f64>) -> Figure {
     Figure {
         key,
         title,
-        unit: Unit::Time,
+        unit: "ms",
+        scale: 1e3,
         values,
     }
 }
 
+/// Returns a figure in bytes, shown in MiB.
 const fn memory(key: &'static str, title: &'static str, values: fn(&Measurement) -> Vec<f64>) -> Figure {
     Figure {
-        key,
-        title,
-        unit: Unit::Memory,
-        values,
+        unit: "mib",
+        scale: 1.0 / (1u32 << 20) as f64,
+        ..time(key, title, values)
     }
 }
 
@@ -92,5 +59,60 @@ fn each(measured: &Measurement, value: fn(&Sample) -> f64) -> Vec<f64> {
 }
 
 fn bytes(memory: Option<u64>) -> Vec<f64> {
-    memory.map(|bytes| bytes as f64).into_iter().collect()
+    memory.iter().map(|&bytes| bytes as f64).collect()
+}
+
+/// The distribution of a figure's values.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub median: f64,
+    pub p95: f64,
+    /// Half the interquartile range as a share of the median.
+    pub noise: f64,
+}
+
+impl Summary {
+    /// Summarizes values; `None` if there are none.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let [low, median, high, p95] = quantiles(values, [0.25, 0.5, 0.75, 0.95])?;
+        Some(Self {
+            median,
+            p95,
+            noise: if median > 0.0 {
+                (high - low) / 2.0 / median
+            } else {
+                0.0
+            },
+        })
+    }
+}
+
+/// Returns the values at shares of the sorted values, interpolated linearly; `None` if there are no values.
+pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Option<[f64; N]> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let at = |index: f64| sorted.get(index as usize).copied().unwrap_or(f64::NAN);
+    Some(shares.map(|share| {
+        let position = share * last as f64;
+        let (below, above) = (at(position.floor()), at(position.ceil()));
+        below + (above - below) * position.fract()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_interpolate() {
+        let summary = Summary::of(&[4.0, 1.0, 3.0, 2.0]).unwrap();
+        assert_eq!(summary.median, 2.5);
+        assert!((summary.p95 - 3.85).abs() < 1e-9, "{summary:?}");
+        assert!((summary.noise - 0.3).abs() < 1e-9, "{summary:?}");
+        let one = Summary::of(&[2.0]).unwrap();
+        assert_eq!((one.median, one.p95, one.noise), (2.0, 2.0, 0.0));
+        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(Summary::of(&[0.0, 0.0]).unwrap().noise, 0.0);
+    }
 }

@@ -1,248 +1,135 @@
-//! The measuring: each configuration in a process of its own, first alone, then all of them in turns.
-
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::process::Command;
+//! The rounds: each configuration is loaded alone in its own process, then all of them take turns.
 
 use florence2::{CancelToken, hub};
 
-use super::nvidia;
-use super::plan::{Configuration, Planned};
+use super::environment::device_memory;
+use super::plan::Planned;
 use super::process::WorkerProcess;
-use super::protocol::{Answer, Loaded, Ran, Request, Sample};
-use super::record::{Entry, Measurement, Outcome, Settings};
-use super::work::Work;
-use super::worker;
-use crate::args::{GlobalArgs, ModelArg};
+use super::record::{Entry, Outcome, Settings};
+use crate::args::ModelArg;
 use crate::console::{Console, Progress};
 use crate::engine;
-use crate::error::{Error, Result, describe};
+use crate::error::{Result, describe};
 
-/// What all configurations have in common.
+/// A benchmark of configurations.
 pub struct Bench<'a> {
-    pub work: &'a Work,
     pub settings: &'a Settings,
-    /// Whether GPUs are asked how much memory the workers have there.
+    /// Whether the device memory of workers is read.
     pub has_gpu: bool,
     pub cancel: CancelToken,
-    pub globals: &'a GlobalArgs,
     pub console: &'a Console,
 }
 
-/// A configuration on its way.
-struct Runner {
-    configuration: Configuration,
-    /// Why it failed, if it has.
-    state: Result<Running, String>,
-}
-
-/// A configuration whose model is loaded, and has answered once.
-struct Running {
-    process: WorkerProcess,
-    loaded: Loaded,
-    first: Sample,
-    samples: Vec<Sample>,
-    host_memory: Option<u64>,
-    device_memory: Option<u64>,
+/// A configuration that is being measured, or has an outcome.
+struct Runner<'a> {
+    planned: &'a Planned,
+    /// `None` if it could not be started.
+    worker: Option<WorkerProcess>,
+    outcome: Option<Outcome>,
 }
 
 impl Bench<'_> {
-    /// Measures all that is planned, as many configurations at a time as the settings say. One's failure leaves the
-    /// others alone.
+    /// Measures all configurations, as many in memory at a time as the settings say. One that fails does not affect the
+    /// others.
     ///
     /// # Errors
-    /// If the user calls the work off.
+    /// If the user cancels the work.
     pub fn measure(&self, plan: &[Planned]) -> Result<Vec<Entry>> {
         let rounds = self.settings.warmup + self.settings.repeat;
         let progress = self.console.bar(plan.len() * (rounds + 1));
         let at_once = self.settings.at_once.unwrap_or(plan.len()).max(1);
+        let indexed: Vec<(usize, &Planned)> = plan.iter().enumerate().collect();
         let mut entries = Vec::new();
-        for group in plan.chunks(at_once) {
+        for group in indexed.chunks(at_once) {
             let mut runners = Vec::new();
-            for planned in group {
-                runners.push(self.start(planned, &progress)?);
+            for &(index, planned) in group {
+                progress.message(format!("{}: loading", planned.configuration));
+                runners.push(self.start(index, planned)?);
+                progress.step();
             }
-            self.in_turns(&mut runners, &progress)?;
-            self.read_device_memory(&mut runners);
-            entries.extend(runners.into_iter().map(Runner::finish));
+            for round in 0..rounds {
+                self.run_round(round, &mut runners, &progress)?;
+            }
+            entries.extend(self.finish(runners));
         }
         Ok(entries)
     }
 
-    /// Loads the model in a new process and lets it answer once, while the others wait.
-    fn start(&self, planned: &Planned, progress: &Progress) -> Result<Runner> {
-        let configuration = planned.configuration();
-        progress.message(format!("{configuration}: loading"));
-        let state = self.settle(&configuration, self.load(planned, &configuration))?;
-        progress.step();
-        let mut runner = Runner { configuration, state };
-        self.read_device_memory(std::slice::from_mut(&mut runner));
+    /// Loads a model in a new process and waits for its first answer.
+    fn start<'p>(&self, index: usize, planned: &'p Planned) -> Result<Runner<'p>> {
+        let mut runner = Runner {
+            planned,
+            worker: None,
+            outcome: None,
+        };
+        match self.start_worker(index, planned) {
+            Ok(worker) => {
+                runner.worker = Some(worker);
+                self.wait(&mut runner)?;
+            }
+            Err(error) if error.is_cancelled() => return Err(error),
+            Err(error) => self.settle(&mut runner, Outcome::Error(describe(&error))),
+        }
         Ok(runner)
     }
 
-    fn load(&self, planned: &Planned, configuration: &Configuration) -> Result<Running> {
-        let globals = self.globals_of(planned);
-        // Fetching is no part of loading.
+    fn start_worker(&self, index: usize, planned: &Planned) -> Result<WorkerProcess> {
+        // Fetching is not part of loading.
         if let ModelArg::Hub(id) = &planned.model {
-            hub::prepare(id, &engine::load_options(&globals, self.console))?;
+            hub::prepare(id, &engine::load_options(&planned.globals, self.console))?;
         }
-        let command = self.command(planned, &globals)?;
-        let mut process = WorkerProcess::start(command, &configuration.to_string(), self.console)?;
-        let Answer::Loaded(loaded) = process.ask(Request::Load, &self.cancel)? else {
-            return Err(out_of_turn());
-        };
-        let Ran { sample, peak_memory } = run(&mut process, &self.cancel)?;
-        Ok(Running {
-            process,
-            loaded,
-            first: sample,
-            samples: Vec::new(),
-            host_memory: peak_memory,
-            device_memory: None,
-        })
+        WorkerProcess::start(index, &planned.configuration.to_string(), self.console)
     }
 
-    /// Warms up, then measures: in each round every configuration once, and nobody is always the first.
-    fn in_turns(&self, runners: &mut [Runner], progress: &Progress) -> Result<()> {
-        let count = runners.len();
-        for round in 0..self.settings.warmup + self.settings.repeat {
-            let is_measured = round >= self.settings.warmup;
-            for turn in 0..count {
-                let Some(runner) = runners.get_mut((turn + round) % count) else {
-                    continue;
-                };
-                if let Ok(running) = &mut runner.state {
-                    progress.message(runner.configuration.to_string());
-                    let ran = run(&mut running.process, &self.cancel);
-                    match self.settle(&runner.configuration, ran)? {
-                        Ok(ran) => running.keep(ran, is_measured),
-                        Err(reason) => runner.state = Err(reason),
-                    }
-                }
-                progress.step();
+    /// Runs one batch in each worker that has no outcome yet. The order rotates with the rounds.
+    fn run_round(&self, round: usize, runners: &mut [Runner], progress: &Progress) -> Result<()> {
+        let (last, first) = runners.split_at_mut(round % runners.len().max(1));
+        for runner in first.iter_mut().chain(last) {
+            if runner.outcome.is_none() {
+                progress.message(runner.planned.configuration.to_string());
+                runner.worker.iter_mut().for_each(WorkerProcess::start_round);
+                self.wait(runner)?;
             }
+            progress.step();
         }
         Ok(())
     }
 
-    /// A configuration's failure is reported and kept; the end of all work is not its failure.
-    fn settle<T>(&self, configuration: &Configuration, result: Result<T>) -> Result<Result<T, String>> {
-        match result {
-            Err(error) if error.is_cancelled() => Err(error),
-            Err(error) => {
-                let reason = describe(&error);
-                self.console.failure(&format!("{configuration}: {reason}"));
-                Ok(Err(reason))
+    /// Waits until a worker has run a batch.
+    fn wait(&self, runner: &mut Runner) -> Result<()> {
+        if let Some(worker) = &mut runner.worker
+            && let Some(outcome) = worker.reply(&self.cancel)?
+        {
+            self.settle(runner, outcome);
+        }
+        Ok(())
+    }
+
+    /// Sets an outcome, and reports it if it is a failure.
+    fn settle(&self, runner: &mut Runner, outcome: Outcome) {
+        if let Outcome::Error(reason) = &outcome {
+            let configuration = &runner.planned.configuration;
+            self.console.failure(&format!("{configuration}: {reason}"));
+        }
+        runner.outcome = Some(outcome);
+    }
+
+    /// Adds the memory that each process has on GPUs, and ends the processes.
+    fn finish(&self, runners: Vec<Runner>) -> Vec<Entry> {
+        let memory = self.has_gpu.then(device_memory).unwrap_or_default();
+        let entries = runners.into_iter().map(|runner| {
+            let mut outcome = runner
+                .outcome
+                .unwrap_or_else(|| Outcome::Error("no reply".into()));
+            if let (Outcome::Measured(measurement), Some(worker)) = (&mut outcome, &runner.worker) {
+                measurement.device_memory = memory.get(&worker.id()).copied();
+                measurement.summarize();
             }
-            Ok(value) => Ok(Ok(value)),
-        }
+            Entry {
+                configuration: runner.planned.configuration.clone(),
+                outcome,
+            }
+        });
+        entries.collect()
     }
-
-    fn read_device_memory(&self, runners: &mut [Runner]) {
-        if !self.has_gpu {
-            return;
-        }
-        let memory: BTreeMap<u32, u64> = nvidia::memory_by_process();
-        for running in runners.iter_mut().filter_map(|runner| runner.state.as_mut().ok()) {
-            let bytes = memory.get(&running.process.id()).copied();
-            running.device_memory = running.device_memory.max(bytes);
-        }
-    }
-
-    /// The global options with which a configuration is run.
-    fn globals_of(&self, planned: &Planned) -> GlobalArgs {
-        let mut globals = self.globals.clone();
-        globals.device = planned.device.to_owned();
-        globals.dtype = planned.dtype.clone();
-        globals
-    }
-
-    /// This program as a worker.
-    fn command(&self, planned: &Planned, globals: &GlobalArgs) -> Result<Command> {
-        let program = std::env::current_exe()
-            .map_err(|error| Error::Worker(format!("this program's own file is not known: {error}")))?;
-        let mut command = Command::new(program);
-        command
-            .arg(worker::COMMAND)
-            .arg("--model")
-            .arg(planned.model.to_os_string())
-            .args(["--num-beams", &planned.num_beams.to_string()])
-            .args(["--batch", &planned.batch.to_string()])
-            .args(self.work.to_args())
-            .args(global_args(globals));
-        Ok(command)
-    }
-}
-
-impl Running {
-    fn keep(&mut self, ran: Ran, is_measured: bool) {
-        self.host_memory = ran.peak_memory.or(self.host_memory);
-        if is_measured {
-            self.samples.push(ran.sample);
-        }
-    }
-}
-
-impl Runner {
-    /// Ends the process.
-    fn finish(self) -> Entry {
-        let outcome = match self.state {
-            Ok(running) => Outcome::Measured(Measurement::new(
-                running.loaded,
-                running.first,
-                running.samples,
-                running.host_memory,
-                running.device_memory,
-            )),
-            Err(reason) => Outcome::Error(reason),
-        };
-        Entry {
-            configuration: self.configuration,
-            outcome,
-        }
-    }
-}
-
-fn run(process: &mut WorkerProcess, cancel: &CancelToken) -> Result<Ran> {
-    match process.ask(Request::Run, cancel)? {
-        Answer::Ran(ran) => Ok(ran),
-        _ => Err(out_of_turn()),
-    }
-}
-
-fn out_of_turn() -> Error {
-    Error::Worker("the worker answered something else than it was asked".into())
-}
-
-/// The global options on a worker's command line. Workers fetch nothing: what they need has been fetched for them.
-fn global_args(globals: &GlobalArgs) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec![
-        "--offline".into(),
-        "--image-backend".into(),
-        globals.image_backend.name().into(),
-        "--device".into(),
-        globals.device.to_string().into(),
-    ];
-    let mut option = |name: &str, value: Option<OsString>| {
-        if let Some(value) = value {
-            args.extend([name.into(), value]);
-        }
-    };
-    option(
-        "--dtype",
-        globals.dtype.as_ref().map(|dtype| dtype.to_string().into()),
-    );
-    option(
-        "--threads",
-        globals.threads.map(|threads| threads.to_string().into()),
-    );
-    for ep_option in &globals.ep_options {
-        option("--ep-option", Some(ep_option.to_string().into()));
-    }
-    option("--ort-library", globals.ort_library.clone().map(OsString::from));
-    args.extend((0..globals.verbose).map(|_| "--verbose".into()));
-    args.extend(globals.quiet.then(|| "--quiet".into()));
-    args.extend(globals.no_cpu_fallback.then(|| "--no-cpu-fallback".into()));
-    args.extend(globals.no_repair.then(|| "--no-repair".into()));
-    args
 }

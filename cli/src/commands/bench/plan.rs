@@ -1,144 +1,117 @@
-//! What is measured: every combination of what was asked for.
+//! The grid of configurations, and the work that each of them does.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use florence2::PerPart;
-use florence2::bundle::Dtype;
-use florence2::runtime::Devices;
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use florence2::generation::GenerationOptions;
+use florence2::{ImageLimits, Task, TaskKind, decode_image, load_image};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::args::ModelArg;
+use super::super::demo::scenes::SCENES;
+use crate::args::{GlobalArgs, ModelArg, task_kind};
+use crate::error::{Error, Result};
 
-/// What a model's dtype is called where none is asked for.
-const ANY_DTYPE: &str = "auto";
+/// The fewest new tokens of an answer: its first and its last are often forced.
+const MIN_TOKENS: u64 = 2;
 
-/// What each configuration takes one of.
-#[derive(Debug, Clone)]
-pub struct Axes {
-    pub models: Vec<ModelArg>,
-    pub devices: Vec<PerPart<Devices>>,
-    /// `None`: the first that is there.
-    pub dtypes: Vec<Option<PerPart<Dtype>>>,
-    pub num_beams: Vec<usize>,
-    pub batches: Vec<usize>,
-}
-
-/// A configuration, ready to be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    pub model: ModelArg,
-    pub device: PerPart<Devices>,
-    pub dtype: Option<PerPart<Dtype>>,
-    pub num_beams: usize,
-    /// Images that are answered together.
-    pub batch: usize,
-}
-
-/// A configuration by name, as it is shown, saved and found again in a saved run.
+/// The names of a configuration, as shown, saved and looked up in a saved run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// As `--model` has it.
+    /// The value of `--model`.
     pub model: String,
-    /// As `--device` has it.
+    /// The value of `--device`.
     pub device: String,
-    /// As `--dtype` has it, or `auto`.
+    /// The value of `--dtype`, or `auto`.
     pub dtype: String,
     /// Beams; 1 is greedy search.
     pub num_beams: usize,
-    /// Images that are answered together.
+    /// Images per batch.
     pub batch: usize,
 }
 
-impl Axes {
-    /// Every combination once, in the order in which its parts were named.
-    pub fn plan(&self) -> Vec<Planned> {
-        let mut plan = Vec::new();
-        for model in &self.models {
-            for device in &self.devices {
-                for dtype in &self.dtypes {
-                    for &num_beams in &self.num_beams {
-                        for &batch in &self.batches {
-                            let planned = Planned {
-                                model: model.clone(),
-                                device: device.to_owned(),
-                                dtype: dtype.clone(),
-                                num_beams,
-                                batch,
-                            };
-                            if !plan.contains(&planned) {
-                                plan.push(planned);
-                            }
-                        }
-                    }
-                }
+/// A configuration to measure.
+pub struct Planned {
+    pub configuration: Configuration,
+    pub model: ModelArg,
+    /// The global options with the configuration's device and dtype.
+    pub globals: GlobalArgs,
+}
+
+/// The work that all configurations do: a task on an image, answered with a fixed number of tokens.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Work")]
+pub struct Work {
+    /// The image [default: the embedded scene hotel.jpg]
+    #[arg(long = "image", value_name = "FILE")]
+    image_path: Option<PathBuf>,
+    /// The task; one without a text or region as input
+    #[arg(id = "task", short = 't', long = "task", value_name = "TASK", default_value = "od", value_parser = task_kind)]
+    pub kind: TaskKind,
+    /// New tokens of each answer, exactly
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = RangedU64ValueParser::<usize>::new().range(MIN_TOKENS..))]
+    pub tokens: usize,
+}
+
+impl Work {
+    /// Returns the task.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the task needs an input.
+    pub fn task(&self) -> Result<Task> {
+        Task::new(self.kind, None, None).map_err(|_| {
+            Error::Usage(format!(
+                "task {} takes a text or a region; choose one that needs none, as od or caption",
+                self.kind.spec().name
+            ))
+        })
+    }
+
+    /// Reads the image; returns its name and its pixels.
+    pub fn image(&self) -> Result<(String, RgbImage)> {
+        let limits = ImageLimits::default();
+        match &self.image_path {
+            Some(path) => Ok((path.display().to_string(), load_image(path, &limits)?)),
+            None => {
+                let [scene, ..] = &SCENES;
+                Ok((
+                    scene.file.to_owned(),
+                    decode_image(scene.file, scene.bytes, &limits)?,
+                ))
             }
         }
-        plan
+    }
+
+    /// Returns the options of a search that ends after exactly `tokens` tokens.
+    pub fn generation(&self, num_beams: usize) -> GenerationOptions {
+        GenerationOptions::default()
+            .with_num_beams(num_beams)
+            .with_min_new_tokens(self.tokens)
+            .with_max_new_tokens(self.tokens)
     }
 }
 
-impl Planned {
-    /// The names.
-    pub fn configuration(&self) -> Configuration {
-        Configuration {
-            model: self.model.to_string(),
-            device: self.device.to_string(),
-            dtype: self
-                .dtype
-                .as_ref()
-                .map_or_else(|| ANY_DTYPE.to_owned(), PerPart::to_string),
-            num_beams: self.num_beams,
-            batch: self.batch,
-        }
+impl Configuration {
+    /// Returns the cells of the columns that name a configuration.
+    pub fn names(&self) -> [String; 5] {
+        [
+            self.model.clone(),
+            self.device.clone(),
+            self.dtype.clone(),
+            self.num_beams.to_string(),
+            self.batch.to_string(),
+        ]
     }
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            model,
-            device,
-            dtype,
-            num_beams,
-            batch,
-        } = self;
+        let [model, device, dtype, beams, batch] = self.names();
         write!(
             f,
-            "{model} on {device}, dtype {dtype}, beams {num_beams}, batch {batch}"
+            "{model} on {device}, dtype {dtype}, beams {beams}, batch {batch}"
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_combination_is_planned_once() {
-        let axes = Axes {
-            models: vec![ModelArg::Demo, ModelArg::Folder("a".into())],
-            devices: vec![PerPart::default(), PerPart::default()],
-            dtypes: vec![None, Some("int8,vision=fp32".parse().unwrap())],
-            num_beams: vec![3],
-            batches: vec![1, 8, 1],
-        };
-        let names: Vec<String> = axes
-            .plan()
-            .iter()
-            .map(|planned| planned.configuration().to_string())
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "demo on cpu, dtype auto, beams 3, batch 1",
-                "demo on cpu, dtype auto, beams 3, batch 8",
-                "demo on cpu, dtype int8,vision=fp32, beams 3, batch 1",
-                "demo on cpu, dtype int8,vision=fp32, beams 3, batch 8",
-                "a on cpu, dtype auto, beams 3, batch 1",
-                "a on cpu, dtype auto, beams 3, batch 8",
-                "a on cpu, dtype int8,vision=fp32, beams 3, batch 1",
-                "a on cpu, dtype int8,vision=fp32, beams 3, batch 8",
-            ]
-        );
     }
 }

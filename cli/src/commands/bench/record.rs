@@ -1,4 +1,4 @@
-//! A run of the benchmark as it is saved and read again.
+//! The saved form of a run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,18 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::environment::Environment;
-use super::figures::{FIGURES, Figure};
+use super::figures::{FIGURES, Figure, Summary};
 use super::plan::Configuration;
-use super::protocol::{Loaded, Placement, Sample};
-use super::statistics::Summary;
 use crate::error::{Error, Result};
 
-/// What this version writes and reads.
+/// The format that this version writes and reads.
 pub const SCHEMA: &str = "florence2-bench/1";
-/// Of all versions.
+/// The prefix of all versions' formats.
 const SCHEMA_FAMILY: &str = "florence2-bench/";
 
-/// A run.
+/// A run of the benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     pub schema: String,
@@ -28,32 +26,34 @@ pub struct Run {
     pub configurations: Vec<Entry>,
 }
 
-/// What all configurations had in common.
+/// The work and the rounds that all configurations have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The task's name.
     pub task: String,
-    pub picture: Picture,
+    #[serde(rename = "picture")]
+    pub image: ImageRecord,
     /// New tokens of each answer.
     pub tokens: usize,
-    /// Rounds that were not counted.
+    /// Rounds that are not counted.
     pub warmup: usize,
+    /// Rounds that are counted.
     pub repeat: usize,
-    /// Threads to compute with; `None`: one per physical core.
+    /// Intra-op threads; `None`: one per physical core.
     pub threads: Option<usize>,
-    /// Configurations that took turns; `None`: all.
+    /// Configurations that take turns; `None`: all.
     pub at_once: Option<usize>,
 }
 
-/// What was answered about.
+/// The image of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Picture {
+pub struct ImageRecord {
     pub name: String,
     pub width: u32,
     pub height: u32,
 }
 
-/// A configuration, and how it went.
+/// A configuration and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     #[serde(flatten)]
@@ -62,69 +62,69 @@ pub struct Entry {
     pub outcome: Outcome,
 }
 
-/// How a configuration went.
+/// The outcome of a configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Measured(Measurement),
-    /// Why it could not be measured.
+    /// The reason for its failure.
     Error(String),
 }
 
-/// What was measured of a configuration. Times are in seconds, memory is in bytes.
+/// The measurements of a configuration. Times are in seconds, memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// ONNX Runtime and the model.
+    /// Time to load ONNX Runtime and the model.
     pub load: f64,
-    /// The first answer after it.
+    /// Time of the first batch.
     pub first_run: f64,
-    /// The most memory of the process.
+    /// Peak memory of the process.
     pub host_memory: Option<u64>,
-    /// The process's memory on GPUs.
+    /// The process's memory on GPUs after the last round.
     pub device_memory: Option<u64>,
     /// The file of each graph.
     pub graphs: BTreeMap<String, String>,
-    /// How many nodes run on each execution provider, by graph.
+    /// The number of nodes on each execution provider, by graph.
     pub placement: Option<Placement>,
-    /// Each counted round.
+    /// The counted rounds.
     pub samples: Vec<Sample>,
-    /// What the samples come to, by [`Figure::key`]: for readers of the file.
+    /// Summaries of the values by [`Figure::key`], for other programs that read the file.
     pub figures: BTreeMap<String, Summary>,
 }
 
+/// The number of nodes on each execution provider, by graph.
+pub type Placement = BTreeMap<String, BTreeMap<String, usize>>;
+
+/// The seconds that a batch took, in total and by stage. A stage's time is that of the whole batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// From decoded images to parsed answers.
+    pub end_to_end: f64,
+    pub preprocess: f64,
+    pub vision_encoder: f64,
+    pub text_encoder: f64,
+    /// Decoder and search.
+    pub generation: f64,
+    pub postprocess: f64,
+    /// `generation` divided by the tokens of an answer: a decoding step of the batch.
+    pub token: f64,
+}
+
 impl Measurement {
-    pub fn new(
-        loaded: Loaded,
-        first: Sample,
-        samples: Vec<Sample>,
-        host_memory: Option<u64>,
-        device_memory: Option<u64>,
-    ) -> Self {
-        let mut measurement = Self {
-            load: loaded.seconds,
-            first_run: first.end_to_end,
-            host_memory,
-            device_memory,
-            graphs: loaded.graphs,
-            placement: loaded.placement,
-            samples,
-            figures: BTreeMap::new(),
-        };
-        measurement.figures = FIGURES
-            .iter()
-            .filter_map(|figure| Some((figure.key.to_owned(), measurement.summary(figure)?)))
-            .collect();
-        measurement
+    /// Fills in `figures`.
+    pub fn summarize(&mut self) {
+        let summary = |figure: &Figure| Some((figure.key.to_owned(), Summary::of(&(figure.values)(self))?));
+        self.figures = FIGURES.iter().filter_map(summary).collect();
     }
 
-    /// What a figure's values come to; `None` if it was not measured.
+    /// Returns the summary of a figure; `None` if it was not measured.
     pub fn summary(&self, figure: &Figure) -> Option<Summary> {
-        Summary::of(&(figure.values)(self))
+        self.figures.get(figure.key).copied()
     }
 }
 
 impl Entry {
-    /// What was measured, if it could be.
+    /// Returns the measurements; `None` if the configuration failed.
     pub fn measurement(&self) -> Option<&Measurement> {
         match &self.outcome {
             Outcome::Measured(measurement) => Some(measurement),
@@ -132,7 +132,7 @@ impl Entry {
         }
     }
 
-    /// Why it could not be measured.
+    /// Returns the reason if the configuration failed.
     pub fn failure(&self) -> Option<&str> {
         match &self.outcome {
             Outcome::Measured(_) => None,
@@ -145,7 +145,7 @@ impl Run {
     /// Reads a saved run.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Baseline`] if it is no run, or one of another schema.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Baseline`] if it is not a saved run or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         Self::from_json(&bytes).map_err(|reason| Error::Baseline {
@@ -154,19 +154,27 @@ impl Run {
         })
     }
 
-    /// A configuration, and how it went.
-    pub fn entry(&self, configuration: &Configuration) -> Option<&Entry> {
-        let mut entries = self.configurations.iter();
-        entries.find(|entry| entry.configuration == *configuration)
+    /// Returns the measurements of a configuration, if it has any.
+    pub fn measurement(&self, configuration: &Configuration) -> Option<&Measurement> {
+        let found = self.measured().find(|(measured, _)| *measured == configuration);
+        found.map(|(_, measurement)| measurement)
+    }
+
+    /// Returns the configurations that did not fail, with their measurements.
+    pub fn measured(&self) -> impl Iterator<Item = (&Configuration, &Measurement)> {
+        let entries = self.configurations.iter();
+        entries.filter_map(|entry| Some((&entry.configuration, entry.measurement()?)))
     }
 
     fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        let none = "it is no run of this benchmark; make one with `florence2 bench --save FILE`";
+        let none = "it is not a saved run; make one with `florence2 bench --save FILE`";
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("{none} ({error})"))?;
         match value.get("schema").and_then(Value::as_str) {
-            Some(SCHEMA) => serde_json::from_value(value).map_err(|error| format!("it is damaged: {error}")),
+            Some(SCHEMA) => {
+                serde_json::from_value(value).map_err(|error| format!("it is malformed: {error}"))
+            }
             Some(other) if other.starts_with(SCHEMA_FAMILY) => Err(format!(
-                "its schema is {other}, and this program reads {SCHEMA}; measure it again"
+                "its schema is {other}, but this program reads {SCHEMA}; run the benchmark again"
             )),
             _ => Err(none.into()),
         }
@@ -178,7 +186,7 @@ pub mod tests {
     use super::*;
     use crate::commands::bench::environment::tests::machine;
 
-    /// A run of one machine with these configurations.
+    /// Returns a run with these configurations.
     pub fn run(configurations: Vec<Entry>) -> Run {
         Run {
             schema: SCHEMA.into(),
@@ -191,8 +199,8 @@ pub mod tests {
             },
             settings: Settings {
                 task: "od".into(),
-                picture: Picture {
-                    name: "drawn".into(),
+                image: ImageRecord {
+                    name: "a.png".into(),
                     width: 8,
                     height: 6,
                 },
@@ -206,8 +214,8 @@ pub mod tests {
         }
     }
 
-    /// A configuration of a batch size whose rounds took so many seconds. The shares are exact in binary, as reading JSON
-    /// may change a last bit.
+    /// Returns a configuration with these times in seconds. The stages' shares are exact in binary, since reading JSON
+    /// may change the last bit.
     pub fn entry(batch: usize, end_to_end: &[f64]) -> Entry {
         let sample = |&seconds: &f64| Sample {
             end_to_end: seconds,
@@ -218,16 +226,20 @@ pub mod tests {
             postprocess: 0.0,
             token: 0.03125 * seconds,
         };
-        let loaded = Loaded {
-            seconds: 2.0,
+        let mut measurement = Measurement {
+            load: 2.0,
+            first_run: 1.0,
+            host_memory: Some(3 << 20),
+            device_memory: None,
             graphs: BTreeMap::new(),
             placement: None,
+            samples: end_to_end.iter().map(sample).collect(),
+            figures: BTreeMap::new(),
         };
-        let samples: Vec<Sample> = end_to_end.iter().map(sample).collect();
-        let first = sample(&1.0);
+        measurement.summarize();
         Entry {
             configuration: configuration(batch),
-            outcome: Outcome::Measured(Measurement::new(loaded, first, samples, Some(3 << 20), None)),
+            outcome: Outcome::Measured(measurement),
         }
     }
 
@@ -249,7 +261,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_saved_run_is_read_as_it_was() {
+    fn a_saved_run_is_read_back() {
         let saved = run(vec![entry(1, &[0.25, 0.75]), failed(8, "no memory")]);
         let json = serde_json::to_vec(&saved).unwrap();
         assert_eq!(Run::from_json(&json).unwrap(), saved);
@@ -264,13 +276,13 @@ pub mod tests {
     }
 
     #[test]
-    fn other_files_are_refused_with_the_reason() {
+    fn other_files_are_rejected_with_the_reason() {
         for (text, reason) in [
-            ("", "no run of this benchmark"),
-            ("[1]", "no run of this benchmark"),
-            (r#"{"schema":"other/1"}"#, "no run of this benchmark"),
+            ("", "not a saved run"),
+            ("[1]", "not a saved run"),
+            (r#"{"schema":"other/1"}"#, "not a saved run"),
             (r#"{"schema":"florence2-bench/2"}"#, "reads florence2-bench/1"),
-            (r#"{"schema":"florence2-bench/1"}"#, "damaged"),
+            (r#"{"schema":"florence2-bench/1"}"#, "malformed"),
         ] {
             let error = Run::from_json(text.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

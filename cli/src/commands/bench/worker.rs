@@ -1,80 +1,150 @@
-//! `florence2 bench-worker`: the process in which one configuration of a benchmark is measured. It reads
-//! [requests](super::protocol) from stdin and answers on stdout, until stdin ends.
+//! A worker: the process that measures one configuration.
+//!
+//! It prints a JSON line when the model is loaded and has answered once, and one after each round: `null`, and in the
+//! end its [`Outcome`]. Each round waits for a line on stdin, so that workers can take turns.
 
-use std::io::{self, BufRead, Write};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::Instant;
 
-use clap::Args;
 use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
 use image::DynamicImage;
 
-use super::memory;
-use super::protocol::{Answer, Loaded, Placement, Ran, Request, Sample};
-use super::work::Work;
-use crate::args::{GlobalArgs, ModelArg};
+use super::BenchArgs;
+use super::plan::Planned;
+use super::record::{Measurement, Outcome, Placement, Sample};
 use crate::console::Console;
 use crate::engine;
-use crate::error::{Error, Outcome, Result, describe};
+use crate::error::{Error, Result, describe};
+use crate::interrupt;
 use crate::output::json;
 
-/// The command's name.
-pub const COMMAND: &str = "bench-worker";
+/// The option that makes `bench` a worker.
+pub const OPTION: &str = "bench-worker";
 
-/// Measure one configuration, as `bench` asks on stdin
-#[derive(Debug, Args)]
-pub struct WorkerArgs {
-    #[arg(short, long, value_name = "MODEL")]
-    model: ModelArg,
-    #[arg(long, value_name = "N")]
-    num_beams: usize,
-    #[arg(long, value_name = "N")]
-    batch: usize,
-    #[command(flatten)]
-    work: Work,
-}
-
-/// Answers requests until stdin ends.
-pub fn serve(args: &WorkerArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    let mut worker = Worker {
-        args,
-        globals,
-        console,
-        image: DynamicImage::ImageRgb8(args.work.picture()?),
-        task: args.work.task()?,
-        model: None,
-    };
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|source| Error::Stream {
+/// Measures a configuration, in step with the lines on stdin.
+pub fn run(args: &BenchArgs, planned: &Planned, console: &Console) -> Result<()> {
+    // A terminal sends Ctrl-C to workers too, but the benchmark ends them.
+    interrupt::cancelling();
+    let mut lines = io::stdin().lines();
+    let wait = || {
+        reply(None)?;
+        let line = lines
+            .next()
+            .unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+        line.map(drop).map_err(|source| Error::Stream {
             stream: "standard input",
             source,
-        })?;
-        let answer = match serde_json::from_str(&line) {
-            Ok(request) => worker.answer(request),
-            Err(error) => Answer::Error(format!("{line:?} is no request: {error}")),
-        };
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", json(&answer)?)
-            .and_then(|()| stdout.flush())
-            .map_err(Error::stdout)?;
+        })
+    };
+    let outcome = match measure(args, planned, console, wait) {
+        Ok(measurement) => Outcome::Measured(measurement),
+        Err(error) => Outcome::Error(describe(&error)),
+    };
+    reply(Some(&outcome))?;
+    // The device's memory is read before stdin is closed.
+    lines.next();
+    Ok(())
+}
+
+fn reply(outcome: Option<&Outcome>) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", json(&outcome)?)
+        .and_then(|()| stdout.flush())
+        .map_err(Error::stdout)
+}
+
+fn measure(
+    args: &BenchArgs,
+    planned: &Planned,
+    console: &Console,
+    mut wait: impl FnMut() -> Result<()>,
+) -> Result<Measurement> {
+    let mut globals = planned.globals.clone();
+    // The model and ONNX Runtime have been fetched.
+    globals.offline = true;
+    let (_, image) = args.work.image()?;
+    let image = DynamicImage::ImageRgb8(image);
+    let task = args.work.task()?;
+    let start = Instant::now();
+    let model = engine::load(Some(&planned.model), &globals, console)?;
+    let load = start.elapsed().as_secs_f64();
+
+    let configuration = &planned.configuration;
+    let batch = vec![&image; configuration.batch];
+    let options = RunOptions::default()
+        .with_generation(args.work.generation(configuration.num_beams))
+        .with_max_batch(batch.len());
+    let round = || answer(&model, &batch, &task, args.work.tokens, &options);
+    let first_run = round()?.end_to_end;
+    let mut samples = Vec::new();
+    for number in 0..args.warmup + args.repeat {
+        wait()?;
+        let sample = round()?;
+        if number >= args.warmup {
+            samples.push(sample);
+        }
     }
-    Ok(Outcome::AllGood)
+    let files = model.bundle().layout.files.iter();
+    let mut measurement = Measurement {
+        load,
+        first_run,
+        host_memory: peak_memory(),
+        device_memory: None,
+        graphs: files
+            .map(|(graph, file)| (graph.name().to_owned(), file.clone()))
+            .collect(),
+        placement: placement(&model),
+        samples,
+        figures: BTreeMap::new(),
+    };
+    measurement.summarize();
+    Ok(measurement)
 }
 
-struct Worker<'a> {
-    args: &'a WorkerArgs,
-    globals: &'a GlobalArgs,
-    console: &'a Console,
-    image: DynamicImage,
-    task: Task,
-    model: Option<Florence2>,
+/// Encodes all images of a batch, then answers the task about them together.
+fn answer(
+    model: &Florence2,
+    batch: &[&DynamicImage],
+    task: &Task,
+    tokens: usize,
+    options: &RunOptions,
+) -> Result<Sample> {
+    let start = Instant::now();
+    let images: Vec<ImageFeatures> = batch
+        .iter()
+        .map(|image| model.encode_image(image))
+        .collect::<Result<_, _>>()?;
+    let requests: Vec<(&ImageFeatures, &Task)> = images.iter().map(|image| (image, task)).collect();
+    let answers = model.answer_batch(&requests, options)?;
+    let end_to_end = start.elapsed().as_secs_f64();
+    let outputs: Vec<&Output> = answers.iter().filter_map(|outputs| outputs.first()).collect();
+    if let Some(output) = outputs.iter().find(|output| output.token_ids.len() != tokens) {
+        return Err(Error::Worker(format!(
+            "an answer has {} tokens instead of {tokens}",
+            output.token_ids.len()
+        )));
+    }
+    let mut sample = Sample {
+        end_to_end,
+        ..Sample::default()
+    };
+    for timings in outputs.iter().map(|output| &output.timings) {
+        sample.preprocess += timings.preprocess;
+        sample.vision_encoder += timings.vision_encoder;
+        sample.postprocess += timings.postprocess;
+        // The same for each answer of a batch: that of the batch.
+        sample.text_encoder = timings.text_encoder;
+        sample.generation = timings.generation;
+    }
+    sample.token = sample.generation / tokens as f64;
+    Ok(sample)
 }
 
-/// How many of each graph's nodes run on each provider; `None` if ONNX Runtime does not say.
+/// Returns the number of each graph's nodes on each provider; `None` if ONNX Runtime does not report it.
 fn placement(model: &Florence2) -> Option<Placement> {
-    let known = model
-        .placements()
-        .into_iter()
-        .filter(|placement| placement.is_known());
+    let placements = model.placements();
+    let known = placements.iter().filter(|placement| placement.is_known());
     let placement: Placement = known
         .map(|placement| {
             let nodes = placement.providers.iter().map(|nodes| {
@@ -87,80 +157,35 @@ fn placement(model: &Florence2) -> Option<Placement> {
     (!placement.is_empty()).then_some(placement)
 }
 
-impl Worker<'_> {
-    fn answer(&mut self, request: Request) -> Answer {
-        let answer = match request {
-            Request::Load => self.load().map(Answer::Loaded),
-            Request::Run => self.run().map(Answer::Ran),
-        };
-        answer.unwrap_or_else(|error| Answer::Error(describe(&error)))
+/// Returns this process's largest resident set so far, in bytes; `None` on systems other than Linux and Apple's.
+fn peak_memory() -> Option<u64> {
+    // Linux's getrusage gives the parent's peak where that was larger: it outlives `exec`.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+        kib.checked_mul(1024)
     }
-
-    fn load(&mut self) -> Result<Loaded> {
-        let start = Instant::now();
-        let model = engine::load(Some(&self.args.model), self.globals, self.console)?;
-        let seconds = start.elapsed().as_secs_f64();
-        let files = model.bundle().layout.files.iter();
-        let graphs = files.map(|(graph, file)| (graph.name().to_owned(), file.clone()));
-        let loaded = Loaded {
-            seconds,
-            graphs: graphs.collect(),
-            placement: placement(&model),
-        };
-        self.model = Some(model);
-        Ok(loaded)
+    #[cfg(target_vendor = "apple")]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()
     }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    None
+}
 
-    /// All of a batch's pictures are encoded, then answered together.
-    fn run(&self) -> Result<Ran> {
-        let model = self
-            .model
-            .as_ref()
-            .ok_or_else(|| Error::Worker("load the model first".into()))?;
-        let batch = self.args.batch;
-        let options = RunOptions::default()
-            .with_generation(self.args.work.generation(self.args.num_beams))
-            .with_max_batch(batch);
-        let start = Instant::now();
-        let images: Vec<ImageFeatures> = (0..batch)
-            .map(|_| model.encode_image(&self.image))
-            .collect::<Result<_, _>>()?;
-        let requests: Vec<(&ImageFeatures, &Task)> = images.iter().map(|image| (image, &self.task)).collect();
-        let answers = model.answer_batch(&requests, &options)?;
-        let end_to_end = start.elapsed().as_secs_f64();
-        Ok(Ran {
-            sample: self.sample(&answers, end_to_end)?,
-            peak_memory: memory::peak(),
-        })
-    }
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
 
-    /// Each answer's stages together; what the batch shares is counted once.
-    fn sample(&self, answers: &[Vec<Output>], end_to_end: f64) -> Result<Sample> {
-        let tokens = self.args.work.tokens;
-        let mut sample = Sample {
-            end_to_end,
-            preprocess: 0.0,
-            vision_encoder: 0.0,
-            text_encoder: 0.0,
-            generation: 0.0,
-            postprocess: 0.0,
-            token: 0.0,
-        };
-        for output in answers.iter().filter_map(|outputs| outputs.first()) {
-            if output.token_ids.len() != tokens {
-                return Err(Error::Worker(format!(
-                    "an answer of {tokens} tokens was asked for, and the model gave {}",
-                    output.token_ids.len()
-                )));
-            }
-            let timings = &output.timings;
-            sample.preprocess += timings.preprocess;
-            sample.vision_encoder += timings.vision_encoder;
-            sample.postprocess += timings.postprocess;
-            sample.text_encoder = timings.text_encoder;
-            sample.generation = timings.generation;
-        }
-        sample.token = sample.generation / tokens as f64;
-        Ok(sample)
+    #[test]
+    fn peak_memory_grows_with_use() {
+        let before = peak_memory().unwrap();
+        let pages = vec![1u8; 64 << 20];
+        std::hint::black_box(&pages);
+        assert!(peak_memory().unwrap() >= before.max(64 << 20));
     }
 }

@@ -1,6 +1,7 @@
-//! This engine as a worker of `benches/peers`: reads a JSON object a line from stdin, does what it says, and answers with
-//! a JSON object a line on stdout. `benches/peers/README.md` has the protocol. Only the library's public interface is
-//! used.
+//! This engine as a worker of `benches/peers`, through the library's public API.
+//!
+//! It reads a request per line from stdin and writes an answer per line to stdout, both JSON objects;
+//! `benches/peers/README.md` describes them.
 #![warn(missing_docs)]
 
 mod requests;
@@ -15,7 +16,7 @@ use crate::requests::Request;
 use crate::work::Worker;
 
 fn main() -> ExitCode {
-    // While there is one thread.
+    // Setting an environment variable requires that there is one thread.
     florence2::runtime::disable_telemetry();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! What a worker can be asked.
+//! The requests of the protocol.
 
 use std::path::PathBuf;
 
@@ -10,31 +10,31 @@ use serde::Deserialize;
 pub enum Request {
     /// Load the model.
     Load {
-        /// Its folder.
+        /// The model's folder.
         model: PathBuf,
-        /// Threads to compute with.
+        /// Intra-op threads.
         threads: usize,
     },
-    /// Read and encode an image, without measuring: what the stages work on.
+    /// Read and encode an image for the stages, without measuring.
     Prepare {
-        /// Its file.
+        /// The image file.
         image: PathBuf,
     },
-    /// Pixel values to features.
+    /// Measure from pixel values to features.
     Vision,
-    /// Features and prompt to what the decoder needs.
+    /// Measure from features and prompt to the encoder's states.
     TextEncoder,
-    /// What the decoder needs to tokens.
+    /// Measure from the encoder's states to tokens.
     Generate(Search),
-    /// An image file to tokens and the parsed answer.
+    /// Measure from an image file to tokens and the parsed answer.
     Answer {
-        /// The image's file.
+        /// The image file.
         image: PathBuf,
-        /// How to search.
+        /// The search of the answer.
         #[serde(flatten)]
         search: Search,
     },
-    /// Another task on the prepared image: features to tokens and the parsed answer.
+    /// Measure another task on the prepared image, from features to the parsed answer.
     SecondTask(Search),
 }
 
@@ -43,6 +43,6 @@ pub enum Request {
 pub struct Search {
     /// Beams; 1 is greedy.
     pub beams: usize,
-    /// New tokens: no fewer, no more.
+    /// New tokens, exactly.
     pub tokens: usize,
 }

@@ -1,4 +1,4 @@
-//! The work, each piece timed where it is done.
+//! The work of the requests, timed.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 
 use crate::requests::{Request, Search};
 
-/// What is at hand.
+/// A loaded model and a prepared image.
 #[derive(Default)]
 pub struct Worker {
     model: Option<Florence2>,
     prepared: Option<Prepared>,
 }
 
-/// An image, ready for any stage.
+/// An image encoded for the stages.
 struct Prepared {
     pixels: PixelValues,
     features: ImageFeatures,
 }
 
 impl Worker {
-    /// Does what a request asks for; the answer holds `seconds`, where something was measured.
+    /// Answers a request; `seconds` is set if it measures something.
     pub fn answer(&mut self, request: Request) -> Result<Value, Box<dyn Error>> {
         match request {
             Request::Load { model, threads } => self.load(&model, threads),
@@ -45,7 +45,7 @@ impl Worker {
                 Ok(json!({ "seconds": seconds, "norm": norm }))
             }
             Request::TextEncoder => {
-                // Two tokens, of which the first is forced: the least that an answer can be asked for.
+                // The shortest answer: two tokens, of which the first is forced.
                 let (_, output) = self.task(&Task::ObjectDetection, Search { beams: 1, tokens: 2 })?;
                 Ok(json!({ "seconds": output.timings.text_encoder }))
             }
@@ -83,7 +83,7 @@ impl Worker {
         Ok(json!({}))
     }
 
-    /// A task on the prepared image, and how long it took.
+    /// Answers a task about the prepared image; returns the seconds and the answer.
     fn task(&self, task: &Task, search: Search) -> Result<(f64, Output), Box<dyn Error>> {
         let (model, prepared) = (self.model()?, self.prepared()?);
         let start = Instant::now();

@@ -1,7 +1,7 @@
-"""Draws the picture of the benchmark by a seed: python picture.py FOLDER SIDE
+"""Generates the image of the benchmark from a seed: python draw_image.py FOLDER SIDE
 
 FOLDER gets photo.jpg, 2 megapixels with the statistics of a photo (noise whose amplitude falls with its frequency, as in
-natural images, and edges), and model-size.png, the same picture at the SIDE × SIDE pixels that the model takes.
+natural images, and edges), and model-size.png, the same image resized to the SIDE × SIDE pixels that the model takes.
 """
 
 import sys
