@@ -18,7 +18,7 @@ pub struct Answers {
     pub images: Vec<ImageAnswers>,
 }
 
-/// What was asked of one image.
+/// The prompts of one image.
 #[derive(Deserialize)]
 pub struct ImageAnswers {
     image: String,
@@ -33,7 +33,7 @@ pub struct PromptAnswers {
     input: String,
     region: Option<[f32; 4]>,
     pub input_ids: Vec<u32>,
-    /// `None` where two candidates are too close for f32 to tell apart.
+    /// `None` if two candidates are too close for f32.
     pub greedy: Option<Answer>,
     /// `None` as above.
     pub beams: Option<Answer>,
@@ -44,11 +44,11 @@ pub struct PromptAnswers {
 pub struct Answer {
     /// Whole decoder sequences, the start token included.
     pub sequences: Vec<Vec<u32>>,
-    /// Of beam search only.
+    /// Only of beam search.
     #[serde(default)]
     pub sequences_scores: Vec<f32>,
     pub transition_scores: Vec<Vec<f32>>,
-    /// The decoded first sequence, special tokens kept.
+    /// The text of the first sequence with special tokens.
     pub raw: String,
     /// transformers' `post_process_generation`, without the task's key.
     pub result: Value,
@@ -106,7 +106,7 @@ impl SettingsGroup {
 }
 
 impl SettingsCase {
-    /// Makes these settings a model's own; what is null is set nowhere.
+    /// Writes these settings to a model's `generation_config.json`; null settings are omitted everywhere.
     pub fn write_generation_config(&self, folder: &Path) {
         let path = folder.join("config.json");
         let mut config: Value = read_json(&path);
@@ -136,7 +136,7 @@ impl ImageAnswers {
         repository(&self.image)
     }
 
-    /// The image's name in the other fixtures.
+    /// Returns the image's name in the other fixtures.
     pub fn stem(&self) -> String {
         self.path()
             .file_stem()
@@ -159,7 +159,7 @@ impl PromptAnswers {
         Task::new(kind, text, region).expect(tag)
     }
 
-    /// The tag without brackets, in small letters, as in the names of the stages.
+    /// Returns the tag without brackets in lower case, as in the names of the stages.
     pub fn stage(&self) -> Option<String> {
         self.task
             .as_ref()
@@ -201,7 +201,7 @@ pub fn stages(checkpoint: &str) -> BTreeMap<String, Sampled> {
 }
 
 impl Sampled {
-    /// The greatest difference from `values`, relative to the greatest value of the reference.
+    /// Returns the largest difference from `values`, relative to the largest magnitude of the reference.
     pub fn relative_error<'v>(&self, values: impl ExactSizeIterator<Item = &'v f32>) -> f32 {
         assert_eq!(
             values.len(),
@@ -228,7 +228,7 @@ pub fn checkpoint(name: &str) -> PathBuf {
     }
 }
 
-/// Exports a checkpoint, with these of its graphs, into a folder of its own.
+/// Exports these graphs of a checkpoint into a new folder.
 pub fn exported(name: &str, graphs: &[GraphFile]) -> TempDir {
     exported_for(target(graphs), name, graphs)
 }
@@ -249,7 +249,7 @@ pub fn exported_with(options: &ExportOptions, name: &str) -> TempDir {
     folder
 }
 
-/// The target that has these graphs.
+/// Returns the target that has these graphs.
 fn target(graphs: &[GraphFile]) -> Target {
     if graphs.contains(&GraphFile::DecoderStep) {
         Target::Cpu

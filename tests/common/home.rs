@@ -1,10 +1,10 @@
-//! A home folder in which nothing of ONNX Runtime's telemetry may be left.
+//! A home folder that must stay free of ONNX Runtime's telemetry files.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Variables that disable ONNX Runtime's telemetry by themselves, CI systems' among them.
+/// Variables that disable ONNX Runtime's telemetry, including those of CI systems.
 const DISABLE_TELEMETRY: [&str; 15] = [
     "ORT_DISABLE_TELEMETRY",
     "ORT_RUNNING_UNIT_TESTS",
@@ -37,8 +37,7 @@ impl Home {
         Self { folder }
     }
 
-    /// Makes the process live here, with ONNX Runtime from `library`, and nothing in its environment that disables
-    /// telemetry.
+    /// Makes this folder a process's home, with ONNX Runtime from `library` and no variable that disables telemetry.
     pub fn move_in(&self, command: &mut Command, library: &Path) {
         let home = self.folder.path();
         for name in DISABLE_TELEMETRY {
@@ -53,7 +52,7 @@ impl Home {
             .current_dir(home.join("work"));
     }
 
-    /// What is here of ONNX Runtime's telemetry: its folder, the session file of its database.
+    /// Returns the files of ONNX Runtime's telemetry: its folder, the session file of its database.
     pub fn telemetry(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.folder.path().to_owned()];

@@ -1,4 +1,4 @@
-//! What integration tests share.
+//! Shared by the integration tests.
 #![allow(dead_code)] // not every test program uses all of it
 
 pub mod golden;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use florence2::runtime::{self, RuntimeInfo, RuntimeOptions};
 
-/// ONNX Runtime, running: from this machine, or fetched into the cache by the first test that asks.
+/// Starts ONNX Runtime, found on this machine or fetched into the cache by the first test.
 pub fn runtime() -> &'static RuntimeInfo {
     runtime::init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap_or_else(|error| panic!("{error}"))
 }

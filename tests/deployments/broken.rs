@@ -1,5 +1,4 @@
-//! Deployments that are known to be bad, or are deliberately: the former work, the latter say what is wrong with them and
-//! what to do.
+//! Deployments with known faults, which load, and with deliberate ones, whose errors name the fault and the remedy.
 
 use florence2::Error;
 use florence2_export::{GraphFile, Precision};
@@ -15,7 +14,7 @@ fn edited(graph: GraphFile, form: Form, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> 
     Deployment::new(&MERGED, form).edited(&path(graph, form), edit)
 }
 
-/// A message with all its causes.
+/// Returns an error's message with all its causes.
 fn message(error: &Error) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -26,10 +25,10 @@ fn message(error: &Error) -> String {
     message
 }
 
-/// `outer_scope.onnx` has what ONNX Runtime refuses of published `decoder_model_merged_fp16.onnx` and `_q4f16.onnx`: a
+/// `outer_scope.onnx` has the fault for which ONNX Runtime rejects published `decoder_model_merged_fp16.onnx` and `_q4f16.onnx`: a
 /// branch whose output is a value from outside.
 #[test]
-fn a_merged_decoder_that_is_refused_gives_way_to_the_split_pair() {
+fn the_split_pair_replaces_a_rejected_merged_decoder() {
     let refused = std::fs::read(common::fixture("outer_scope.onnx")).unwrap();
     let merged = path(GraphFile::DecoderModelMerged, FP32);
     let alone = Deployment::new(&MERGED, FP32).edited(&merged, |_| refused.clone());
@@ -48,7 +47,7 @@ fn a_merged_decoder_that_is_refused_gives_way_to_the_split_pair() {
     assert_eq!(answers(&with_others.load()), answers(&split.load()));
 }
 
-/// Where graphs leave heads and their size open, `config.json` says them.
+/// If graphs leave heads and head size open, they are read from `config.json`.
 #[test]
 fn caches_of_open_sizes() {
     let open = |bytes: &[u8]| {
@@ -142,7 +141,7 @@ fn a_vocabulary_of_another_size() {
 }
 
 #[test]
-fn inputs_and_outputs_that_are_missing() {
+fn missing_inputs_and_outputs() {
     let present = "present.1.decoder.value";
     let error = edited(GraphFile::DecoderModelMerged, FP32, |bytes| {
         without_output(bytes, present)
@@ -175,10 +174,10 @@ fn inputs_and_outputs_that_are_missing() {
 }
 
 #[test]
-fn types_that_are_not_supported() {
+fn unsupported_types() {
     const DOUBLE: u64 = 11;
     const INT32: u64 = 6;
-    // Graphs that convert what comes in take any type there.
+    // Graphs that convert their inputs accept any type there.
     let fp16 = form(Precision::Fp16);
     for (graph, input, data_type) in [
         (GraphFile::VisionEncoder, "pixel_values", DOUBLE),
@@ -204,7 +203,7 @@ fn types_that_are_not_supported() {
 }
 
 #[test]
-fn cut_files_of_every_form() {
+fn truncated_files_of_every_form() {
     for form in [
         form(Precision::Int8),
         form(Precision::Q4F16),

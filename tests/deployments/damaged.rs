@@ -1,4 +1,4 @@
-//! Weights that are not finite: the error names the first graph whose output is not.
+//! Weights that are not finite: the error names the first graph with such an output.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{Deployment, FP32, MERGED, SPLIT, checkpoint, greedy, path, scene};
 /// NaN in 16 bits.
 const NAN: [u8; 2] = 0x7e00_u16.to_le_bytes();
 
-/// The demo checkpoint with NaN in a value of a tensor.
+/// Returns the demo checkpoint with NaN in a value of a tensor.
 fn damaged(tensor: &str, index: usize) -> Checkpoint {
     let folder = checkpoint("demo");
     let read = |name: &str| std::fs::read(Path::new(&folder).join(name)).unwrap();
@@ -44,7 +44,7 @@ fn step() -> ExportOptions {
     ExportOptions::default().with_target(Target::Cpu)
 }
 
-/// The graph that the error names.
+/// Returns the graph that the error names.
 fn cause(model: &Florence2) -> Option<String> {
     match model.run_with(&scene("ring.png"), &Task::Caption, &greedy()) {
         Ok(_) => None,
@@ -98,7 +98,7 @@ fn nan_names_the_graph_that_made_it() {
     }
 }
 
-/// Operators of our own give NaN for NaN, as ONNX Runtime's do.
+/// Operators of our own propagate NaN, as ONNX Runtime's do.
 #[test]
 fn nan_in_any_attention_is_an_error() {
     let folder = checkpoint("demo");

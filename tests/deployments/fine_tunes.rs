@@ -1,4 +1,4 @@
-//! What fine-tunes bring along: wrong token ids, and tasks of their own.
+//! Properties of fine-tunes: wrong token ids, and their own tasks.
 
 use florence2::{Parsed, Task};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::{Deployment, FP32, MERGED, answers, greedy, scene};
 
 /// Many fine-tunes were saved with the ids of another tokenizer.
 #[test]
-fn wrong_special_tokens_are_survived() {
+fn wrong_special_tokens_are_replaced() {
     let whole = Deployment::new(&MERGED, FP32);
     let reference = answers(&whole.load());
     let wrong = json!({"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0});
@@ -23,7 +23,7 @@ fn wrong_special_tokens_are_survived() {
         put(&mut config["text_config"]);
     });
     assert_eq!(answers(&everywhere.load()), reference);
-    // Nor does any file say from which token to start then.
+    // No file has the decoder's start token either.
     let without_start =
         ["config.json", "generation_config.json"]
             .into_iter()
@@ -44,9 +44,9 @@ fn wrong_special_tokens_are_survived() {
     assert_eq!(answers(&without_start.load()), reference);
 }
 
-/// Ids that the vocabulary does not have are none of the model's: the tokenizer's are taken.
+/// Ids outside the vocabulary are replaced by the tokenizer's.
 #[test]
-fn tokens_outside_the_vocabulary_are_survived() {
+fn tokens_outside_the_vocabulary_are_replaced() {
     let whole = Deployment::new(&MERGED, FP32);
     let reference = answers(&whole.load());
     let wrong = whole.edited_json("generation_config.json", |config| {
@@ -60,7 +60,7 @@ fn tokens_outside_the_vocabulary_are_survived() {
     assert_eq!(answers(&model), reference);
 }
 
-/// A fine-tune's own tags get its own sentences, and are answered as it says.
+/// A fine-tune's tags get its own prompts and parsers.
 #[test]
 fn tasks_of_a_fine_tunes_own() {
     let tables = json!({
@@ -90,7 +90,7 @@ fn tasks_of_a_fine_tunes_own() {
         let own = answer(Task::Prompt("<WHERE> an orange ring".into()));
         let known = answer(Task::OpenVocabularyDetection("an orange ring".into()));
         assert_eq!((own.token_ids, own.parsed), (known.token_ids, known.parsed));
-        // Of what no table knows, the model is asked as it stands, and the answer is text.
+        // A tag without a table entry is passed to the model unchanged, and the answer is text.
         let unknown = answer(Task::Prompt("<DocVQA>How many?".into()));
         assert!(matches!(unknown.parsed, Parsed::Text(_)));
     }

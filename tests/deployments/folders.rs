@@ -1,4 +1,4 @@
-//! Model folders that are not what they should be: each a clear error, never a panic.
+//! Invalid model folders: each is a clear error, never a panic.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn load(folder: &Path) -> Result<Florence2, Error> {
     Florence2::from_pretrained(folder, LoadOptions::default())
 }
 
-/// The error of loading `folder`, as a person reads it: with its causes.
+/// Returns the error of loading `folder`, with its causes.
 fn message(folder: &Path) -> String {
     let Err(error) = load(folder) else {
         panic!("{} was taken for a model", folder.display())
@@ -30,7 +30,7 @@ fn message(folder: &Path) -> String {
 }
 
 #[test]
-fn what_is_no_model_folder() {
+fn folders_without_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent");
     assert!(matches!(load(&absent), Err(Error::UnknownModel { name }) if absent == Path::new(&name)));
@@ -55,7 +55,7 @@ fn a_checkpoint_that_was_not_exported() {
 }
 
 #[test]
-fn half_a_model() {
+fn incomplete_models() {
     let folder = exported("base-like", &MERGED);
     for file in [
         "onnx/embed_tokens.onnx",
@@ -70,7 +70,7 @@ fn half_a_model() {
         assert!(message.contains(&format!("missing: {name}")), "{message}");
         fs::rename(&aside, &path).unwrap();
     }
-    // What a model can do without is made up for.
+    // Optional files may be missing.
     for file in ["generation_config.json", "processor_config.json"] {
         fs::remove_file(folder.path().join(file)).unwrap();
     }
@@ -99,9 +99,9 @@ fn damaged_files() {
     load(folder.path()).unwrap();
 }
 
-/// What `git clone` leaves of big files where Git LFS is not installed.
+/// Git LFS pointers, which `git clone` writes for large files if Git LFS is not installed.
 #[test]
-fn pointers_in_the_place_of_graphs() {
+fn git_lfs_pointers_instead_of_graphs() {
     let folder = exported("base-like", &MERGED);
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n";
     fs::write(folder.path().join("onnx/vision_encoder.onnx"), pointer).unwrap();
@@ -112,9 +112,9 @@ fn pointers_in_the_place_of_graphs() {
     );
 }
 
-/// ONNX Runtime refuses some of the merged decoders that are deployed.
+/// ONNX Runtime rejects some published merged decoders.
 #[test]
-fn a_merged_decoder_that_is_refused_gives_way_to_the_other_decoders() {
+fn the_other_decoders_replace_a_rejected_merged_decoder() {
     let folder = exported("base-like", &GraphFile::PLAIN);
     let onnx = folder.path().join("onnx");
     fs::write(onnx.join("decoder_model_merged.onnx"), "no graph").unwrap();
@@ -125,7 +125,7 @@ fn a_merged_decoder_that_is_refused_gives_way_to_the_other_decoders() {
 }
 
 #[test]
-fn graphs_in_each_others_place() {
+fn swapped_graphs() {
     let folder = exported("base-like", &MERGED);
     let onnx = folder.path().join("onnx");
     fs::copy(onnx.join("encoder_model.onnx"), onnx.join("vision_encoder.onnx")).unwrap();
@@ -137,7 +137,7 @@ fn graphs_in_each_others_place() {
 }
 
 #[test]
-fn a_processor_that_makes_another_size() {
+fn an_image_processor_with_another_size() {
     let folder = exported("base-like", &MERGED);
     let path = folder.path().join("preprocessor_config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -162,7 +162,7 @@ fn graphs_beside_the_configuration() {
 }
 
 #[test]
-fn a_bundle_tells_what_it_lacks() {
+fn a_bundle_lists_its_missing_files() {
     let folder = exported("base-like", &[GraphFile::VisionEncoder]);
     let bundle = Bundle::open(BundleSource::Folder(folder.path().into())).unwrap();
     let missing = bundle.missing();
@@ -170,7 +170,7 @@ fn a_bundle_tells_what_it_lacks() {
     assert!(matches!(bundle.check(), Err(Error::InvalidBundle { .. })));
 }
 
-/// Puts another name in the place of a tensor's, of the same length.
+/// Replaces a tensor's name by another of the same length.
 fn rename(graph: &Path, name: &str, other: &str) {
     assert_eq!(name.len(), other.len());
     let mut bytes = fs::read(graph).unwrap();
@@ -195,7 +195,7 @@ fn the_step_layout_is_taken_where_it_is_whole() {
     fs::rename(&text_encoder, &aside).unwrap();
     let message = message(folder.path());
     assert!(message.contains("missing: text_encoder.onnx."), "{message}");
-    // The other layout, beside what is left of this one.
+    // The other layout, beside the rest of this one.
     let plain = exported("base-like", &MERGED[1..]);
     for graph in &MERGED[1..] {
         let name = format!("onnx/{}.onnx", graph.name());

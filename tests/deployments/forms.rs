@@ -1,5 +1,5 @@
-//! The whole model in each type of numbers, beside the same model in 32-bit floats: 20 questions, greedily answered. What
-//! is asked for leaves room for processors that round otherwise, and is far from what a wrong scale or table would give.
+//! The model in each dtype beside the same model in 32-bit floats: greedy answers to 20 requests. The bounds tolerate the
+//! rounding of other CPUs, and are far from the results of a wrong scale or table.
 
 use std::sync::OnceLock;
 
@@ -22,7 +22,7 @@ fn tasks() -> [Task; 5] {
     ]
 }
 
-/// Every task about every scene.
+/// Returns the answers to every task about every scene.
 fn outputs(deployment: &Deployment) -> Vec<Output> {
     let model = deployment.load();
     let scenes = SCENES.iter().flat_map(|name| {
@@ -33,23 +33,22 @@ fn outputs(deployment: &Deployment) -> Vec<Output> {
     scenes.collect()
 }
 
-/// The answers of the model in 32-bit floats, which `tests/model/golden.rs` holds to transformers'.
+/// The answers of the model in 32-bit floats, which `tests/model/golden.rs` compares with transformers'.
 fn reference() -> &'static [Output] {
     static REFERENCE: OnceLock<Vec<Output>> = OnceLock::new();
     REFERENCE.get_or_init(|| outputs(&Deployment::new(&MERGED, FP32)))
 }
 
-/// How much of the reference a form keeps.
+/// The agreement of a form with the reference.
 #[derive(Debug)]
 struct Kept {
     /// The share of answers that are equal token by token.
     equal: f64,
-    /// The share of answers that are equal but for where things are: captions, and which objects there are.
+    /// The share of answers that are equal apart from locations.
     words: f64,
-    /// The share of the reference's labelled boxes that are found, with an IoU of 0.5 at least; of both sides' boxes, as
-    /// F1.
+    /// F1 of the labelled boxes at an IoU of 0.5.
     found: f64,
-    /// The mean IoU of those.
+    /// The mean IoU of the matched boxes.
     iou: f64,
 }
 
@@ -193,7 +192,7 @@ fn bnb4() {
     );
 }
 
-/// Caches and logits of 16 bits may stay where the decoder runs.
+/// Caches and logits of 16 bits may stay on the decoder's device.
 #[test]
 fn fp16_caches_and_logits_on_the_device() {
     let deployment = Deployment::new(&MERGED, FP16_IO);
@@ -204,7 +203,7 @@ fn fp16_caches_and_logits_on_the_device() {
     assert_eq!(answers(&model), expected);
 }
 
-/// The two decoders of a form give what its merged one gives.
+/// The split decoders of a form give the answers of its merged one.
 #[test]
 fn split_decoders_of_each_form_answer_as_the_merged_one() {
     for form in [

@@ -1,4 +1,4 @@
-//! The answers of graphs in 8 bits, beside a plain loop over ONNX Runtime.
+//! The answers of 8-bit graphs, compared with a plain loop over ONNX Runtime.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const BEGIN: u32 = 0;
 const END: u32 = 2;
 const MAX_NEW_TOKENS: usize = 40;
 
-/// Greedy search as other programs have it.
+/// Greedy search, as other programs implement it.
 struct Loop {
     embed: Session,
     first: Session,
@@ -103,7 +103,7 @@ impl Loop {
     }
 }
 
-/// Activations of a step are quantised by one scale: which tokens share a step decides close calls.
+/// The activations of a step are quantized with one scale, so that close calls depend on which tokens share a step.
 #[test]
 fn graphs_in_8_bits_answer_as_a_loop_of_single_tokens() {
     let generation = GenerationOptions::default()

@@ -1,5 +1,5 @@
-//! Deployments as they are in the wild, built here from the demo checkpoint: in every type, mixed, named and furnished as
-//! older exports are, and broken.
+//! Deployments in published forms, built from the demo checkpoint: in every dtype, mixed dtypes, with the file names of older
+//! exports, and broken.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -39,7 +39,7 @@ struct Form {
 }
 
 const FP32: Form = form(Precision::Fp32);
-/// Of 16-bit floats throughout, caches too.
+/// 16-bit floats throughout, also in caches.
 const FP16_IO: Form = Form {
     precision: Precision::Fp16,
     float16_io: true,
@@ -59,7 +59,7 @@ struct Deployment {
 }
 
 impl Deployment {
-    /// Graphs of one form, named for it, and what belongs beside them.
+    /// Returns a deployment of graphs of one form, named for it, with configuration files.
     fn new(graphs: &[GraphFile], form: Form) -> Self {
         let checkpoint = Checkpoint::open(checkpoint("demo")).unwrap();
         let files = export_config_files(&checkpoint, &ExportOptions::default()).unwrap();
@@ -72,14 +72,14 @@ impl Deployment {
             .fold(Self { files }, |deployment, &graph| deployment.with(graph, form))
     }
 
-    /// One graph more, under the name of its form.
+    /// Adds a graph, under the name of its form.
     fn with(mut self, graph: GraphFile, form: Form) -> Self {
         let path = path(graph, form);
         self.files.insert(path, exported(graph, form).into());
         self
     }
 
-    /// A graph under the name of another form: what a file's name says of its numbers is not to be relied on.
+    /// Adds a graph under the name of another form: file names do not determine a graph's types.
     fn with_as(mut self, graph: GraphFile, form: Form, named: Form) -> Self {
         self.files
             .insert(path(graph, named), exported(graph, form).into());
@@ -124,7 +124,7 @@ impl Deployment {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The error of loading it.
+    /// Returns the error of loading the deployment.
     fn error(&self) -> Error {
         match self.load_with(options()) {
             Ok(_) => panic!("it was taken for a model"),
@@ -133,7 +133,7 @@ impl Deployment {
     }
 }
 
-/// A graph's bytes; each is made once.
+/// Returns a graph's bytes, exported once.
 fn exported(graph: GraphFile, form: Form) -> Vec<u8> {
     type Made = Mutex<BTreeMap<(&'static str, &'static str, bool), Vec<u8>>>;
     static MADE: Made = Mutex::new(BTreeMap::new());
@@ -156,20 +156,20 @@ fn path(graph: GraphFile, form: Form) -> String {
     format!("onnx/{}", graph.file_name(form.precision.dtype()))
 }
 
-/// The tests share the processor.
+/// Returns options for tests that share the CPU.
 fn options() -> LoadOptions {
     let mut session = SessionOptions::default();
     session.spinning = false;
     LoadOptions::default().with_session(session)
 }
 
-/// A picture that the demo model knows how to answer.
+/// Returns a sample scene of the demo model.
 fn scene(name: &str) -> DynamicImage {
     let path = checkpoint("demo").join("../scenes").join(name);
     image::open(path).unwrap()
 }
 
-/// Greedy answers, which say most plainly where two models part.
+/// Returns options for greedy search, which shows differences of models most directly.
 fn greedy() -> RunOptions {
     let generation = GenerationOptions::default()
         .with_num_beams(1)
@@ -177,7 +177,7 @@ fn greedy() -> RunOptions {
     RunOptions::default().with_generation(generation)
 }
 
-/// The answers to two questions about a scene, greedy and with beams, in tokens.
+/// Returns the tokens of two tasks' answers about a scene, greedy and with beams.
 fn answers(model: &Florence2) -> Vec<Vec<u32>> {
     let features = model.encode_image(&scene("ring.png")).unwrap();
     let asked = [Task::ObjectDetection, Task::Caption];
@@ -190,8 +190,8 @@ fn answers(model: &Florence2) -> Vec<Vec<u32>> {
     answers.collect()
 }
 
-/// That [`answers`] say the same, places within so many bins (thousandths of the picture): what rounds decides close
-/// calls between two places otherwise.
+/// Asserts that [`answers`] equal `reference`, locations within `bins` (thousandths of the image): rounding decides close
+/// calls between two locations.
 fn assert_alike(model: &Florence2, reference: &[Vec<u32>], bins: u32, what: &str) {
     let locations = ["<loc_0>", "<loc_999>"].map(|token| model.tokenizer().token_to_id(token).unwrap());
     let is_location = |id: &u32| (locations[0]..=locations[1]).contains(id);

@@ -10,7 +10,7 @@ fn reference() -> Vec<Vec<u32>> {
     answers(&Deployment::new(&MERGED, FP32).load())
 }
 
-/// As transformers.js users mix them. What is of 16-bit floats loses nothing here; 4 bits do, but the boxes stay.
+/// Mixes that transformers.js users choose. 16-bit floats change nothing here; 4 bits change tokens, but the boxes stay.
 #[test]
 fn each_part_in_the_dtype_asked_for() {
     let forms = [
@@ -59,7 +59,7 @@ fn each_part_in_the_dtype_asked_for() {
     );
 }
 
-/// Every graph in turn takes and gives 16-bit floats, and the others 32-bit ones.
+/// Each graph in turn has 16-bit float inputs and outputs, the others 32-bit ones.
 #[test]
 fn graphs_of_either_float_type_work_with_each_other() {
     let reference = reference();
@@ -81,7 +81,7 @@ fn graphs_of_either_float_type_work_with_each_other() {
     }
 }
 
-/// The first decoder's caches go into the second, whatever type each has them in.
+/// The first decoder's caches are the second's inputs, whatever their types.
 #[test]
 fn split_decoders_of_different_caches() {
     let reference = reference();

@@ -1,4 +1,4 @@
-//! Files that are called otherwise, or are not there.
+//! Files with other names, and missing files.
 
 use florence2::bundle::LayoutKind;
 use florence2::{Bundle, ImageSize, LoadOptions};
@@ -36,7 +36,7 @@ fn names_of_older_exports() {
     }
 }
 
-/// In a folder of a file system too, where names are listed.
+/// The same in a folder of a file system, where names are listed.
 #[test]
 fn names_of_older_exports_in_a_folder() {
     let deployment = renamed(&MERGED, |graph| {
@@ -71,9 +71,9 @@ fn names_of_older_side_files() {
     assert_eq!(answers(&deployment.load()), reference);
 }
 
-/// What there is no file for comes from the graphs and the built-in tables.
+/// Settings without a file come from the graphs and the built-in tables.
 #[test]
-fn settings_that_are_missing() {
+fn missing_settings() {
     let whole = Deployment::new(&MERGED, FP32);
     let bare = [
         "preprocessor_config.json",
@@ -86,7 +86,7 @@ fn settings_that_are_missing() {
     assert_eq!(model.image_processor().size, Some(ImageSize::new(192, 192)));
     assert_eq!(answers(&model), answers(&whole.load()));
 
-    // As the published large models have it; how to search is in `config.json` then.
+    // As in the published large models; the search settings are in `config.json`.
     let tiny = whole
         .edited("generation_config.json", |_| br#"{"num_beams": 3}"#.to_vec())
         .edited_json("config.json", |config| {
@@ -102,9 +102,9 @@ fn settings_that_are_missing() {
     assert_eq!(model.generation_config().no_repeat_ngram_size, 3);
 }
 
-/// `vocab.json` and `merges.txt` hold what `tokenizer.json` does, but for the added tokens.
+/// `vocab.json` and `merges.txt` have the contents of `tokenizer.json` except the added tokens.
 #[test]
-fn a_tokenizer_in_its_older_files() {
+fn a_tokenizer_in_the_older_files() {
     let whole = Deployment::new(&MERGED, FP32);
     let json: serde_json::Value = serde_json::from_slice(&whole.files["tokenizer.json"]).unwrap();
     let merges: Vec<String> = json["model"]["merges"]

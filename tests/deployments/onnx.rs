@@ -1,4 +1,4 @@
-//! Changing ONNX files: protobuf messages as lists of fields, of which only those are understood that are changed.
+//! Edits of ONNX files: protobuf messages as lists of fields; only edited fields are parsed.
 
 /// Fields of `onnx.proto`.
 mod field {
@@ -120,7 +120,7 @@ fn take(bytes: &mut &[u8], length: usize) -> Vec<u8> {
     taken.to_vec()
 }
 
-/// Changes each input and output that `is_meant` by its name.
+/// Changes each input and output whose name `is_meant`.
 fn edit_values(model: &[u8], is_meant: &dyn Fn(&str) -> bool, edit: &dyn Fn(&mut Message)) -> Vec<u8> {
     let mut message = Message::read(model);
     let mut found = 0;
@@ -144,7 +144,7 @@ fn edit_tensor(value: &mut Message, edit: &dyn Fn(&mut Message)) {
     });
 }
 
-/// The model with a free size, of this name, along an axis of the inputs and outputs that `is_meant`.
+/// Returns the model with a free size of this name along an axis of the inputs and outputs whose names `is_meant`.
 pub fn with_free_size(model: &[u8], is_meant: impl Fn(&str) -> bool, axis: usize, name: &str) -> Vec<u8> {
     edit_values(model, &is_meant, &|value| {
         edit_tensor(value, &|tensor| {
@@ -160,7 +160,7 @@ pub fn with_free_size(model: &[u8], is_meant: impl Fn(&str) -> bool, axis: usize
     })
 }
 
-/// The model with an input or output of another type, by its number in `TensorProto.DataType`.
+/// Returns the model with another type of an input or output, by its number in `TensorProto.DataType`.
 pub fn with_element_type(model: &[u8], name: &str, data_type: u64) -> Vec<u8> {
     edit_values(model, &|value| value == name, &|value| {
         edit_tensor(value, &|tensor| {
@@ -169,7 +169,7 @@ pub fn with_element_type(model: &[u8], name: &str, data_type: u64) -> Vec<u8> {
     })
 }
 
-/// The model without an output.
+/// Returns the model without an output.
 pub fn without_output(model: &[u8], name: &str) -> Vec<u8> {
     let mut message = Message::read(model);
     message.edit(field::MODEL_GRAPH, |_, graph| {
@@ -204,7 +204,7 @@ pub fn with_renamed(model: &[u8], name: &str, other: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_model_that_is_only_read_is_written_as_it_was() {
+fn an_unedited_model_is_written_unchanged() {
     let model = super::exported(florence2_export::GraphFile::DecoderModelMerged, super::FP32);
     assert!(Message::read(&model).write() == model);
 }

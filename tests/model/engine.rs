@@ -1,4 +1,4 @@
-//! The engine's interface: streaming, cancellation, sharing, and requests that make no sense.
+//! The engine's interface: streaming, cancellation, shared models, and invalid requests.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn model() -> Florence2 {
     load(&exported("base-like", &graphs))
 }
 
-fn picture() -> DynamicImage {
+fn image() -> DynamicImage {
     let path = Answers::read("base-like").images[0].path();
     load_image(path, &ImageLimits::default()).unwrap().into()
 }
@@ -38,10 +38,10 @@ fn greedy() -> RunOptions {
 }
 
 #[test]
-fn one_call_is_the_stages_together() {
-    let (model, picture) = (model(), picture());
-    let features = model.encode_image(&picture).unwrap();
-    let whole = model.run_with(&picture, &Task::Ocr, &greedy()).unwrap();
+fn one_call_equals_its_stages() {
+    let (model, image) = (model(), image());
+    let features = model.encode_image(&image).unwrap();
+    let whole = model.run_with(&image, &Task::Ocr, &greedy()).unwrap();
     let stages = model.answer(&features, &Task::Ocr, &greedy()).unwrap();
     assert_eq!(whole.token_ids, stages.token_ids);
     assert_eq!((whole.image_size.width, whole.image_size.height), (320, 200));
@@ -55,7 +55,7 @@ fn one_call_is_the_stages_together() {
 #[test]
 fn a_stream_is_the_answer_piece_by_piece() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     for task in [
         Task::Ocr,
         Task::ObjectDetection,
@@ -82,9 +82,9 @@ fn a_stream_is_the_answer_piece_by_piece() {
 }
 
 #[test]
-fn a_stream_can_be_ended_by_its_reader() {
+fn a_reader_can_end_a_stream() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let whole = model.answer(&features, &Task::Ocr, &greedy()).unwrap();
     let mut pieces = 0;
     let output = model
@@ -105,7 +105,7 @@ fn a_stream_can_be_ended_by_its_reader() {
 #[test]
 fn beams_cannot_be_streamed() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let options = with(GenerationOptions::default().with_num_beams(2));
     let result = model.stream(
         &features,
@@ -117,9 +117,9 @@ fn beams_cannot_be_streamed() {
 }
 
 #[test]
-fn work_can_be_called_off() {
+fn work_can_be_cancelled() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let cancel = CancelToken::new();
     let options = greedy().with_cancel(cancel.clone());
     model.answer(&features, &Task::Ocr, &options).unwrap();
@@ -135,31 +135,31 @@ fn work_can_be_called_off() {
 }
 
 #[test]
-fn a_picture_is_not_encoded_for_work_that_was_called_off() {
+fn an_image_is_not_encoded_after_cancellation() {
     let model = model();
     let cancel = CancelToken::new();
     let options = greedy().with_cancel(cancel.clone());
-    let features = model.encode_image_with(&picture(), &options).unwrap();
-    assert_eq!(features.view(), model.encode_image(&picture()).unwrap().view());
+    let features = model.encode_image_with(&image(), &options).unwrap();
+    assert_eq!(features.view(), model.encode_image(&image()).unwrap().view());
     cancel.cancel();
-    let result = model.encode_image_with(&picture(), &options);
+    let result = model.encode_image_with(&image(), &options);
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
 }
 
 #[test]
-fn what_takes_too_long_is_given_up() {
+fn deadlines_end_work() {
     let model = model();
-    let (picture, none) = (picture(), greedy().with_timeout(Duration::ZERO));
-    let features = model.encode_image(&picture).unwrap();
+    let (image, none) = (image(), greedy().with_timeout(Duration::ZERO));
+    let features = model.encode_image(&image).unwrap();
     let results = [
-        model.encode_image_with(&picture, &none).map(drop),
-        model.run_with(&picture, &Task::Ocr, &none).map(drop),
+        model.encode_image_with(&image, &none).map(drop),
+        model.run_with(&image, &Task::Ocr, &none).map(drop),
         model.answer(&features, &Task::Ocr, &none).map(drop),
     ];
     for result in results {
         assert!(matches!(result, Err(Error::DeadlineExceeded)), "{result:?}");
     }
-    // In the midst of a search.
+    // A deadline during the search.
     let timeout = Duration::from_secs(60);
     let options = greedy().with_timeout(timeout);
     let whole = model.answer(&features, &Task::Ocr, &options).unwrap();
@@ -173,7 +173,7 @@ fn what_takes_too_long_is_given_up() {
     });
     assert!(matches!(result, Err(Error::DeadlineExceeded)), "{result:?}");
     assert!(pieces == 1 && whole.token_ids.len() > 2, "{pieces} pieces");
-    // A time without end.
+    // A timeout that overflows the clock.
     let endless = greedy().with_timeout(Duration::MAX);
     assert_eq!(endless.deadline, None);
 }
@@ -189,26 +189,22 @@ fn threads_share_a_model_in_the_step_layout() {
 }
 
 #[test]
-fn memory_that_is_given_back_changes_no_answer() {
+fn releasing_memory_changes_no_answer() {
     let folder = exported("base-like", &GraphFile::STEP);
     let mut session = SessionOptions::default();
     session.release_memory = true;
     let options = LoadOptions::default().with_session(session);
     let frugal = Florence2::from_pretrained(folder.path(), options).unwrap();
     for _ in 0..2 {
-        let answers = [&load(&folder), &frugal].map(|model| {
-            model
-                .run_with(&picture(), &Task::Ocr, &greedy())
-                .unwrap()
-                .token_ids
-        });
+        let answers = [&load(&folder), &frugal]
+            .map(|model| model.run_with(&image(), &Task::Ocr, &greedy()).unwrap().token_ids);
         assert_eq!(answers[0], answers[1]);
     }
 }
 
-/// Threads that ask one model different things at the same time, with as many beams as they like.
+/// Runs different requests on one model from several threads, with different numbers of beams.
 fn share(model: &Florence2) {
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let tasks = [Task::DenseRegionCaption, Task::Ocr, Task::Caption, Task::Ocr];
     let answer = |(task, beams)| {
         let options = with(GenerationOptions::default().with_num_beams(beams));
@@ -230,7 +226,7 @@ fn share(model: &Florence2) {
 #[test]
 fn an_answer_that_reaches_the_limit_is_truncated() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let options = |tokens| {
         let generation = GenerationOptions::default()
             .with_num_beams(1)
@@ -239,16 +235,16 @@ fn an_answer_that_reaches_the_limit_is_truncated() {
     };
     let output = model.answer(&features, &Task::Ocr, &options(5)).unwrap();
     assert!(output.truncated && output.token_ids.len() == 5);
-    // As many tokens as the checkpoint has positions is the default, and no more can be had.
+    // The default and the maximum are the checkpoint's positions.
     let limit = model.generation_config().max_positions;
     let longest = model.answer(&features, &Task::Ocr, &options(usize::MAX)).unwrap();
     assert!(longest.token_ids.len() <= limit);
 }
 
 #[test]
-fn requests_that_make_no_sense() {
+fn invalid_requests() {
     let model = model();
-    let features = model.encode_image(&picture()).unwrap();
+    let features = model.encode_image(&image()).unwrap();
     let answer = |task: Task, options: &RunOptions| model.answer(&features, &task, options).map(drop);
     let region = |x1, y1, x2, y2| Task::RegionToCategory(Region::Pixels(BoundingBox::new(x1, y1, x2, y2)));
     for task in [
@@ -287,7 +283,7 @@ fn requests_that_make_no_sense() {
 }
 
 #[test]
-fn the_smallest_picture_has_an_answer() {
+fn the_smallest_images_have_answers() {
     let model = model();
     for (width, height) in [(1, 1), (1, 3000), (3000, 1)] {
         let output = model
@@ -305,7 +301,7 @@ fn the_smallest_picture_has_an_answer() {
 }
 
 #[test]
-fn a_batch_of_none_is_none() {
+fn an_empty_batch_has_no_answers() {
     let requests: [(&ImageFeatures, &Task); 0] = [];
     assert!(model().answer_batch(&requests, &greedy()).unwrap().is_empty());
 }

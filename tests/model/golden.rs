@@ -13,9 +13,9 @@ use crate::common::golden::{
 };
 use crate::common::graphs::{MERGED, SPLIT};
 
-/// Of tensors, relative to the greatest value; of sequence scores, absolute.
+/// Tolerance of tensors, relative to the largest magnitude; of sequence scores, absolute.
 const TOLERANCE: f32 = 1e-4;
-/// Of single tokens' log-probabilities: 5e-5 of the random models' logits, which reach ±12. (transformers' own f32
+/// Tolerance of single tokens' log-probabilities: 5e-5 of the random models' logits, which reach ±12. (transformers' own f32
 /// logits are 4e-6 of that from its f64 ones.)
 const TOKEN_TOLERANCE: f32 = 6e-4;
 
@@ -47,22 +47,22 @@ impl Subject {
         RunOptions::default().with_generation(generation)
     }
 
-    /// Beams are what the checkpoint's own configuration asks for.
+    /// Beam search, as the checkpoint's configuration asks for.
     fn beams(&self) -> RunOptions {
         RunOptions::default()
             .with_generation(GenerationOptions::default().with_max_new_tokens(self.max_new_tokens))
     }
 
     fn features(&self, answers: &ImageAnswers) -> ImageFeatures {
-        self.model.encode_image(&picture(answers)).unwrap()
+        self.model.encode_image(&image(answers)).unwrap()
     }
 
     fn check_stages(&self) {
         let stages = stages(self.checkpoint);
         for answers in &self.answers.images {
-            let (picture, stem) = (picture(answers), answers.stem());
-            self.check_pixels(answers, &picture, &stages[&format!("{stem}.pixel_values")]);
-            let features = self.model.encode_image(&picture).unwrap();
+            let (image, stem) = (image(answers), answers.stem());
+            self.check_pixels(answers, &image, &stages[&format!("{stem}.pixel_values")]);
+            let features = self.model.encode_image(&image).unwrap();
             assert_close(
                 &stages[&format!("{stem}.image_features")],
                 features.view().iter(),
@@ -96,10 +96,10 @@ impl Subject {
         }
     }
 
-    fn check_pixels(&self, answers: &ImageAnswers, picture: &DynamicImage, reference: &Sampled) {
+    fn check_pixels(&self, answers: &ImageAnswers, image: &DynamicImage, reference: &Sampled) {
         let processor = self.model.image_processor();
         let resized = resize(
-            &picture.to_rgb8(),
+            &image.to_rgb8(),
             processor.size.unwrap(),
             processor.resample,
             processor.backend,
@@ -116,7 +116,7 @@ impl Subject {
             "{}: the resized image is Pillow's to the last bit",
             answers.stem()
         );
-        let values = processor.process(&picture.to_rgb8()).unwrap();
+        let values = processor.process(&image.to_rgb8()).unwrap();
         let error = reference.relative_error(values.view().iter());
         assert!(error < 1e-6, "{}: pixel values differ by {error}", answers.stem());
     }
@@ -153,7 +153,7 @@ impl Subject {
         );
     }
 
-    /// Prompts of different lengths and different images in one batch.
+    /// Compares a batch of prompts of different lengths and different images.
     fn check_batches(&self) {
         let images: Vec<(ImageFeatures, &ImageAnswers)> = self
             .answers
@@ -186,10 +186,10 @@ impl Subject {
     }
 }
 
-fn picture(answers: &ImageAnswers) -> DynamicImage {
-    let picture = load_image(answers.path(), &ImageLimits::default()).unwrap();
-    assert_eq!(<[u32; 2]>::from(picture.dimensions()), answers.size);
-    picture.into()
+fn image(answers: &ImageAnswers) -> DynamicImage {
+    let image = load_image(answers.path(), &ImageLimits::default()).unwrap();
+    assert_eq!(<[u32; 2]>::from(image.dimensions()), answers.size);
+    image.into()
 }
 
 fn assert_close<'v>(reference: &Sampled, values: impl ExactSizeIterator<Item = &'v f32>, what: &str) {
@@ -213,7 +213,7 @@ fn check_answer(output: &Output, reference: &Answer, what: &str) {
             "{what}: token {at} scores {score}, not {wanted}"
         );
     }
-    // Where native's own deviations do not matter, the results are its own, cut off to whole pixels.
+    // For ASCII text, the results are transformers', with coordinates truncated to integers.
     if output.raw_text.is_ascii() {
         let result = output.parsed.to_transformers("result", CoordinateFormat::Integer);
         assert_eq!(result["result"], reference.result, "{what}: {}", output.raw_text);
@@ -275,7 +275,7 @@ fn demo_in_the_step_layout() {
     subject.check_batches();
 }
 
-/// In 32-bit floats, its operators run on the processor too.
+/// In 32-bit floats, the graphs for CUDA run on the CPU too.
 #[test]
 fn demo_for_cuda() {
     let folder = exported_for(Target::Cuda, "demo", &GraphFile::STEP);
@@ -295,11 +295,11 @@ fn settings_in_the_step_layout() {
     check_settings(&GraphFile::STEP);
 }
 
-/// Every search setting that a checkpoint can carry, from its own `generation_config.json`.
+/// Compares answers under every search setting of a checkpoint's `generation_config.json`.
 fn check_settings(graphs: &[GraphFile]) {
     let folder = exported("base-like", graphs);
     let settings = Settings::read();
-    let picture = load_image(settings.image(), &ImageLimits::default())
+    let image = load_image(settings.image(), &ImageLimits::default())
         .unwrap()
         .into();
     let mut compared = 0;
@@ -307,7 +307,7 @@ fn check_settings(graphs: &[GraphFile]) {
         for case in &group.cases {
             case.write_generation_config(folder.path());
             let model = load(&folder);
-            let features = model.encode_image(&picture).unwrap();
+            let features = model.encode_image(&image).unwrap();
             let outputs = model
                 .answers(&features, &group.task(), &RunOptions::default())
                 .unwrap();
@@ -316,7 +316,7 @@ fn check_settings(graphs: &[GraphFile]) {
             for (at, output) in outputs.iter().enumerate() {
                 assert_eq!(output.token_ids, case.sequences[at][1..], "{what}: sequence {at}");
                 if let Some(wanted) = case.sequences_scores.get(at) {
-                    // Where the length penalty multiplies the sum, it multiplies its error too.
+                    // The length penalty multiplies the error of the sum, too.
                     let tolerance = TOLERANCE * wanted.abs().max(1.0);
                     assert!(
                         (output.score - wanted).abs() < tolerance,

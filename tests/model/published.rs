@@ -1,5 +1,5 @@
-//! Real checkpoints against the answers that transformers' own tests expect of them
-//! (`tests/models/florence2/test_modeling_florence2.py`). They need the network and gigabytes:
+//! Published checkpoints against the answers in transformers' own tests
+//! (`tests/models/florence2/test_modeling_florence2.py`). The tests need the network and gigabytes:
 //!
 //! ```sh
 //! cargo test --release --test model -- --ignored published
@@ -11,16 +11,16 @@ use florence2::{Florence2, ImageLimits, LoadOptions, Output, Parsed, RunOptions,
 use hf_hub::api::sync::ApiBuilder;
 use image::DynamicImage;
 
-/// In transformers' naming, in safetensors: it is exported first.
+/// A checkpoint in safetensors with transformers' names, which is exported first.
 const CHECKPOINT: &str = "florence-community/Florence-2-base";
-/// The same weights in graphs, exported by others.
+/// The same weights as graphs that others exported.
 const GRAPHS: &str = "onnx-community/Florence-2-base";
 
-/// A picture of the documentation.
-fn picture(name: &str) -> DynamicImage {
+/// Returns an image of transformers' documentation.
+fn image(name: &str) -> DynamicImage {
     let api = ApiBuilder::from_env().with_progress(false).build().unwrap();
-    let pictures = api.dataset("huggingface/documentation-images".to_owned());
-    let path = pictures.get(&format!("transformers/tasks/{name}")).unwrap();
+    let images = api.dataset("huggingface/documentation-images".to_owned());
+    let path = images.get(&format!("transformers/tasks/{name}")).unwrap();
     load_image(path, &ImageLimits::default()).unwrap().into()
 }
 
@@ -40,7 +40,7 @@ fn ask(model: &Florence2, image: &DynamicImage, task: &Task) -> Output {
 #[ignore = "needs the network and gigabytes"]
 fn a_checkpoint_describes_and_reads_as_published() {
     let model = model(CHECKPOINT);
-    let street = picture("australia.jpg");
+    let street = image("australia.jpg");
     let caption = ask(&model, &street, &Task::DetailedCaption);
     assert_eq!(
         caption.raw_text,
@@ -50,7 +50,7 @@ fn a_checkpoint_describes_and_reads_as_published() {
     );
     let wheels = ask(
         &model,
-        &picture("car.jpg"),
+        &image("car.jpg"),
         &Task::OpenVocabularyDetection("wheels".into()),
     );
     assert_eq!(
@@ -63,7 +63,7 @@ fn a_checkpoint_describes_and_reads_as_published() {
 #[test]
 #[ignore = "needs the network and gigabytes"]
 fn cars_are_found_where_they_were_published() {
-    let car = picture("car.jpg");
+    let car = image("car.jpg");
     let labels = ["car", "door handle", "wheel", "wheel"];
     let boxes = [
         [34.0, 160.0, 597.0, 371.0],
