@@ -1,4 +1,4 @@
-//! A model whose files are in memory: from an archive, a database, or the program itself (`include_bytes!`).
+//! Loads a model from files in memory: of an archive, a database, or the program itself (`include_bytes!`).
 //!
 //! ```text
 //! cargo run --release --example from_memory -- MODEL_FOLDER IMAGE
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("give a model folder and an image".into());
     };
 
-    // Here they are read from a folder; `Bytes` also takes `&'static [u8]` and `Arc<[u8]>`, which are not copied.
+    // `Bytes` also converts from `&'static [u8]` and `Arc<[u8]>` without a copy.
     let mut files = BTreeMap::new();
     for folder in ["", "onnx"] {
         read(Path::new(model), folder, &mut files)?;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads the files of a folder inside a model's; graphs' external data lie beside their graphs there as well.
+/// Reads the files of a model's subfolder, including graphs' external data.
 fn read(model: &Path, folder: &str, files: &mut BTreeMap<String, Bytes>) -> io::Result<()> {
     for entry in fs::read_dir(model.join(folder))? {
         let entry = entry?;

@@ -1,5 +1,5 @@
-//! Several tasks on one picture. The vision encoder, which costs most of the time, runs once; what one answer says
-//! is what the next task asks about.
+//! Runs several tasks on one image. The vision encoder, which takes most of the time, runs once; an answer is the input of
+//! the next task.
 //!
 //! ```text
 //! cargo run --release --example many_tasks -- MODEL_FOLDER IMAGE
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Asks one task, with greedy search for speed, and prints what it says and how long that took.
+/// Runs a task, with greedy search for speed, and prints the answer and its duration.
 fn ask(model: &Florence2, features: &ImageFeatures, task: Task) -> florence2::Result<Output> {
     let options = RunOptions::default().with_generation(GenerationOptions::default().with_num_beams(1));
     let output = model.answer(features, &task, &options)?;

@@ -1,5 +1,5 @@
-//! In an application that runs other models with `ort` too: its environment, whose thread pool serves all of them, and a
-//! session of its own making for one of the graphs.
+//! Shares an application's ONNX Runtime environment, whose thread pool serves all its models, and passes a session of its
+//! own for one of the graphs.
 //!
 //! ```text
 //! cargo run --release --example own_sessions -- MODEL_FOLDER IMAGE
@@ -17,14 +17,14 @@ use florence2::runtime::{self, RuntimeOptions};
 use florence2::{Bundle, BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Whoever loads ONNX Runtime disables its telemetry before, while there is one thread.
+    // The application that loads ONNX Runtime disables its telemetry first, while there is one thread.
     runtime::disable_telemetry();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
         return Err("give a model folder and an image".into());
     };
 
-    // The application loads ONNX Runtime and makes the process's only environment.
+    // The application loads ONNX Runtime and creates the process's only environment.
     let library =
         std::env::var_os("ORT_DYLIB_PATH").ok_or("set ORT_DYLIB_PATH to the ONNX Runtime library")?;
     let threads = GlobalThreadPoolOptions::default().with_intra_threads(2)?;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_global_thread_pool(threads)
         .build()?;
 
-    // It loads a graph as it likes, and goes on using it.
+    // It loads a graph itself, and may continue to use it.
     let session = Session::builder(&environment)?.commit_from_file(vision_encoder(model)?)?;
     let session = Arc::new(Mutex::new(session));
     let options = LoadOptions::default()
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The file of a model's vision encoder.
+/// Returns the path of a model's vision encoder.
 fn vision_encoder(model: &str) -> Result<PathBuf, Box<dyn Error>> {
     let bundle = Bundle::open(BundleSource::Folder(model.into()))?;
     let file = bundle.layout.files.get(&GraphFile::VisionEncoder);

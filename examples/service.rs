@@ -1,6 +1,5 @@
-//! The heart of a service: several threads share one model, requests wait in a queue of limited length, and each has
-//! a deadline. The graphs are locked one by one, so that one request's picture is encoded while another's answer is
-//! searched for.
+//! The core of a service: several threads share a model, requests wait in a bounded queue, and each has a deadline. Graphs
+//! are locked one by one, so one request's image is encoded while another's answer is decoded.
 //!
 //! ```text
 //! cargo run --release --example service -- MODEL_FOLDER IMAGE...
@@ -18,14 +17,14 @@ const WORKERS: usize = 2;
 const QUEUE: usize = 16;
 const TIME: Duration = Duration::from_secs(30);
 
-/// What a client wants, and by when.
+/// A client's request and its deadline.
 struct Request {
     image: String,
     task: Task,
     deadline: Instant,
 }
 
-/// What it gets.
+/// The response to a request.
 struct Response {
     image: String,
     result: florence2::Result<Output>,
@@ -45,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let responses = responses.clone();
             scope.spawn(|| serve(&model, &queue, responses));
         }
-        // With the last worker's, the last sender goes, and `answers` ends.
+        // `answers` ends when the last worker drops its sender.
         drop(responses);
         scope.spawn(move || {
             for image in images {
@@ -54,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     task: Task::ObjectDetection,
                     deadline: Instant::now() + TIME,
                 };
-                // Waits while the queue is full; a server would refuse with "busy" instead (`try_send`).
+                // Waits while the queue is full; a server would answer "busy" instead (`try_send`).
                 if requests.send(request).is_err() {
                     return;
                 }
@@ -74,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Answers requests until there are no more, or nobody reads the answers.
+/// Answers requests until the queue or the channel of answers is closed.
 fn serve(model: &Florence2, queue: &Mutex<Receiver<Request>>, responses: Sender<Response>) {
     loop {
         let request = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();

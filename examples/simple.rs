@@ -1,4 +1,4 @@
-//! The objects in a picture:
+//! Detects the objects in an image:
 //!
 //! ```text
 //! cargo run --example simple -- MODEL_FOLDER IMAGE

@@ -1,4 +1,4 @@
-//! An answer word by word, as it is found, within ten seconds at most.
+//! Streams an answer word by word, for at most ten seconds.
 //!
 //! ```text
 //! cargo run --release --example streaming -- MODEL_FOLDER IMAGE
@@ -20,14 +20,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let model = Florence2::from_pretrained(model, LoadOptions::default())?;
     let image = load_image(image, &ImageLimits::default())?.into();
-    // Beams change their minds; what is to be shown at once must come from a greedy search.
+    // Beam search may change earlier tokens; streaming needs greedy search.
     let options = RunOptions::default()
         .with_generation(GenerationOptions::default().with_num_beams(1))
         .with_timeout(Duration::from_secs(10));
     let features = model.encode_image_with(&image, &options)?;
     let mut stdout = io::stdout();
     let output = model.stream(&features, &Task::MoreDetailedCaption, &options, &mut |text| {
-        // A reader who has gone wants no more.
+        // Stops if stdout is closed.
         match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),

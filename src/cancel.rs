@@ -1,29 +1,29 @@
-//! Calling work off.
+//! Cancellation.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ort::session::RunOptions;
 
-/// Calls work off from another thread. Clones share their state.
+/// Cancels work from another thread. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     cancelled: AtomicBool,
-    /// The runs of graphs that are to end in their midst.
+    /// The graph runs to terminate.
     runs: Mutex<Vec<Weak<RunOptions>>>,
 }
 
 impl CancelToken {
-    /// A token that has not been used.
+    /// Creates a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Calls off all work that holds this token; it ends with [`Error::Cancelled`](crate::Error::Cancelled): the vision
-    /// encoder after the operator that it is at, a search before its next step.
+    /// Cancels all work that has this token, which ends with [`Error::Cancelled`](crate::Error::Cancelled): the vision
+    /// encoder after its current operator, a search before its next step.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         for run in self.runs().iter().filter_map(Weak::upgrade) {
@@ -31,13 +31,13 @@ impl CancelToken {
         }
     }
 
-    /// Whether the work has been called off.
+    /// Returns whether the work is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Lets [`cancel`](Self::cancel) end the run with these options, as long as they live; at once, if it was called
-    /// already.
+    /// Lets [`cancel`](Self::cancel) terminate the run with these options, as long as they live; immediately if the token is
+    /// cancelled already.
     pub(crate) fn watch(&self, run: &Arc<RunOptions>) {
         let mut runs = self.runs();
         runs.retain(|run| run.strong_count() > 0);
@@ -54,7 +54,7 @@ impl CancelToken {
 
 fn end(run: &RunOptions) {
     if let Err(error) = run.terminate() {
-        tracing::warn!(%error, "a run goes on although it was called off");
+        tracing::warn!(%error, "a cancelled run continues");
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::runtime::{self, GraphSource, RuntimeOptions, SessionOptions, build_session};
 
-    /// Whether a graph runs to its end under these options.
+    /// Returns whether a graph runs to its end with these options.
     fn runs(options: &RunOptions) -> bool {
         let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_external.onnx");
         let mut session = build_session(&GraphSource::File(graph), &SessionOptions::default()).unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_end_when_they_are_called_off_or_were() {
+    fn runs_end_if_cancelled_before_or_during_them() {
         let (token, [before, after, other]) = (CancelToken::new(), [options(), options(), options()]);
         token.watch(&before);
         assert!(runs(&before));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_have_ended_are_forgotten() {
+    fn finished_runs_are_forgotten() {
         let token = CancelToken::new();
         for _ in 0..10 {
             token.watch(&options());

@@ -1,4 +1,4 @@
-//! The demo model, embedded.
+//! The embedded demo model.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use florence2_layout::graphs::{EXTENSION, FOLDER};
 use crate::bundle::{BundleSource, Bytes};
 use crate::error::Result;
 
-/// What the demo model is called on the command line and in messages.
+/// The demo model's name on the command line and in messages.
 pub const NAME: &str = "demo";
 
-/// A file of the demo checkpoint, with its name.
+/// Embeds files of the demo checkpoint with their names.
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
         [$(($name, include_bytes!(concat!("../models/demo/checkpoint/", $name)).as_slice())),+]
@@ -27,7 +27,7 @@ const SIDE_FILES: [(&str, &[u8]); 4] = embedded![
     "tokenizer.json"
 ];
 
-/// The graphs with which the engine runs; the weights of each stage are in one of them only.
+/// The graphs that the engine runs, one for each stage's weights.
 const GRAPHS: [GraphFile; 4] = [
     GraphFile::VisionEncoder,
     GraphFile::EmbedTokens,
@@ -35,10 +35,10 @@ const GRAPHS: [GraphFile; 4] = [
     GraphFile::DecoderModelMerged,
 ];
 
-/// The demo model's files: its checkpoint is part of the program, its graphs are made of it here, in memory.
+/// Returns the demo model's files, with graphs exported in memory from the embedded checkpoint.
 ///
 /// # Errors
-/// None that input could bring about: the checkpoint is fixed when the program is built.
+/// None in practice: the checkpoint is constant.
 pub fn bundle() -> Result<BundleSource> {
     let checkpoint = SIDE_FILES.into_iter().fold(
         Checkpoint::from_bytes(CONFIG, WEIGHTS)?,

@@ -19,15 +19,15 @@ pub struct ImageSize {
 /// A point, in pixels of the original image; (0, 0) is its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// To the right.
+    /// Distance from the left edge.
     pub x: f32,
-    /// Downwards.
+    /// Distance from the upper edge.
     pub y: f32,
 }
 
 /// A box in pixels of the original image.
 ///
-/// What a model answers is kept as it is: a box may be inverted (`x1 > x2`) if the model said so.
+/// A model's answer is not corrected: a box may be inverted (`x1 > x2`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BoundingBox {
     /// Left.
@@ -47,14 +47,14 @@ pub struct LocationBox {
     pub bins: [u32; 4],
 }
 
-/// Four corners, in the order in which the model gave them (clockwise from the upper left, as a rule).
+/// Four corners, in the model's order (usually clockwise from the upper left).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quad {
     /// The corners, in pixels.
     pub points: [Point; 4],
 }
 
-/// A closed outline, in pixels.
+/// A closed polygon, in pixels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Polygon {
     /// The corners, in order; the last is joined to the first.
@@ -62,24 +62,25 @@ pub struct Polygon {
 }
 
 impl ImageSize {
-    /// A size of `width` × `height` pixels.
+    /// Creates a size of `width` × `height` pixels.
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 }
 
 impl BoundingBox {
-    /// The box between (`x1`, `y1`) and (`x2`, `y2`).
+    /// Creates the box between (`x1`, `y1`) and (`x2`, `y2`).
     pub const fn new(x1: f32, y1: f32, x2: f32, y2: f32) -> Self {
         Self { x1, y1, x2, y2 }
     }
 
-    /// `[x1, y1, x2, y2]`.
+    /// Returns `[x1, y1, x2, y2]`.
     pub const fn to_array(self) -> [f32; 4] {
         [self.x1, self.y1, self.x2, self.y2]
     }
 
-    /// The bins of a box, as `Florence2PostProcessor.quantize` has them: `floor(v / (size / 1000))`, held to 0..=999.
+    /// Returns the box in location bins, as `Florence2PostProcessor.quantize` does: `floor(v / (size / 1000))`, clamped to
+    /// 0..=999.
     ///
     /// # Errors
     /// [`Error::InvalidRegion`] if the box is empty, reversed, not finite, or reaches outside the image.
@@ -116,11 +117,10 @@ impl BoundingBox {
 }
 
 impl LocationBox {
-    /// The box, if it is one that a prompt can name.
+    /// Returns the box if a prompt can contain it.
     ///
     /// # Errors
-    /// [`Error::InvalidRegion`] if a bin is none of the location tokens', or the box is reversed; `size` is for the
-    /// message.
+    /// [`Error::InvalidRegion`] if a bin is out of range or the box is reversed; `size` is for the message.
     pub(crate) fn checked(self, size: ImageSize) -> Result<Self> {
         let [x1, y1, x2, y2] = self.bins;
         let reason = if self.bins.iter().any(|&bin| bin >= LOCATION_BINS) {
@@ -145,7 +145,7 @@ impl fmt::Display for BoundingBox {
     }
 }
 
-/// As in a prompt: `<loc_1><loc_2><loc_3><loc_4>`.
+/// Formats the tokens of a prompt: `<loc_1><loc_2><loc_3><loc_4>`.
 impl fmt::Display for LocationBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bins.iter().try_for_each(|&bin| f.write_str(&location(bin)))
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_regions_are_refused() {
+    fn invalid_regions_are_rejected() {
         for (region, reason) in [
             (BoundingBox::new(10.0, 10.0, 5.0, 20.0), "empty or reversed"),
             (BoundingBox::new(10.0, 20.0, 15.0, 20.0), "empty or reversed"),

@@ -11,14 +11,13 @@
 //! # Ok::<(), florence2::Error>(())
 //! ```
 //!
-//! [`Florence2`] is the engine, [`Task`] what to ask, [`Output`] the answer. The stages are modules of their own, to be
-//! used by themselves too: [`preprocess`] (pictures to pixel values), [`generation`] (logits to tokens), [`postprocess`]
-//! (text to typed results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime), `hub` (models by their name on a hub;
-//! a feature, on by default).
+//! [`Florence2`] is the engine, a [`Task`] the request, an [`Output`] the answer. The stages are modules that can be used by
+//! themselves: [`preprocess`] (images to pixel values), [`generation`] (logits to tokens), [`postprocess`] (text to typed
+//! results), [`bundle`] (a model's files), [`runtime`] (ONNX Runtime) and `hub` (models on a hub; a default feature).
 //!
 //! ONNX Runtime's official builds send telemetry to Microsoft, unless `ORT_DISABLE_TELEMETRY=1` is in the environment before
 //! the library is loaded. This crate sets it if the process has only one thread by then; other programs call
-//! [`runtime::disable_telemetry`] first in `main`, or set it where the process is started.
+//! [`runtime::disable_telemetry`] first in `main`, or set it before they start.
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
@@ -75,10 +74,10 @@ pub use repair::{Repair, repair_deployment};
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};
 pub use tokenizer::{DecodedText, TextStream, Tokenizer};
 
-/// The crates whose types stand in this one's interface, in the versions that it uses.
+/// The crates whose types appear in this crate's interface.
 pub use {image, ndarray, ort};
 
-/// The programs of the README compile.
+/// Compiles the programs of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

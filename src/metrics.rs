@@ -1,32 +1,32 @@
-//! Where the time went.
+//! Timings.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Time spent in each stage of one answer, in seconds. Stages shared by several answers (preprocessing and
-/// vision of one image, the generation of several sequences) are counted in each of them.
+/// The time spent in each stage of an answer, in seconds. Stages that several answers share (preprocessing and vision of an
+/// image, the generation of several sequences) count for each of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Resizing and normalising the image.
+    /// Image preprocessing.
     pub preprocess: f64,
     /// The vision encoder.
     pub vision_encoder: f64,
-    /// The embedding of the prompt and the text encoder.
+    /// The embedding of the prompt, and the text encoder.
     pub text_encoder: f64,
-    /// All decoder steps and the search.
+    /// The decoder's steps and the search.
     pub generation: f64,
-    /// Reading the answer.
+    /// Parsing of the answer.
     pub postprocess: f64,
-    /// Of all this, what was spent within ONNX Runtime.
+    /// The part of the above spent in ONNX Runtime.
     pub runtime: f64,
-    /// Tokens generated, over all sequences of the answer's request.
+    /// The number of tokens generated for all sequences of the request.
     pub generated_tokens: usize,
 }
 
 impl Timings {
-    /// All stages together, in seconds.
+    /// Returns the sum of all stages, in seconds.
     pub fn total(&self) -> f64 {
         self.preprocess + self.vision_encoder + self.text_encoder + self.generation + self.postprocess
     }
@@ -41,7 +41,7 @@ pub(crate) struct DecodingTimes {
     pub(crate) runtime: f64,
 }
 
-/// Runs `work` and adds what it took to `seconds`.
+/// Runs `work` and adds its duration to `seconds`.
 pub(crate) fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();

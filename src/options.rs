@@ -1,4 +1,4 @@
-//! How a model is loaded and run.
+//! Options of loading and running a model.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,26 +14,26 @@ use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageBackend;
 use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
 
-/// How a model is loaded.
+/// Options of loading a model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// How ONNX Runtime is started, if it is not running yet.
+    /// Options of starting ONNX Runtime, if it is not started yet.
     pub runtime: RuntimeOptions,
-    /// How the graphs are run.
+    /// Options of the graphs' sessions.
     pub session: SessionOptions,
-    /// Which of a graph's files is loaded, where there are several types of it.
+    /// The data type of the graphs to load, if there are several.
     pub dtype: PerPart<Dtype>,
-    /// The image library whose arithmetic images are prepared with.
+    /// The image library whose arithmetic prepares images.
     pub image_backend: ImageBackend,
-    /// Graphs that the application has loaded already, its own way, and may go on using. Their files need not be there.
-    /// What [`session`](Self::session) says of how a graph is loaded is not for them.
+    /// The application's own sessions of graphs, which it may continue to use. Their graphs need no files, and
+    /// [`session`](Self::session)'s options of loading do not apply to them.
     pub sessions: BTreeMap<GraphFile, SharedSession>,
-    /// Whether a graph that is known to have been exported wrong is repaired when it is loaded: see
-    /// [`Florence2::repair`](crate::Florence2::repair). Its file stays as it is. [Sessions](Self::sessions) of the application
-    /// are not repaired.
+    /// Whether graphs with known export errors are repaired when loaded: see
+    /// [`Florence2::repair`](crate::Florence2::repair). Files are not changed, and the application's
+    /// [sessions](Self::sessions) not repaired.
     pub repair: bool,
-    /// How a model on a hub is fetched.
+    /// Options of fetching models from a hub.
     #[cfg(feature = "hub")]
     pub hub: HubOptions,
 }
@@ -54,14 +54,14 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// How ONNX Runtime is started, if it is not running yet.
+    /// Sets [`runtime`](Self::runtime).
     #[must_use]
     pub fn with_runtime(mut self, runtime: RuntimeOptions) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// How ONNX Runtime is started for the devices of the graphs, unless it is said for which.
+    /// Returns the runtime options, by default for the devices of the graphs.
     pub(crate) fn runtime_for_devices(&self) -> RuntimeOptions {
         let mut runtime = self.runtime.clone();
         if runtime.devices.is_empty() {
@@ -70,38 +70,38 @@ impl LoadOptions {
         runtime
     }
 
-    /// The types of the graphs to load, for the devices that there are.
+    /// Returns the data types of the graphs to load, by the available devices.
     pub(crate) fn dtypes(&self) -> Result<DtypePreference> {
         let session = &self.session;
         if session.devices.is_auto() {
-            // Which devices there are, the library says that is to be used.
+            // The loaded library determines the available devices.
             runtime::init(&self.runtime_for_devices())?;
         }
         Ok(DtypePreference::from(self.dtype.clone()).with_float16_first(session.float16_suits()?))
     }
 
-    /// How the graphs are run.
+    /// Sets [`session`](Self::session).
     #[must_use]
     pub fn with_session(mut self, session: SessionOptions) -> Self {
         self.session = session;
         self
     }
 
-    /// A graph that the application has loaded already.
+    /// Adds a [session](Self::sessions) of the application.
     #[must_use]
     pub fn with_shared_session(mut self, graph: GraphFile, session: SharedSession) -> Self {
         self.sessions.insert(graph, session);
         self
     }
 
-    /// Whether a graph that is known to have been exported wrong is repaired when it is loaded.
+    /// Sets [`repair`](Self::repair).
     #[must_use]
     pub fn with_repair(mut self, repair: bool) -> Self {
         self.repair = repair;
         self
     }
 
-    /// How a model on a hub is fetched.
+    /// Sets [`hub`](Self::hub).
     #[cfg(feature = "hub")]
     #[must_use]
     pub fn with_hub(mut self, hub: HubOptions) -> Self {
@@ -109,14 +109,14 @@ impl LoadOptions {
         self
     }
 
-    /// Which of a graph's files is loaded, where there are several types of it.
+    /// Sets [`dtype`](Self::dtype).
     #[must_use]
     pub fn with_dtype(mut self, dtype: PerPart<Dtype>) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// The image library whose arithmetic images are prepared with.
+    /// Sets [`image_backend`](Self::image_backend).
     #[must_use]
     pub fn with_image_backend(mut self, backend: ImageBackend) -> Self {
         self.image_backend = backend;
@@ -124,24 +124,23 @@ impl LoadOptions {
     }
 }
 
-/// How one request is answered.
+/// Options of a request.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Settings of the search that are to differ from the checkpoint's.
+    /// Overrides of the checkpoint's generation settings.
     pub generation: GenerationOptions,
-    /// How the answer is read; `None`: as the checkpoint's processor configuration says
-    /// ([`Florence2::parse_options`](crate::Florence2::parse_options)).
+    /// How the answer is parsed; the default is the checkpoint's
+    /// [`Florence2::parse_options`](crate::Florence2::parse_options).
     pub parse: Option<ParseOptions>,
-    /// Calls the work off when it is set, from any thread.
+    /// Cancels the work from any thread.
     pub cancel: Option<CancelToken>,
-    /// When the answer is no longer wanted: the work then ends with
-    /// [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded). It is looked at before each graph's run, so that
-    /// what is asked too late ends at most one run (of the vision encoder, the longest) after it.
+    /// The time at which the work ends with [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded). It is checked before
+    /// each graph's run, so the work may end late by one run, at most of the vision encoder.
     pub deadline: Option<Instant>,
-    /// How many of a batch's requests are decoded at the same time; the others wait until there is room. More are
-    /// faster together, as each step reads the decoder's weights once for all of them, and take more memory: for the
-    /// base model at 768×768 pixels 22 MB each, and 36 kB for each beam and token.
+    /// The maximum number of a batch's requests that are decoded at the same time; the others wait. Larger batches are
+    /// faster, as each step reads the decoder's weights once for all requests, and take more memory: for the base model
+    /// at 768×768 pixels, 22 MB per request, and 36 kB per beam and token.
     pub max_batch: usize,
 }
 
@@ -158,49 +157,49 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
-    /// Settings of the search that are to differ from the checkpoint's.
+    /// Sets [`generation`](Self::generation).
     #[must_use]
     pub fn with_generation(mut self, generation: GenerationOptions) -> Self {
         self.generation = generation;
         self
     }
 
-    /// How the answer is read.
+    /// Sets [`parse`](Self::parse).
     #[must_use]
     pub fn with_parse(mut self, parse: ParseOptions) -> Self {
         self.parse = Some(parse);
         self
     }
 
-    /// How many of a batch's requests are decoded at the same time.
+    /// Sets [`max_batch`](Self::max_batch).
     #[must_use]
     pub fn with_max_batch(mut self, max_batch: usize) -> Self {
         self.max_batch = max_batch;
         self
     }
 
-    /// What calls the work off.
+    /// Sets [`cancel`](Self::cancel).
     #[must_use]
     pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = Some(cancel);
         self
     }
 
-    /// When the answer is no longer wanted.
+    /// Sets [`deadline`](Self::deadline).
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How long from now the answer is wanted; for ever, if that is longer than a clock can count.
+    /// Sets [`deadline`](Self::deadline) to `timeout` from now; there is none if the clock cannot represent it.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Instant::now().checked_add(timeout);
         self
     }
 
-    /// Why the work is to end now, if it is.
+    /// Returns the error with which the work must end now, if any.
     pub(crate) fn interruption(&self) -> Option<Error> {
         if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Some(Error::Cancelled);

@@ -7,57 +7,57 @@ use crate::geometry::{BoundingBox, ImageSize, Point, Polygon, Quad};
 use crate::metrics::Timings;
 use crate::task::Task;
 
-/// An object: its box and what the model calls it.
+/// An object's box and label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// Where.
+    /// The object's box.
     pub bbox: BoundingBox,
-    /// What; empty for region proposals.
+    /// The object's label; empty for region proposals.
     pub label: String,
-    /// Confidence, 0 to 1, where token scores were at hand: see [`postprocess`](crate::postprocess#scores).
+    /// The confidence, 0 to 1, if token scores are known: see [`postprocess`](crate::postprocess#scores).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
 }
 
-/// A line of text: where it stands and what it says.
+/// A line of text and its quadrilateral.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OcrRegion {
-    /// Where.
+    /// The line's corners.
     pub quad: Quad,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// Confidence, 0 to 1, where token scores were at hand: see [`postprocess`](crate::postprocess#scores).
+    /// The confidence, 0 to 1, if token scores are known: see [`postprocess`](crate::postprocess#scores).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
 }
 
-/// An outlined object: one or more polygons and what the model calls it.
+/// An object's outline, one or more polygons, and label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segmentation {
-    /// The outline; several polygons if the object is in several pieces.
+    /// The outline; several polygons if the object has several parts.
     pub polygons: Vec<Polygon>,
-    /// What; empty where the task asked for an outline only.
+    /// The object's label; empty if the task asks for an outline only.
     pub label: String,
-    /// Confidence, 0 to 1, where token scores were at hand: see [`postprocess`](crate::postprocess#scores).
+    /// The confidence, 0 to 1, if token scores are known: see [`postprocess`](crate::postprocess#scores).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
 }
 
-/// What an answer says, by the task's [`OutputKind`](crate::OutputKind).
+/// A parsed answer, by the task's [`OutputKind`](crate::OutputKind).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Parsed {
-    /// Captions, OCR, free prompts.
+    /// Of captions, OCR and free prompts.
     Text(String),
-    /// Object detection, dense region captions, region proposals; phrase grounding, with a detection for each
-    /// phrase and box.
+    /// Of object detection, dense region captions, region proposals, and phrase grounding (a detection for each phrase and
+    /// box).
     Detections(Vec<Detection>),
-    /// OCR with regions.
+    /// Of OCR with regions.
     OcrRegions(Vec<OcrRegion>),
-    /// Segmentation.
+    /// Of segmentation.
     Segmentations(Vec<Segmentation>),
-    /// Open-vocabulary detection, which answers with boxes or outlines.
+    /// Of open-vocabulary detection, which has boxes or outlines.
     OpenVocabulary {
         /// Boxes.
         detections: Vec<Detection>,
@@ -66,46 +66,46 @@ pub enum Parsed {
     },
 }
 
-/// The answer to one request: one sequence that the model generated, and what it says.
+/// The answer to a request: one generated sequence, parsed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Output {
-    /// What was asked.
+    /// The request's task.
     pub task: Task,
-    /// The image's size: the space of all coordinates.
+    /// The image's size, in whose pixels coordinates are.
     pub image_size: ImageSize,
-    /// What the answer says.
+    /// The parsed answer.
     pub parsed: Parsed,
-    /// The generated text, special tokens kept, without the decoder's start token.
+    /// The generated text with special tokens, without the decoder's start token.
     pub raw_text: String,
-    /// The generated tokens, `<s>` and `</s>` included, the decoder's start token not.
+    /// The generated tokens with `<s>` and `</s>`, without the decoder's start token.
     pub token_ids: Vec<u32>,
     /// Each token's log-probability: see [`Sequence::token_log_probs`](crate::generation::Sequence).
     pub token_log_probs: Vec<f32>,
     /// The sequence's score, transformers' `sequences_scores`: its log-probability, divided by its length to the
     /// power of the length penalty.
     pub score: f32,
-    /// Whether the answer was cut off by the length limit (or by its reader): the last instance may be incomplete.
+    /// Whether the answer was cut off by the length limit or its reader; the last instance may be incomplete.
     pub truncated: bool,
-    /// Where the time went.
+    /// The time spent in each stage.
     pub timings: Timings,
 }
 
-/// How coordinates are written.
+/// The format of coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CoordinateFormat {
-    /// As they are, with the fewest digits that tell an f32 from its neighbours.
+    /// Fractions, with the fewest digits that identify the f32.
     #[default]
     Float,
-    /// Cut off to integers, as transformers does.
+    /// Truncated to integers, as in transformers.
     Integer,
 }
 
 impl Parsed {
-    /// The result in the shape of transformers' `post_process_generation`, under the task's
+    /// Returns the result in the format of transformers' `post_process_generation`, under the task's
     /// [tag](crate::Task::tag): `{"<OD>": {"bboxes": [[x1, y1, x2, y2], …], "labels": […]}}`.
     ///
-    /// Scores are not in it: see [`scores`](Self::scores).
+    /// It has no scores: see [`scores`](Self::scores).
     pub fn to_transformers(&self, tag: &str, format: CoordinateFormat) -> Value {
         let bboxes = |detections: &[Detection]| -> Vec<Value> {
             detections
@@ -150,8 +150,8 @@ impl Parsed {
         json!({ tag: result })
     }
 
-    /// The instances' scores, in the order of the lists of [`to_transformers`](Self::to_transformers) (boxes
-    /// before outlines); empty for a text.
+    /// Returns the instances' scores in the order of the lists of [`to_transformers`](Self::to_transformers), boxes before
+    /// outlines; empty for a text.
     pub fn scores(&self) -> Vec<Option<f32>> {
         match self {
             Parsed::Text(_) => Vec::new(),
@@ -187,8 +187,7 @@ fn coordinates(values: impl IntoIterator<Item = f32>, format: CoordinateFormat) 
         .collect()
 }
 
-/// `Value` holds an f64: of all that round to this f32, the one with the fewest digits (0.3, not
-/// 0.30000001192092896).
+/// Converts to an f64: of all that round to this f32, the one with the fewest digits (0.3, not 0.30000001192092896).
 fn shortest(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
@@ -198,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn coordinates_have_no_more_digits_than_they_need() {
+    fn coordinates_have_the_fewest_digits() {
         let parsed = Parsed::Detections(vec![Detection {
             bbox: BoundingBox::new(0.3, 12.0, 639.68, 1e9),
             label: "a \"b\"".into(),
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_answers_survive_serialisation() {
+    fn parsed_answers_survive_serialization() {
         let parsed = Parsed::OpenVocabulary {
             detections: Vec::new(),
             segmentations: vec![Segmentation {

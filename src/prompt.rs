@@ -1,4 +1,4 @@
-//! From a task to the sentence that the model gets.
+//! Prompts of tasks.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::task::{OutputKind, Task};
 
-/// The sentence and the answer type of each task tag; a checkpoint's own where its processor configuration has them.
+/// The prompt template and answer type of each task tag, built in or of a checkpoint's processor configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompts {
     by_tag: BTreeMap<String, String>,
-    /// Of tags that are none of the fifteen tasks'.
+    /// By tag, for tags other than the fifteen tasks'.
     output_kinds: BTreeMap<String, OutputKind>,
 }
 
 impl Prompts {
-    /// The built-in sentences, overridden by the `task_prompts_*` maps of `configs`, the later ones winning; and what
-    /// their `tasks_answer_post_processing_type` says of tags that are not built in.
+    /// Returns the built-in prompts, overridden by the `task_prompts_*` maps of `configs`, of which later ones take precedence,
+    /// and the answer types that their `tasks_answer_post_processing_type` has for tags that are not built in.
     pub(crate) fn new<'v>(configs: impl IntoIterator<Item = &'v Value>) -> Self {
         let mut by_tag: BTreeMap<String, String> = TASKS
             .iter()
@@ -36,21 +36,21 @@ impl Prompts {
                 }
                 match OutputKind::ALL.into_iter().find(|kind| kind.name() == name) {
                     Some(kind) => drop(output_kinds.insert(tag.to_owned(), kind)),
-                    None => tracing::warn!(
-                        tag,
-                        "answers of type {name:?} are not known; they are read as text"
-                    ),
+                    None => {
+                        tracing::warn!(tag, "answer type {name:?} is unknown; answers are parsed as text")
+                    }
                 }
             }
         }
         Self { by_tag, output_kinds }
     }
 
-    /// The sentence for a task. A free prompt is passed as it is, unless it begins with a tag for which the checkpoint
-    /// has a sentence of its own.
+    /// Returns a task's prompt. A free prompt is returned unchanged, unless it starts with a tag that the checkpoint has a
+    /// template for.
     ///
     /// # Errors
-    /// As [`Task::input`]; [`Error::InvalidOption`] if such a tag lacks its text, or has one that it takes none of.
+    /// As [`Task::input`]; [`Error::InvalidOption`] if such a tag lacks the text that its template needs, or has one that it
+    /// does not take.
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
         let Some(kind) = task.kind() else {
             return self.free_prompt(task.tag());
@@ -63,7 +63,7 @@ impl Prompts {
     fn free_prompt(&self, prompt: &str) -> Result<String> {
         if is_built_in(prompt) {
             tracing::warn!(
-                "{prompt} is a task's tag; as a free prompt it is passed as it is, without the task's sentence"
+                "{prompt} is a task's tag; as a free prompt it is passed unchanged, without the task's prompt"
             );
         }
         let Some((tag, input)) = leading_tag(prompt).filter(|(tag, _)| !is_built_in(tag)) else {
@@ -77,7 +77,7 @@ impl Prompts {
             reason,
         };
         match (template.contains(INPUT), input.trim()) {
-            (true, "") => Err(invalid(format!("{tag} wants a text behind it: {template:?}"))),
+            (true, "") => Err(invalid(format!("{tag} must be followed by a text: {template:?}"))),
             (false, input) if !input.is_empty() => {
                 Err(invalid(format!("{tag} takes no text, but {input:?} follows it")))
             }
@@ -85,31 +85,31 @@ impl Prompts {
         }
     }
 
-    /// How a task's answer is read.
+    /// Returns a task's answer type.
     pub(crate) fn output_kind(&self, task: &Task) -> OutputKind {
-        let own = match task {
+        let of_tag = match task {
             Task::Prompt(prompt) => leading_tag(prompt).and_then(|(tag, _)| self.output_kinds.get(tag)),
             _ => None,
         };
-        own.copied().unwrap_or_else(|| task.output_kind())
+        of_tag.copied().unwrap_or_else(|| task.output_kind())
     }
 }
 
-/// Where a sentence has its input.
+/// The input's placeholder in a template.
 const INPUT: &str = "{input}";
 
-/// The texts in one of a configuration's maps.
+/// Returns the entries of one of a configuration's maps.
 fn texts<'v>(config: &'v Value, map: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
     let entries = config.get(map).and_then(Value::as_object).into_iter().flatten();
     entries.filter_map(|(tag, text)| Some((tag.as_str(), text.as_str()?)))
 }
 
-/// Whether a tag is one of the fifteen tasks'.
+/// Returns whether a tag is one of the fifteen tasks'.
 fn is_built_in(tag: &str) -> bool {
     TASKS.iter().any(|row| row.tag == tag)
 }
 
-/// A tag at the beginning, and what follows it.
+/// Splits a prompt after the tag that it starts with.
 fn leading_tag(prompt: &str) -> Option<(&str, &str)> {
     let prompt = prompt.trim_start();
     let end = prompt.starts_with('<').then(|| prompt.find('>')).flatten()?;
@@ -125,34 +125,34 @@ mod tests {
     const SIZE: ImageSize = ImageSize::new(100, 100);
 
     #[test]
-    fn sentences_carry_their_input() {
+    fn prompts_contain_their_input() {
         let prompts = Prompts::new([]);
-        let sentence = |task: Task| prompts.prompt(&task, SIZE).unwrap();
+        let prompt = |task: Task| prompts.prompt(&task, SIZE).unwrap();
         assert_eq!(
-            sentence(Task::ObjectDetection),
+            prompt(Task::ObjectDetection),
             "Locate the objects with category name in the image."
         );
         assert_eq!(
-            sentence(Task::CaptionToPhraseGrounding(" a red {input} ".into())),
+            prompt(Task::CaptionToPhraseGrounding(" a red {input} ".into())),
             "Locate the phrases in the caption: a red {input}"
         );
         let region = Region::Pixels(BoundingBox::new(10.0, 20.0, 30.0, 40.0));
         assert_eq!(
-            sentence(Task::RegionToOcr(region)),
+            prompt(Task::RegionToOcr(region)),
             "What text is in the region <loc_100><loc_200><loc_300><loc_400>?"
         );
         assert_eq!(
-            sentence(Task::Prompt("<DocVQA>What year?".into())),
+            prompt(Task::Prompt("<DocVQA>What year?".into())),
             "<DocVQA>What year?"
         );
     }
 
     #[test]
-    fn inputs_that_say_nothing_are_refused() {
+    fn invalid_inputs_are_rejected() {
         let prompts = Prompts::new([]);
-        let refused = |task: Task| prompts.prompt(&task, SIZE).unwrap_err();
+        let rejected = |task: Task| prompts.prompt(&task, SIZE).unwrap_err();
         assert!(matches!(
-            refused(Task::OpenVocabularyDetection(" \n".into())),
+            rejected(Task::OpenVocabularyDetection(" \n".into())),
             Error::TaskNeedsText {
                 task: TaskKind::OpenVocabularyDetection
             }
@@ -160,14 +160,14 @@ mod tests {
         for bins in [[0, 0, 1000, 5], [6, 0, 5, 9], [0, 9, 9, 8]] {
             let region = Region::Locations(LocationBox { bins });
             assert!(
-                matches!(refused(Task::RegionToOcr(region)), Error::InvalidRegion { .. }),
+                matches!(rejected(Task::RegionToOcr(region)), Error::InvalidRegion { .. }),
                 "{bins:?}"
             );
         }
     }
 
     #[test]
-    fn a_checkpoint_may_word_its_tasks_itself() {
+    fn a_checkpoint_overrides_prompts() {
         let config = serde_json::json!({"task_prompts_without_inputs": {"<OD>": "Find all."}});
         let prompts = Prompts::new([&config]);
         assert_eq!(prompts.prompt(&Task::ObjectDetection, SIZE).unwrap(), "Find all.");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_a_fine_tune_are_worded_and_read_as_it_says() {
+    fn a_checkpoint_defines_prompts_and_answer_types_of_its_own_tags() {
         let config = serde_json::json!({
             "task_prompts_without_inputs": {"<TAGS>": "Which tags fit?", "<CAPTION>": "Caption it."},
             "task_prompts_with_input": {"<FIND>": "Find {input} here."},
@@ -191,7 +191,7 @@ mod tests {
             let task = Task::Prompt(prompt.into());
             (prompts.prompt(&task, SIZE).unwrap(), prompts.output_kind(&task))
         };
-        for (prompt, sentence, kind) in [
+        for (prompt, expected, kind) in [
             ("<TAGS>", "Which tags fit?", OutputKind::PureText),
             (
                 "<FIND> a red car ",
@@ -201,21 +201,21 @@ mod tests {
             ("<PARTS>", "<PARTS>", OutputKind::DescriptionWithBboxes),
             ("<NEW>", "<NEW>", OutputKind::PureText),
             ("<UNKNOWN>what?", "<UNKNOWN>what?", OutputKind::PureText),
-            // What is built in stays as it is: its sentence goes with its task.
+            // Built-in tags stay unchanged: their prompts belong to their tasks.
             ("<CAPTION>", "<CAPTION>", OutputKind::PureText),
             ("<OD>", "<OD>", OutputKind::PureText),
             ("a < b", "a < b", OutputKind::PureText),
             ("<", "<", OutputKind::PureText),
         ] {
-            assert_eq!(asked(prompt), (sentence.to_owned(), kind), "{prompt}");
+            assert_eq!(asked(prompt), (expected.to_owned(), kind), "{prompt}");
         }
         assert_eq!(
             prompts.output_kind(&Task::ObjectDetection),
             OutputKind::DescriptionWithBboxes
         );
         for prompt in ["<FIND>", "<FIND>  ", "<TAGS> of what"] {
-            let refused = prompts.prompt(&Task::Prompt(prompt.into()), SIZE);
-            assert!(matches!(refused, Err(Error::InvalidOption { .. })), "{prompt}");
+            let rejected = prompts.prompt(&Task::Prompt(prompt.into()), SIZE);
+            assert!(matches!(rejected, Err(Error::InvalidOption { .. })), "{prompt}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What to ask of an image.
+//! Tasks.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::geometry::{BoundingBox, ImageSize, LocationBox};
 pub use florence2_layout::tasks::{OutputKind, TASKS, TaskInput, TaskKind, TaskSpec};
 
-/// A region of an image, for the tasks that ask about one.
+/// A region of an image, the input of tasks about one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Region {
     /// In pixels of the image.
     Pixels(BoundingBox),
-    /// In location bins, whatever the image's size.
+    /// In location bins, independent of the image's size.
     Locations(LocationBox),
 }
 
@@ -29,41 +29,40 @@ pub enum Task {
     MoreDetailedCaption,
     /// `<OCR>`: all text in the image.
     Ocr,
-    /// `<OCR_WITH_REGION>`: all text in the image, with where it stands.
+    /// `<OCR_WITH_REGION>`: all lines of text in the image with their quadrilaterals.
     OcrWithRegion,
     /// `<OD>`: objects, each with category and box.
     ObjectDetection,
     /// `<DENSE_REGION_CAPTION>`: objects, each with description and box.
     DenseRegionCaption,
-    /// `<REGION_PROPOSAL>`: boxes of whatever stands out.
+    /// `<REGION_PROPOSAL>`: boxes of salient objects.
     RegionProposal,
-    /// `<CAPTION_TO_PHRASE_GROUNDING>`: where the things are that this caption names.
+    /// `<CAPTION_TO_PHRASE_GROUNDING>`: boxes of the phrases in this caption.
     CaptionToPhraseGrounding(String),
-    /// `<REFERRING_EXPRESSION_SEGMENTATION>`: the outline of what this expression refers to.
+    /// `<REFERRING_EXPRESSION_SEGMENTATION>`: the outline of the object that this expression refers to.
     ReferringExpressionSegmentation(String),
-    /// `<REGION_TO_SEGMENTATION>`: the outline of what is in this region.
+    /// `<REGION_TO_SEGMENTATION>`: the outline of the object in this region.
     RegionToSegmentation(Region),
-    /// `<OPEN_VOCABULARY_DETECTION>`: where everything is that this phrase names.
+    /// `<OPEN_VOCABULARY_DETECTION>`: boxes or outlines of the objects that this phrase names.
     OpenVocabularyDetection(String),
-    /// `<REGION_TO_CATEGORY>`: the category of what is in this region.
+    /// `<REGION_TO_CATEGORY>`: the category of the object in this region.
     RegionToCategory(Region),
-    /// `<REGION_TO_DESCRIPTION>`: a description of what is in this region.
+    /// `<REGION_TO_DESCRIPTION>`: a description of this region.
     RegionToDescription(Region),
     /// `<REGION_TO_OCR>`: the text in this region.
     RegionToOcr(Region),
-    /// A prompt passed to the model as it is, for what fine-tunes were taught; answered as text.
+    /// A prompt passed to the model unchanged, for tasks of fine-tunes; the answer is text.
     ///
-    /// Where it begins with a tag of the fine-tune's own (`<MY_TASK>`, then its text) that the checkpoint's
-    /// `preprocessor_config.json` or `processor_config.json` has a sentence or an answer type for, as transformers'
-    /// processor reads them, it is worded and answered so.
+    /// If it starts with a tag (`<MY_TASK>`, then its text) for which the checkpoint's `preprocessor_config.json` or
+    /// `processor_config.json` has a prompt or an answer type, these are used, as in transformers' processor.
     Prompt(String),
 }
 
 impl Task {
-    /// The task of a kind, with its input if it takes one.
+    /// Creates a task of a kind with its input.
     ///
     /// # Errors
-    /// If the input is missing, empty, or not what the task takes.
+    /// If the input is missing, empty, or of another type than the task takes.
     pub fn new(kind: TaskKind, text: Option<&str>, region: Option<Region>) -> Result<Task> {
         let input = kind.spec().input;
         if text.is_some() && input != TaskInput::Text {
@@ -104,7 +103,7 @@ impl Task {
         })
     }
 
-    /// Which of the fifteen tasks this is; `None` for a free prompt.
+    /// Returns which of the fifteen tasks this is; `None` for a free prompt.
     pub fn kind(&self) -> Option<TaskKind> {
         Some(match self {
             Task::Caption => TaskKind::Caption,
@@ -126,13 +125,13 @@ impl Task {
         })
     }
 
-    /// How the answer is read, unless the checkpoint says otherwise of a [`Prompt`](Self::Prompt)'s tag.
+    /// Returns the answer type, which the checkpoint may override for a [`Prompt`](Self::Prompt)'s tag.
     pub fn output_kind(&self) -> OutputKind {
         self.kind()
             .map_or(OutputKind::PureText, |kind| kind.spec().output)
     }
 
-    /// The task's tag (`<OD>`), or the free prompt itself: the key of a result in transformers' shape.
+    /// Returns the task's tag (`<OD>`), or the free prompt itself: the key of a result in transformers' format.
     pub fn tag(&self) -> &str {
         match self {
             Task::Prompt(prompt) => prompt,

@@ -1,4 +1,4 @@
-//! Prompts to token ids, and generated ids to text with the place of every token in it.
+//! The tokenizer: prompts to token ids, and generated ids to text with each token's range.
 
 mod bytes;
 
@@ -18,7 +18,7 @@ pub struct Tokenizer {
     byte_of_char: ByteOfChar,
 }
 
-/// The size of the vocabulary: its entries are too much for a message.
+/// Formats the size of the vocabulary instead of its entries.
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer")
@@ -27,37 +27,36 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// Generated text with its tokens' places.
+/// Generated text with the ranges of its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecodedText {
-    /// The text, special tokens kept; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The text with special tokens; bytes that are not UTF-8 become U+FFFD.
     pub text: String,
-    /// For each token, the bytes of `text` that came from it. A token that ends inside a character covers
-    /// that character up to its start.
+    /// For each token, its bytes of `text`. A token that ends inside a character ends before that character.
     pub spans: Vec<Range<usize>>,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Task and location tokens that it lacks (Microsoft's lacks them) are added
-    /// after its vocabulary, as Microsoft's processor does.
+    /// Parses a `tokenizer.json`. Task and location tokens that it lacks, as Microsoft's does, are added after its
+    /// vocabulary, as Microsoft's processor does.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it is not one, or has no `<s>`, `</s>` or `<pad>`.
+    /// [`Error::Tokenizer`] if it is malformed or has no `<s>`, `</s>` or `<pad>`.
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
         Self::new(tokenizer::from_json(json)?)
     }
 
-    /// Builds the tokenizer from BART's `vocab.json` and `merges.txt`, and `added_tokens.json` if there is one, for
-    /// deployments without `tokenizer.json`.
+    /// Builds the tokenizer from BART's `vocab.json`, `merges.txt` and optional `added_tokens.json`, for deployments without
+    /// `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if one of them is damaged.
+    /// [`Error::Tokenizer`] if one of them is malformed.
     pub fn from_vocabulary(vocabulary: &[u8], merges: &[u8], added: Option<&[u8]>) -> Result<Self> {
         Self::new(tokenizer::from_vocabulary(vocabulary, merges, added)?)
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
-        // What a fine-tune's training left in the file; transformers encodes without either.
+        // A fine-tune's training may leave these in the file; transformers encodes without them.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|source| Error::Tokenizer {
             reason: "its truncation cannot be switched off".into(),
@@ -83,36 +82,36 @@ impl Tokenizer {
         })
     }
 
-    /// Id of `<s>`.
+    /// Returns the id of `<s>`.
     pub fn bos(&self) -> u32 {
         self.bos
     }
 
-    /// Id of `</s>`.
+    /// Returns the id of `</s>`.
     pub fn eos(&self) -> u32 {
         self.eos
     }
 
-    /// Id of `<pad>`.
+    /// Returns the id of `<pad>`.
     pub fn pad(&self) -> u32 {
         self.pad
     }
 
-    /// Entries, added tokens included.
+    /// Returns the number of tokens, added ones included.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// The id of a token, if the vocabulary has it.
+    /// Returns a token's id, if the vocabulary has it.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// A prompt's ids, `<s>` and `</s>` around it, as transformers' `Florence2Processor` makes them. Special
-    /// tokens inside the prompt are recognised.
+    /// Encodes a prompt between `<s>` and `</s>`, as transformers' `Florence2Processor` does. Special tokens inside the prompt
+    /// are recognised.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the tokenizer refuses the text.
+    /// [`Error::Tokenizer`] if the tokenizer rejects the text.
     pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
         let text = format!("{}{prompt}{}", tokens::BOS, tokens::EOS);
         let encoding = self
@@ -125,8 +124,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of generated ids, special tokens kept (transformers' `batch_decode(.., skip_special_tokens=False)`),
-    /// and each token's place in it. Ids outside the vocabulary have no text.
+    /// Decodes generated ids to text with special tokens (transformers' `batch_decode(.., skip_special_tokens=False)`) and
+    /// each token's range. Ids outside the vocabulary have no text.
     pub fn decode(&self, ids: &[u32]) -> DecodedText {
         let mut bytes = Vec::with_capacity(ids.len() * 8);
         let ends: Vec<usize> = ids
@@ -153,7 +152,7 @@ impl Tokenizer {
         }
     }
 
-    /// A decoder that gives text as soon as it is whole.
+    /// Returns a decoder that returns text as soon as its characters are complete.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream {
             tokenizer: self,
@@ -161,8 +160,8 @@ impl Tokenizer {
         }
     }
 
-    /// Appends what token `id` stands for. Byte-level BPE writes each byte as one character; a token with a
-    /// character outside that alphabet (an added one) stands for itself, as in `tokenizers`' decoder.
+    /// Appends the bytes of token `id`. Byte-level BPE encodes each byte as one character; a token with a character outside
+    /// that alphabet (an added token) is literal text, as in `tokenizers`' decoder.
     fn push_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
         let Some(token) = self.inner.id_to_token(id) else {
             return;
@@ -181,31 +180,31 @@ impl Tokenizer {
     }
 }
 
-/// Text of a generation in progress.
+/// A decoder of one generated token at a time.
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
     pending: Vec<u8>,
 }
 
 impl TextStream<'_> {
-    /// Takes the next token and gives the text that is whole with it: empty while a character is unfinished.
+    /// Adds the next token and returns the text that it completes: empty while a character is incomplete.
     pub fn push(&mut self, id: u32) -> String {
         self.tokenizer.push_bytes(id, &mut self.pending);
-        let whole = match std::str::from_utf8(&self.pending) {
+        let complete = match std::str::from_utf8(&self.pending) {
             Ok(_) => self.pending.len(),
-            // Bytes that no continuation can mend are passed on as U+FFFD rather than held back for ever.
+            // Bytes that no continuation can complete become U+FFFD.
             Err(error) => match error.error_len() {
                 Some(bad) => error.valid_up_to() + bad,
                 None => error.valid_up_to(),
             },
         };
-        let rest = self.pending.split_off(whole);
+        let rest = self.pending.split_off(complete);
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending = rest;
         text
     }
 
-    /// What is left at the end: U+FFFD for a character that was never finished.
+    /// Returns the rest at the end: U+FFFD for an incomplete character.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Starting ONNX Runtime and loading models.
+//! Starts ONNX Runtime and loads models.
 
 use florence2::bundle::ModelPart;
 use florence2::runtime::{self, Device, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
@@ -9,12 +9,12 @@ use crate::console::Console;
 use crate::error::Result;
 use crate::{hub, placement};
 
-/// Starts ONNX Runtime; where there is none, fetches it, unless `--no-fetch` is given.
+/// Starts ONNX Runtime. Fetches it if none is found, unless `--no-fetch` or `--offline` is given.
 pub fn start(globals: &GlobalArgs, console: &Console) -> Result<&'static RuntimeInfo> {
     start_with(&runtime_options(globals), globals, console)
 }
 
-/// As [`start`], with these options.
+/// Starts ONNX Runtime as [`start`] does, with `options`.
 pub fn start_with(
     options: &RuntimeOptions,
     globals: &GlobalArgs,
@@ -52,7 +52,7 @@ pub fn start_with(
     Ok(info)
 }
 
-/// Loads a model. Without one named, it is the demo model, and stderr says so.
+/// Loads a model: the demo model, with a note on stderr, if none is given.
 pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -> Result<Florence2> {
     if model.is_none() {
         console.note(
@@ -72,12 +72,12 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
     Ok(model)
 }
 
-/// Says which device `auto` is, and where the graphs run.
+/// Reports on stderr which device `auto` resolves to, and where the graphs run.
 pub fn say_devices(model: &Florence2, globals: &GlobalArgs, console: &Console) -> Result<()> {
     let parts = ModelPart::ALL.map(|part| globals.device.of(part));
     if let Some(auto) = parts.into_iter().find(|devices| devices.is_auto()) {
         let found: Vec<String> = auto.resolve()?.iter().map(Device::to_string).collect();
-        console.note(&format!("the best device that can be used: {}", found.join(",")));
+        console.note(&format!("the best usable device: {}", found.join(",")));
     }
     for placement in model.placements() {
         console.detail(&format!("{}: {}", placement.graph, placement::summary(placement)));
@@ -85,7 +85,7 @@ pub fn say_devices(model: &Florence2, globals: &GlobalArgs, console: &Console) -
     Ok(())
 }
 
-/// How models are loaded, by the global options.
+/// Returns the load options that the global options ask for.
 pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
     LoadOptions::default()
         .with_runtime(runtime_options(globals))
@@ -96,7 +96,7 @@ pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
         .with_hub(hub::options(globals, console))
 }
 
-/// How ONNX Runtime is started, by the global options.
+/// Returns the runtime options that the global options ask for.
 pub fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
     let options = RuntimeOptions::default().with_devices(globals.device.kinds());
     match &globals.ort_library {
@@ -105,7 +105,7 @@ pub fn runtime_options(globals: &GlobalArgs) -> RuntimeOptions {
     }
 }
 
-/// How graphs are run, by the global options.
+/// Returns the session options that the global options ask for.
 pub fn session_options(globals: &GlobalArgs) -> SessionOptions {
     let mut options = SessionOptions::default();
     options.intra_threads = globals.threads.map(usize::from);

@@ -1,4 +1,4 @@
-//! Lines and areas on a picture.
+//! Lines and areas on an image.
 
 use image::RgbImage;
 use tiny_skia::{
@@ -11,17 +11,18 @@ use crate::geometry::{BoundingBox, Point};
 /// A closed line.
 pub(super) type Outline = Vec<Point>;
 
-/// The angle between the hues of one object and the next, in turns: the golden angle, so that few or many differ.
+/// The angle between the hues of consecutive objects, in turns: the golden angle, so that hues of few or many objects
+/// differ.
 const HUE_STEP: f32 = 0.381_966;
 
 /// An opaque colour, red, green and blue from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rgb([f32; 3]);
 
-/// The colour of the object with this index.
+/// Returns the colour of an object.
 pub(super) fn instance_color(index: usize) -> Rgb {
     let hue = (index as f32 * HUE_STEP + 0.02).fract() * 6.0;
-    // Every third object is darker, so that hues that come close again differ all the same.
+    // Brightness alternates, so that objects with similar hues still differ.
     let value = [1.0, 0.85, 0.68][index % 3];
     let saturation = 0.85;
     Rgb([5.0, 3.0, 1.0].map(|offset| {
@@ -34,7 +35,7 @@ impl Rgb {
     const BLACK: Self = Self([0.0; 3]);
     const WHITE: Self = Self([1.0; 3]);
 
-    /// Black or white, whichever has the greater contrast with this colour by the relative luminance of WCAG 2.
+    /// Returns black or white, whichever has more contrast with this colour by the relative luminance of WCAG 2.
     pub(super) fn text_color(self) -> Self {
         let linear = |value: f32| {
             if value <= 0.04045 {
@@ -45,7 +46,7 @@ impl Rgb {
         };
         let [r, g, b] = self.0.map(linear);
         let luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-        // Where (1 + 0.05) / (l + 0.05) equals (l + 0.05) / (0 + 0.05).
+        // The solution of (1 + 0.05) / (l + 0.05) = (l + 0.05) / (0 + 0.05).
         if luminance > 0.179 {
             Self::BLACK
         } else {
@@ -56,7 +57,7 @@ impl Rgb {
     fn paint(self, opacity: f32) -> Paint<'static> {
         let [r, g, b] = self.0;
         let mut paint = Paint::default();
-        // Out of range (a caller's opacity) means opaque or clear.
+        // A caller's opacity may be out of range, or NaN.
         let opacity = if opacity.is_nan() {
             0.0
         } else {
@@ -67,7 +68,7 @@ impl Rgb {
     }
 }
 
-/// A picture being drawn on.
+/// An image being drawn on.
 pub(super) struct Canvas {
     pixels: Pixmap,
 }
@@ -78,7 +79,7 @@ impl Canvas {
     pub(super) fn new(image: &RgbImage) -> Result<Self> {
         let (width, height) = image.dimensions();
         let mut pixels = Pixmap::new(width, height).ok_or_else(|| Error::ImageTooLarge {
-            name: "annotated picture".to_owned(),
+            name: "annotated image".to_owned(),
             width,
             height,
             limit: i32::MAX as u64 / 4,
@@ -98,18 +99,18 @@ impl Canvas {
         self.pixels.height() as f32
     }
 
-    /// Colours the inside of outlines.
+    /// Fills outlines.
     pub(super) fn fill(&mut self, outlines: &[Outline], color: Rgb, opacity: f32) {
         if let Some(path) = path(outlines) {
             self.fill_with(&path, &color.paint(opacity));
         }
     }
 
-    /// Draws outlines, on a dark rim that sets them off from a picture of the same colour.
+    /// Draws outlines with a dark border, which shows on an image of the same colour.
     pub(super) fn stroke(&mut self, outlines: &[Outline], color: Rgb, width: f32) {
         let Some(path) = path(outlines) else { return };
-        let rim = (width * 0.5).max(1.0);
-        for (paint, width) in [(Rgb::BLACK.paint(0.4), width + rim), (color.paint(1.0), width)] {
+        let border = (width * 0.5).max(1.0);
+        for (paint, width) in [(Rgb::BLACK.paint(0.4), width + border), (color.paint(1.0), width)] {
             let stroke = Stroke {
                 width,
                 line_cap: LineCap::Round,
@@ -136,7 +137,7 @@ impl Canvas {
         }
     }
 
-    /// The picture with what was drawn.
+    /// Returns the image with the drawing.
     pub(super) fn into_image(self) -> RgbImage {
         let mut image = RgbImage::new(self.pixels.width(), self.pixels.height());
         for (to, from) in image.pixels_mut().zip(self.pixels.pixels()) {
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_differ_in_colour() {
+    fn consecutive_colours_differ() {
         let distance = |a: Rgb, b: Rgb| a.0.iter().zip(b.0).map(|(a, b)| (a - b).abs()).sum::<f32>();
         for index in 0..60 {
             for other in index + 1..index + 8 {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_out() {
+    fn text_contrasts_with_its_plate() {
         assert_eq!(Rgb([1.0, 1.0, 0.0]).text_color(), Rgb::BLACK);
         assert_eq!(Rgb([0.0, 0.0, 0.8]).text_color(), Rgb::WHITE);
     }

@@ -1,11 +1,11 @@
-//! Where labels go.
+//! Layout of labels.
 
 use crate::geometry::BoundingBox;
 
-/// How many rows above and below an object are tried once the places around it are taken.
+/// The number of rows above and below an object that are tried if the positions around it are taken.
 const ROWS: i32 = 12;
 
-/// The labels placed so far.
+/// The labels placed so far on an image.
 pub(super) struct LabelLayout {
     width: f32,
     height: f32,
@@ -21,9 +21,8 @@ impl LabelLayout {
         }
     }
 
-    /// A plate of `width` × `height` for the object in `bounds`, inside the picture: above the object if there is
-    /// room, else inside it, else around it; the first place that covers no other label, or else the one that covers
-    /// least.
+    /// Places a plate of `width` × `height` for the object in `bounds`, within the image: above the object if possible, else
+    /// inside or around it; at the first position that covers no other label, or else the one that covers least.
     pub(super) fn place(&mut self, bounds: BoundingBox, width: f32, height: f32) -> BoundingBox {
         let BoundingBox { x1, y1, x2, y2 } = bounds;
         let above = if y1 >= height { y1 - height } else { y1 };
@@ -57,7 +56,7 @@ impl LabelLayout {
         best.1
     }
 
-    /// A plate moved into the picture, as far as it fits there.
+    /// Returns a plate moved into the image, cut off if it is larger.
     fn inside(&self, x: f32, y: f32, width: f32, height: f32) -> BoundingBox {
         let x = x.min(self.width - width).max(0.0);
         let y = y.min(self.height - height).max(0.0);
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_above_or_else_inside() {
+    fn labels_are_above_or_else_inside() {
         let mut layout = LabelLayout::new(100.0, 100.0);
         let above = layout.place(BoundingBox::new(20.0, 50.0, 60.0, 90.0), 30.0, 10.0);
         assert_eq!(above, BoundingBox::new(20.0, 40.0, 50.0, 50.0));
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_avoid_each_other_while_there_is_room() {
+    fn labels_avoid_each_other_if_possible() {
         let mut layout = LabelLayout::new(200.0, 200.0);
         let plates: Vec<_> = (0..12)
             .map(|_| layout.place(BoundingBox::new(50.0, 50.0, 120.0, 120.0), 40.0, 10.0))
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_larger_than_the_picture_are_cut() {
+    fn labels_larger_than_the_image_are_cut() {
         let mut layout = LabelLayout::new(20.0, 5.0);
         let plate = layout.place(BoundingBox::new(0.0, 0.0, 20.0, 5.0), 30.0, 10.0);
         assert_eq!(plate, BoundingBox::new(0.0, 0.0, 20.0, 5.0));

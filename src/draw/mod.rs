@@ -1,4 +1,4 @@
-//! Annotated pictures: boxes, text lines and outlines, each in a colour of its own with a numbered label.
+//! Annotated images: boxes, text lines and outlines in distinct colours with numbered labels.
 
 mod canvas;
 mod label;
@@ -16,22 +16,22 @@ use canvas::{Canvas, Outline, instance_color};
 use label::LabelLayout;
 use text::LabelFont;
 
-/// How annotated pictures look.
+/// The style of annotated images.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DrawOptions {
-    /// The least length of the picture's longer side, in pixels: smaller pictures are enlarged, so that labels can be
-    /// read. 0 keeps every picture as it is. The default is 640.
+    /// The minimum length of the image's longer side, in pixels: smaller images are enlarged, so that labels are legible.
+    /// 0 enlarges none. The default is 640.
     pub min_side: u32,
-    /// The height of a line of label text, in pixels of the annotated picture. By default it grows with the picture.
+    /// The height of a line of label text, in pixels of the annotated image. The default grows with the image.
     pub font_size: Option<f32>,
-    /// The width of outlines, in pixels of the annotated picture. By default it grows with the picture.
+    /// The width of outlines, in pixels of the annotated image. The default grows with the image.
     pub line_width: Option<f32>,
-    /// How much the inside of a segmented object is coloured, 0 to 1. The default is 0.35.
+    /// The opacity of a segmented object's fill, 0 to 1. The default is 0.35.
     pub fill_opacity: f32,
-    /// Whether objects have labels, "1 cat", "2 dog" and so on. The default is yes.
+    /// Whether objects have labels, such as "1 cat" and "2 dog". The default is `true`.
     pub labels: bool,
-    /// Whether labels end in the score, where there is one. The default is no.
+    /// Whether labels end in the score, if there is one. The default is `false`.
     pub scores: bool,
 }
 
@@ -71,13 +71,13 @@ impl DrawOptions {
     }
 }
 
-/// Draws an answer over the picture that it was given for. An answer in plain text leaves the picture as it is.
+/// Draws an answer on its image. An answer in plain text leaves the image unchanged.
 ///
-/// Whatever reaches outside the picture is drawn along its edge; what is not finite is left out. Labels are in Latin,
-/// Greek or Cyrillic letters; other characters show as a box.
+/// Coordinates outside the image are moved to its edge; coordinates that are not finite are left out. Labels are in Latin,
+/// Greek or Cyrillic letters; other characters appear as a box.
 ///
 /// # Errors
-/// [`Error::ImageEmpty`] if the picture has no pixels, [`Error::ImageTooLarge`] if it cannot be drawn on.
+/// [`Error::ImageEmpty`] if the image has no pixels, [`Error::ImageTooLarge`] if a row has more than `i32::MAX` bytes.
 pub fn annotate(image: &RgbImage, parsed: &Parsed, options: &DrawOptions) -> Result<RgbImage> {
     let (width, height) = image.dimensions();
     if width == 0 || height == 0 {
@@ -88,7 +88,7 @@ pub fn annotate(image: &RgbImage, parsed: &Parsed, options: &DrawOptions) -> Res
     let scale = (canvas.width() / width as f32, canvas.height() / height as f32);
     let instances: Vec<Instance> = instances(parsed)
         .into_iter()
-        .map(|instance| instance.place(scale, &canvas))
+        .map(|instance| instance.scale(scale, &canvas))
         .collect();
 
     let style = Style::new(&canvas, options);
@@ -106,7 +106,7 @@ pub fn annotate(image: &RgbImage, parsed: &Parsed, options: &DrawOptions) -> Res
     Ok(canvas.into_image())
 }
 
-/// Something to draw: closed outlines, and what to call them.
+/// An object to draw: closed outlines with a label.
 struct Instance<'a> {
     outlines: Vec<Outline>,
     filled: bool,
@@ -115,8 +115,8 @@ struct Instance<'a> {
 }
 
 impl Instance<'_> {
-    /// In pixels of the canvas, and within it.
-    fn place(mut self, (x, y): (f32, f32), canvas: &Canvas) -> Self {
+    /// Scales the outlines to the canvas and moves them into it.
+    fn scale(mut self, (x, y): (f32, f32), canvas: &Canvas) -> Self {
         for point in self.outlines.iter_mut().flatten() {
             point.x = (point.x * x).clamp(0.0, canvas.width());
             point.y = (point.y * y).clamp(0.0, canvas.height());
@@ -124,7 +124,7 @@ impl Instance<'_> {
         self
     }
 
-    /// Around the outline that covers most.
+    /// Returns the bounds of the outline whose bounds are largest.
     fn bounds(&self) -> Option<BoundingBox> {
         let area = |bounds: &BoundingBox| (bounds.x2 - bounds.x1) * (bounds.y2 - bounds.y1);
         let bounds = self.outlines.iter().filter_map(|outline| bounds(outline));
@@ -145,7 +145,7 @@ fn bounds(outline: &[Point]) -> Option<BoundingBox> {
     }))
 }
 
-/// What an answer asks to be drawn, in pixels of the original picture.
+/// Returns the objects of an answer, in pixels of the original image.
 fn instances(parsed: &Parsed) -> Vec<Instance<'_>> {
     match parsed {
         Parsed::Detections(detections) => detections.iter().map(detection).collect(),
@@ -202,7 +202,7 @@ fn finite(points: &[Point]) -> Outline {
     finite.copied().collect()
 }
 
-/// Sizes that grow with the picture.
+/// Sizes in pixels that grow with the image.
 struct Style {
     font_size: f32,
     line_width: f32,
@@ -225,7 +225,7 @@ impl Style {
     }
 }
 
-/// The picture with its longer side at least `min_side` pixels long.
+/// Returns the image with a longer side of at least `min_side` pixels.
 fn enlarge(image: &RgbImage, min_side: u32) -> Result<Cow<'_, RgbImage>> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
@@ -258,9 +258,9 @@ fn draw_labels(canvas: &mut Canvas, instances: &[Instance], style: &Style, optio
                 .filter(|_| options.scores)
                 .map(|score| format!("{score:.2}")),
         );
-        // A long caption may be as wide as its object, but should not cover half the picture for a small one.
-        let room = (bounds.x2 - bounds.x1).max(canvas.width() / 2.0);
-        let text = font.shorten(&words.join(" "), room);
+        // A long caption may be as wide as its object or half the image.
+        let max_width = (bounds.x2 - bounds.x1).max(canvas.width() / 2.0);
+        let text = font.shorten(&words.join(" "), max_width);
         let plate = layout.place(bounds, font.plate_width(&text), font.plate_height());
         let color = instance_color(index);
         canvas.fill_box(plate, color);

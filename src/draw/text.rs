@@ -1,4 +1,4 @@
-//! Label text as outlines.
+//! Outlines of label text.
 
 use ab_glyph::{Font, FontRef, Glyph, GlyphId, OutlineCurve, Point as GlyphPoint, ScaleFont};
 use tiny_skia::{Path, PathBuilder};
@@ -9,7 +9,7 @@ use crate::geometry::BoundingBox;
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf");
 const ELLIPSIS: char = '…';
 
-/// Space left and right of the text on its plate, in font sizes.
+/// The margin left and right of the text on its plate, in font sizes.
 const MARGIN: f32 = 0.25;
 
 /// The font at one size.
@@ -30,28 +30,28 @@ impl LabelFont {
         }
     }
 
-    /// The height of a label's plate: one line, from the ascenders to the descenders.
+    /// Returns the height of a label's plate: one line, from the ascenders to the descenders.
     pub(super) fn plate_height(&self) -> f32 {
         self.size
     }
 
-    /// The width of a label's plate.
+    /// Returns the width of a label's plate.
     pub(super) fn plate_width(&self, text: &str) -> f32 {
         let scaled = self.font.as_scaled(self.size);
         let end = self.glyphs(text).last();
         end.map_or(0.0, |glyph| glyph.position.x + scaled.h_advance(glyph.id)) + 2.0 * self.margin()
     }
 
-    /// The text, or as much of its beginning as a plate of `width` has room for, with an ellipsis.
+    /// Shortens the text with an ellipsis to fit a plate of `width`.
     pub(super) fn shorten(&self, text: &str, width: f32) -> String {
         if self.plate_width(text) <= width {
             return text.to_owned();
         }
         let scaled = self.font.as_scaled(self.size);
-        let room = width - 2.0 * self.margin() - scaled.h_advance(scaled.glyph_id(ELLIPSIS));
+        let available = width - 2.0 * self.margin() - scaled.h_advance(scaled.glyph_id(ELLIPSIS));
         let fitting = self
             .glyphs(text)
-            .take_while(|glyph| glyph.position.x + scaled.h_advance(glyph.id) <= room)
+            .take_while(|glyph| glyph.position.x + scaled.h_advance(glyph.id) <= available)
             .count();
         let mut short: String = text.chars().take(fitting).collect();
         short.truncate(short.trim_end().len());
@@ -59,7 +59,7 @@ impl LabelFont {
         short
     }
 
-    /// The letters' outlines, on a plate.
+    /// Returns the letters' outlines on a plate.
     pub(super) fn outline(&self, text: &str, plate: BoundingBox) -> Option<Path> {
         let scaled = self.font.as_scaled(self.size);
         let baseline = plate.y1 + scaled.ascent();
@@ -79,7 +79,7 @@ impl LabelFont {
         MARGIN * self.size
     }
 
-    /// One glyph per character, each with its distance from the text's beginning.
+    /// Returns a glyph for each character, with its distance from the start of the text.
     fn glyphs<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Glyph> + 'a {
         let scaled = self.font.as_scaled(self.size);
         let mut x = 0.0;
@@ -101,7 +101,7 @@ impl LabelFont {
         let scaled = self.font.as_scaled(self.size);
         let (across, up) = (scaled.h_scale_factor(), scaled.v_scale_factor());
         let place = |point: GlyphPoint| (x + point.x * across, baseline - point.y * up);
-        // A font's curves do not say where a contour begins.
+        // A font's curves do not mark where a contour starts.
         let mut at = None;
         for curve in outline.curves {
             let (start, end) = match curve {

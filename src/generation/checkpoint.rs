@@ -11,8 +11,8 @@ use super::config::{DEFAULT_EOS_TOKEN_ID, EarlyStopping, GenerationConfig};
 use crate::error::Result;
 use crate::settings::deserialize;
 
-/// Settings of transformers that change what is generated and that this crate does not have, each with the number
-/// that switches it off (besides its absence, null and false).
+/// Settings of transformers that change the generated tokens and that this crate does not support, each with the number
+/// that switches it off (as null and false do).
 const UNSUPPORTED: [(&str, Option<f64>); 20] = [
     ("constraints", None),
     ("diversity_penalty", Some(0.0)),
@@ -215,7 +215,7 @@ fn max_length(in_force: &[&Value], generation: Option<&Value>) -> Value {
         .unwrap_or_default()
 }
 
-/// The settings that this crate does not have, where they are switched on.
+/// Returns the unsupported settings that are switched on.
 fn unsupported(generation: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
     let is_on = |value: &Value, off: Option<f64>| match value {
         Value::Null | Value::Bool(false) => false,
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_unsupported_settings_that_are_on_are_warned_of() {
+    fn only_unsupported_settings_that_are_on_are_reported() {
         let off = json!({
             "num_beam_groups": 1, "diversity_penalty": 0.0, "guidance_scale": null, "token_healing": false,
             "encoder_repetition_penalty": 1.0, "num_beams": 3, "use_cache": true

@@ -1,4 +1,4 @@
-//! Settings of a search: what the checkpoint asks for, and what a caller overrides.
+//! The settings of a search.
 
 use std::fmt::Display;
 
@@ -8,22 +8,20 @@ use crate::error::{Error, Result};
 
 use super::checkpoint;
 
-/// When beam search stops looking for better sequences (`early_stopping` of transformers).
+/// When beam search stops (`early_stopping` of transformers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EarlyStopping {
-    /// `false`: when the best running beam, if it ended now, would be no better than the worst finished
-    /// sequence.
+    /// `false`: when the best running beam, at its present length, scores no better than the worst finished sequence.
     #[default]
     Heuristic,
-    /// `true`: as soon as there are as many finished sequences as beams.
+    /// `true`: as soon as [`num_beams`](GenerationConfig::num_beams) sequences are finished.
     WhenFull,
-    /// `"never"`: only when no running beam can become better than the worst finished sequence, whatever length
-    /// it reaches.
+    /// `"never"`: only when no running beam can beat the worst finished sequence at any length.
     Never,
 }
 
-/// The settings in force for a search. [`Default`] gives those of transformers, but for the limit of new tokens
-/// (see [`max_new_tokens`](Self::max_new_tokens)).
+/// The settings of a search. [`Default`] has those of transformers, except for
+/// [`max_new_tokens`](Self::max_new_tokens).
 ///
 /// Lengths count the tokens after the decoder's start token.
 ///
@@ -32,63 +30,62 @@ pub enum EarlyStopping {
 #[serde(default)]
 #[non_exhaustive]
 pub struct GenerationConfig {
-    /// Beams; 1 is greedy search, or plain sampling with [`do_sample`](Self::do_sample).
+    /// The number of beams; 1 is greedy search, or plain sampling with [`do_sample`](Self::do_sample).
     pub num_beams: usize,
-    /// Sequences returned for each input: at most [`num_beams`](Self::num_beams) of beam search, one of greedy
-    /// search, any number of sampling.
+    /// The number of sequences returned for each input: at most [`num_beams`](Self::num_beams) with beam search, 1 with
+    /// greedy search.
     pub num_return_sequences: usize,
-    /// The most tokens to generate, at most [`max_positions`](Self::max_positions). Where neither checkpoint nor
-    /// caller sets it, it is that limit (transformers stops after 20 there).
+    /// The maximum number of tokens to generate, at most [`max_positions`](Self::max_positions), which is the default
+    /// (transformers' is 20).
     pub max_new_tokens: usize,
-    /// No end of sequence before this many tokens.
+    /// The minimum number of tokens before an end token.
     pub min_new_tokens: usize,
-    /// A finished sequence's score is its log-probability divided by its length to this power: above 0 favours
-    /// long sequences, below 0 short ones.
+    /// The exponent of the length by which a finished sequence's log-probability is divided: values above 0 favour long
+    /// sequences, below 0 short ones.
     pub length_penalty: f64,
     /// When beam search stops.
     pub early_stopping: EarlyStopping,
-    /// No n-gram of this size appears twice in a sequence, the start token included; 0 is off.
+    /// The size of n-grams that may occur only once in a sequence, the start token included; 0 is off.
     pub no_repeat_ngram_size: usize,
-    /// Scores of tokens that the sequence already holds are made worse by this factor; 1 is off.
+    /// The factor that lowers the scores of tokens already in the sequence; 1 is off.
     pub repetition_penalty: f64,
-    /// Token sequences that are never completed.
+    /// Token sequences that are never generated.
     pub bad_words_ids: Vec<Vec<u32>>,
     /// Tokens that are never generated.
     pub suppress_tokens: Vec<u32>,
-    /// Tokens that are not generated first (after the forced first token, if there is one).
+    /// Tokens that are never generated first (or second, after a forced first token).
     pub begin_suppress_tokens: Vec<u32>,
-    /// The first generated token, whatever the model says.
+    /// The first generated token, regardless of the model's scores.
     #[serde(deserialize_with = "checkpoint::first_token_id")]
     pub forced_bos_token_id: Option<u32>,
-    /// The last token (any of these) of a sequence that reaches [`max_new_tokens`](Self::max_new_tokens);
-    /// empty: none is forced.
+    /// The tokens one of which ends a sequence that reaches [`max_new_tokens`](Self::max_new_tokens); empty is off.
     #[serde(rename = "forced_eos_token_id", deserialize_with = "checkpoint::token_ids")]
     pub forced_eos_token_ids: Vec<u32>,
-    /// Tokens that end a sequence.
+    /// The tokens that end a sequence.
     #[serde(rename = "eos_token_id", deserialize_with = "checkpoint::token_ids")]
     pub eos_token_ids: Vec<u32>,
-    /// The token that a decoder's sequence starts with.
+    /// The token with which the decoder's sequence starts.
     #[serde(deserialize_with = "checkpoint::start_token_id")]
     pub decoder_start_token_id: u32,
-    /// Normalises the scores again after all processors.
+    /// Normalizes the scores again after all logits processors.
     pub renormalize_logits: bool,
-    /// Draws tokens at random, by their probabilities, instead of taking the best.
+    /// Samples tokens by their probabilities instead of taking the best.
     pub do_sample: bool,
-    /// Sampling: scores are divided by it. Below 1 sharpens the distribution, above 1 flattens it.
+    /// Sampling: the divisor of the scores. Values below 1 sharpen the distribution, above 1 flatten it.
     pub temperature: f64,
-    /// Sampling: only the so many best tokens; 0 is off.
+    /// Sampling: keeps only the `top_k` best tokens; 0 is off.
     pub top_k: usize,
-    /// Sampling: only the best tokens that together reach this probability; 1 is off.
+    /// Sampling: keeps only the best tokens that together reach this probability; 1 is off.
     pub top_p: f64,
-    /// Sampling: only tokens with at least this share of the best token's probability.
+    /// Sampling: keeps only tokens with at least this fraction of the best token's probability.
     pub min_p: Option<f64>,
-    /// Sampling: only the most typical tokens that together reach this probability; 1 is off.
+    /// Sampling: keeps only the most typical tokens that together reach this probability; 1 is off.
     pub typical_p: f64,
-    /// Sampling: the seed of the random numbers. The same seed gives the same sequences.
+    /// Sampling: the seed of the random numbers. Equal seeds give equal sequences.
     #[serde(skip)]
     pub seed: u64,
-    /// The decoder's positions (`max_position_embeddings`): how many tokens it can be fed, the start token
-    /// included. The last generated token is never fed, so that this is also the most that can be generated.
+    /// The decoder's positions (`max_position_embeddings`): the maximum number of input tokens, the start token included.
+    /// The last generated token is never an input, so this is also the maximum number of generated tokens.
     #[serde(rename = "max_position_embeddings")]
     pub max_positions: usize,
 }
@@ -128,11 +125,11 @@ impl Default for GenerationConfig {
 const DEFAULT_MAX_POSITIONS: usize = 1024;
 /// `</s>`: end and, in BART, also start of a decoder's sequence (`BartConfig`).
 pub(super) const DEFAULT_EOS_TOKEN_ID: u32 = 2;
-/// More rows for one input than any machine has memory for.
+/// The maximum number of rows for one input.
 const MAX_ROWS: usize = 1 << 16;
 
 impl GenerationConfig {
-    /// Whether the search is a beam search.
+    /// Returns whether the search is a beam search.
     pub fn uses_beams(&self) -> bool {
         self.num_beams > 1
     }
@@ -168,7 +165,7 @@ impl GenerationConfig {
         self.validate_forced()
     }
 
-    /// Whether processors only ban or force tokens and the best scores are chosen.
+    /// Returns whether the best scores are chosen and logits processors only ban or force tokens.
     pub(crate) fn only_bans_tokens(&self) -> bool {
         !self.do_sample && self.repetition_penalty == 1.0 && !self.renormalize_logits
     }

@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-/// Turns scores into log-probabilities: `(x - max) - ln Σ exp(x - max)`, in the order in which torch computes it.
+/// Turns scores into log-probabilities: `(x - max) - ln Σ exp(x - max)`, computed in torch's order.
 pub(super) fn log_softmax(scores: &mut [f32]) {
     let log_sum_exp = log_sum_exp(scores);
     for score in scores {
@@ -10,7 +10,7 @@ pub(super) fn log_softmax(scores: &mut [f32]) {
     }
 }
 
-/// [`log_softmax`] of `logits`, which are left as they are. `scores` takes the vocabulary's length.
+/// Writes the [`log_softmax`] of `logits` to `scores`, which is resized.
 pub(super) fn log_softmax_of(logits: &[f32], scores: &mut Vec<f32>) -> LogSumExp {
     let log_sum_exp = log_sum_exp(logits);
     scores.clear();
@@ -18,7 +18,7 @@ pub(super) fn log_softmax_of(logits: &[f32], scores: &mut Vec<f32>) -> LogSumExp
     log_sum_exp
 }
 
-/// `ln Σ exp(x)`, as the maximum and the rest.
+/// `ln Σ exp(x)`, split into the maximum and the rest.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogSumExp {
     max: f32,
@@ -27,17 +27,17 @@ pub(super) struct LogSumExp {
 }
 
 impl LogSumExp {
-    /// Of the maximum, and `ln Σ exp(x - max)`.
+    /// Creates it from the maximum and `ln Σ exp(x - max)`.
     pub fn new(max: f32, rest: f32) -> Self {
         Self { max, rest }
     }
 
-    /// Whether all scores are -∞.
+    /// Returns whether all scores are -∞.
     pub fn is_impossible(self) -> bool {
         self.max == f32::NEG_INFINITY
     }
 
-    /// A score's log-probability. Of -∞ it is -∞, even where all scores are.
+    /// Returns a score's log-probability: -∞ for -∞, even if all scores are.
     pub fn normalize(self, score: f32) -> f32 {
         if score == f32::NEG_INFINITY {
             score
@@ -46,7 +46,7 @@ impl LogSumExp {
         }
     }
 
-    /// The index of the highest of the scores that this was made of, the first of equal ones; 0 if there is none.
+    /// Returns the index of the first maximum of the scores that this was computed from; 0 without scores.
     pub fn argmax(self, scores: &[f32]) -> usize {
         scores.iter().position(|&score| score == self.max).unwrap_or(0)
     }
@@ -60,12 +60,12 @@ pub(super) fn log_sum_exp(scores: &[f32]) -> LogSumExp {
     }
 }
 
-/// Whether all scores are numbers that a softmax can take: -∞ is one, +∞ is not, as it makes NaN.
+/// Returns whether a softmax of the scores is defined: no score is NaN or +∞.
 #[multiversion(targets("x86_64+avx2"))]
 pub(super) fn are_numbers(scores: &[f32]) -> bool {
     let is_number = |score: f32| score < f32::INFINITY;
     let (vectors, rest) = scores.as_chunks::<64>();
-    // Words as wide as the scores, without a branch for each, so that it is vectorised.
+    // Flags as wide as the scores, without branches, so that the loop is vectorized.
     let mut others = [0_u32; 64];
     for vector in vectors {
         for (other, &score) in others.iter_mut().zip(vector) {
@@ -75,7 +75,7 @@ pub(super) fn are_numbers(scores: &[f32]) -> bool {
     others == [0; 64] && rest.iter().all(|&score| is_number(score))
 }
 
-/// The highest score; NaN is passed over. -∞ of none.
+/// Returns the highest score, ignoring NaN; -∞ without scores.
 #[multiversion(targets("x86_64+avx2"))]
 fn max(scores: &[f32]) -> f32 {
     let (vectors, rest) = scores.as_chunks::<64>();
@@ -92,11 +92,11 @@ fn max(scores: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// `Σ exp(x - max)`
+/// Returns `Σ exp(x - max)`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn sum_exp(scores: &[f32], max: f32) -> f64 {
     const LANES: usize = 32;
-    /// Scores summed in f32 before the sum goes over to f64: keeps the relative error below 1e-6.
+    /// The number of scores summed in f32 before the sum is added in f64: the relative error stays below 1e-6.
     const BLOCK: usize = 64 * LANES;
     let mut sum = 0.0;
     for block in scores.chunks(BLOCK) {
@@ -113,13 +113,13 @@ fn sum_exp(scores: &[f32], max: f32) -> f64 {
     sum
 }
 
-/// `exp(x)` of x ≤ 0 with a relative error below 1e-7, without branches: Cephes' `expf`. Below -87, where the result
-/// is no normal number any more, it stays at exp(-87), which is nothing beside the maximum's 1.
+/// Returns `exp(x)` for x ≤ 0 with a relative error below 1e-7, without branches: Cephes' `expf`. Below -87, where results
+/// would be subnormal, it returns exp(-87), which is negligible beside the maximum's 1.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     /// ln 2 in two parts: the first has few bits, so that its multiples are exact.
     const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
-    /// 1.5 · 2²³: a small number added to it is rounded to a whole one, in the lowest bits.
+    /// 1.5 · 2²³: adding a small number rounds it to an integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const POLYNOMIAL: [f32; 6] = [
         1.987_569_2e-4,
@@ -130,7 +130,7 @@ fn exp(x: f32) -> f32 {
         0.5,
     ];
     const MANTISSA_BITS: u32 = 23;
-    // Not `max`, which would make a number of NaN.
+    // Not `f32::max`, which drops NaN.
     let x = if x < -87.0 { -87.0 } else { x };
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let power = rounded - ROUND;
@@ -144,10 +144,10 @@ fn exp(x: f32) -> f32 {
     )
 }
 
-/// Offers runs of `scores` that hold a score which, with `bonus` added, is above the threshold. `offer` gets the index
-/// of a run's first score and the run, and gives the new threshold.
+/// Calls `offer` with each run of `scores` that has a score above the threshold once `bonus` is added. `offer` gets the
+/// index of the run's first score and the run, and returns the new threshold.
 ///
-/// Few scores of a large vocabulary pass, so that whole runs are compared at once.
+/// Few scores of a large vocabulary pass, so whole runs are compared at once.
 #[multiversion(targets("x86_64+avx2"))]
 pub(super) fn scan_above(
     scores: &[f32],
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_and_infinity_are_no_scores() {
+    fn nan_and_infinity_are_rejected() {
         for length in [1, 63, 64, 200] {
             for place in [0, length / 2, length - 1] {
                 let with = |score| {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn scanning_offers_all_that_is_above() {
+    fn scanning_offers_all_scores_above_the_threshold() {
         let scores: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1009) as f32).collect();
         let mut found = Vec::new();
         scan_above(&scores, 10.0, 1000.0, &mut |first, run| {

@@ -1,4 +1,4 @@
-//! What a caller overrides.
+//! A caller's overrides of generation settings.
 
 use super::config::{EarlyStopping, GenerationConfig};
 use crate::error::Result;
@@ -6,8 +6,7 @@ use crate::error::Result;
 /// Declares the options, their setters and how they override a [`GenerationConfig`].
 macro_rules! generation_options {
     ($($(#[$doc:meta])* $name:ident, $with:ident: $type:ty;)+) => {
-        /// Settings of a search that a caller wants otherwise than the checkpoint. What is `None` stays as the
-        /// checkpoint has it.
+        /// A caller's overrides of the checkpoint's generation settings; `None` keeps the checkpoint's.
         #[derive(Debug, Clone, Default, PartialEq)]
         #[non_exhaustive]
         pub struct GenerationOptions {
@@ -65,12 +64,10 @@ generation_options! {
 }
 
 impl GenerationConfig {
-    /// These settings with a caller's overrides, checked. More new tokens than the decoder has positions are
-    /// reduced to that limit.
+    /// Returns these settings with a caller's overrides. `max_new_tokens` is reduced to the decoder's positions.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if a setting makes no sense, alone or beside the
-    /// others.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for the first invalid setting.
     pub fn with_options(&self, options: &GenerationOptions) -> Result<Self> {
         let mut config = self.clone();
         options.override_in(&mut config);

@@ -15,14 +15,14 @@ static PHRASE: LazyLock<Regex> = LazyLock::new(|| pattern(r"([^<]+)((?:<loc_\d+>
 static LOCATIONS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:<loc_\d+>){4,}"));
 static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:<loc_\d+>){4}"));
 
-/// Labels, each with one or more boxes; a detection for each box.
+/// Parses labels, each with one or more boxes, into a detection for each box.
 pub(super) fn labelled(answer: &Answer<'_>) -> Vec<Detection> {
     phrases(answer)
         .flat_map(|(label, locations)| detections(answer, label, locations))
         .collect()
 }
 
-/// The same without the phrases that the options ban.
+/// Parses as [`labelled`], without the phrases that the options ban.
 pub(super) fn grounded(answer: &Answer<'_>) -> Vec<Detection> {
     phrases(answer)
         .filter(|(label, _)| !answer.options.banned_grounding_tokens.contains(*label))
@@ -30,7 +30,7 @@ pub(super) fn grounded(answer: &Answer<'_>) -> Vec<Detection> {
         .collect()
 }
 
-/// Boxes alone: labels, if there are any, are not looked at.
+/// Parses boxes, ignoring labels.
 pub(super) fn unlabelled(answer: &Answer<'_>) -> Vec<Detection> {
     LOCATIONS
         .find_iter(answer.text)
@@ -44,7 +44,7 @@ fn phrases<'a>(answer: &Answer<'a>) -> impl Iterator<Item = (&'a str, Match<'a>)
         .filter_map(|phrase| Some((label(phrase.get(1)?.as_str())?, phrase.get(2)?)))
 }
 
-/// A box for each four locations; what is left over is dropped.
+/// Returns a detection for each four locations, ignoring the rest.
 fn detections(answer: &Answer<'_>, label: &str, locations: Match<'_>) -> Vec<Detection> {
     let label = if answer.options.strict {
         label.chars().filter(char::is_ascii).collect()
@@ -54,11 +54,11 @@ fn detections(answer: &Answer<'_>, label: &str, locations: Match<'_>) -> Vec<Det
     BOX.find_iter(locations.as_str())
         .filter_map(|found| {
             let start = locations.start();
-            let place = start + found.start()..start + found.end();
+            let range = start + found.start()..start + found.end();
             Some(Detection {
                 bbox: bounding_box(answer, found.as_str())?,
                 label: label.clone(),
-                score: answer.score(&[place]),
+                score: answer.score(&[range]),
             })
         })
         .collect()

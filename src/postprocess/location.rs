@@ -1,4 +1,4 @@
-//! Location tokens and the pixels they stand for.
+//! Location tokens and their pixel coordinates.
 
 use std::sync::LazyLock;
 
@@ -8,11 +8,11 @@ use regex::Regex;
 use super::Answer;
 use crate::geometry::Point;
 
-/// Decimal digits of any script, as in Python: native's patterns have `\d`.
+/// Matches decimal digits of any script, as `\d` does in Python.
 static LOCATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"<loc_(\d+)>"));
 static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d$"));
 
-/// A pattern of this module's own; that each compiles is tested.
+/// Compiles a constant pattern.
 #[expect(
     clippy::unreachable,
     reason = "the patterns are constants, and the tests compile each of them"
@@ -21,7 +21,7 @@ pub(super) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
-/// The bins of all location tokens in `text`, in order. Models have bins 0 to 999; text can spell out others.
+/// Returns the bins of all location tokens in `text`, in order. Models have bins 0 to 999; text can contain others.
 pub(super) fn bins(text: &str) -> Vec<i64> {
     LOCATION
         .captures_iter(text)
@@ -30,17 +30,17 @@ pub(super) fn bins(text: &str) -> Vec<i64> {
         .collect()
 }
 
-/// Python's `int()` of decimal digits, held to 64 bits.
+/// Parses decimal digits as Python's `int()` does, saturating at 64 bits.
 fn number(digits: &str) -> i64 {
     digits.chars().fold(0_i64, |number, c| {
         number.saturating_mul(10).saturating_add(digit_value(c).into())
     })
 }
 
-/// The value of a decimal digit of any script.
+/// Returns the value of a decimal digit of any script.
 ///
 /// Unicode encodes each script's ten digits without gaps, zero first (general category Nd), so the value is the
-/// distance from the start of a run of digits, modulo ten (some runs hold several sets of ten).
+/// distance from the start of a run of digits, modulo ten (some runs have several sets of ten).
 fn digit_value(c: char) -> u8 {
     let is_digit = |c: char| DIGIT.is_match(c.encode_utf8(&mut [0; 4]));
     match c.to_digit(10) {
@@ -53,7 +53,7 @@ fn digit_value(c: char) -> u8 {
 }
 
 impl Answer<'_> {
-    /// The centre of a pair of bins in pixels: `(k + 0.5) · size / 1000`, rounded as in native's
+    /// Returns the centre of a pair of bins in pixels: `(k + 0.5) · size / 1000`, rounded as in transformers'
     /// `dequantize` (int64 tensor + 0.5 → f32, times a Python float that torch rounds to f32).
     pub(super) fn point(&self, x: i64, y: i64) -> Point {
         let centre = |bin: i64, size: u32| {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_of_any_script_count() {
+    fn digits_of_any_script_are_parsed() {
         assert_eq!(bins("<loc_0><loc_999><loc_ 1><loc_>"), [0, 999]);
         assert_eq!(bins("<loc_１２><loc_٣٤><loc_1२>"), [12, 34, 12]);
         // Five sets of digits in one run.

@@ -1,34 +1,30 @@
-//! From the text of an answer to typed results.
+//! Parsing of an answer's text into typed results.
 //!
 //! [`parse`] follows the `Florence2PostProcessor` and `Florence2Processor.post_process_generation` of
-//! transformers 5.24.0 (`models/florence2/processing_florence2.py`). It never fails: whatever the text, what
-//! parses is returned. `tests/reference/make_postprocess.py` makes the corpus of native results that it is held to.
+//! transformers 5.24.0 (`models/florence2/processing_florence2.py`), called "native" below. It never fails: text that
+//! does not parse is ignored. `tests/reference/make_postprocess.py` makes the corpus of native results for its tests.
 //!
 //! # Deviations
 //!
-//! With [`ParseOptions::strict`] the first five fall away.
+//! [`ParseOptions::strict`] switches off the first five.
 //!
-//! 1. *Coordinates keep their fraction.* A bin's centre is `(k + 0.5) · size / 1000` pixels; native then cuts
-//!    it to an integer, which loses up to a pixel for nothing. Truncated, both are equal: the arithmetic is the
-//!    same, in f32.
-//! 2. *Labels keep characters that are not ASCII.* Native drops them from the labels of boxes, which garbles
-//!    most languages.
-//! 3. *No label or text contains `<s>`, `</s>` or `<pad>`.* Native leaves `<pad>` in plain text, and whatever
-//!    only becomes such a token once another is taken out of it (`<<s>s>`).
+//! 1. *Coordinates keep their fraction.* A bin's centre is `(k + 0.5) · size / 1000` pixels; native truncates it to an
+//!    integer, which loses up to a pixel. Truncated, both are equal: the arithmetic is the same, in f32.
+//! 2. *Labels keep non-ASCII characters.* Native drops them from the labels of boxes, which garbles most languages.
+//! 3. *No label or text contains `<s>`, `</s>` or `<pad>`.* Native leaves `<pad>` in plain text, and tokens that
+//!    form when another is removed (`<<s>s>`).
 //! 4. *OCR text may contain newlines.* Native drops all but the last line before a region.
-//! 5. *[`ParseOptions::ocr_area_threshold`] compares the quadrilateral's area.* Native's formula leaves out the
-//!    edge from the last corner to the first, so that its outcome depends on where the quadrilateral stands. By
-//!    default there is no threshold, here and there.
-//! 6. *Numbers too large are held to the range of the type* (in `strict` mode too): native raises an exception
-//!    if a `<loc_…>` does not fit 64 bits or has more than 4300 digits, and its cast of a coordinate to 32 bits
-//!    is undefined where it does not fit. No location token has more than three digits; only text that spells
-//!    one out can.
-//! 7. *Every instance can have a score*, see below: native has lost Microsoft's computation, and only its
-//!    place in the result (`scores`) is left.
+//! 5. *[`ParseOptions::ocr_area_threshold`] compares the quadrilateral's area.* Native's formula omits the
+//!    edge from the last corner to the first, so its result depends on the quadrilateral's position. Neither has a
+//!    threshold by default.
+//! 6. *Numbers saturate* (in `strict` mode too): native raises an exception if a `<loc_…>` does not fit 64 bits or has
+//!    more than 4300 digits, and its cast of a coordinate to 32 bits is undefined if it does not fit. Location tokens
+//!    have at most three digits; only text that spells one out has more.
+//! 7. *Every instance can have a score*, see below: native lacks Microsoft's computation, and has only the key
+//!    (`scores`) in its result.
 //!
-//! Whatever else is odd in native is kept: bins of 1000 and more, inverted boxes, an outline without points
-//! (from a single location), left-over locations before an OCR text, and a label with a newline in it, which
-//! discards its boxes.
+//! Native's other peculiarities are kept: bins of 1000 and more, inverted boxes, an outline without points (from a single
+//! location), surplus locations before an OCR text, and a label with a newline, which discards its boxes.
 //!
 //! # Scores
 //!
@@ -55,24 +51,23 @@ use crate::task::OutputKind;
 use score::Scores;
 use text::Cleaned;
 
-/// An answer as generated.
+/// A generated answer before parsing.
 #[derive(Debug, Clone, Copy)]
 pub struct RawAnswer<'a> {
     /// The text, special tokens kept.
     pub text: &'a str,
-    /// Where each generated token stands in the text, and its log-probability, in the order of generation;
-    /// `None` if not known, and then no instance has a score.
+    /// The generated tokens, in order. Without them (`None`), instances have no score.
     pub tokens: Option<&'a [TokenSpan]>,
 }
 
 impl<'a> RawAnswer<'a> {
-    /// An answer of which only the text is known.
+    /// Creates an answer without tokens.
     pub const fn from_text(text: &'a str) -> Self {
         Self { text, tokens: None }
     }
 }
 
-/// What the parsers of every kind work on.
+/// The input of the parsers.
 struct Answer<'a> {
     /// The text without `<s>`, `</s>` and `<pad>`.
     text: &'a str,
@@ -81,7 +76,7 @@ struct Answer<'a> {
     options: &'a ParseOptions,
 }
 
-/// Reads `answer` as one of `kind`; coordinates become pixels of an image of `size`.
+/// Parses `answer` as `kind`, with coordinates in pixels of an image of `size`.
 ///
 /// ```
 /// use florence2::postprocess::{ParseOptions, RawAnswer, parse};
@@ -100,9 +95,9 @@ struct Answer<'a> {
 /// ```
 pub fn parse(kind: OutputKind, answer: &RawAnswer<'_>, size: ImageSize, options: &ParseOptions) -> Parsed {
     let cleaned = if options.strict {
-        Cleaned::one_after_another(answer.text)
+        Cleaned::once(answer.text)
     } else {
-        Cleaned::to_the_end(answer.text)
+        Cleaned::fully(answer.text)
     };
     let cleaned_answer = Answer {
         text: &cleaned.text,
@@ -117,7 +112,7 @@ pub fn parse(kind: OutputKind, answer: &RawAnswer<'_>, size: ImageSize, options:
         OutputKind::PhraseGrounding => Parsed::Detections(boxes::grounded(&cleaned_answer)),
         OutputKind::Bboxes => Parsed::Detections(boxes::unlabelled(&cleaned_answer)),
         OutputKind::Polygons => Parsed::Segmentations(polygons::unlabelled(&cleaned_answer)),
-        // Native looks at the text as generated here, not at the cleaned one.
+        // Native searches the text before special tokens are removed.
         OutputKind::DescriptionWithBboxesOrPolygons if answer.text.contains("<poly>") => {
             Parsed::OpenVocabulary {
                 detections: Vec::new(),

@@ -10,7 +10,7 @@ use super::text::strip;
 use crate::geometry::{Point, Quad};
 use crate::output::OcrRegion;
 
-/// Text and eight locations; in the strict one, `.` takes no newline.
+/// Text and eight locations; `.` matches no newline in the strict pattern.
 static REGION: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)(.+?)((?:<loc_\d+>){8})"));
 static REGION_STRICT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(.+?)((?:<loc_\d+>){8})"));
 
@@ -49,7 +49,7 @@ fn large_enough(answer: &Answer<'_>, quad: &Quad) -> bool {
     threshold <= 0.0 || area(quad, answer.options.strict) >= image * threshold
 }
 
-/// The shoelace formula, in square pixels; native leaves out the edge that closes the outline.
+/// Returns the area in square pixels by the shoelace formula; native omits the closing edge.
 fn area(quad: &Quad, strict: bool) -> f64 {
     let [a, b, c, d] = quad.points;
     let cross = |p: Point, q: Point| f64::from(p.x) * f64::from(q.y) - f64::from(q.x) * f64::from(p.y);

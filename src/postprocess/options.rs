@@ -1,13 +1,13 @@
-//! Settings of the parsers.
+//! Options of the parsers.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// Phrases that phrase grounding leaves out: pronouns and the like, which name nothing that has a place.
+/// Phrases that phrase grounding omits: pronouns and others that name no object.
 ///
 /// Microsoft's original processor has them built in (`_create_black_list_of_phrase_grounding`), and
-/// transformers' `convert_florence2_original_pytorch_to_hf.py` writes the same ones to
+/// transformers' `convert_florence2_original_pytorch_to_hf.py` writes the same list to
 /// `post_processor_config.phrase_grounding.banned_grounding_tokens` of a checkpoint.
 #[rustfmt::skip]
 pub const BANNED_GROUNDING_TOKENS: [&str; 72] = [
@@ -20,20 +20,21 @@ pub const BANNED_GROUNDING_TOKENS: [&str; 72] = [
     "the", "a", "an", "a group", "other objects", "lots", "a set",
 ];
 
-/// How answers are read.
+/// How answers are parsed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParseOptions {
-    /// Do exactly as transformers does, instead of with the [deviations](super#deviations). Coordinates are
-    /// then whole numbers, cut off towards zero.
+    /// Whether to parse exactly as transformers does, without the [deviations](super#deviations). Coordinates are then
+    /// integers, truncated towards zero.
     pub strict: bool,
-    /// Phrases that phrase grounding leaves out; compared with the whole phrase, case included. By default
-    /// [`BANNED_GROUNDING_TOKENS`]; a checkpoint's own list stands in its processor's `post_processor_config`.
+    /// Phrases that phrase grounding omits, compared case-sensitively with the whole phrase. The default is
+    /// [`BANNED_GROUNDING_TOKENS`]; a checkpoint may have its own in its processor's `post_processor_config`.
     pub banned_grounding_tokens: HashSet<String>,
-    /// OCR regions that cover less than this part of the image are left out, 0 to 1; 0, the default, keeps all.
+    /// The minimum area of OCR regions as a fraction of the image's, 0 to 1; smaller ones are omitted. 0, the default, keeps
+    /// all.
     ///
-    /// Native reads it from `AREA_THRESHOLD`, which its own conversion script spells `area_threshold`, so that
-    /// there, too, every region is kept.
+    /// transformers reads it from `AREA_THRESHOLD`, but its conversion script writes `area_threshold`, so it keeps every
+    /// region too.
     pub ocr_area_threshold: f64,
 }
 
@@ -48,7 +49,7 @@ impl Default for ParseOptions {
 }
 
 impl ParseOptions {
-    /// The options of a checkpoint's `processor_config.json`: its `post_processor_config`, where it has one.
+    /// Returns the options in a checkpoint's `processor_config.json` (its `post_processor_config`).
     pub fn from_config(processor_config: &Value) -> Self {
         let section = |name: &str| {
             processor_config
@@ -72,13 +73,13 @@ impl ParseOptions {
         options
     }
 
-    /// The defaults with [`strict`](Self::strict) set.
+    /// Sets [`strict`](Self::strict).
     pub fn with_strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Replaces [`banned_grounding_tokens`](Self::banned_grounding_tokens).
+    /// Sets [`banned_grounding_tokens`](Self::banned_grounding_tokens).
     pub fn with_banned_grounding_tokens(
         mut self,
         tokens: impl IntoIterator<Item = impl Into<String>>,
@@ -87,7 +88,7 @@ impl ParseOptions {
         self
     }
 
-    /// Replaces [`ocr_area_threshold`](Self::ocr_area_threshold).
+    /// Sets [`ocr_area_threshold`](Self::ocr_area_threshold).
     pub fn with_ocr_area_threshold(mut self, threshold: f64) -> Self {
         self.ocr_area_threshold = threshold;
         self

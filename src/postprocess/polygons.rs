@@ -1,4 +1,4 @@
-//! Outlines: `polygons`, and `description_with_bboxes_or_polygons` where it has outlines.
+//! Outlines: `polygons`, and `description_with_bboxes_or_polygons` with outlines.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,18 +14,18 @@ use crate::output::Segmentation;
 /// A label and at least four locations or polygon tokens.
 static PHRASE: LazyLock<Regex> = LazyLock::new(|| pattern(r"[^<]+(?:<loc_\d+>|<sep>|<poly>|</poly>){4,}"));
 static OUTLINES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:<loc_\d+>|<sep>|<poly>|</poly>){4,}"));
-/// What an outline without label is allowed to begin with before its label is looked for.
+/// The location with which an outline without label may start before its label is searched.
 static FIRST_LOCATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"^<loc_\d+>"));
 static LABEL_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"<loc_|<poly>"));
 static INSTANCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"<poly>(.*?)</poly>"));
 static POLYGON: LazyLock<Regex> = LazyLock::new(|| pattern(r"((?:<loc_\d+>)+)(?:<sep>|$)"));
 
-/// Labels, each with one or more instances of one or more polygons.
+/// Parses labels, each with one or more instances of one or more polygons.
 pub(super) fn labelled(answer: &Answer<'_>) -> Vec<Segmentation> {
     segmentations(answer, &PHRASE)
 }
 
-/// Outlines alone: labels, if there are any, are not looked at.
+/// Parses outlines, ignoring labels.
 pub(super) fn unlabelled(answer: &Answer<'_>) -> Vec<Segmentation> {
     segmentations(answer, &OUTLINES)
 }
@@ -37,20 +37,20 @@ fn segmentations(answer: &Answer<'_>, phrases: &Regex) -> Vec<Segmentation> {
         .flat_map(|(label, phrase)| {
             instances(answer.text, phrase)
                 .into_iter()
-                .filter_map(move |place| segmentation(answer, label, place))
+                .filter_map(move |range| segmentation(answer, label, range))
         })
         .collect()
 }
 
-/// Native's label of an outline without one is what stands between a first location and the next: nothing, or
-/// stray polygon tokens.
+/// Returns a phrase's label. Native's label of an outline without one is the text between its first two locations: nothing,
+/// or stray polygon tokens.
 fn label_of(phrase: &str) -> Option<&str> {
     let first_location = FIRST_LOCATION.find(phrase).map_or(0, |found| found.end());
     let phrase = phrase.get(first_location..)?;
     label(phrase.get(..LABEL_END.find(phrase)?.start())?)
 }
 
-/// Where the instances of a phrase stand: within `<poly>` and `</poly>`, or all of it if it has not both.
+/// Returns the ranges of a phrase's instances: between `<poly>` and `</poly>`, or the whole phrase if it lacks either.
 fn instances(text: &str, phrase: Range<usize>) -> Vec<Range<usize>> {
     let phrase_text = text.get(phrase.clone()).unwrap_or_default();
     if !(phrase_text.contains("<poly>") && phrase_text.contains("</poly>")) {
@@ -63,16 +63,16 @@ fn instances(text: &str, phrase: Range<usize>) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// One instance; its polygons are separated by `<sep>`.
-fn segmentation(answer: &Answer<'_>, label: &str, place: Range<usize>) -> Option<Segmentation> {
-    let text = answer.text.get(place.clone())?;
+/// Parses one instance; its polygons are separated by `<sep>`.
+fn segmentation(answer: &Answer<'_>, label: &str, range: Range<usize>) -> Option<Segmentation> {
+    let text = answer.text.get(range.clone())?;
     let outlines: Vec<_> = POLYGON
         .captures_iter(text)
         .filter_map(|found| found.get(1))
         .collect();
     let ranges = outlines
         .iter()
-        .map(|outline| place.start + outline.start()..place.start + outline.end());
+        .map(|outline| range.start + outline.start()..range.start + outline.end());
     (!outlines.is_empty()).then(|| Segmentation {
         polygons: outlines
             .iter()
@@ -83,7 +83,7 @@ fn segmentation(answer: &Answer<'_>, label: &str, place: Range<usize>) -> Option
     })
 }
 
-/// A point for each two locations; an odd one is dropped.
+/// Returns a point for each two locations, ignoring a last single one.
 fn polygon(answer: &Answer<'_>, locations: &str) -> Polygon {
     let bins = bins(locations);
     let (pairs, _) = bins.as_chunks();

@@ -1,20 +1,20 @@
-//! Scores of instances from those of tokens.
+//! Scores of instances, computed from those of tokens.
 
 use std::ops::Range;
 
 use super::Answer;
 use super::text::Cleaned;
 
-/// A generated token: where it stands in the answer's text, and how sure the model was of it.
+/// A generated token's range in the answer's text and its log-probability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenSpan {
-    /// Bytes of the text; empty for a token that by itself completes no character.
+    /// The token's bytes of the text; empty if the token completes no character.
     pub range: Range<usize>,
-    /// Natural logarithm of its probability (transformers' transition score), at most 0.
+    /// The natural logarithm of its probability (transformers' transition score), at most 0.
     pub log_probability: f32,
 }
 
-/// The tokens of an answer, in order, by their place in the cleaned text.
+/// The tokens of an answer, in order, with ranges of the cleaned text.
 pub(super) struct Scores {
     tokens: Vec<TokenSpan>,
 }
@@ -32,8 +32,8 @@ impl Scores {
         Self { tokens }
     }
 
-    /// `exp(mean(log p))` over the tokens that overlap any of `ranges`; `None` if none does, or if a
-    /// log-probability is not a number.
+    /// Returns `exp(mean(log p))` over the tokens that overlap any of `ranges`; `None` if none does or a log-probability is
+    /// NaN.
     fn of(&self, ranges: &[Range<usize>]) -> Option<f32> {
         let (sum, count) = ranges
             .iter()
@@ -58,7 +58,7 @@ impl Scores {
 }
 
 impl Answer<'_> {
-    /// The score of what stands in these ranges of the cleaned text, where tokens are known.
+    /// Returns the score of ranges of the cleaned text; `None` without tokens.
     pub(super) fn score(&self, ranges: &[Range<usize>]) -> Option<f32> {
         self.scores.as_ref()?.of(ranges)
     }

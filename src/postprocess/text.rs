@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-/// The special tokens that are no part of what an answer says.
+/// The special tokens that are removed from answers.
 const REMOVED: [&str; 3] = ["<s>", "</s>", "<pad>"];
 
-/// A text without special tokens, which knows where its bytes came from.
+/// A text without special tokens, and the origin of its bytes.
 pub(super) struct Cleaned {
     pub(super) text: String,
-    /// For each byte of `text`, its place in the original; ascending.
+    /// For each byte of `text`, its index in the original; ascending.
     origin: Vec<usize>,
 }
 
 impl Cleaned {
-    /// As native: takes out all `<s>`, then all `</s>`, then all `<pad>`; what comes about by that stays.
-    pub(super) fn one_after_another(text: &str) -> Self {
+    /// Removes all `<s>`, then all `</s>`, then all `<pad>`, as native does; tokens that form by removal stay.
+    pub(super) fn once(text: &str) -> Self {
         let whole = Self {
             text: text.to_owned(),
             origin: (0..text.len()).collect(),
@@ -24,8 +24,8 @@ impl Cleaned {
             .fold(whole, |cleaned, token| cleaned.without(token))
     }
 
-    /// Takes out special tokens until there is none.
-    pub(super) fn to_the_end(text: &str) -> Self {
+    /// Removes special tokens until there is none.
+    pub(super) fn fully(text: &str) -> Self {
         let mut cleaned = Self {
             text: String::with_capacity(text.len()),
             origin: Vec::with_capacity(text.len()),
@@ -33,7 +33,7 @@ impl Cleaned {
         for (at, c) in text.char_indices() {
             cleaned.text.push(c);
             cleaned.origin.extend(at..at + c.len_utf8());
-            // One look at the end suffices: what a removal brings together is completed by a later character.
+            // Checking the end once suffices: a token that forms by removal is completed by a later character.
             if let Some(token) = REMOVED.iter().find(|token| cleaned.text.ends_with(**token)) {
                 let kept = cleaned.text.len() - token.len();
                 cleaned.text.truncate(kept);
@@ -43,10 +43,10 @@ impl Cleaned {
         cleaned
     }
 
-    /// Where a range of the original stands in the cleaned text; empty if all of it was taken out.
+    /// Maps a range of the original to the cleaned text; empty if all of it was removed.
     pub(super) fn locate(&self, range: &Range<usize>) -> Range<usize> {
-        let place = |at| self.origin.partition_point(|&origin| origin < at);
-        place(range.start)..place(range.end)
+        let position = |at| self.origin.partition_point(|&origin| origin < at);
+        position(range.start)..position(range.end)
     }
 
     fn without(self, token: &str) -> Self {
@@ -66,27 +66,27 @@ impl Cleaned {
     }
 }
 
-/// The answer of a task that answers with plain text.
+/// Returns the answer of a task with plain text.
 pub(super) fn plain(text: &str, strict: bool) -> String {
     if strict {
         // Native leaves `<pad>`.
         strip(&text.replace("<s>", "").replace("</s>", "")).to_owned()
     } else {
-        strip(&Cleaned::to_the_end(text).text).to_owned()
+        strip(&Cleaned::fully(text).text).to_owned()
     }
 }
 
-/// What Python's `str.isspace` and `\s` hold for white space: Unicode's, and four control characters.
+/// Returns whether `c` is white space in Python (`str.isspace`, `\s`): Unicode's, and four control characters.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Python's `str.strip()`.
+/// Trims white space as Python's `str.strip()` does.
 pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// The label that stands before the first location: native's `^\s*(.*?)(?=<loc_)`, whose `.` takes no newline.
+/// Returns the label before the first location: native's `^\s*(.*?)(?=<loc_)`, whose `.` matches no newline.
 pub(super) fn label(before_locations: &str) -> Option<&str> {
     let label = before_locations.trim_start_matches(is_space);
     (!label.contains('\n')).then(|| strip(label))
@@ -97,16 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nested_special_tokens_go_only_with_removal_to_the_end() {
+    fn nested_special_tokens_are_removed_fully_but_not_in_one_pass() {
         let text = "<s>a<<s>s>b<s</s>><p<pad>ad>é</s>";
-        assert_eq!(Cleaned::one_after_another(text).text, "a<s>b<s><pad>é");
-        assert_eq!(Cleaned::to_the_end(text).text, "abé");
+        assert_eq!(Cleaned::once(text).text, "a<s>b<s><pad>é");
+        assert_eq!(Cleaned::fully(text).text, "abé");
     }
 
     #[test]
-    fn ranges_are_found_again() {
+    fn ranges_are_mapped_to_the_cleaned_text() {
         let text = "</s><s>ab<pad>c";
-        for cleaned in [Cleaned::one_after_another(text), Cleaned::to_the_end(text)] {
+        for cleaned in [Cleaned::once(text), Cleaned::fully(text)] {
             assert_eq!(cleaned.text, "abc");
             assert_eq!(cleaned.locate(&(7..9)), 0..2);
             assert_eq!(cleaned.locate(&(14..15)), 2..3);

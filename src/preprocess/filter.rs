@@ -1,10 +1,10 @@
-//! Resampling filters and their fixed-point weights, after Pillow's `Resample.c`, which torch's follow.
+//! Resampling filters and their fixed-point weights, as in Pillow's `Resample.c`, which torch follows.
 
 use std::f64::consts::PI;
 
 use super::backend::ImageBackend;
 
-/// The filter that an image is resized with; the numbers are those of `PIL.Image.Resampling` and of `preprocessor_config.json`.
+/// A resampling filter; the numbers are those of `PIL.Image.Resampling` and of `preprocessor_config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Resample {
@@ -24,7 +24,7 @@ pub enum Resample {
 }
 
 impl Resample {
-    /// The filter with this number in Pillow. `None` for other numbers, among them those of Pillow 13's `MKS2013` (6) and
+    /// Returns the filter with a number of Pillow, or `None` for other numbers, including Pillow 13's `MKS2013` (6) and
     /// `MKS2021` (7).
     pub const fn from_pillow(number: u64) -> Option<Self> {
         Some(match number {
@@ -38,7 +38,7 @@ impl Resample {
         })
     }
 
-    /// The filter's half-width in pixels and its curve; `None` for [`Nearest`](Self::Nearest), which weighs nothing.
+    /// Returns the filter's kernel; `None` for [`Nearest`](Self::Nearest), which has no weights.
     pub(super) fn kernel(self) -> Option<Kernel> {
         let (support, curve): (f64, fn(f64) -> f64) = match self {
             Self::Nearest => return None,
@@ -52,7 +52,7 @@ impl Resample {
     }
 }
 
-/// A filter's half-width at scale 1, and its curve.
+/// A filter's half-width in pixels at scale 1, and its curve.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     support: f64,
@@ -108,21 +108,21 @@ fn lanczos(x: f64) -> f64 {
     }
 }
 
-/// Bits after the binary point of Pillow's weights: 32, less 8 for the pixel and 2 for overshoot.
+/// Fractional bits of Pillow's weights: 32, less 8 for the pixel and 2 for overshoot.
 pub(super) const PILLOW_PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// For each output pixel along one axis, the first input pixel it takes from and the weights from there on.
+/// The weights of one axis: for each output pixel, the first input pixel that contributes and the weights from there on.
 pub(super) struct Weights {
     first: Vec<usize>,
-    /// Where each output pixel's weights begin in `weights`, and where the last one's end.
+    /// Where each output pixel's weights start in `weights`, and where the last one's end.
     offsets: Vec<usize>,
     weights: Vec<i32>,
     precision_bits: u32,
 }
 
 impl Weights {
-    /// The weights of a whole axis: `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow. torch's
-    /// `_compute_index_ranges_int16_weights` differs in the number of bits only. Both lengths are at least 1.
+    /// Computes the weights of an axis: `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow. torch's
+    /// `_compute_index_ranges_int16_weights` differs only in the number of bits. Both lengths are at least 1.
     pub(super) fn new(kernel: Kernel, input: usize, output: usize, backend: ImageBackend) -> Self {
         let scale = input as f64 / output as f64;
         let filter_scale = scale.max(1.0);
@@ -134,15 +134,15 @@ impl Weights {
         let mut weights = Vec::new();
         for position in 0..output {
             let centre = (position as f64 + 0.5) * scale;
-            // Truncation towards zero, as in C; a cast from negative to unsigned gives 0.
+            // Truncates towards zero, as in C; a negative value becomes 0.
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(input);
             let start = weights.len();
             weights.extend((first..end).map(|x| (kernel.curve)((x as f64 - centre + 0.5) * inverse)));
-            let own = weights.get_mut(start..).unwrap_or_default();
-            let sum: f64 = own.iter().sum();
+            let added = weights.get_mut(start..).unwrap_or_default();
+            let sum: f64 = added.iter().sum();
             if sum != 0.0 {
-                own.iter_mut().for_each(|weight| *weight /= sum);
+                added.iter_mut().for_each(|weight| *weight /= sum);
             }
             firsts.push(first);
             offsets.push(weights.len());
@@ -159,23 +159,23 @@ impl Weights {
         }
     }
 
-    /// Bits after the binary point of the weights, at least 1.
+    /// Returns the weights' fractional bits, at least 1.
     pub(super) fn precision_bits(&self) -> u32 {
         self.precision_bits
     }
 
-    /// The number of output pixels.
+    /// Returns the number of output pixels.
     pub(super) fn len(&self) -> usize {
         self.first.len()
     }
 
-    /// The first input pixel that an output pixel takes from; 0 past the end.
+    /// Returns the first input pixel that contributes to an output pixel; 0 past the end.
     pub(super) fn first(&self, position: usize) -> usize {
         self.first.get(position).copied().unwrap_or_default()
     }
 
-    /// What follows the last input pixel that an output pixel takes from; 0 past the end. Neither this nor
-    /// [`first`](Self::first) falls from one output pixel to the next.
+    /// Returns one past the last input pixel that contributes to an output pixel; 0 past the end. Both this and
+    /// [`first`](Self::first) are monotonic.
     pub(super) fn end(&self, position: usize) -> usize {
         match (self.offsets.get(position), self.offsets.get(position + 1)) {
             (Some(start), Some(end)) => self.first(position) + (end - start),
@@ -183,7 +183,7 @@ impl Weights {
         }
     }
 
-    /// Each output pixel's first input pixel and weights.
+    /// Returns each output pixel's first input pixel and weights.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         let weights = self
             .offsets
@@ -193,7 +193,7 @@ impl Weights {
     }
 }
 
-/// Half away from zero, as Pillow rounds weights.
+/// Rounds half away from zero, as Pillow does.
 fn fixed_point(weight: f64, precision_bits: u32) -> i32 {
     let scaled = weight * f64::from(1_u32 << precision_bits);
     (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32

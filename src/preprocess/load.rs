@@ -1,4 +1,4 @@
-//! Reading pictures from files and bytes.
+//! Decoding of images from files and bytes.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -12,17 +12,14 @@ use regex::bytes::Regex;
 use super::{jpeg, rgb};
 use crate::error::{Error, Result};
 
-/// How big a picture may be before it is refused.
-///
-/// Both limits are checked before memory is set aside for the pixels.
+/// Limits of an image's size, checked before memory for the pixels is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageLimits {
-    /// Width times height. The default is 178,956,970: where Pillow, too, refuses a picture
-    /// (`2 * Image.MAX_IMAGE_PIXELS`).
+    /// The maximum of width × height. The default is 178,956,970, which is Pillow's (`2 * Image.MAX_IMAGE_PIXELS`).
     pub max_pixels: u64,
-    /// The encoded picture, in bytes. The default is 1 GiB, so that a device or a disk image named by mistake is
-    /// not read to its end.
+    /// The maximum size of the encoded image, in bytes. The default is 1 GiB, so that a device or a disk image given by
+    /// mistake is not read to its end.
     pub max_file_bytes: u64,
 }
 
@@ -50,13 +47,13 @@ impl ImageLimits {
         self
     }
 
-    /// What a decoder may allocate: the widest pixels (four 32-bit channels), once decoded and once on the way.
+    /// Returns the bytes that a decoder may allocate: two buffers of the widest pixels (four 32-bit channels).
     fn max_alloc(&self) -> u64 {
         self.max_pixels.saturating_mul(2 * 16)
     }
 }
 
-/// Reads the picture in a file, upright and in RGB; see [`decode_image`].
+/// Reads an image file, upright and in RGB: see [`decode_image`].
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, and those of [`decode_image`].
@@ -72,14 +69,14 @@ pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbIma
     decode_image(&path.display().to_string(), &bytes, limits)
 }
 
-/// Decodes a picture: the first frame of an animated one, turned as its EXIF (or XMP) orientation says, in RGB as
-/// [`to_rgb8`](super::to_rgb8) makes it.
+/// Decodes an image: the first frame of an animation, rotated by its EXIF (or XMP) orientation, converted to RGB by
+/// [`to_rgb8`](super::to_rgb8).
 ///
-/// The format is told by the content. Where the content has no signature (TGA), the ending of `name` decides;
-/// otherwise `name` only serves in errors.
+/// The format is detected by the content, or for formats without a signature (TGA) by the extension of `name`, which is
+/// otherwise only used in errors.
 ///
 /// # Errors
-/// - [`Error::ImageDecode`] if `bytes` are no picture, or a damaged or incomplete one
+/// - [`Error::ImageDecode`] if `bytes` are not an image, or a damaged or truncated one
 /// - [`Error::ImageTooLarge`] if it has more pixels than `limits` allow
 /// - [`Error::ImageEmpty`] if it has none
 pub fn decode_image(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
@@ -119,7 +116,7 @@ pub fn decode_image(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<Rg
             limit: limits.max_pixels,
         });
     }
-    // Metadata that cannot be read is no reason to refuse the picture.
+    // Unreadable metadata is not an error.
     let orientation = orientation(&mut decoder).unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
     let mut image = DynamicImage::ImageRgb8(rgb::into_rgb8(image));
@@ -127,7 +124,7 @@ pub fn decode_image(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<Rg
     Ok(image.into_rgb8())
 }
 
-/// The orientation as Pillow's `getexif` finds it: in EXIF, else in XMP.
+/// Returns the orientation in EXIF, or else in XMP, as Pillow's `getexif` does.
 fn orientation(decoder: &mut impl ImageDecoder) -> Option<Orientation> {
     let exif = decoder
         .orientation()

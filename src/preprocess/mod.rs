@@ -1,16 +1,16 @@
-//! From a picture to the numbers that the vision encoder takes.
+//! Image preprocessing: from encoded images to the vision encoder's pixel values.
 //!
-//! [`load_image`] and [`decode_image`] read a picture as Pillow does (`ImageOps.exif_transpose`, then
-//! `convert("RGB")`); [`ImageProcessor`] resizes and normalises it, to the last bit, as transformers does with Pillow or with
-//! torchvision: see [`ImageBackend`], also for the versions of these.
+//! [`load_image`] and [`decode_image`] read an image as Pillow does (`ImageOps.exif_transpose`, then
+//! `convert("RGB")`); [`ImageProcessor`] resizes and normalizes it as transformers does with Pillow or torchvision, to the
+//! last bit: [`ImageBackend`] has the versions.
 //!
-//! Where this differs from Pillow and transformers:
+//! Differences from Pillow and transformers:
 //! - JPEG: the decoder's arithmetic is not libjpeg-turbo's. Levels differ by at most 3 without chroma subsampling;
 //!   with it, by 0.3 on average and by more at hard coloured edges.
 //! - 16-bit grey is scaled to 8 bits; Pillow clips it to white.
 //! - Alpha is dropped, as by the `convert("RGB")` of the model's own examples. (`convert_to_rgb` of transformers 5,
-//!   which is for pictures that were not converted before, puts them on white instead.)
-//! - TIFF with a palette, and JPEG with arithmetic coding, are refused.
+//!   which is for images not converted before, blends them with white instead.)
+//! - TIFF with a palette and JPEG with arithmetic coding are not supported.
 
 mod backend;
 mod config;

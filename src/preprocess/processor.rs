@@ -1,4 +1,4 @@
-//! The image processor: what it does to a picture, and what comes out.
+//! The image processor and its result.
 
 use std::borrow::Cow;
 
@@ -13,37 +13,37 @@ use super::resize::{Resize, resize};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 
-/// Makes images into the vision encoder's input: resize, centre crop, rescale, normalise, each optional and each as the CLIP
-/// image processor of transformers does it that the [`backend`](Self::backend) names.
+/// Turns images into the vision encoder's input: resize, centre crop, rescale and normalize, each optional, as the CLIP
+/// image processor of transformers for the [`backend`](Self::backend) does.
 ///
 /// The default is Florence-2's: 768 × 768, bicubic, no crop, 1/255, ImageNet's mean and standard deviation.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ImageProcessor {
-    /// The size to resize to, aspect ratio not kept; `None` leaves the picture as large as it is.
+    /// The size to resize to, without keeping the aspect ratio; `None` does not resize.
     pub size: Option<ImageSize>,
-    /// The filter to resize with.
+    /// The resampling filter.
     pub resample: Resample,
-    /// The size to cut out of the middle after resizing (filled up with black where the picture is smaller), if any.
+    /// The size to crop to around the centre after resizing (padded with black if the image is smaller), if any.
     pub crop_size: Option<ImageSize>,
-    /// What 0..=255 is multiplied by, if by anything.
+    /// The factor of the values 0..=255; `None` does not rescale.
     pub rescale_factor: Option<f64>,
-    /// What is then taken off each channel, and what it is then divided by, if anything.
+    /// The mean and standard deviation to normalize by; `None` does not normalize.
     pub normalization: Option<Normalization>,
-    /// The image library whose arithmetic all this follows.
+    /// The image library whose arithmetic is reproduced.
     pub backend: ImageBackend,
 }
 
-/// Mean and standard deviation of red, green and blue, on the scale that rescaling gives.
+/// Mean and standard deviation of red, green and blue, on the scale of rescaled values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalization {
-    /// Taken off.
+    /// Subtracted from each channel.
     pub mean: [f32; CHANNELS],
-    /// Divided by.
+    /// The divisor of each channel.
     pub std: [f32; CHANNELS],
 }
 
-/// The mean and standard deviation of ImageNet's pictures, `IMAGENET_DEFAULT_MEAN` and `..._STD` of transformers.
+/// The mean and standard deviation of ImageNet, `IMAGENET_DEFAULT_MEAN` and `..._STD` of transformers.
 impl Default for Normalization {
     fn default() -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Default for ImageProcessor {
     }
 }
 
-/// One picture, ready for the vision encoder.
+/// The pixel values of one image, the vision encoder's input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PixelValues {
     values: Array4<f32>,
@@ -74,27 +74,27 @@ pub struct PixelValues {
 }
 
 impl PixelValues {
-    /// The values, `[1, 3, height, width]`, channels in the order red, green, blue.
+    /// Returns the values, `[1, 3, height, width]`, with channels red, green, blue.
     pub fn view(&self) -> ArrayView4<'_, f32> {
         self.values.view()
     }
 
-    /// The values, `[1, 3, height, width]`, without a copy.
+    /// Converts to an array, `[1, 3, height, width]`, without a copy.
     pub fn into_array(self) -> Array4<f32> {
         self.values
     }
 
-    /// The size of the picture before it was resized: what answers are scaled to.
+    /// Returns the image's size before it was resized: the space of an answer's coordinates.
     pub fn original_size(&self) -> ImageSize {
         self.original_size
     }
 }
 
 impl ImageProcessor {
-    /// Prepares one picture.
+    /// Prepares one image.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] if a side of the image is 0; [`Error::InvalidOption`] if the backend does not have the filter.
+    /// [`Error::ImageEmpty`] if a side of the image is 0; [`Error::InvalidOption`] if the backend does not support the filter.
     pub fn process(&self, image: &RgbImage) -> Result<PixelValues> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
@@ -117,7 +117,7 @@ impl ImageProcessor {
         })
     }
 
-    /// Prepares pictures, side by side on rayon's threads; the answers are in the order of the pictures.
+    /// Prepares images in parallel on rayon's threads; the results are in the order of the images.
     ///
     /// # Errors
     /// Those of [`process`](Self::process), for any of them.
@@ -125,7 +125,7 @@ impl ImageProcessor {
         images.par_iter().map(|image| self.process(image)).collect()
     }
 
-    /// `[1, 3, height, width]` from the rows of a resize, as they are made.
+    /// Computes `[1, 3, height, width]` from the rows of a resize as they are produced.
     fn normalize(&self, resize: &Resize<'_>) -> Array4<f32> {
         let (width, height) = resize.size();
         let [red, green, blue] = self.tables();
@@ -156,7 +156,7 @@ impl ImageProcessor {
         values
     }
 
-    /// The value of each of the 256 levels of each channel.
+    /// Returns the value of each of the 256 levels of each channel.
     fn tables(&self) -> [[f32; 256]; CHANNELS] {
         let factor = self.rescale_factor.unwrap_or(1.0);
         let Some(Normalization { mean, std }) = self.normalization else {
@@ -169,9 +169,9 @@ impl ImageProcessor {
         std::array::from_fn(|channel| {
             let (mean, std) = (mean[channel], std[channel]);
             std::array::from_fn(|level| match self.backend {
-                // In f64 as far as rescaling goes, then in f32, as NumPy has it.
+                // NumPy rescales in f64 and normalizes in f32.
                 ImageBackend::Pillow => ((level as f64 * factor) as f32 - mean) / std,
-                // All in f32, with the factor moved to mean and standard deviation.
+                // torchvision computes in f32, with the factor moved to mean and standard deviation.
                 ImageBackend::Torchvision => {
                     let inverse = (1.0 / factor) as f32;
                     (level as f32 - mean * inverse) / (std * inverse)
@@ -181,7 +181,7 @@ impl ImageProcessor {
     }
 }
 
-/// `center_crop` of transformers: the middle of the image, black where the image is smaller.
+/// Crops to the image's centre, padded with black if the image is smaller: `center_crop` of transformers.
 fn center_crop(image: &RgbImage, size: ImageSize, backend: ImageBackend) -> RgbImage {
     let (width, height) = image.dimensions();
     let middle = imageops::crop_imm(

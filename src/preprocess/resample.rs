@@ -1,7 +1,7 @@
 //! The two passes of a resize, over rows and over columns, each rounded to 8 bits.
 //!
-//! The arithmetic is 32-bit fixed point and exact in any order, so that it is laid out for vector instructions. The
-//! loops are plain ones, compiled for several instruction sets: the baseline's 32-bit multiplication is slow.
+//! The arithmetic is 32-bit fixed point and exact in any order, so it is laid out for vector instructions. Plain loops are
+//! compiled for several instruction sets: the baseline's 32-bit multiplication is slow.
 
 use multiversion::multiversion;
 use wide::u8x16;
@@ -11,17 +11,17 @@ use super::filter::Weights;
 /// Red, green, blue.
 pub(super) const CHANNELS: usize = 3;
 
-/// Rows that the horizontal pass takes at once. They are turned, so that its sums run across rows, over
-/// `CHANNELS * LANES` adjacent values that all have the same weight.
+/// Rows per block of the horizontal pass. A block is transposed, so that sums run across rows, over `CHANNELS * LANES`
+/// adjacent values with the same weight.
 const LANES: usize = 16;
-/// Rows longer than this, in pixels, are taken one by one: turned, a panorama of a few rows would need many times
-/// its own memory.
-const LONGEST_TURNED: usize = 1 << 17;
+/// The maximum length in pixels of rows that are transposed: the transpose of a few long rows (a panorama) would need
+/// many times their memory.
+const MAX_TRANSPOSED: usize = 1 << 17;
 
-/// The values of `LANES` rows in one column of bytes.
+/// The bytes of `LANES` rows in one column.
 type Column = [u8; LANES];
 
-/// The horizontal pass, with the memory it needs.
+/// The horizontal pass and its buffers.
 #[derive(Default)]
 pub(super) struct RowFilter {
     input: Vec<Column>,
@@ -29,11 +29,10 @@ pub(super) struct RowFilter {
 }
 
 impl RowFilter {
-    /// Filters whole rows of `row` bytes into rows of `CHANNELS * weights.len()` bytes. There must be as many of
-    /// them as of the others.
+    /// Filters rows of `row` bytes into the same number of rows of `CHANNELS * weights.len()` bytes.
     pub fn filter(&mut self, rows: &[u8], row: usize, weights: &Weights, output: &mut [u8]) {
         let output_row = CHANNELS * weights.len();
-        if row > CHANNELS * LONGEST_TURNED {
+        if row > CHANNELS * MAX_TRANSPOSED {
             for (row, output) in rows.chunks_exact(row).zip(output.chunks_exact_mut(output_row)) {
                 filter_row(row, weights, output);
             }
@@ -46,13 +45,13 @@ impl RowFilter {
             .zip(output.chunks_mut(output_row * LANES));
         for (rows, output) in blocks {
             rows_to_columns(rows, row, &mut self.input);
-            filter_turned_rows(&self.input, weights, &mut self.output);
+            filter_transposed_rows(&self.input, weights, &mut self.output);
             columns_to_rows(&self.output, output, output_row);
         }
     }
 }
 
-/// One row, pixel by pixel.
+/// Filters one row, pixel by pixel.
 fn filter_row(row: &[u8], weights: &Weights, output: &mut [u8]) {
     let (input, _) = row.as_chunks::<CHANNELS>();
     let (output, _) = output.as_chunks_mut::<CHANNELS>();
@@ -67,7 +66,7 @@ fn filter_row(row: &[u8], weights: &Weights, output: &mut [u8]) {
 }
 
 #[multiversion(targets("x86_64+avx2", "x86_64+sse4.1"))]
-fn filter_turned_rows(input: &[Column], weights: &Weights, output: &mut [Column]) {
+fn filter_transposed_rows(input: &[Column], weights: &Weights, output: &mut [Column]) {
     let (input, _) = input.as_chunks::<CHANNELS>();
     let (output, _) = output.as_chunks_mut::<CHANNELS>();
     let bits = weights.precision_bits();
@@ -83,11 +82,11 @@ fn filter_turned_rows(input: &[Column], weights: &Weights, output: &mut [Column]
     }
 }
 
-/// The vertical pass for one row of the result: the weighted sum of whole `rows`, each as long as `output`. The weights
-/// have `bits` bits after the binary point.
+/// Computes one row of the vertical pass: the weighted sum of `rows`, each as long as `output`. The weights have `bits`
+/// fractional bits.
 #[multiversion(targets("x86_64+avx2", "x86_64+sse4.1"))]
 pub(super) fn filter_columns(rows: &[u8], weights: &[i32], bits: u32, output: &mut [u8]) {
-    /// As many sums as stay in registers.
+    /// The number of sums that fit into registers.
     const BLOCK: usize = 64;
     let row = output.len();
     let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
@@ -118,7 +117,7 @@ fn accumulate(sums: &mut [i32], values: &[u8], weight: i32) {
     }
 }
 
-/// Half a level in fixed point, for rounding.
+/// Returns half a level in fixed point, for rounding.
 #[inline(always)]
 fn half(bits: u32) -> i32 {
     1 << (bits - 1)
@@ -129,7 +128,7 @@ fn clip8(sum: i32, bits: u32) -> u8 {
     (sum >> bits).clamp(0, 255) as u8
 }
 
-/// Turns up to `LANES` rows; the lanes of missing ones are 0.
+/// Transposes up to `LANES` rows; the lanes of missing rows are 0.
 fn rows_to_columns(rows: &[u8], row: usize, columns: &mut [Column]) {
     let mut blocks: [_; LANES] = [[].as_slice(); LANES];
     let mut rests: [_; LANES] = [[].as_slice(); LANES];
@@ -141,19 +140,19 @@ fn rows_to_columns(rows: &[u8], row: usize, columns: &mut [Column]) {
             Some(values) => u8x16::new(*values),
             None => padded(rests[lane]),
         };
-        let turned = transpose(std::array::from_fn(lane));
-        for (column, values) in columns.iter_mut().zip(turned) {
+        let transposed = transpose(std::array::from_fn(lane));
+        for (column, values) in columns.iter_mut().zip(transposed) {
             *column = values.to_array();
         }
     }
 }
 
-/// Turns columns back into up to `LANES` rows.
+/// Transposes columns back into up to `LANES` rows.
 fn columns_to_rows(columns: &[Column], rows: &mut [u8], row: usize) {
     for (index, columns) in columns.chunks(LANES).enumerate() {
         let column = |at: usize| columns.get(at).map_or(u8x16::ZERO, |column| u8x16::new(*column));
-        let turned = transpose(std::array::from_fn(column));
-        for (row, values) in rows.chunks_exact_mut(row).zip(turned) {
+        let transposed = transpose(std::array::from_fn(column));
+        for (row, values) in rows.chunks_exact_mut(row).zip(transposed) {
             let to = row.get_mut(index * LANES..).unwrap_or_default();
             match to.first_chunk_mut() {
                 Some(to) => *to = values.to_array(),
@@ -163,7 +162,7 @@ fn columns_to_rows(columns: &[Column], rows: &mut [u8], row: usize) {
     }
 }
 
-/// At most `LANES` values, filled up with 0.
+/// Pads at most `LANES` values with 0.
 fn padded(values: &[u8]) -> u8x16 {
     let mut all = [0; LANES];
     for (to, &value) in all.iter_mut().zip(values) {
@@ -172,7 +171,7 @@ fn padded(values: &[u8]) -> u8x16 {
     u8x16::new(all)
 }
 
-/// The matrix turned: four rounds of interleaving its upper with its lower half.
+/// Transposes the matrix by four rounds of interleaving its upper with its lower half.
 fn transpose(mut rows: [u8x16; LANES]) -> [u8x16; LANES] {
     for _ in 0..LANES.ilog2() {
         rows = std::array::from_fn(|at| {
@@ -193,7 +192,7 @@ mod tests {
     use crate::preprocess::{ImageBackend, Resample};
 
     #[test]
-    fn turned_rows_give_what_single_rows_give() {
+    fn transposed_rows_equal_single_rows() {
         for (resample, width, height) in [
             (Resample::Bicubic, 301, 37),
             (Resample::Lanczos, 48, 16),
@@ -204,13 +203,13 @@ mod tests {
             let image: Vec<u8> = (0..row * height).map(|at| (at * at * 89) as u8).collect();
             let weights = Weights::new(resample.kernel().unwrap(), width, 41, ImageBackend::Pillow);
             let output_row = weights.len() * CHANNELS;
-            let mut turned = vec![0; output_row * height];
-            RowFilter::default().filter(&image, row, &weights, &mut turned);
+            let mut transposed = vec![0; output_row * height];
+            RowFilter::default().filter(&image, row, &weights, &mut transposed);
             let mut single = vec![0; output_row * height];
             for (row, output) in image.chunks(row).zip(single.chunks_mut(output_row)) {
                 filter_row(row, &weights, output);
             }
-            assert!(turned == single, "{resample:?} {width} {height}");
+            assert!(transposed == single, "{resample:?} {width} {height}");
         }
     }
 

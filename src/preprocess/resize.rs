@@ -1,8 +1,8 @@
-//! The resize of 8-bit RGB, to the last bit that of the [`ImageBackend`].
+//! Resize of 8-bit RGB images, bit-equal to the [`ImageBackend`]'s.
 //!
-//! The arithmetic is that of Pillow's `Resample.c`: weights in fixed point, one axis after the other, rounded to 8 bits in
-//! between, so that the order of the two passes matters. torch's, which torchvision calls, differs in the weights'
-//! precision, in that order and in [`Resample::Nearest`].
+//! The arithmetic is that of Pillow's `Resample.c`: fixed-point weights, one axis after the other, rounded to 8 bits in
+//! between, so the order of the two passes matters. torch's, which torchvision calls, differs in the weights' precision, in
+//! that order and in [`Resample::Nearest`].
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ use super::resample::{CHANNELS, RowFilter, filter_columns};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 
-/// Returns `image` at another size, as `PIL.Image.resize` or torchvision's `resize` gives it; the aspect ratio is not kept.
+/// Resizes `image` as `PIL.Image.resize` or torchvision's `resize` does, without keeping the aspect ratio.
 ///
 /// # Errors
-/// [`Error::ImageEmpty`] if a side of the image or of `size` is 0; [`Error::InvalidOption`] if the backend does not have the
-/// filter.
+/// [`Error::ImageEmpty`] if a side of the image or of `size` is 0; [`Error::InvalidOption`] if the backend does not support
+/// the filter.
 pub fn resize(
     image: &RgbImage,
     size: ImageSize,
@@ -29,17 +29,17 @@ pub fn resize(
     Ok(Resize::new(image, size, resample, backend)?.to_image())
 }
 
-/// A resize whose last passes are still to be made, row by row as its caller needs them.
+/// A resize that computes rows when its caller asks for them.
 pub(super) struct Resize<'a> {
     image: Cow<'a, RgbImage>,
-    /// Of the horizontal pass, if there is one: an axis that keeps its length is not filtered at all.
+    /// The horizontal pass; `None` if the width stays, which is not filtered.
     horizontal: Option<Weights>,
-    /// Of the vertical pass, if there is one.
+    /// The vertical pass; `None` if the height stays.
     vertical: Option<Weights>,
 }
 
 impl<'a> Resize<'a> {
-    /// Prepares what [`resize`] does.
+    /// Prepares a [`resize`].
     ///
     /// # Errors
     /// Those of [`resize`].
@@ -59,7 +59,7 @@ impl<'a> Resize<'a> {
             return Err(Error::InvalidOption {
                 name: "resample",
                 reason: format!(
-                    "is {resample:?}, which torchvision does not have; the Pillow image backend does"
+                    "is {resample:?}, which torchvision does not support; the Pillow image backend does"
                 ),
             });
         }
@@ -71,13 +71,13 @@ impl<'a> Resize<'a> {
         };
         let (horizontal, vertical) = (weights(from.0, to.0), weights(from.1, to.1));
         if backend.vertical_first(from, to) && horizontal.is_some() {
-            let squashed = Self {
+            let resized = Self {
                 vertical,
                 ..Self::none(Cow::Borrowed(image))
             };
             return Ok(Self {
                 horizontal,
-                ..Self::none(Cow::Owned(squashed.to_image()))
+                ..Self::none(Cow::Owned(resized.to_image()))
             });
         }
         Ok(Self {
@@ -87,7 +87,7 @@ impl<'a> Resize<'a> {
         })
     }
 
-    /// No resize: the rows of the picture as they are.
+    /// Returns a resize that leaves `image` unchanged.
     pub fn none(image: Cow<'a, RgbImage>) -> Self {
         Self {
             image,
@@ -96,7 +96,7 @@ impl<'a> Resize<'a> {
         }
     }
 
-    /// Width and height of the result.
+    /// Returns the result's width and height.
     pub fn size(&self) -> (usize, usize) {
         let side = |weights: &Option<Weights>, length| weights.as_ref().map_or(length as usize, Weights::len);
         (
@@ -105,17 +105,14 @@ impl<'a> Resize<'a> {
         )
     }
 
-    /// Rows to make at once: few enough to keep all threads busy to the end, many enough that what neighbouring
-    /// bands both filter is little.
+    /// Returns the rows per band: few enough to keep all threads busy to the end, many enough that neighbouring bands filter
+    /// few input rows twice.
     pub fn band(&self) -> usize {
-        const FEWEST: usize = 16;
-        self.size()
-            .1
-            .div_ceil(4 * rayon::current_num_threads())
-            .max(FEWEST)
+        const MIN: usize = 16;
+        self.size().1.div_ceil(4 * rayon::current_num_threads()).max(MIN)
     }
 
-    /// Makes the rows, in bands of [`band`](Self::band) rows on rayon's threads. `write` gets the band's element of
+    /// Computes the rows, in bands of [`band`](Self::band) rows on rayon's threads. `write` gets the band's element of
     /// `bands`, the row's index in the band, and the row.
     pub fn for_each_row<B: Send>(
         &self,
@@ -186,7 +183,7 @@ impl<'a> Resize<'a> {
     }
 }
 
-/// What a thread needs for a band.
+/// A thread's buffers.
 #[derive(Default)]
 struct Buffers {
     horizontal: RowFilter,
@@ -196,7 +193,7 @@ struct Buffers {
     row: Vec<u8>,
 }
 
-/// [`Resample::Nearest`].
+/// Resizes by [`Resample::Nearest`].
 fn nearest(image: &RgbImage, size: ImageSize, backend: ImageBackend) -> RgbImage {
     let positions = match backend {
         ImageBackend::Pillow => pillow_nearest,
@@ -215,7 +212,7 @@ fn nearest(image: &RgbImage, size: ImageSize, backend: ImageBackend) -> RgbImage
     output
 }
 
-/// The input position of each output position in Pillow's `ImagingScaleAffine`: advanced by addition, as it is there, so that
+/// Returns the input position of each output position as Pillow's `ImagingScaleAffine` does: by repeated addition, so that
 /// rounding agrees.
 fn pillow_nearest(input: u32, output: u32) -> Vec<u32> {
     let scale = f64::from(input) / f64::from(output);
@@ -223,7 +220,7 @@ fn pillow_nearest(input: u32, output: u32) -> Vec<u32> {
     steps.take(output as usize).map(|at| at as u32).collect()
 }
 
-/// The input position of each output position in torch's `nearest-exact`: the scale is in f32.
+/// Returns the input position of each output position as torch's `nearest-exact` does: the scale is in f32.
 fn torch_nearest(input: u32, output: u32) -> Vec<u32> {
     let scale = f64::from(input as f32 / output as f32);
     let position = |at: u32| ((f64::from(at) + 0.5) * scale) as f32 as u32;

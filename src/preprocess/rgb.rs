@@ -1,14 +1,13 @@
-//! Eight-bit RGB out of whatever a decoder gives.
+//! Conversion of decoded images to 8-bit RGB.
 
 use std::borrow::Cow;
 
 use image::{DynamicImage, ImageBuffer, Luma, LumaA, Pixel, Rgb, RgbImage, Rgba};
 
-/// A picture in 8-bit RGB, as Pillow's `convert("RGB")` makes it: grey is repeated, alpha is dropped (not blended),
-/// and of 16 bits the upper 8 count. Floating-point pixels are scaled from 0..=1.
+/// Converts an image to 8-bit RGB as Pillow's `convert("RGB")` does: grey is repeated, alpha is dropped (not blended), and
+/// 16-bit values keep their upper 8 bits. Floating-point pixels are scaled from 0..=1.
 ///
-/// One deviation: Pillow clips 16-bit *grey* to 255, so that nearly all of it becomes white; here it is scaled like
-/// 16-bit colour.
+/// Unlike here, Pillow clips 16-bit *grey* to 255, so that most of it becomes white; here it is scaled like 16-bit colour.
 pub fn to_rgb8(image: &DynamicImage) -> Cow<'_, RgbImage> {
     match image {
         DynamicImage::ImageRgb8(rgb) => Cow::Borrowed(rgb),
@@ -16,7 +15,7 @@ pub fn to_rgb8(image: &DynamicImage) -> Cow<'_, RgbImage> {
     }
 }
 
-/// [`to_rgb8`] without a copy where the picture already is 8-bit RGB.
+/// [`to_rgb8`] by value: without a copy if the image already is 8-bit RGB.
 pub(super) fn into_rgb8(image: DynamicImage) -> RgbImage {
     match image {
         DynamicImage::ImageRgb8(rgb) => rgb,

@@ -1,4 +1,4 @@
-//! Pictures by their address.
+//! Images fetched by URL.
 
 use std::io::Read;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::{ImageLimits, decode_image};
 use crate::error::{Error, PICTURE, Result};
 use crate::http::{agent, check_status, network_error};
 
-/// How long and how big the transfer of a picture may get.
+/// Limits of an image's transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UrlLimits {
-    /// From the first connection to the last byte; 30 seconds by default.
+    /// The maximum time from connecting to the last byte; 30 seconds by default.
     pub timeout: Duration,
-    /// The encoded picture, in bytes; 64 MiB by default.
+    /// The maximum size of the encoded image, in bytes; 64 MiB by default.
     pub max_bytes: u64,
 }
 
@@ -44,7 +44,7 @@ impl UrlLimits {
     }
 }
 
-/// Whether this is the address of something on a web server: `http://` or `https://`.
+/// Returns whether `text` is an `http` or `https` URL.
 pub fn is_url(text: &str) -> bool {
     let scheme = text
         .split_once("://")
@@ -52,10 +52,10 @@ pub fn is_url(text: &str) -> bool {
     matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
-/// Fetches the picture at an `http` or `https` address, upright and in RGB; see [`decode_image`].
+/// Fetches the image at an `http` or `https` URL, upright and in RGB: see [`decode_image`].
 ///
 /// # Errors
-/// [`Error::Network`] (a timeout is one), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
+/// [`Error::Network`] (also for a timeout), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
 /// [`Error::DownloadTooLarge`], and those of [`decode_image`].
 pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
     let agent = agent(limits.timeout)?;
@@ -82,8 +82,8 @@ pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits)
     body.take(limits.max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|error| network_error(url)(error.into()))?;
-    match bytes.len() as u64 > limits.max_bytes {
-        true => Err(too_large()),
-        false => decode_image(url, &bytes, image_limits),
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(too_large());
     }
+    decode_image(url, &bytes, image_limits)
 }

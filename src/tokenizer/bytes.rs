@@ -1,6 +1,6 @@
-//! Between byte-level BPE's characters, bytes, and text.
+//! Conversions between byte-level BPE's characters, bytes and text.
 
-/// Bytes read as UTF-8, each invalid sequence as one U+FFFD, with the way from byte to text positions.
+/// Bytes decoded as UTF-8, each invalid sequence as one U+FFFD, with a map from byte to text positions.
 pub(super) struct LossyText {
     pub(super) text: String,
     /// (position in bytes, position in text, length in bytes, valid)
@@ -24,7 +24,7 @@ impl LossyText {
         Self { text, chunks }
     }
 
-    /// Where in the text byte position `at` falls, moved back to the start of its character.
+    /// Returns the text position of byte `at`, moved back to the start of its character.
     pub(super) fn position(&self, at: usize) -> usize {
         let index = self.chunks.partition_point(|&(start, ..)| start < at);
         let Some(&(start, text_start, len, valid)) = index.checked_sub(1).and_then(|i| self.chunks.get(i))
@@ -44,8 +44,8 @@ impl LossyText {
     }
 }
 
-/// The byte for which a character stands in byte-level BPE (GPT-2's `bytes_to_unicode`, reversed): printable
-/// Latin-1 characters stand for themselves, the other bytes are written as U+0100 and up, in order.
+/// The byte of each character in byte-level BPE (the inverse of GPT-2's `bytes_to_unicode`): printable Latin-1 characters
+/// are their own bytes, and U+0100 and up are the other bytes, in order.
 pub(super) struct ByteOfChar([Option<u8>; 0x144]);
 
 impl ByteOfChar {

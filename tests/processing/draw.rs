@@ -1,4 +1,4 @@
-//! Annotated pictures.
+//! Annotated images.
 #![cfg(feature = "draw")]
 
 use florence2::draw::{DrawOptions, annotate};
@@ -138,12 +138,12 @@ fn reversed_boxes_are_drawn_like_others() {
 }
 
 #[test]
-fn small_pictures_are_enlarged() {
+fn small_images_are_enlarged() {
     let parsed = Parsed::Detections(vec![detection([48.0, 48.0, 144.0, 144.0], "")]);
     let options = DrawOptions::default().with_labels(false);
     let drawn = annotate(&plain(192, 96), &parsed, &options).unwrap();
     assert_eq!(drawn.dimensions(), (640, 320));
-    assert_ne!(drawn.get_pixel(160, 250), &GREY, "the box grows with the picture");
+    assert_ne!(drawn.get_pixel(160, 250), &GREY, "the box grows with the image");
     let unchanged = annotate(&plain(192, 96), &Parsed::Text("a".into()), &as_is()).unwrap();
     assert_eq!(unchanged, plain(192, 96));
 }
@@ -181,13 +181,13 @@ fn degenerate_input_is_drawn_without_panic() {
             })
             .into(),
     });
-    let mut odd = DrawOptions::default().with_scores(true);
-    odd.font_size = Some(f32::NAN);
-    odd.line_width = Some(-1.0);
-    odd.fill_opacity = f32::NAN;
+    let mut invalid = DrawOptions::default().with_scores(true);
+    invalid.font_size = Some(f32::NAN);
+    invalid.line_width = Some(-1.0);
+    invalid.fill_opacity = f32::NAN;
     for (width, height) in [(1, 1), (13, 7), (1, 900), (900, 1), (640, 480)] {
         for parsed in &parsed {
-            for options in [as_is(), DrawOptions::default(), odd.clone()] {
+            for options in [as_is(), DrawOptions::default(), invalid.clone()] {
                 annotate(&plain(width, height), parsed, &options).unwrap();
             }
         }
@@ -197,7 +197,7 @@ fn degenerate_input_is_drawn_without_panic() {
 }
 
 #[test]
-fn large_pictures_have_large_labels() {
+fn large_images_have_large_labels() {
     let image = plain(8000, 6000);
     let parsed = Parsed::Detections(vec![detection([4000.0, 3000.0, 5000.0, 4000.0], "cat")]);
     let drawn = annotate(&image, &parsed, &as_is()).unwrap();

@@ -74,17 +74,17 @@ fn check_resizes(cases: &Value, backend: ImageBackend) {
 }
 
 #[test]
-fn resizing_is_pillow_s_to_the_last_bit() {
+fn resizing_is_bit_equal_to_pillow() {
     check_resizes(&cases()["resize"], ImageBackend::Pillow);
 }
 
 #[test]
-fn resizing_is_torchvision_s_to_the_last_bit() {
+fn resizing_is_bit_equal_to_torchvision() {
     check_resizes(&cases()["torchvision_resize"], ImageBackend::Torchvision);
 }
 
 #[test]
-fn filters_that_torchvision_does_not_have_are_refused() {
+fn filters_that_torchvision_lacks_are_rejected() {
     let mut processor = ImageProcessor::default();
     processor.backend = ImageBackend::Torchvision;
     for resample in [Resample::Box, Resample::Hamming] {
@@ -129,7 +129,7 @@ fn pixel_values_are_those_of_transformers() {
 }
 
 #[test]
-fn a_batch_is_its_pictures() {
+fn a_batch_equals_its_images() {
     let images: Vec<_> = [(37, 23), (1, 1), (5, 90)]
         .map(|(width, height)| scene(ImageSize::new(width, height)))
         .into();
@@ -143,7 +143,7 @@ fn a_batch_is_its_pictures() {
 }
 
 #[test]
-fn odd_pictures_are_read_as_pillow_reads_them() {
+fn unusual_images_are_read_as_by_pillow() {
     let mut failures = Vec::new();
     for case in cases()["odd"].as_array().unwrap() {
         let file = case["file"].as_str().unwrap();
@@ -178,7 +178,7 @@ fn odd_pictures_are_read_as_pillow_reads_them() {
 }
 
 #[test]
-fn bad_pictures_are_refused() {
+fn invalid_images_are_rejected() {
     let mut accepted = Vec::new();
     for case in cases()["bad"].as_array().unwrap() {
         let file = case["file"].as_str().unwrap();
@@ -223,7 +223,7 @@ fn limits_hold() {
 }
 
 #[test]
-fn every_prefix_of_a_picture_is_refused_or_read_without_panic() {
+fn every_prefix_of_an_image_is_rejected_or_read_without_panic() {
     for entry in fs::read_dir(fixture("odd")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -242,7 +242,7 @@ fn every_prefix_of_a_picture_is_refused_or_read_without_panic() {
 }
 
 #[test]
-fn pictures_without_pixels_are_refused() {
+fn images_without_pixels_are_rejected() {
     let found = ImageProcessor::default().process(&RgbImage::new(0, 5));
     assert!(
         matches!(&found, Err(Error::ImageEmpty { width: 0, height: 5 })),

@@ -7,51 +7,51 @@ use florence2::generation::{EarlyStopping, GenerationConfig, GenerationOptions};
 use crate::console::Console;
 use crate::error::{Error, Result};
 
-/// The search; what is not given is as the checkpoint has it.
+/// Options of the search; the checkpoint's settings hold for those not given.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Generation (default: what the checkpoint asks for)")]
+#[command(next_help_heading = "Generation (default: the checkpoint's settings)")]
 pub struct GenerationArgs {
-    /// Beams; 1 is greedy search
+    /// Number of beams; 1 is greedy search
     #[arg(long, value_name = "N")]
     num_beams: Option<usize>,
-    /// The most tokens to generate
+    /// Maximum number of tokens to generate
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
-    /// No end before this many tokens
+    /// Minimum number of tokens to generate
     #[arg(long, value_name = "N")]
     min_new_tokens: Option<usize>,
-    /// Sequences to return, at most as many as beams
+    /// Number of sequences to return, at most the number of beams
     #[arg(long, value_name = "N")]
     num_return_sequences: Option<usize>,
-    /// Above 0 favours long sequences, below 0 short ones
+    /// Length penalty: above 0 favours long sequences, below 0 short ones
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     length_penalty: Option<f64>,
-    /// When beam search stops: with as many finished sequences as beams; when it sees no better ones coming; when
-    /// there can be no better ones
+    /// When beam search stops: with as many finished sequences as beams (true), if better ones are unlikely (false) or
+    /// impossible (never)
     #[arg(long, value_parser = early_stopping(), value_name = "WHEN")]
     early_stopping: Option<EarlyStopping>,
-    /// No n-gram of this size twice; 0 is off
+    /// Size of n-grams that may occur only once; 0 is off
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<usize>,
-    /// Above 1 makes tokens less likely that are there already
+    /// Above 1 makes repeated tokens less likely
     #[arg(long, value_name = "X")]
     repetition_penalty: Option<f64>,
-    /// Draw tokens at random, by their probabilities
+    /// Sample tokens by their probabilities
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     do_sample: Option<bool>,
     /// Sampling: below 1 sharpens the distribution, above 1 flattens it
     #[arg(long, value_name = "X")]
     temperature: Option<f64>,
-    /// Sampling: only the N best tokens; 0 is off
+    /// Sampling: keep only the N best tokens; 0 is off
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// Sampling: only the best tokens that together have this probability; 1 is off
+    /// Sampling: keep only the best tokens that together have this probability; 1 is off
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
-    /// Sampling: only tokens with this share of the best one's probability
+    /// Sampling: keep only tokens with this fraction of the best one's probability
     #[arg(long, value_name = "P")]
     min_p: Option<f64>,
-    /// Sampling: the seed of the random numbers
+    /// Sampling: seed of the random numbers
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
