@@ -1,4 +1,4 @@
-//! 32-bit and 16-bit floats in one graph: each module computes in one of them, and casts stand where they meet.
+//! 32-bit and 16-bit floats in one graph: each module computes in one of them, with casts between modules.
 
 use florence2_layout::onnx::{DataType, NodeProto};
 use half::f16;

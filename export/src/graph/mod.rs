@@ -119,8 +119,8 @@ impl<'a> Graph<'a> {
         self.weight(&Tensor::new(format!("int32_{value}"), [], move || vec![value]))
     }
 
-    /// Makes the nodes of `build` part of `module`, a path: their names begin with it, so that profiles show where time
-    /// goes, and it decides on the type of their floats.
+    /// Makes the nodes of `build` part of `module`, a path. Their names begin with it, for profiles, and their floats have
+    /// the [type](Lowering::float_type) of the module.
     pub(crate) fn within<R>(&mut self, module: &str, build: impl FnOnce(&mut Self) -> R) -> R {
         let outer = std::mem::replace(&mut self.module, format!("{module}/"));
         let result = build(self);

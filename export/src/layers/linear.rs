@@ -165,7 +165,7 @@ impl LinearInput {
     }
 }
 
-/// The input `x` of `layers`, multiplied by the factors that [SmoothQuant](crate::smoothing) gives them.
+/// The input `x` of `layers`, multiplied by their [SmoothQuant](crate::smoothing) factors.
 fn smoothed<'a>(graph: &mut Graph<'a>, layers: &[Linear<'a>], x: &Value) -> Value {
     let first = layers
         .first()

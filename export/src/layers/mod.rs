@@ -1,4 +1,4 @@
-//! The layers that DaViT and BART share, under the names that PyTorch gives them. A layer is written once; the target's
+//! The layers that DaViT and BART share, under PyTorch's names. A layer is written once; the target's
 //! [`Lowering`](crate::lowering::Lowering) chooses its operators.
 
 mod activation;

@@ -1,5 +1,5 @@
-//! The matrix of token embeddings, once per graph, by which the decoder's results become scores too unless the checkpoint
-//! has a matrix of its own for that.
+//! The matrix of token embeddings, once per graph, and the output projection, which is the same matrix unless the
+//! checkpoint has another.
 
 use florence2_layout::graphs::{INPUT_IDS, INPUTS_EMBEDS};
 use florence2_layout::onnx::DataType;
@@ -89,8 +89,8 @@ fn scale(text: &TextConfig) -> Option<f32> {
     text.scale_embedding.then(|| (text.d_model as f64).sqrt() as f32)
 }
 
-/// Rows `ids` (of two axes) of the embedding matrix `table` in a graph of the fused layout, `[.., .., d_model]`. The matrix is
-/// stored as [`tied_logits`] takes it if `is_tied`.
+/// Rows `ids` (of two axes) of the embedding matrix `table` in a graph of the fused layout, `[.., .., d_model]`. If
+/// `is_tied`, the matrix is stored in the form that [`tied_logits`] shares.
 pub(super) fn embed<'a>(
     graph: &mut Graph<'a>,
     text: &TextConfig,

@@ -84,8 +84,8 @@ pub(super) fn encoder_layers<'a>(
     Ok(x)
 }
 
-/// All layers of the decoder that `weights` belongs to. `attend` returns the attention, self-attention or cross-attention,
-/// of a layer, which it also gets by index.
+/// All layers of the decoder that `weights` belongs to. `attend` returns the self-attention or the cross-attention of a
+/// layer; its arguments are the graph, the layer, the layer's index, the kind of attention and the input.
 pub(super) fn decoder_layers<'a>(
     graph: &mut Graph<'a>,
     text: &TextConfig,

@@ -15,8 +15,8 @@ use florence2_layout::onnx::AttributeType;
 const KERNEL: usize = 3;
 
 impl Stage {
-    /// `conv(x) + x` and its norm, both `[batch, tokens, dim]` as `x`; `names` are those of the convolution and of the norm
-    /// among `weights`. On a CPU, one operator.
+    /// `conv(x) + x` and its norm, both in the shape of `x`, `[batch, tokens, dim]`, by one operator on a CPU; `names` are the
+    /// modules of the convolution and the norm among `weights`.
     pub(super) fn depthwise_norm<'a>(
         &self,
         graph: &mut Graph<'a>,

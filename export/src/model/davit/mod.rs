@@ -1,7 +1,7 @@
 //! DaViT: *Dual Attention Vision Transformers* (Ding et al., 2022), as Florence-2 has it: a depthwise convolution before
 //! each attention and each MLP.
 //!
-//! Tokens stay `[batch, tokens, channels]` throughout. Only convolutions take channels first: they stand between two
+//! Tokens stay `[batch, tokens, channels]` throughout. Only convolutions take channels first, between two
 //! transpositions of 4-D tensors, which ONNX Runtime folds into its own blocked layout.
 
 mod channel_attention;

@@ -56,7 +56,7 @@ impl Stage {
             && lowering.precisions.of(&conv.module("")) != Precision::Fp32
     }
 
-    /// Quantizes the tokens `x`, lays those under the kernel side by side (im2col) and multiplies them with the kernels:
+    /// Quantizes the tokens `x`, copies those under the kernel side by side (im2col) and multiplies them with the kernels:
     /// a third of the time of the convolution in floats, as bytes are cheap to lay out and integer products fast.
     fn integer_convolution<'a>(
         &self,
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn kernels_become_rows_of_patches() {
-        // Two outputs, three inputs, one row of two columns: the digits say which.
+        // Two outputs, three inputs, one row of two columns: the digits are output, input and position.
         let values = vec![0, 1, 10, 11, 20, 21, 100, 101, 110, 111, 120, 121];
         let weight = Tensor::new("w", [2, 3, 1, 2], move || {
             values.iter().map(|&value| value as f32).collect()
