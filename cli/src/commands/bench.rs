@@ -30,7 +30,7 @@ use crate::console::Console;
 use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::interrupt;
-use crate::output::{Destination, TableFormat, Target, json_pretty};
+use crate::output::{Destination, TableFormat, Target, json_pretty, print};
 
 /// Measure models on devices: loading, stages, ms per token, throughput, memory
 ///
@@ -123,7 +123,7 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
     }
     if args.list {
         let configurations: Vec<&Configuration> = plan.iter().map(|planned| &planned.configuration).collect();
-        write(&render_plan(&configurations, args.format)?)?;
+        print(&render_plan(&configurations, args.format)?)?;
         return Ok(Outcome::AllGood);
     }
     // All that can fail without measuring fails before it.
@@ -154,7 +154,7 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
         saved.write(&json_pretty(&run)?)?;
         saved.commit()?;
     }
-    write(&render(&run, comparison.as_ref(), args.format)?)?;
+    print(&render(&run, comparison.as_ref(), args.format)?)?;
     if run.configurations.iter().any(|entry| entry.failure().is_some()) {
         Ok(Outcome::SomeFailed)
     } else {
@@ -179,31 +179,28 @@ impl BenchArgs {
         for model in &models {
             for device in &self.devices {
                 for dtype in &dtypes {
-                    for (num_beams, batch) in self
-                        .num_beams
-                        .iter()
-                        .flat_map(|&beams| self.batch.iter().map(move |&batch| (beams, batch)))
-                    {
-                        let configuration = Configuration {
-                            model: model.to_string(),
-                            device: device.to_string(),
-                            dtype: dtype
-                                .as_ref()
-                                .map_or_else(|| "auto".to_owned(), PerPart::to_string),
-                            num_beams,
-                            batch,
-                        };
-                        if plan.iter().any(|planned| planned.configuration == configuration) {
-                            continue;
+                    let mut globals = globals.clone();
+                    globals.device = device.clone();
+                    globals.dtype = dtype.clone();
+                    for &num_beams in &self.num_beams {
+                        for &batch in &self.batch {
+                            let configuration = Configuration {
+                                model: model.to_string(),
+                                device: device.to_string(),
+                                dtype: dtype
+                                    .as_ref()
+                                    .map_or_else(|| "auto".to_owned(), PerPart::to_string),
+                                num_beams,
+                                batch,
+                            };
+                            if plan.iter().all(|planned| planned.configuration != configuration) {
+                                plan.push(Planned {
+                                    configuration,
+                                    model: model.clone(),
+                                    globals: globals.clone(),
+                                });
+                            }
                         }
-                        let mut globals = globals.clone();
-                        globals.device = device.clone();
-                        globals.dtype = dtype.clone();
-                        plan.push(Planned {
-                            configuration,
-                            model: model.clone(),
-                            globals,
-                        });
                     }
                 }
             }
@@ -250,12 +247,6 @@ impl BenchArgs {
             None => Ok(Some((path, run))),
         }
     }
-}
-
-fn write(text: &str) -> Result<()> {
-    let mut out = Destination::open(&Target::Stdout)?;
-    out.write(text)?;
-    out.commit()
 }
 
 #[cfg(test)]
