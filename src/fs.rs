@@ -26,6 +26,27 @@ pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Returns the files below a folder as sorted paths inside it, with `/` between folders. Links are followed; those that
+/// lead nowhere are left out.
+#[cfg(feature = "hub")]
+pub(crate) fn files_below(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for path in entries(&inner) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(inside) = path.strip_prefix(folder)
+                && path.exists()
+            {
+                files.push(inside.to_string_lossy().replace('\\', "/"));
+            }
+        }
+    }
+    files.sort_unstable();
+    files
+}
+
 /// Returns the size of all files below a folder in bytes. Links are not followed.
 pub(crate) fn size_of_folder(folder: &Path) -> u64 {
     let size = |path: &PathBuf| match fs::symlink_metadata(path) {

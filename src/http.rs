@@ -1,4 +1,4 @@
-//! HTTP, as everything here that reaches for the network does it.
+//! The HTTP client of all requests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::{Error, Result};
 
-/// How long a connection may take to be made.
+/// The timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(15);
-/// Who asks.
+/// The user agent.
 const USER_AGENT: &str = concat!("florence2/", env!("CARGO_PKG_VERSION"));
 
-/// Variables that name a file of certificates (PEM) to trust instead of the usual ones, as OpenSSL, Python's requests and curl
-/// have them; the first that is set counts.
+/// Environment variables of OpenSSL, Python's requests and curl that name a file of certificates (PEM) to trust instead of
+/// the default ones. The first one that is set counts.
 const CERTIFICATES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
-/// A client that gives up where nothing arrives for as long as `stall`. Statuses are answers like others; a token goes
-/// to the host that it is for, and is not shown to those which that one refers to.
+/// Returns a client that fails after `stall` without data. A status is not an error; a token is not sent to hosts that a
+/// response redirects to.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if a variable names certificates that cannot be read.
+/// [`Error::InvalidOption`] if the certificates of an environment variable cannot be read.
 pub(crate) fn agent(stall: Duration) -> Result<Agent> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .user_agent(USER_AGENT)
-        // Sizes, ranges and checksums are those of the file itself.
+        // Compressed, the body would not have the listed size and checksum.
         .accept_encoding("identity")
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
@@ -43,7 +43,7 @@ pub(crate) fn agent(stall: Duration) -> Result<Agent> {
     Ok(config.build().new_agent())
 }
 
-/// The certificates that a variable names.
+/// Returns the certificates of the environment variables.
 fn named_certificates() -> Result<Option<RootCerts>> {
     let mut variables = CERTIFICATES.into_iter();
     let named =
@@ -53,7 +53,7 @@ fn named_certificates() -> Result<Option<RootCerts>> {
         .transpose()
 }
 
-/// The certificates in the file that variable `name` names.
+/// Returns the certificates in the file of variable `name`.
 fn certificates(name: &'static str, path: &Path) -> Result<RootCerts> {
     let invalid = |reason: String| Error::InvalidOption {
         name,
@@ -66,13 +66,13 @@ fn certificates(name: &'static str, path: &Path) -> Result<RootCerts> {
             certificates.push(certificate);
         }
     }
-    match certificates.is_empty() {
-        true => Err(invalid("there is no certificate (PEM) in it".into())),
-        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    if certificates.is_empty() {
+        return Err(invalid("there is no certificate (PEM) in it".into()));
     }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
-/// An error of the connection.
+/// Returns an error of the connection.
 pub(crate) fn network_error(url: &str) -> impl FnOnce(ureq::Error) -> Error {
     let url = url.to_owned();
     move |error| Error::Network {
@@ -81,19 +81,19 @@ pub(crate) fn network_error(url: &str) -> impl FnOnce(ureq::Error) -> Error {
     }
 }
 
-/// A header's text, if it is there.
+/// Returns a header's text.
 pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What a status says, if it is not the file.
+/// Checks that a status is a success. `what` was requested.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::AccessDenied`] or [`Error::HttpStatus`].
 pub(crate) fn check_status(what: &str, url: &str, status: u16, headers: &HeaderMap) -> Result<()> {
     let url = url.to_owned();
     let what = what.to_owned();
-    // The hub's own words; of these, the code tells apart what it puts behind one status.
+    // The hub's error codes distinguish errors of the same status.
     let code = header(headers, "x-error-code").unwrap_or_default();
     let reason = header(headers, "x-error-message").unwrap_or_default().to_owned();
     Err(match (status, code) {
@@ -114,19 +114,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_are_read_or_said_to_be_none() {
+    fn certificates_are_read_or_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("roots.pem");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
             certificates("SSL_CERT_FILE", &path)
         };
-        // Whether what is in them is any good, shows when a server is met.
+        // Whether a certificate is valid shows only in a connection.
         let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         let found = read(&format!("# a company's\n{pem}{pem}")).unwrap();
         assert!(matches!(found, RootCerts::Specific(certificates) if certificates.len() == 2));
-        for odd in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n?"] {
-            let error = read(odd).unwrap_err().to_string();
+        for invalid in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n?"] {
+            let error = read(invalid).unwrap_err().to_string();
             assert!(
                 error.contains("SSL_CERT_FILE") && error.contains("roots.pem"),
                 "{error}"

@@ -58,7 +58,7 @@ mod task;
 mod tokenizer;
 
 pub use bundle::{Bundle, BundleSource};
-pub use cache::cache_dir;
+pub use cache::{CacheContent, CacheEntry, cache_dir, cache_entries};
 pub use cancel::CancelToken;
 pub use error::{Cause, Error, Result};
 pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};

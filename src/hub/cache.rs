@@ -1,4 +1,4 @@
-//! A repository's place in the cache, as the hub's own tools lay it out: `models--org--name` with `blobs` (the files,
+//! A repository's folder in the cache, in the layout of the hub's own tools: `models--org--name` with `blobs` (the files,
 //! by checksum), `snapshots` (a folder for each commit, of links to them) and `refs` (the commit of each branch).
 
 use std::fs::{self, File};
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
+use super::api::RemoteFile;
 use super::id::{ModelId, is_commit};
-use super::listing::RemoteFile;
 use crate::error::{Error, Result};
 
-/// The folder of the lock files.
+/// The cache's folder of lock files.
 const LOCKS: &str = ".locks";
-/// What unfinished files are called, after the name that they are to have.
+/// The extension of unfinished files.
 const UNFINISHED: &str = "incomplete";
 
-/// A repository's place in the cache.
+/// A repository's folder in the cache.
 pub(super) struct RepoCache {
     folder: PathBuf,
     locks: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct RepoCache {
     repo: CacheRepo,
 }
 
-/// The repository of an id, as `hf-hub` has it.
+/// Returns `hf-hub`'s repository of an id.
 pub(super) fn repo(id: &ModelId, revision: &str) -> Repo {
     Repo::with_revision(id.repository().to_owned(), RepoType::Model, revision.to_owned())
 }
@@ -47,27 +47,22 @@ impl RepoCache {
         &self.folder
     }
 
-    /// The folder of its lock files.
-    pub(super) fn locks(&self) -> &Path {
-        &self.locks
-    }
-
-    /// Where a file is kept.
+    /// Returns the path of a file's contents.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.repo.blob_path(etag)
     }
 
-    /// Where a file is kept until it is whole.
+    /// Returns the path of a file's contents until they are complete.
     pub(super) fn unfinished(&self, etag: &str) -> PathBuf {
         self.repo.blob_path(&format!("{etag}.{UNFINISHED}"))
     }
 
-    /// The folder of a commit's files.
+    /// Returns the folder of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.repo.pointer_path(commit)
     }
 
-    /// The commit that the revision was when it was last asked for.
+    /// Returns the commit of the revision when it was last fetched.
     pub(super) fn commit(&self) -> Option<String> {
         if self.id.is_pinned() {
             return Some(self.id.revision().to_owned());
@@ -77,20 +72,25 @@ impl RepoCache {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes what commit the revision is.
+    /// Stores the commit of the revision.
     pub(super) fn set_commit(&self, commit: &str) -> Result<()> {
-        match self.commit().as_deref() == Some(commit) {
-            true => Ok(()),
-            false => self.repo.create_ref(commit).map_err(Error::io(&self.folder)),
+        if self.commit().as_deref() == Some(commit) {
+            return Ok(());
         }
+        self.repo.create_ref(commit).map_err(Error::io(&self.folder))
     }
 
-    /// Whether a whole file is in its place for this commit.
+    /// Returns whether a commit's folder has a complete file.
     pub(super) fn has(&self, commit: &str, file: &RemoteFile) -> bool {
         has_size(&self.snapshot(commit).join(&file.path), file.size)
     }
 
-    /// Gives a kept file its name in the folder of a commit.
+    /// Returns whether the contents of a file are complete.
+    pub(super) fn has_blob(&self, file: &RemoteFile) -> bool {
+        has_size(&self.blob(&file.etag), file.size)
+    }
+
+    /// Links a complete file into the folder of a commit.
     pub(super) fn link(&self, commit: &str, file: &RemoteFile) -> Result<()> {
         let path = self.snapshot(commit).join(&file.path);
         if self.has(commit, file) {
@@ -98,12 +98,12 @@ impl RepoCache {
         }
         let parent = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
-        // From the file's folder up to the repository's: one for each part of its path, and `snapshots`.
+        // From the file's folder up to the repository's: one `..` for each part of the path, and one for `snapshots`.
         let up: PathBuf = file.path.split('/').map(|_| "..").chain([".."]).collect();
         let target = up.join("blobs").join(&file.etag);
         appear(&path, |path| symlink(&target, path))
             .or_else(|error| {
-                // Where links are not allowed, the file has two names, or there are two of it.
+                // Without symbolic links, a hard link or a copy serves.
                 tracing::debug!(%error, path = %path.display(), "no symbolic links here");
                 let blob = self.blob(&file.etag);
                 appear(&path, |path| fs::hard_link(&blob, path))
@@ -112,19 +112,18 @@ impl RepoCache {
             .map_err(Error::io(&path))
     }
 
-    /// Waits until no other process fetches this file; the lock is released when the file is closed.
+    /// Locks a file against other processes that fetch it; `waiting` is called if one does.
     pub(super) fn lock(&self, etag: &str, waiting: impl FnOnce()) -> Result<File> {
         crate::fs::lock(&self.locks.join(format!("{etag}.lock")), waiting)
     }
 }
 
-/// Whether there is a file of this size.
-pub(super) fn has_size(path: &Path, size: u64) -> bool {
+/// Returns whether there is a file of this size.
+fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == size)
 }
 
-/// What `make` makes gets its name when it is whole, in the place of what has it: at no time is there nothing, since another
-/// process may have made the same, and be reading it.
+/// Makes a file with `make` and moves it to `path` in one step: another process may be reading the file that is there.
 fn appear(path: &Path, make: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().make_in(folder, make)?;

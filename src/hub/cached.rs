@@ -1,4 +1,4 @@
-//! What the hub's cache holds of Florence-2.
+//! The Florence-2 models in the hub's cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,112 +11,81 @@ use serde_json::Value;
 use super::cache::RepoCache;
 use super::id::ModelId;
 use super::options::HubOptions;
-use super::prepare::files_in;
-use super::settings::Settings;
+use crate::cache::{CacheContent, CacheEntry};
 use crate::error::Result;
-use crate::fs::{folders_in, remove, size_of_folder};
+use crate::fs::{files_below, folders_in};
 
-/// What the folders of models are called, before their names.
+/// The prefix of the folders of models.
 const PREFIX: &str = "models--";
-/// What stands in them for `/`.
+/// The separator in their names in place of `/`.
 const SEPARATOR: &str = "--";
 
-/// A Florence-2 model in the hub's cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CachedModel {
-    /// Its name, with the default revision.
-    pub id: ModelId,
-    /// Its folder in the cache.
-    pub folder: PathBuf,
-    /// What that takes on the disk: all commits, and what is unfinished.
-    pub bytes: u64,
-    /// The types in which there are graphs of it, in any commit.
-    pub dtypes: Vec<Dtype>,
-    /// Whether there are weights in safetensors, in any commit.
-    pub has_checkpoint: bool,
-}
-
-/// The hub's cache.
+/// Returns the hub's cache folder.
 ///
 /// # Errors
 /// [`Error::InvalidOption`](crate::Error::InvalidOption) if there is no home folder and no other is set.
 pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
-    Ok(Settings::new(options)?.cache)
+    Ok(options.resolve()?.cache)
 }
 
-/// The Florence-2 models in the hub's cache, in the order of their names; others are not shown.
+/// Returns the Florence-2 models in the hub's cache, sorted by name. Other models are left out.
 ///
 /// # Errors
 /// As [`cache_folder`].
-pub fn cached_models(options: &HubOptions) -> Result<Vec<CachedModel>> {
-    let cache = cache_folder(options)?;
-    let mut models: Vec<CachedModel> = folders_in(&cache).into_iter().filter_map(model).collect();
-    models.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(models)
+pub fn cached_models(options: &HubOptions) -> Result<Vec<CacheEntry>> {
+    let folders = folders_in(&cache_folder(options)?).into_iter();
+    let mut models: Vec<(ModelId, CacheEntry)> = folders
+        .filter_map(|folder| {
+            let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+            let id: ModelId = name.replacen(SEPARATOR, "/", 1).parse().ok()?;
+            let is_ours = snapshots(&folder).iter().any(|snapshot| is_florence2(snapshot));
+            is_ours.then(|| (id.clone(), entry(&id, folder)))
+        })
+        .collect();
+    models.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(models.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// What the cache has of a model that is named: of any kind, and if it is unfinished too.
+/// Returns a model's entry in the hub's cache, even if the model is incomplete or of another kind.
 ///
 /// # Errors
 /// As [`cache_folder`].
-pub fn cached_model(id: &ModelId, options: &HubOptions) -> Result<Option<CachedModel>> {
-    let cache = RepoCache::new(&cache_folder(options)?, id);
-    let folder = cache.folder().to_owned();
-    Ok(folder.is_dir().then(|| described(id.clone(), folder)))
+pub fn cached_model(id: &ModelId, options: &HubOptions) -> Result<Option<CacheEntry>> {
+    let folder = RepoCache::new(&cache_folder(options)?, id).folder().to_owned();
+    Ok(folder.is_dir().then(|| entry(id, folder)))
 }
 
-/// Removes a model, all of its commits, from the hub's cache; whether it was there.
-///
-/// # Errors
-/// As [`cache_folder`]; [`Error::Io`](crate::Error::Io) if it cannot be removed.
-pub fn remove_model(id: &ModelId, options: &HubOptions) -> Result<bool> {
-    let cache = RepoCache::new(&cache_folder(options)?, id);
-    let was_there = remove(cache.folder())?;
-    remove(cache.locks())?;
-    Ok(was_there)
-}
-
-/// The model in a folder of the cache, if it is Florence-2.
-fn model(folder: PathBuf) -> Option<CachedModel> {
-    let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
-    let id = name.replacen(SEPARATOR, "/", 1).parse().ok()?;
-    let is_ours = snapshots(&folder).iter().any(|snapshot| is_florence2(snapshot));
-    is_ours.then(|| described(id, folder))
-}
-
-/// The folders of a model's commits.
+/// Returns the folders of a model's commits.
 fn snapshots(folder: &Path) -> Vec<PathBuf> {
     folders_in(&folder.join("snapshots"))
 }
 
-/// What is in a model's folder.
-fn described(id: ModelId, folder: PathBuf) -> CachedModel {
-    let snapshots = snapshots(&folder);
-    let files: Vec<String> = snapshots.iter().flat_map(|snapshot| files_in(snapshot)).collect();
+fn entry(id: &ModelId, folder: PathBuf) -> CacheEntry {
+    let files: Vec<String> = snapshots(&folder)
+        .iter()
+        .flat_map(|snapshot| files_below(snapshot))
+        .collect();
     let graphs: Vec<&str> = files
         .iter()
         .filter_map(|file| file.strip_suffix(EXTENSION))
         .collect();
+    let suffixed = |graph: &&str, dtype: Dtype| !dtype.suffix().is_empty() && graph.ends_with(dtype.suffix());
     let dtypes = Dtype::BY_PREFERENCE.into_iter().filter(|&dtype| {
-        let of = |graph: &&str| match dtype.suffix() {
-            "" => !Dtype::BY_PREFERENCE
-                .iter()
-                .any(|other| *other != dtype && graph.ends_with(other.suffix())),
-            suffix => graph.ends_with(suffix),
+        let has_dtype = |graph: &&str| match dtype.suffix() {
+            "" => !Dtype::BY_PREFERENCE.iter().any(|&other| suffixed(graph, other)),
+            _ => suffixed(graph, dtype),
         };
-        graphs.iter().any(of)
+        graphs.iter().any(has_dtype)
     });
-    CachedModel {
-        id,
-        bytes: size_of_folder(&folder),
+    let content = CacheContent::Model {
+        model: id.repository().to_owned(),
         dtypes: dtypes.collect(),
         has_checkpoint: files.iter().any(|file| file.ends_with(".safetensors")),
-        folder,
-    }
+    };
+    CacheEntry::new(content, folder)
 }
 
-/// Whether the configuration in a folder is Florence-2's.
+/// Returns whether the configuration in a folder is Florence-2's.
 fn is_florence2(folder: &Path) -> bool {
     let config = fs::read(folder.join(CONFIG)).unwrap_or_default();
     let config: Value = serde_json::from_slice(&config).unwrap_or_default();

@@ -1,37 +1,37 @@
-//! Models that are known to be on the public hub.
+//! Known models on the public hub.
 
 use serde::{Deserialize, Serialize};
 
-/// The list, as data.
+/// The list of models as JSON.
 const CATALOGUE: &str = include_str!("../../models/catalogue.json");
 
 /// A known model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CatalogueEntry {
-    /// Its name on the hub.
+    /// The model's id.
     pub id: String,
-    /// What its repository holds.
+    /// The form in which the repository holds the model.
     pub form: ModelForm,
-    /// How many numbers it has, about.
+    /// The approximate number of parameters.
     pub parameters: u64,
-    /// What it is.
+    /// A description.
     pub about: String,
 }
 
-/// In which form a repository has its model.
+/// The form in which a repository holds a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ModelForm {
-    /// Graphs.
+    /// ONNX graphs.
     Onnx,
-    /// Weights, which are exported on first use.
+    /// Weights in safetensors, which are exported on first use.
     Safetensors,
 }
 
 impl ModelForm {
-    /// `onnx`, `safetensors`.
+    /// Returns the name: `onnx` or `safetensors`.
     pub const fn name(self) -> &'static str {
         match self {
             ModelForm::Onnx => "onnx",
@@ -40,9 +40,9 @@ impl ModelForm {
     }
 }
 
-/// The known models.
+/// Returns the known models.
 pub fn catalogue() -> Vec<CatalogueEntry> {
-    // It is part of the program, and a test reads it.
+    // The list is embedded, and a test parses it.
     serde_json::from_str(CATALOGUE).unwrap_or_default()
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use crate::hub::ModelId;
 
     #[test]
-    fn every_entry_is_a_model_s_name_once() {
+    fn entries_have_unique_model_ids() {
         let entries = catalogue();
         let ids: BTreeSet<ModelId> = entries.iter().map(|entry| entry.id.parse().unwrap()).collect();
         assert!(!ids.is_empty() && ids.len() == entries.len());

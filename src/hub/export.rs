@@ -1,45 +1,27 @@
-//! Exports of repositories that have no graphs, each made once and kept in this crate's own cache.
+//! Exports of repositories without graphs, each made once and cached.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::id::ModelId;
 use super::options::{HubOptions, HubProgress};
 use crate::bundle::Dtype;
+use crate::cache::{EXPORT_RECORD, EXPORTS};
 use crate::error::{Error, Result};
-use crate::fs::{folders_in, hash, lock, move_folder, sha256, size_of_folder, unfinished_folder};
+use crate::fs::{hash, lock, move_folder, sha256, unfinished_folder};
 use crate::options::LoadOptions;
 use crate::per_part::PerPart;
 use crate::runtime::SessionOptions;
 
-/// The folder of the exports in the cache.
-const FOLDER: &str = "exports";
-/// What says where an export comes from; it is there when the export is whole.
-const RECORD: &str = "export.json";
-/// How many characters of the checksum name a folder.
+/// The length of the names of exports' folders, the start of a checksum.
 const KEY_LENGTH: usize = 16;
 
-/// An export in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ExportedModel {
-    /// The repository and revision that it was made of.
-    pub model: String,
-    /// `cpu`, `plain`, `cuda`: what it was made for.
-    pub target: String,
-    /// `fp32`, `fp16`, `int8`, `int4`, ..
-    pub precision: String,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// What that takes on the disk.
-    pub bytes: u64,
-}
-
-#[derive(Serialize, Deserialize)]
+/// The contents of [`EXPORT_RECORD`].
+#[derive(Serialize)]
 struct Record {
     model: String,
     commit: String,
@@ -47,8 +29,8 @@ struct Record {
     precision: String,
 }
 
-/// The folder of the export of a checkpoint in the hub's cache, which is made if it is not there. What it is kept by is
-/// the contents of the files, and all that decides about the graphs.
+/// Returns the folder of the export of a cached checkpoint, which is made if need be. The folder's name is a checksum of
+/// the checkpoint's files and the options of the export.
 pub(super) fn export(
     id: &ModelId,
     commit: &str,
@@ -62,13 +44,13 @@ pub(super) fn export(
     let name = id.repository().replace('/', "--");
     let key = key(checkpoint, files, target, precision)?;
     let folder = root.join(name).join(key);
-    if folder.join(RECORD).is_file() {
+    if folder.join(EXPORT_RECORD).is_file() {
         return Ok(folder);
     }
 
     options.hub.report(HubProgress::Exporting);
     let _lock = lock(&root.join(".lock"), || ())?;
-    if folder.join(RECORD).is_file() {
+    if folder.join(EXPORT_RECORD).is_file() {
         return Ok(folder);
     }
     let unfinished = unfinished_folder(&root)?;
@@ -76,7 +58,7 @@ pub(super) fn export(
         .with_target(target)
         .with_precision(precision)
         .with_model_name(id.repository());
-    // A folder of usual permissions, which the temporary one has not.
+    // The temporary folder itself is for the owner only.
     let made = unfinished.path().join("model");
     florence2_export::export(&Checkpoint::open(checkpoint)?, &made, &export_options)?;
     let record = Record {
@@ -85,7 +67,7 @@ pub(super) fn export(
         target: target.name().to_owned(),
         precision: precision.name().to_owned(),
     };
-    let path = made.join(RECORD);
+    let path = made.join(EXPORT_RECORD);
     let json = serde_json::to_vec_pretty(&record).map_err(|source| Error::Json {
         path: path.clone(),
         source,
@@ -96,67 +78,36 @@ pub(super) fn export(
     Ok(folder)
 }
 
-/// The exports in the cache.
-///
-/// # Errors
-/// [`Error::InvalidOption`] if there is no home folder and no other is set.
-pub fn exported_models(options: &HubOptions) -> Result<Vec<ExportedModel>> {
-    let repositories = folders_in(&root(options)?);
-    let mut exports: Vec<ExportedModel> = repositories
-        .iter()
-        .flat_map(|repository| folders_in(repository))
-        .filter_map(|folder| {
-            let record: Record = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
-            Some(ExportedModel {
-                model: record.model,
-                target: record.target,
-                precision: record.precision,
-                bytes: size_of_folder(&folder),
-                folder,
-            })
-        })
-        .collect();
-    exports.sort_by(|a, b| (&a.model, &a.folder).cmp(&(&b.model, &b.folder)));
-    Ok(exports)
-}
-
-/// Removes an export.
-///
-/// # Errors
-/// [`Error::Io`] if that fails.
-pub fn remove_export(export: &ExportedModel) -> Result<()> {
-    fs::remove_dir_all(&export.folder).map_err(Error::io(&export.folder))
-}
-
+/// Returns the cache folder of exports.
 fn root(options: &HubOptions) -> Result<PathBuf> {
     let cache = options.export_dir.clone().or_else(crate::cache_dir);
     cache
-        .map(|cache| cache.join(FOLDER))
+        .map(|cache| cache.join(EXPORTS))
         .ok_or_else(|| Error::InvalidOption {
             name: "export_dir",
             reason: "there is no home folder to keep exports in; set FLORENCE2_CACHE to a folder".into(),
         })
 }
 
-/// That a checkpoint can be exported so.
+/// Checks that a checkpoint can be exported with these options.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for a precision that the devices' graphs are not exported in.
+/// [`Error::InvalidOption`] if the devices' target has no such precision.
 pub(super) fn check_export(options: &LoadOptions) -> Result<()> {
     let target = target(&options.session)?;
     precision(&options.dtype, target, &options.session).map(drop)
 }
 
-/// What the devices can run, and run best there.
+/// Returns the target that is fastest on the devices.
 fn target(session: &SessionOptions) -> Result<Target> {
-    Ok(match session.wants_plain_decoder()? {
-        true => Target::Plain,
-        false => Target::Cpu,
+    Ok(if session.wants_plain_decoder()? {
+        Target::Plain
+    } else {
+        Target::Cpu
     })
 }
 
-/// The precision whose files are those that the choice is about to look for; if it leaves that open, the one that suits
-/// the devices.
+/// Returns the precision whose files the choice of dtypes loads; without a choice, the one that suits the devices.
 fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Precision> {
     let wanted: Vec<Option<Dtype>> = target
         .graphs()
@@ -182,14 +133,14 @@ fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) 
         Error::InvalidOption {
             name: "dtype",
             reason: format!(
-                "a repository without graphs is exported as a whole, for these devices in one of {}",
+                "a repository without graphs is exported as a whole; the precisions for these devices are {}",
                 names.join(", ")
             ),
         }
     })
 }
 
-/// The checksum of all that decides about an export.
+/// Returns a checksum of the checkpoint's files and the options of the export.
 fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision) -> Result<String> {
     let mut text = format!(
         "{} {} {}\n",
@@ -201,7 +152,7 @@ fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision
     files.sort_unstable();
     for file in files {
         let path = checkpoint.join(file);
-        // In the cache, a file is called by its checksum; what is no link is read.
+        // In the hub's cache, files are links to blobs named by their checksums.
         let checksum = match fs::read_link(&path) {
             Ok(blob) => blob
                 .file_name()

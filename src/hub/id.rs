@@ -1,13 +1,13 @@
-//! What a model is called on a hub.
+//! The id of a model on a hub.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// The branch that is meant where none is named.
+/// The default branch.
 const DEFAULT_REVISION: &str = "main";
-/// The hub's own limit for each half of an id.
+/// The hub's limit for the length of each half of an id.
 const MAX_LENGTH: usize = 96;
 
 /// A model on a hub: `organisation/name`, or `organisation/name@revision` for a branch, tag or commit other than
@@ -19,23 +19,23 @@ pub struct ModelId {
 }
 
 impl ModelId {
-    /// `organisation/name`.
+    /// Returns `organisation/name`.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// Branch, tag or commit.
+    /// Returns the branch, tag or commit.
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
-    /// Whether the revision is a commit, which is the same for ever.
+    /// Returns whether the revision is a commit, which never changes.
     pub fn is_pinned(&self) -> bool {
         is_commit(&self.revision)
     }
 }
 
-/// Whether this is a commit's full hash.
+/// Returns whether a revision is a commit's full hash.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -58,19 +58,19 @@ impl FromStr for ModelId {
         let valid = repository
             .split_once('/')
             .is_some_and(|(organisation, name)| is_name(organisation) && is_name(name));
-        match valid && revision.split('/').all(is_revision_part) {
-            true => Ok(Self {
-                repository: repository.to_owned(),
-                revision: revision.to_owned(),
-            }),
-            false => Err(Error::UnknownModel {
+        if !valid || !revision.split('/').all(is_revision_part) {
+            return Err(Error::UnknownModel {
                 name: text.to_owned(),
-            }),
+            });
         }
+        Ok(Self {
+            repository: repository.to_owned(),
+            revision: revision.to_owned(),
+        })
     }
 }
 
-/// The hub's rule for each half of an id.
+/// Returns whether each half of an id may be this, by the hub's rules.
 fn is_name(name: &str) -> bool {
     let characters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty()
@@ -82,7 +82,7 @@ fn is_name(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// git's rule for a part of a reference, as far as it keeps the name inside the cache.
+/// Returns whether a part of a revision is valid: a subset of git's rules that keeps paths inside the cache.
 fn is_revision_part(part: &str) -> bool {
     let characters = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     !part.is_empty() && part.chars().all(characters) && !part.starts_with('.') && !part.contains("..")
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_the_cache_is_no_id() {
+    fn ids_that_lead_out_of_the_cache_are_rejected() {
         for text in [
             "",
             "name",

@@ -1,33 +1,26 @@
 //! Models by their id on a hub: `onnx-community/Florence-2-base-ft`, `microsoft/Florence-2-base@main`.
 //!
-//! Of a repository's files, those are fetched which [loading](crate::Florence2::from_pretrained) it takes, several at a
-//! time, into the cache that the hub's own tools for Python use, and each is checked against the size and checksum that
-//! the hub lists before it gets its name there. What was cut off goes on where it ended. A repository that has no
-//! graphs, but safetensors, is exported for the device, once.
+//! The files that [loading](crate::Florence2::from_pretrained) takes are fetched, several at a time, into the cache of the
+//! hub's own tools for Python. Each file is checked against the listed size and checksum before it is linked there. An
+//! interrupted transfer is resumed. A repository with safetensors and without graphs is exported for the device, once.
 //!
-//! `hf-hub` knows the hub's addresses, listing and cache; the transfers themselves are done here, because its own give a
-//! file its place in the cache unchecked, wait for ever where nothing arrives, and send the token to whichever host
-//! keeps the file.
+//! `hf-hub` provides the hub's addresses, its listing and the cache's layout. Transfers are this crate's own: those of
+//! `hf-hub` do not check files, have no timeout without data, and send the token to the host of the files.
 
+mod api;
 mod cache;
 mod cached;
 mod catalogue;
-mod checksum;
-mod client;
-mod download;
 mod export;
 mod id;
-mod listing;
 mod options;
 mod prepare;
 mod selection;
-mod settings;
 mod transfer;
 
-pub use cached::{CachedModel, cache_folder, cached_model, cached_models, remove_model};
+pub use cached::{cache_folder, cached_model, cached_models};
 pub use catalogue::{CatalogueEntry, ModelForm, catalogue};
-pub use export::{ExportedModel, exported_models, remove_export};
 pub use id::ModelId;
 pub use options::{HubOptions, HubProgress, ProgressFn};
-pub(crate) use prepare::prepare_with_alternatives;
+pub(crate) use prepare::prepare_files;
 pub use prepare::{Prepared, prepare};

@@ -1,33 +1,38 @@
-//! How models are fetched.
+//! Options of fetching models, with defaults from the environment variables of the hub's own tools.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How models are fetched from a hub. What is not set is as the hub's own tools have it, by their environment variables.
+use crate::error::{Error, Result};
+
+/// Options of fetching models from a hub. Unset ones are those of the hub's own tools: their environment variables, then
+/// their defaults.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HubOptions {
-    /// The cache; `None`: `HF_HUB_CACHE`, or `hub` in `HF_HOME` (`~/.cache/huggingface`).
+    /// The cache folder. Default: `HF_HUB_CACHE`, or `hub` in `HF_HOME` (`~/.cache/huggingface`).
     pub cache_dir: Option<PathBuf>,
-    /// The hub's address; `None`: `HF_ENDPOINT`, or the public hub.
+    /// The hub's address. Default: `HF_ENDPOINT`, or the public hub.
     pub endpoint: Option<String>,
-    /// The access token; `None`: `HF_TOKEN`, or the file that the hub's login command writes.
+    /// The access token. Default: `HF_TOKEN`, or the file that the hub's login command writes.
     pub token: Option<String>,
-    /// Whether to keep off the network and use what is cached; `None`: by `HF_HUB_OFFLINE`.
+    /// Whether to use cached files only, without the network. Default: `HF_HUB_OFFLINE`.
     pub offline: Option<bool>,
-    /// The folder in which exports of safetensors are kept; `None`: [`cache_dir`](crate::cache_dir).
+    /// The cache folder of exports. Default: [`cache_dir`](crate::cache_dir).
     pub export_dir: Option<PathBuf>,
-    /// How many files are fetched at a time.
+    /// The number of files fetched at a time.
     pub connections: usize,
-    /// How often in a row a transfer that got nothing is tried again.
+    /// The number of retries in a row that receive nothing before a transfer fails.
     pub retries: u32,
-    /// The wait before the first retry; it doubles with each further one.
+    /// The delay before the first retry; it doubles with each further one.
     pub retry_delay: Duration,
-    /// How long nothing may arrive before a transfer counts as cut off.
+    /// The time without data after which a connection is dropped.
     pub stall: Duration,
-    /// Is told what is being done.
+    /// Called on progress.
     pub progress: Option<ProgressFn>,
 }
 
@@ -96,9 +101,80 @@ impl HubOptions {
             report(progress);
         }
     }
+
+    /// Returns the options with their defaults.
+    pub(super) fn resolve(&self) -> Result<ResolvedOptions> {
+        self.resolve_from(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    fn resolve_from(
+        &self,
+        var: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+    ) -> Result<ResolvedOptions> {
+        let var = |name| var(name).filter(|value| !value.is_empty());
+        let text = |name| var(name).and_then(|value| value.into_string().ok());
+        let path = |name| var(name).map(PathBuf::from);
+        let is_set = |name| text(name).is_some_and(|value| is_true(&value));
+
+        let hub_home = path("HF_HOME").or_else(|| {
+            let caches = path("XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")));
+            Some(caches?.join("huggingface"))
+        });
+        let cache = self
+            .cache_dir
+            .clone()
+            .or_else(|| path("HF_HUB_CACHE"))
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| Some(hub_home.as_ref()?.join("hub")))
+            .ok_or_else(|| Error::InvalidOption {
+                name: "cache_dir",
+                reason: "there is no home folder to keep models in; set HF_HOME to a folder".into(),
+            })?;
+        let token_file = || {
+            let file = path("HF_TOKEN_PATH").or_else(|| Some(hub_home?.join("token")))?;
+            fs::read_to_string(file).ok()
+        };
+        let implicit_token = || {
+            if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+                return None;
+            }
+            text("HF_TOKEN")
+                .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
+                .or_else(token_file)
+        };
+        let token = self.token.clone().or_else(implicit_token);
+        let endpoint = self.endpoint.clone().or_else(|| text("HF_ENDPOINT"));
+        Ok(ResolvedOptions {
+            cache,
+            endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+            token: token
+                .map(|token| token.trim().to_owned())
+                .filter(|token| !token.is_empty()),
+            offline: self
+                .offline
+                .unwrap_or_else(|| is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE")),
+        })
+    }
 }
 
-/// All but the token itself.
+/// Options of which the environment and the defaults have filled in the unset ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ResolvedOptions {
+    /// The hub's cache folder.
+    pub(super) cache: PathBuf,
+    /// `None` for the public hub.
+    pub(super) endpoint: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) offline: bool,
+}
+
+/// Returns whether a variable's value means yes to the hub's own tools.
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
+}
+
+/// Does not show the token.
 impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
@@ -112,7 +188,7 @@ impl fmt::Debug for HubOptions {
     }
 }
 
-/// What is told of the progress; it is called from several threads.
+/// A function called on progress, from several threads.
 #[derive(Clone)]
 pub struct ProgressFn(Arc<dyn Fn(HubProgress<'_>) + Send + Sync>);
 
@@ -122,39 +198,39 @@ impl fmt::Debug for ProgressFn {
     }
 }
 
-/// What is being done to get a model.
+/// A step of fetching a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HubProgress<'a> {
-    /// Files are to be fetched.
+    /// Files will be fetched.
     Planned {
-        /// How many.
+        /// The number of files.
         files: usize,
-        /// Their bytes.
+        /// Their total size in bytes.
         bytes: u64,
     },
-    /// Another process is fetching a file; this one waits for it.
+    /// This process waits for another one that fetches the file.
     Waiting {
         /// The file, as a path inside the repository.
         file: &'a str,
     },
-    /// A file's transfer begins, or goes on where an earlier one was cut off.
+    /// The transfer of a file starts, or resumes an interrupted one.
     Started {
         /// The file, as a path inside the repository.
         file: &'a str,
-        /// Its bytes.
+        /// Its size in bytes.
         size: u64,
-        /// How many of them are there already.
+        /// The bytes that are there already.
         present: u64,
     },
-    /// More of a file has arrived.
+    /// A part of a file was received.
     Received {
         /// The file, as a path inside the repository.
         file: &'a str,
-        /// How many bytes more.
+        /// The size of the part.
         bytes: u64,
     },
-    /// A file is whole, and is what the hub lists.
+    /// A file is complete, and its checksum is right.
     Finished {
         /// The file, as a path inside the repository.
         file: &'a str,
@@ -174,5 +250,62 @@ mod tests {
             !shown.contains("secret") && shown.contains("token: Some"),
             "{shown}"
         );
+    }
+
+    fn resolved(vars: &[(&str, &str)], options: &HubOptions) -> ResolvedOptions {
+        let var = |name: &str| {
+            let found = vars.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        options.resolve_from(var, Some("/home/me".into())).unwrap()
+    }
+
+    fn cache(vars: &[(&str, &str)]) -> PathBuf {
+        resolved(vars, &HubOptions::default()).cache
+    }
+
+    #[test]
+    fn the_cache_is_where_the_hubs_tools_have_it() {
+        assert_eq!(cache(&[]), PathBuf::from("/home/me/.cache/huggingface/hub"));
+        let mut vars = vec![("XDG_CACHE_HOME", "/xdg")];
+        assert_eq!(cache(&vars), PathBuf::from("/xdg/huggingface/hub"));
+        vars.push(("HF_HOME", "/hf"));
+        assert_eq!(cache(&vars), PathBuf::from("/hf/hub"));
+        vars.push(("HF_HUB_CACHE", "/models"));
+        assert_eq!(cache(&vars), PathBuf::from("/models"));
+        let options = HubOptions::default().with_cache_dir("/here");
+        assert_eq!(resolved(&vars, &options).cache, PathBuf::from("/here"));
+        let homeless = HubOptions::default().resolve_from(|_| None, None);
+        assert!(matches!(homeless, Err(Error::InvalidOption { .. })));
+    }
+
+    #[test]
+    fn tokens_come_from_options_variables_or_the_login_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("token"), "hf_file\n").unwrap();
+        let home = dir.path().to_str().unwrap();
+        let token = |vars: &[(&str, &str)]| resolved(vars, &HubOptions::default()).token;
+        assert_eq!(token(&[]), None);
+        assert_eq!(token(&[("HF_HOME", home)]).unwrap(), "hf_file");
+        assert_eq!(
+            token(&[("HF_HOME", home), ("HF_TOKEN", "hf_var")]).unwrap(),
+            "hf_var"
+        );
+        let disabled = [("HF_HOME", home), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
+        assert_eq!(token(&disabled), None);
+        let options = HubOptions::default().with_token("hf_given");
+        assert_eq!(resolved(&disabled, &options).token.unwrap(), "hf_given");
+    }
+
+    #[test]
+    fn offline_and_endpoint() {
+        let by_env = |vars: &[(&str, &str)]| resolved(vars, &HubOptions::default());
+        assert!(by_env(&[("HF_HUB_OFFLINE", "1")]).offline);
+        assert!(by_env(&[("TRANSFORMERS_OFFLINE", "Yes")]).offline);
+        assert!(!by_env(&[("HF_HUB_OFFLINE", "0")]).offline);
+        let online = HubOptions::default().with_offline(false);
+        assert!(!resolved(&[("HF_HUB_OFFLINE", "1")], &online).offline);
+        let mirror = by_env(&[("HF_ENDPOINT", "http://mirror.example/")]);
+        assert_eq!(mirror.endpoint.unwrap(), "http://mirror.example");
     }
 }

@@ -1,4 +1,4 @@
-//! From an id to a folder from which the model can be loaded.
+//! From a model id to a folder to load the model from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,95 +8,80 @@ use florence2_layout::files::WEIGHTS_INDEX;
 use florence2_layout::graphs::EXTENSION;
 use serde::Deserialize;
 
+use super::api::{Api, Listing, RemoteFile};
 use super::cache::RepoCache;
-use super::client::Client;
-use super::download::Download;
 use super::export::{check_export, export};
 use super::id::ModelId;
-use super::listing::{Listing, RemoteFile};
-use super::selection::{Selection, select};
-use super::settings::Settings;
+use super::options::HubOptions;
+use super::selection::select;
+use super::transfer::Download;
 use crate::bundle::{Bundle, BundleSource, DtypePreference};
 use crate::error::{Error, Result};
+use crate::fs::files_below;
 use crate::options::LoadOptions;
 
-/// A model in the cache, whole.
+/// A complete model in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// Its name.
+    /// The id.
     pub id: ModelId,
-    /// What the revision stands for.
+    /// The commit of the id's revision.
     pub commit: String,
-    /// The folder to load it from.
+    /// The folder to load the model from.
     pub folder: PathBuf,
-    /// Its files, as paths inside the repository.
+    /// The fetched files, as paths inside the repository.
     pub files: Vec<String>,
-    /// Bytes fetched just now.
+    /// Bytes fetched by this call.
     pub fetched_bytes: u64,
     /// Whether `folder` is an export of the repository's safetensors.
     pub exported: bool,
 }
 
-/// Gets a model into the cache, as far as it is not there: the files that loading it with these options takes. A
-/// repository without graphs is exported.
-///
-/// Without network, what is cached is used.
+/// Fetches the files that loading a model with these options takes, unless they are cached. A repository without graphs
+/// is exported. If the hub cannot be reached, the cached commit is used, with a warning.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::AccessDenied`], [`Error::Network`], [`Error::HttpStatus`],
 /// [`Error::CorruptDownload`], [`Error::NoSpace`], [`Error::NotCached`]; [`Error::InvalidBundle`] if the repository
-/// holds no model that could be loaded; those of the export.
+/// holds no complete model; those of the export.
 pub fn prepare(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
-    get(id, options, false)
+    prepare_files(id, options, false)
 }
 
-/// The same, with further decoder graphs.
-pub(crate) fn prepare_with_alternatives(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
-    get(id, options, true)
-}
-
-fn get(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepared> {
-    let hub = &options.hub;
-    let settings = Settings::new(hub)?;
-    let dtypes = options.dtypes()?;
-    let cache = RepoCache::new(&settings.cache, id);
+/// As [`prepare`], with the decoder graphs to fall back to if `alternatives` is set.
+pub(crate) fn prepare_files(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepared> {
+    let hub = options.hub.resolve()?;
+    let cache = RepoCache::new(&hub.cache, id);
     let wanted = Wanted {
-        dtypes,
+        id,
+        dtypes: options.dtypes()?,
         plain: options.session.wants_plain_decoder()?,
         alternatives,
+        options,
     };
-    let cached = || Snapshot::cached(id, &cache, &wanted);
-    let snapshot = if settings.offline {
-        cached()?
+    let found = if hub.offline {
+        cached(&cache, &wanted)?
     } else {
-        let client = Client::new(id, &settings, hub)?;
-        match client.list() {
-            Ok(listing) => Snapshot::fetched(id, &listing, &client, &cache, options, &wanted)?,
+        let api = Api::new(id, &hub, options.hub.stall)?;
+        match api.list() {
+            Ok(listing) => fetched(&api, &listing, &cache, &wanted)?,
             Err(error) if is_outage(&error) => {
-                let whole = cached().map_err(|_| error)?;
-                tracing::warn!(model = %id, commit = whole.commit, "the hub cannot be reached; what is cached is used");
-                whole
+                let found = cached(&cache, &wanted).map_err(|_| error)?;
+                tracing::warn!(model = %id, commit = found.commit, "the hub cannot be reached; the cached commit is used");
+                found
             }
             Err(error) => return Err(error),
         }
     };
-    let folder = cache.snapshot(&snapshot.commit);
-    let folder = match snapshot.is_checkpoint {
-        true => export(id, &snapshot.commit, &folder, &snapshot.files, options)?,
-        false => folder,
-    };
-    Ok(Prepared {
-        id: id.clone(),
-        commit: snapshot.commit,
-        folder,
-        files: snapshot.files,
-        fetched_bytes: snapshot.fetched_bytes,
-        exported: snapshot.is_checkpoint,
-    })
+    if !found.exported {
+        return Ok(found);
+    }
+    let folder = export(id, &found.commit, &found.folder, &found.files, options)?;
+    Ok(Prepared { folder, ..found })
 }
 
-/// Whether it is the connection or the hub that fails, rather than the question.
+/// Returns whether the hub or the connection fails, as opposed to the request.
 fn is_outage(error: &Error) -> bool {
     match error {
         Error::Network { .. } => true,
@@ -105,176 +90,184 @@ fn is_outage(error: &Error) -> bool {
     }
 }
 
-/// Which of a repository's files are wanted.
-struct Wanted {
+/// The files of a model that are wanted.
+struct Wanted<'a> {
+    id: &'a ModelId,
     dtypes: DtypePreference,
-    /// Whether a decoder of the `plain` layout is, where there is another too.
+    /// Whether the plain decoder is preferred.
     plain: bool,
-    /// Whether further decoder graphs are.
+    /// Whether to include the decoder graphs to fall back to.
     alternatives: bool,
+    options: &'a LoadOptions,
 }
 
-impl Wanted {
-    fn select(&self, id: &ModelId, paths: &[String]) -> Result<Selection> {
-        select(&id.to_string(), paths, &self.dtypes, self.plain)
-    }
-}
-
-/// The files of a commit, in the cache.
-struct Snapshot {
-    commit: String,
-    files: Vec<String>,
-    fetched_bytes: u64,
-    /// Whether they are to be exported.
-    is_checkpoint: bool,
-}
-
-impl Snapshot {
-    /// What the cache has, if that is whole.
-    fn cached(id: &ModelId, cache: &RepoCache, wanted: &Wanted) -> Result<Self> {
-        let absent = |reason: String| Error::NotCached {
-            model: id.to_string(),
-            folder: cache.folder().to_owned(),
+impl Wanted<'_> {
+    fn invalid(&self, reason: String) -> Error {
+        Error::InvalidBundle {
+            path: self.id.to_string().into(),
             reason,
-        };
-        let commit = cache
-            .commit()
-            .ok_or_else(|| absent("nothing of it is there".into()))?;
-        let folder = cache.snapshot(&commit);
-        let present = files_in(&folder);
-        if present.is_empty() {
-            return Err(absent("nothing of it is there".into()));
         }
-        let selection = wanted
-            .select(id, &present)
-            .map_err(|error| absent(error.to_string()))?;
-        if !selection.is_checkpoint() {
-            let missing =
-                Bundle::open_with(BundleSource::Folder(folder.clone()), wanted.dtypes.clone())?.missing();
-            if !missing.is_empty() {
-                return Err(absent(format!("missing: {}", missing.join(", "))));
-            }
-        }
-        let mut files = selection.files(wanted.alternatives);
-        let data = data_named_in(&folder, &files);
-        if let Some(missing) = data.iter().find(|path| !present.contains(path)) {
-            return Err(absent(format!("{missing} is missing")));
-        }
-        files.extend(data);
-        if selection.is_sharded() {
-            let shards = shards(&folder.join(WEIGHTS_INDEX))?;
-            if let Some(missing) = shards.iter().find(|shard| !present.contains(shard)) {
-                return Err(absent(format!("{missing} is missing")));
-            }
-            files.extend(shards);
-        }
-        Ok(Self {
-            commit,
-            files,
-            fetched_bytes: 0,
-            is_checkpoint: selection.is_checkpoint(),
-        })
     }
 
-    /// What the hub lists, fetched as far as it was not there.
-    fn fetched(
-        id: &ModelId,
-        listing: &Listing,
-        client: &Client,
-        cache: &RepoCache,
-        options: &LoadOptions,
-        wanted: &Wanted,
-    ) -> Result<Self> {
-        let commit = &listing.commit;
-        let remote = |path: &String| -> Result<RemoteFile> {
-            match listing.files.get(path) {
-                Some(Some(file)) => Ok(file.clone()),
-                Some(None) => client.describe(commit, path),
-                None => Err(Error::InvalidBundle {
-                    path: id.to_string().into(),
-                    reason: format!("{WEIGHTS_INDEX} names {path}, which is not in the repository"),
-                }),
-            }
-        };
-        let download = Download {
-            client,
-            cache,
-            commit,
-            options: &options.hub,
-        };
-        let listed: Vec<String> = listing.files.keys().cloned().collect();
-        let selection = wanted.select(id, &listed)?;
-        if selection.is_checkpoint() {
-            // Before much is fetched that could not be exported so.
-            check_export(options)?;
-        }
-        let mut files = selection.files(wanted.alternatives);
-        let mut fetched_bytes = 0;
-        if selection.is_sharded() {
-            fetched_bytes += download.run(&[remote(&WEIGHTS_INDEX.to_owned())?])?;
-            files.extend(shards(&cache.snapshot(commit).join(WEIGHTS_INDEX))?);
-        }
-        let remote_files: Vec<RemoteFile> = files.iter().map(remote).collect::<Result<_>>()?;
-        fetched_bytes += download.run(&remote_files)?;
-        let data = data_named_in(&cache.snapshot(commit), &files);
-        let data: Vec<String> = data
-            .into_iter()
-            .filter(|path| listing.files.contains_key(path))
-            .collect();
-        let remote_data: Vec<RemoteFile> = data.iter().map(remote).collect::<Result<_>>()?;
-        fetched_bytes += download.run(&remote_data)?;
-        files.extend(data);
-        // Last: what a branch stands for is whole.
-        cache.set_commit(commit)?;
-        Ok(Self {
-            commit: commit.clone(),
-            files,
-            fetched_bytes,
-            is_checkpoint: selection.is_checkpoint(),
-        })
+    fn not_listed(&self, path: &str) -> Error {
+        self.invalid(format!(
+            "{path} is missing, which its graphs or {WEIGHTS_INDEX} name"
+        ))
     }
 }
 
-/// The part of `model.safetensors.index.json` that says which files there are.
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
+/// A commit of a repository, on the hub or in the cache.
+trait Commit {
+    /// Returns the paths of all files.
+    fn files(&self) -> Vec<String>;
+
+    /// Puts files into the commit's folder in the cache. Returns the bytes fetched.
+    fn get(&self, paths: &[String]) -> Result<u64>;
 }
 
+/// Gets the wanted files of a commit into its `folder`; `exported` of the result says that they are yet to be exported.
+fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_>) -> Result<Prepared> {
+    let selection = select(
+        &wanted.id.to_string(),
+        &commit.files(),
+        &wanted.dtypes,
+        wanted.plain,
+    )?;
+    if selection.is_checkpoint {
+        // Before gigabytes are fetched that cannot be exported.
+        check_export(wanted.options)?;
+    }
+    let mut files = selection.files;
+    if wanted.alternatives {
+        files.extend(selection.alternatives);
+    }
+    let mut fetched_bytes = 0;
+    let index = WEIGHTS_INDEX.to_owned();
+    if files.contains(&index) {
+        fetched_bytes += commit.get(&[index])?;
+        files.extend(shards(&folder.join(WEIGHTS_INDEX))?);
+    }
+    fetched_bytes += commit.get(&files)?;
+    let data = external_data(&folder, &files);
+    fetched_bytes += commit.get(&data)?;
+    files.extend(data);
+    Ok(Prepared {
+        id: wanted.id.clone(),
+        commit: hash.to_owned(),
+        folder,
+        files,
+        fetched_bytes,
+        exported: selection.is_checkpoint,
+    })
+}
+
+/// Fetches the listed commit as far as it is not cached.
+fn fetched(api: &Api, listing: &Listing, cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
+    let commit = RemoteCommit {
+        api,
+        listing,
+        cache,
+        wanted,
+    };
+    let prepared = collect(&commit, &listing.commit, cache.snapshot(&listing.commit), wanted)?;
+    // After the files: a branch names a complete commit.
+    cache.set_commit(&listing.commit)?;
+    Ok(prepared)
+}
+
+struct RemoteCommit<'a> {
+    api: &'a Api,
+    listing: &'a Listing,
+    cache: &'a RepoCache,
+    wanted: &'a Wanted<'a>,
+}
+
+impl Commit for RemoteCommit<'_> {
+    fn files(&self) -> Vec<String> {
+        self.listing.files.keys().cloned().collect()
+    }
+
+    fn get(&self, paths: &[String]) -> Result<u64> {
+        let commit = &self.listing.commit;
+        let remote = |path: &String| match self.listing.files.get(path) {
+            Some(Some(file)) => Ok(file.clone()),
+            Some(None) => self.api.describe(commit, path),
+            None => Err(self.wanted.not_listed(path)),
+        };
+        let files: Vec<RemoteFile> = paths.iter().map(remote).collect::<Result<_>>()?;
+        let options: &HubOptions = &self.wanted.options.hub;
+        Download::new(self.api, self.cache, commit, options).run(&files)
+    }
+}
+
+/// Returns the cached commit if it is complete.
+fn cached(cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
+    let not_cached = |reason: String| Error::NotCached {
+        model: wanted.id.to_string(),
+        folder: cache.folder().to_owned(),
+        reason,
+    };
+    let hash = cache.commit().unwrap_or_default();
+    let folder = cache.snapshot(&hash);
+    let files = if hash.is_empty() {
+        Vec::new()
+    } else {
+        files_below(&folder)
+    };
+    if files.is_empty() {
+        return Err(not_cached("no file of it is there".into()));
+    }
+    let commit = CachedCommit { files, wanted };
+    let prepared = collect(&commit, &hash, folder, wanted).map_err(|error| match error {
+        Error::InvalidBundle { reason, .. } => not_cached(reason),
+        error => error,
+    })?;
+    if !prepared.exported {
+        let source = BundleSource::Folder(prepared.folder.clone());
+        let missing = Bundle::open_with(source, wanted.dtypes.clone())?.missing();
+        if !missing.is_empty() {
+            return Err(not_cached(format!("missing: {}", missing.join(", "))));
+        }
+    }
+    Ok(prepared)
+}
+
+struct CachedCommit<'a> {
+    files: Vec<String>,
+    wanted: &'a Wanted<'a>,
+}
+
+impl Commit for CachedCommit<'_> {
+    fn files(&self) -> Vec<String> {
+        self.files.clone()
+    }
+
+    fn get(&self, paths: &[String]) -> Result<u64> {
+        match paths.iter().find(|path| !self.files.contains(path)) {
+            Some(missing) => Err(self.wanted.not_listed(missing)),
+            None => Ok(0),
+        }
+    }
+}
+
+/// Returns the files of weights that `model.safetensors.index.json` names.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
     let bytes = fs::read(index).map_err(Error::io(index))?;
-    let index: ShardIndex = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+    let index: Index = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
         path: index.to_owned(),
         source,
     })?;
     Ok(index.weight_map.into_values().collect())
 }
 
-/// The files of weights that graphs among the files name, and that are none of these: those that are not called as usual.
-fn data_named_in(folder: &Path, files: &[String]) -> BTreeSet<String> {
+/// Returns the files of weights that graphs among `files` name, and that are not among `files` by their usual name.
+fn external_data(folder: &Path, files: &[String]) -> Vec<String> {
     let source = BundleSource::Folder(folder.to_owned());
     let graphs = files.iter().filter(|file| file.ends_with(EXTENSION));
-    let named = graphs.flat_map(|graph| source.named_data(graph));
-    named.filter(|path| !files.contains(path)).collect()
-}
-
-/// The files below a folder, as paths inside it; links that lead nowhere are none.
-pub(super) fn files_in(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(inside) = folders.pop() {
-        let Ok(entries) = fs::read_dir(folder.join(&inside)) else {
-            continue;
-        };
-        for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
-            let path = inside.join(&name);
-            match fs::metadata(folder.join(&path)) {
-                Ok(found) if found.is_dir() => folders.push(path),
-                Ok(_) => files.push(path.to_string_lossy().replace('\\', "/")),
-                Err(_) => {}
-            }
-        }
-    }
-    files.sort_unstable();
-    files
+    let named: BTreeSet<String> = graphs.flat_map(|graph| source.named_data(graph)).collect();
+    named.into_iter().filter(|path| !files.contains(path)).collect()
 }

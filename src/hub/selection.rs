@@ -1,4 +1,4 @@
-//! Which of a repository's files a model needs.
+//! The files of a repository that a model needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,52 +8,23 @@ use florence2_layout::graphs::is_external_data;
 use crate::bundle::{BundleSource, Bytes, DtypePreference, GraphLayout};
 use crate::error::{Error, Result};
 
-/// What a repository offers, and which of its files that is.
+/// The files of a repository to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Selection {
-    /// Graphs, with their weights and the configuration.
-    Graphs {
-        /// The files.
-        files: Vec<String>,
-        /// Decoder graphs that would do instead, should ONNX Runtime refuse those among the files.
-        alternatives: Vec<String>,
-    },
-    /// Weights to be exported, and the configuration. Of weights in several files, it is the index that says which.
-    Checkpoint {
-        /// The files, without those that the index lists.
-        files: Vec<String>,
-        /// Whether there is an index.
-        sharded: bool,
-    },
+pub(super) struct Selection {
+    /// Configuration and graphs with their weights, or configuration and safetensors. Of safetensors in several files,
+    /// the index, which names the others.
+    pub(super) files: Vec<String>,
+    /// Decoder graphs to fall back to if ONNX Runtime rejects those among the files.
+    pub(super) alternatives: Vec<String>,
+    /// Whether the files are a checkpoint, to be exported.
+    pub(super) is_checkpoint: bool,
 }
 
-impl Selection {
-    /// The files; those of the index, if there is one, are not among them.
-    pub(super) fn files(&self, with_alternatives: bool) -> Vec<String> {
-        match self {
-            Selection::Graphs { files, alternatives } if with_alternatives => {
-                files.iter().chain(alternatives).cloned().collect()
-            }
-            Selection::Graphs { files, .. } | Selection::Checkpoint { files, .. } => files.clone(),
-        }
-    }
-
-    /// Whether it is to be exported.
-    pub(super) fn is_checkpoint(&self) -> bool {
-        matches!(self, Selection::Checkpoint { .. })
-    }
-
-    /// Whether the index of the weights names further files.
-    pub(super) fn is_sharded(&self) -> bool {
-        matches!(self, Selection::Checkpoint { sharded: true, .. })
-    }
-}
-
-/// Selects among the files of a repository (`name` in messages), by the rules by which models are loaded; `plain` says
-/// whether a decoder of the `plain` layout is wanted, where there is another too.
+/// Selects among the files of a repository, by the rules by which models are loaded. `name` is the repository in errors;
+/// `plain` prefers a decoder of the plain layout.
 ///
 /// # Errors
-/// [`Error::InvalidBundle`] if there is neither a whole set of graphs nor a checkpoint.
+/// [`Error::InvalidBundle`] if there is neither a complete set of graphs nor a checkpoint.
 pub(super) fn select(
     name: &str,
     paths: &[String],
@@ -70,35 +41,31 @@ pub(super) fn select(
     };
     let layout = GraphLayout::find_with(&source, dtypes.clone());
     let has = |path: &str| paths.iter().any(|listed| listed == path);
-    let settings: Vec<String> = [CONFIG]
+    let settings: BTreeSet<String> = [CONFIG]
         .into_iter()
         .chain(SETTINGS_FILES)
         .chain(TOKENIZER_FILES)
         .flat_map(|file| [file.to_owned(), format!("{}{file}", layout.prefix)])
         .filter(|file| has(file))
-        .collect::<BTreeSet<String>>()
-        .into_iter()
         .collect();
+    let mut files: Vec<String> = settings.into_iter().collect();
     if let Some(kind) = layout.kind_for(plain) {
         let with_data = |graph: &String| {
             let data = paths.iter().filter(|path| is_external_data(path, graph)).cloned();
             [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
         };
-        let needed: Vec<String> = layout.needed(kind).iter().flat_map(&with_data).collect();
-        let alternatives = layout.alternatives(kind);
-        let alternatives = alternatives.iter().flat_map(with_data);
-        return Ok(Selection::Graphs {
-            alternatives: alternatives.filter(|file| !needed.contains(file)).collect(),
-            files: settings.into_iter().chain(needed).collect(),
+        files.extend(layout.needed(kind).iter().flat_map(&with_data));
+        let mut alternatives: Vec<String> = layout.alternatives(kind).iter().flat_map(with_data).collect();
+        alternatives.retain(|file| !files.contains(file));
+        return Ok(Selection {
+            files,
+            alternatives,
+            is_checkpoint: false,
         });
     }
     let weights = [WEIGHTS, WEIGHTS_INDEX].into_iter().find(|file| has(file));
-    match weights.filter(|_| has(CONFIG)) {
-        Some(weights) => Ok(Selection::Checkpoint {
-            files: settings.into_iter().chain([weights.to_owned()]).collect(),
-            sharded: weights == WEIGHTS_INDEX,
-        }),
-        None => Err(Error::InvalidBundle {
+    let Some(weights) = weights.filter(|_| has(CONFIG)) else {
+        return Err(Error::InvalidBundle {
             path: name.into(),
             reason: format!(
                 "it has neither graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}){}. Name another model, or \
@@ -106,8 +73,14 @@ pub(super) fn select(
                 layout.missing().join(", "),
                 layout.offer()
             ),
-        }),
-    }
+        });
+    };
+    files.push(weights.to_owned());
+    Ok(Selection {
+        files,
+        alternatives: Vec::new(),
+        is_checkpoint: true,
+    })
 }
 
 #[cfg(test)]
@@ -116,7 +89,7 @@ mod tests {
     use crate::bundle::Dtype;
     use crate::per_part::PerPart;
 
-    /// A deployment with the usual types and decoders.
+    /// A deployment with the usual dtypes and decoders.
     fn deployment() -> Vec<String> {
         let mut files: Vec<String> = [
             "README.md",
@@ -158,10 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_deployment_one_type_and_one_decoder_are_taken_with_their_data() {
-        let Selection::Graphs { files, alternatives } = selected(&deployment(), "") else {
-            panic!("no graphs");
-        };
+    fn one_dtype_and_one_decoder_of_a_deployment_are_selected_with_their_data() {
+        let Selection {
+            files,
+            alternatives,
+            is_checkpoint,
+        } = selected(&deployment(), "");
+        assert!(!is_checkpoint);
         assert_eq!(
             files,
             [
@@ -180,9 +156,7 @@ mod tests {
             alternatives,
             ["onnx/decoder_model.onnx", "onnx/decoder_with_past_model.onnx"]
         );
-        let Selection::Graphs { files, .. } = selected(&deployment(), "q4,vision=fp16") else {
-            panic!("no graphs");
-        };
+        let files = selected(&deployment(), "q4,vision=fp16").files;
         assert!(
             files.contains(&"onnx/vision_encoder_fp16.onnx".to_owned()),
             "{files:?}"
@@ -195,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_layouts_the_one_that_suits_the_device_is_taken() {
+    fn the_layout_that_suits_the_device_is_selected() {
         let mut files = deployment();
         files.extend(["text_encoder", "decoder_step"].map(|graph| format!("onnx/{graph}.onnx")));
         for (plain, decoder) in [
@@ -203,12 +177,15 @@ mod tests {
             (true, "onnx/decoder_model_merged.onnx"),
         ] {
             let selection = select("org/name", &files, &DtypePreference::default(), plain).unwrap();
-            let decoders: Vec<String> = selection.files(false);
-            let decoders: Vec<&String> = decoders.iter().filter(|file| file.contains("decoder")).collect();
+            let decoders: Vec<&String> = selection
+                .files
+                .iter()
+                .filter(|file| file.contains("decoder"))
+                .collect();
             assert_eq!(decoders, [decoder]);
             assert_eq!(
                 selection
-                    .files(true)
+                    .alternatives
                     .contains(&"onnx/decoder_model.onnx".to_owned()),
                 plain
             );
@@ -227,9 +204,7 @@ mod tests {
             ("", "", Some("base-vision-encoder.onnx.data")),
             ("fp16", "-f16", None),
         ] {
-            let Selection::Graphs { files, .. } = selected(&files, dtypes) else {
-                panic!("no graphs");
-            };
+            let files = selected(&files, dtypes).files;
             let mut wanted = vec!["config.json".to_owned()];
             wanted.extend(graphs.map(|graph| format!("base-{graph}{suffix}.onnx")));
             if let Some(data) = data {
@@ -240,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_are_for_want_of_graphs() {
+    fn a_checkpoint_is_selected_without_graphs() {
         let files = [
             "config.json",
             "model.safetensors",
@@ -248,11 +223,12 @@ mod tests {
             "tokenizer.json",
         ]
         .map(str::to_owned);
-        let Selection::Checkpoint { files, sharded } = selected(&files, "") else {
-            panic!("no checkpoint");
-        };
-        assert_eq!(files, ["config.json", "tokenizer.json", "model.safetensors"]);
-        assert!(!sharded);
+        let checkpoint = selected(&files, "");
+        assert_eq!(
+            checkpoint.files,
+            ["config.json", "tokenizer.json", "model.safetensors"]
+        );
+        assert!(checkpoint.is_checkpoint);
 
         let files = ["config.json", "pytorch_model.bin"].map(str::to_owned);
         let error = select("org/name", &files, &DtypePreference::default(), false)

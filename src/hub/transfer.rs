@@ -1,184 +1,286 @@
-//! One file's way from the hub to the disk.
+//! Files from a hub into the cache: several at a time, resumed where they were cut off, and checked.
 
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::client::Client;
-use super::listing::RemoteFile;
-use super::options::HubOptions;
+use florence2_layout::graphs::EXTENSION;
+
+use super::api::{Api, RemoteFile};
+use super::cache::RepoCache;
+use super::options::{HubOptions, HubProgress};
 use crate::error::{Error, Result};
+use crate::fs::remove;
 use crate::http::{check_status, header, network_error};
 
-/// How much is read at a time.
+/// Bytes read at a time.
 const CHUNK: usize = 1 << 16;
 /// The longest wait before a retry.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// A transfer: of which file, from where, and who wants to know.
-pub(super) struct Transfer<'a> {
-    pub(super) client: &'a Client,
-    pub(super) file: &'a RemoteFile,
-    pub(super) url: &'a str,
-    pub(super) options: &'a HubOptions,
-    /// Set when another file's transfer has failed: this one ends then, and can be taken up later.
-    pub(super) stop: &'a AtomicBool,
-    /// Is told of the bytes that arrive.
-    pub(super) received: &'a dyn Fn(u64),
+/// A download of files of one commit.
+pub(super) struct Download<'a> {
+    api: &'a Api,
+    cache: &'a RepoCache,
+    commit: &'a str,
+    options: &'a HubOptions,
+    /// Set when a file fails. The other transfers end then, and can be resumed later.
+    stop: AtomicBool,
 }
 
-/// How a request went that brought no error.
-enum Fetched {
-    /// The file is as long as it is to be.
-    Whole,
-    /// What was there did not fit, and is gone.
-    StartAnew,
+impl<'a> Download<'a> {
+    pub(super) fn new(api: &'a Api, cache: &'a RepoCache, commit: &'a str, options: &'a HubOptions) -> Self {
+        Self {
+            api,
+            cache,
+            commit,
+            options,
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Fetches those of `files` that are not cached, then links all of them into the commit's folder. Returns the bytes
+    /// fetched.
+    ///
+    /// Graphs are linked last: where a graph is, everything that it needs is.
+    pub(super) fn run(&self, files: &[RemoteFile]) -> Result<u64> {
+        let is_missing =
+            |file: &&RemoteFile| !self.cache.has(self.commit, file) && !self.cache.has_blob(file);
+        let mut missing: Vec<&RemoteFile> = files.iter().filter(is_missing).collect();
+        // The longest first, so that none of them runs alone at the end.
+        missing.sort_by_key(|file| Reverse(file.size));
+        let bytes = missing.iter().map(|file| file.size).sum();
+        if !missing.is_empty() {
+            self.options.report(HubProgress::Planned {
+                files: missing.len(),
+                bytes,
+            });
+            self.fetch_all(&missing)?;
+        }
+        let (graphs, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.path.ends_with(EXTENSION));
+        for file in others.into_iter().chain(graphs) {
+            self.cache.link(self.commit, file)?;
+        }
+        Ok(bytes)
+    }
+
+    fn fetch_all(&self, files: &[&RemoteFile]) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let work = || {
+            while !self.stop.load(Ordering::Relaxed)
+                && let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                if let Err(error) = self.fetch(file)
+                    && !self.stop.swap(true, Ordering::Relaxed)
+                {
+                    // The first error is the cause of all others.
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.options.connections.clamp(1, files.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Fetches a file, unless another process does so first.
+    fn fetch(&self, file: &RemoteFile) -> Result<()> {
+        let name = file.path.as_str();
+        let blob = self.cache.blob(&file.etag);
+        let folder = blob.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let _lock = self.cache.lock(&file.etag, || {
+            self.options.report(HubProgress::Waiting { file: name });
+        })?;
+        if !self.cache.has_blob(file) {
+            let unfinished = self.cache.unfinished(&file.etag);
+            self.options.report(HubProgress::Started {
+                file: name,
+                size: file.size,
+                present: size_of(&unfinished).min(file.size),
+            });
+            let transfer = Transfer {
+                download: self,
+                file,
+                url: self.api.url(self.commit, name),
+                path: &unfinished,
+            };
+            transfer.run()?;
+            fs::rename(&unfinished, &blob).map_err(Error::io(&blob))?;
+        }
+        self.options.report(HubProgress::Finished { file: name });
+        Ok(())
+    }
+}
+
+/// The transfer of one file.
+struct Transfer<'a> {
+    download: &'a Download<'a>,
+    file: &'a RemoteFile,
+    url: String,
+    /// The unfinished file.
+    path: &'a Path,
 }
 
 impl Transfer<'_> {
-    /// Brings the file at `path` to what the hub lists, going on after what is there. At the end it is whole and
-    /// checked; after an error, what arrived is there still, unless it was wrong.
-    pub(super) fn run(&self, path: &Path) -> Result<()> {
-        let resumed = size_of(path) > 0;
-        self.complete(path)?;
-        if self.is_right(path)? {
+    /// Completes the unfinished file and checks it. After an error, it can be resumed; a file with a wrong checksum is
+    /// removed.
+    fn run(&self) -> Result<()> {
+        let resumed = size_of(self.path) > 0;
+        self.complete()?;
+        if self.is_intact()? {
             return Ok(());
         }
+        remove(self.path)?;
         if resumed {
-            // What an earlier process left may be at fault; the hub gets one chance to be right by itself.
+            // The start may have been damaged before this process resumed it: once more, from the start.
             tracing::warn!(
                 file = self.file.path,
-                "what was left of an earlier transfer is damaged"
+                "the start of an interrupted transfer is damaged"
             );
-            remove(path)?;
-            self.complete(path)?;
-            if self.is_right(path)? {
+            self.complete()?;
+            if self.is_intact()? {
                 return Ok(());
             }
+            remove(self.path)?;
         }
-        remove(path)?;
-        Err(self.corrupt("its checksum is another"))
+        Err(self.corrupt("its checksum differs"))
     }
 
-    /// Fetches until the file is as long as it is to be.
-    fn complete(&self, path: &Path) -> Result<()> {
-        let left = size_of(path);
+    /// Fetches until the file has its full length.
+    fn complete(&self) -> Result<()> {
+        let options = self.download.options;
+        let left = size_of(self.path);
         let mut furthest = if left > self.file.size { 0 } else { left };
         let mut failures = 0;
-        while !(path.exists() && size_of(path) == self.file.size) {
-            let error = match self.fetch(path) {
-                Ok(Fetched::Whole) => return Ok(()),
-                Ok(Fetched::StartAnew) => self.corrupt("its parts do not fit together"),
-                Err(error) if !is_passing(&error) => return Err(error),
-                Err(error) => error,
+        while !(self.path.exists() && size_of(self.path) == self.file.size) {
+            let error = match self.fetch() {
+                Ok(true) => return Ok(()),
+                Ok(false) => self.corrupt("its parts do not fit together"),
+                Err(error) if is_transient(&error) => error,
+                Err(error) => return Err(error),
             };
-            let size = size_of(path);
+            let size = size_of(self.path);
             failures = if size > furthest { 0 } else { failures + 1 };
             furthest = furthest.max(size);
-            if failures > self.options.retries || self.stop.load(Ordering::Relaxed) {
+            if failures > options.retries || self.is_stopped() {
                 return Err(error);
             }
-            tracing::debug!(file = self.file.path, %error, "the transfer is tried again");
-            let doubled = self.options.retry_delay.saturating_mul(1 << failures.min(8));
+            tracing::debug!(file = self.file.path, %error, "the transfer is retried");
+            let doubled = options.retry_delay.saturating_mul(1 << failures.min(8));
             thread::sleep(doubled.min(LONGEST_DELAY));
         }
         Ok(())
     }
 
-    /// One request, for what is missing.
-    fn fetch(&self, path: &Path) -> Result<Fetched> {
-        let mut start = size_of(path);
+    /// Requests the missing bytes once. Returns `false` if the bytes that were there did not fit, and are removed.
+    fn fetch(&self) -> Result<bool> {
+        let mut start = size_of(self.path);
         if start > self.file.size {
-            remove(path)?;
+            remove(self.path)?;
             start = 0;
         }
-        let response = self.client.get(self.url, start)?;
+        let response = self.download.api.get(&self.url, start)?;
         let status = response.status().as_u16();
-        let continues =
-            status == 206 && range_start(header(response.headers(), "content-range")) == Some(start);
+        let range = range_start(header(response.headers(), "content-range"));
+        let continues = status == 206 && range == Some(start);
         if start > 0 && matches!(status, 200 | 206 | 416) && !continues {
-            // The whole file comes, or what is here is of another one.
-            remove(path)?;
+            // The whole file comes, or the file has changed.
+            remove(self.path)?;
             start = 0;
             if status != 200 {
-                return Ok(Fetched::StartAnew);
+                return Ok(false);
             }
         }
-        check_status(&self.file.path, self.url, status, response.headers())?;
+        check_status(&self.file.path, &self.url, status, response.headers())?;
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(path)
-            .map_err(|error| self.unwritable(path, start, error))?;
+            .open(self.path)
+            .map_err(|error| self.unwritable(start, error))?;
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        let received = self.receive(&mut body, &mut file, path, start);
-        if received.is_err() && size_of(path) == 0 {
-            // Nothing to go on with.
-            remove(path)?;
+        let received = self.receive(&mut body, &mut file, start);
+        if received.is_err() && size_of(self.path) == 0 {
+            remove(self.path)?;
         }
-        received.map(|()| Fetched::Whole)
+        received.map(|()| true)
     }
 
-    fn receive(&self, body: &mut impl Read, file: &mut File, path: &Path, mut size: u64) -> Result<()> {
+    /// Appends the body to the file, which has `size` bytes.
+    fn receive(&self, body: &mut impl Read, file: &mut File, mut size: u64) -> Result<()> {
         let mut chunk = vec![0; CHUNK];
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.is_stopped() {
             let read = match body.read(&mut chunk) {
                 Ok(0) if size == self.file.size => {
-                    return file
-                        .sync_all()
-                        .map_err(|error| self.unwritable(path, size, error));
+                    return file.sync_all().map_err(|error| self.unwritable(size, error));
                 }
                 Ok(0) => {
-                    let cut = std::io::Error::from(ErrorKind::UnexpectedEof);
-                    return Err(network_error(self.url)(cut.into()));
+                    let cut = io::Error::from(ErrorKind::UnexpectedEof);
+                    return Err(network_error(&self.url)(cut.into()));
                 }
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(network_error(self.url)(error.into())),
+                Err(error) => return Err(network_error(&self.url)(error.into())),
             };
-            size += read as u64;
+            let bytes = read as u64;
+            size += bytes;
             if size > self.file.size {
-                remove(path)?;
-                return Err(self.corrupt("it is longer"));
+                remove(self.path)?;
+                return Err(self.corrupt("it is longer than listed"));
             }
-            let bytes = chunk.get(..read).unwrap_or_default();
-            file.write_all(bytes)
-                .map_err(|error| self.unwritable(path, size, error))?;
-            (self.received)(read as u64);
+            file.write_all(chunk.get(..read).unwrap_or_default())
+                .map_err(|error| self.unwritable(size, error))?;
+            self.download.options.report(HubProgress::Received {
+                file: &self.file.path,
+                bytes,
+            });
         }
         Err(Error::Cancelled)
     }
 
-    fn is_right(&self, path: &Path) -> Result<bool> {
+    fn is_stopped(&self) -> bool {
+        self.download.stop.load(Ordering::Relaxed)
+    }
+
+    fn is_intact(&self) -> Result<bool> {
         match &self.file.checksum {
-            Some(checksum) => checksum.matches(path).map_err(Error::io(path)),
+            Some(checksum) => checksum.matches(self.path).map_err(Error::io(self.path)),
             None => Ok(true),
         }
     }
 
     fn corrupt(&self, reason: &str) -> Error {
         Error::CorruptDownload {
-            url: self.url.to_owned(),
+            url: self.url.clone(),
             reason: reason.to_owned(),
         }
     }
 
-    fn unwritable(&self, path: &Path, size: u64, source: std::io::Error) -> Error {
+    fn unwritable(&self, size: u64, source: io::Error) -> Error {
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace {
-                path: path.to_owned(),
+                path: self.path.to_owned(),
                 needed: self.file.size.saturating_sub(size),
             },
-            _ => Error::io(path)(source),
+            _ => Error::io(self.path)(source),
         }
     }
 }
 
-/// Whether it may go well another time.
-fn is_passing(error: &Error) -> bool {
+/// Returns whether a retry may succeed.
+fn is_transient(error: &Error) -> bool {
     match error {
         Error::Network { .. } => true,
         Error::HttpStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
@@ -186,19 +288,12 @@ fn is_passing(error: &Error) -> bool {
     }
 }
 
-/// The size of a file; 0 if there is none.
+/// Returns the size of a file in bytes, 0 if there is none.
 fn size_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |file| file.len())
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The first byte's position in `bytes 5-9/10`.
+/// Returns the position of the first byte in `bytes 5-9/10`.
 fn range_start(content_range: Option<&str>) -> Option<u64> {
     let (start, _) = content_range?.trim().strip_prefix("bytes ")?.split_once('-')?;
     start.parse().ok()

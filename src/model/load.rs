@@ -112,7 +112,7 @@ impl Florence2 {
             return loaded;
         }
         // Some published decoders are refused by ONNX Runtime; loading takes others where they are.
-        match hub::prepare_with_alternatives(id, &options) {
+        match hub::prepare_files(id, &options, true) {
             Ok(more) if more.files.len() > prepared.files.len() => Self::load(folder, options),
             _ => loaded,
         }

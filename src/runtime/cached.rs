@@ -6,10 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::library::{libraries_in, not_empty};
+use crate::cache::{RUNTIME_RECORD, RUNTIMES};
 use crate::fs::entries;
-
-/// The record beside a library.
-const RECORD: &str = "verified.json";
 
 /// What a library was when it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,7 +21,7 @@ pub(super) struct Record {
 impl Record {
     /// The record in a folder; `None` if there is none, or none that can be read.
     pub(super) fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()
+        serde_json::from_slice(&fs::read(dir.join(RUNTIME_RECORD)).ok()?).ok()
     }
 
     /// The record of a library.
@@ -37,13 +35,13 @@ impl Record {
 
     #[cfg(feature = "fetch-runtime")]
     pub(super) fn write(&self, dir: &Path) -> std::io::Result<()> {
-        fs::write(dir.join(RECORD), serde_json::to_vec(self)?)
+        fs::write(dir.join(RUNTIME_RECORD), serde_json::to_vec(self)?)
     }
 }
 
 /// The folder of all fetched versions.
 pub(super) fn root(cache: &Path) -> PathBuf {
-    cache.join("onnxruntime")
+    cache.join(RUNTIMES)
 }
 
 /// The folder of one version, for the machine that this program is built for.

@@ -10,7 +10,6 @@
 //! always), and logs a warning if it cannot: programs with threads set it where the process is started, or call
 //! [`disable_telemetry`] first in `main`.
 
-mod cache_entries;
 mod cached;
 mod cpu_provider;
 mod device;
@@ -30,7 +29,6 @@ mod signature;
 pub(crate) mod small_graph;
 mod telemetry;
 
-pub use cache_entries::{CacheContent, CacheEntry, cache_entries};
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};

@@ -8,12 +8,10 @@ use florence2_layout::graphs::is_external_data;
 
 use super::device::{Device, ProviderCache};
 use super::graph_source::GraphSource;
+use crate::cache::GRAPH_RECORD;
 use crate::error::{Error, Result};
 
-/// What says which graph a folder is of.
-const RECORD: &str = "graph.json";
-
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize)]
 struct Record {
     graph: String,
 }
@@ -79,7 +77,7 @@ impl ProviderCacheKey {
 
 /// Says in a folder, if it does not yet, which graph it is of.
 pub(super) fn describe(folder: &Path, graph: &str) -> Result<()> {
-    let path = folder.join(RECORD);
+    let path = folder.join(GRAPH_RECORD);
     if path.is_file() {
         return Ok(());
     }
@@ -91,12 +89,6 @@ pub(super) fn describe(folder: &Path, graph: &str) -> Result<()> {
         source,
     })?;
     fs::write(&path, json).map_err(Error::io(&path))
-}
-
-/// The graph that such a folder is of, if it says so.
-pub(super) fn graph_of(folder: &Path) -> Option<String> {
-    let record: Record = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
-    Some(record.graph)
 }
 
 /// Where a graph's file is, and how long and how old it and the files of its weights are: they may have gigabytes.

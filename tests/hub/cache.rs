@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use florence2::hub::{HubProgress, cached_models, prepare, remove_model};
-use florence2::{Error, LoadOptions};
+use florence2::hub::{HubProgress, cached_models, prepare};
+use florence2::{CacheContent, Error, LoadOptions};
 use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entry};
 use prost::Message;
 
@@ -236,15 +236,25 @@ fn cached_models_are_listed_and_removed_and_others_left_alone() {
 
     let models = cached_models(&machine.hub()).unwrap();
     assert_eq!(models.len(), 1, "{models:?}");
-    assert_eq!(models[0].id, id());
-    let dtypes: Vec<&str> = models[0].dtypes.iter().map(|dtype| dtype.name()).collect();
-    assert_eq!((dtypes, models[0].has_checkpoint), (vec!["fp32"], false));
+    let CacheContent::Model {
+        model,
+        dtypes,
+        has_checkpoint,
+        ..
+    } = &models[0].content
+    else {
+        panic!("{models:?}")
+    };
+    assert_eq!((model.as_str(), *has_checkpoint), (id().repository(), false));
+    let dtypes: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
+    assert_eq!(dtypes, ["fp32"]);
     let bytes: usize = FP32.iter().map(|file| machine.server.bytes(file).len()).sum();
     // The reference to the commit counts too.
     assert_eq!(models[0].bytes, (bytes + COMMIT.len()) as u64);
 
-    assert!(remove_model(&id(), &machine.hub()).unwrap());
-    assert!(!remove_model(&id(), &machine.hub()).unwrap());
+    assert!(models[0].remove().unwrap());
+    assert!(!models[0].remove().unwrap());
+    assert!(!machine.cache().join(".locks/models--org--florence").exists());
     assert!(cached_models(&machine.hub()).unwrap().is_empty());
     assert!(other.join("config.json").exists());
 }

@@ -6,8 +6,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2::hub::{exported_models, prepare, remove_export};
-use florence2::{Error, Florence2, ImageLimits, LoadOptions, Task, load_image};
+use florence2::hub::prepare;
+use florence2::{CacheContent, Error, Florence2, ImageLimits, LoadOptions, Task, cache_entries, load_image};
 use florence2_export::{Checkpoint, ExportOptions, export};
 use image::DynamicImage;
 
@@ -100,14 +100,17 @@ fn a_repository_of_weights_is_exported_once() {
     assert!(!machine.snapshot().contains(&"pytorch_model.bin".to_owned()));
     let first = model.run(&scene(), &Task::Caption).unwrap();
 
-    let exports = exported_models(&machine.hub()).unwrap();
+    let cache = machine.hub().export_dir.unwrap();
+    let exports = cache_entries(&cache);
     let [made] = exports.as_slice() else {
         panic!("{exports:?}")
     };
-    assert_eq!(
-        (made.model.as_str(), made.target.as_str(), made.precision.as_str()),
-        (ID, "cpu", "fp32")
-    );
+    let expected = CacheContent::Export {
+        model: ID.into(),
+        target: "cpu".into(),
+        precision: "fp32".into(),
+    };
+    assert_eq!(made.content, expected);
     let graph = made.folder.join("onnx/decoder_step.onnx");
     let written = fs::metadata(&graph).unwrap().modified().unwrap();
 
@@ -129,8 +132,8 @@ fn a_repository_of_weights_is_exported_once() {
         matches!(&error, Error::NotCached { reason, .. } if reason.contains("00002")),
         "{error}"
     );
-    remove_export(made).unwrap();
-    assert!(exported_models(&machine.hub()).unwrap().is_empty());
+    assert!(made.remove().unwrap());
+    assert!(cache_entries(&cache).is_empty());
 }
 
 #[test]

@@ -1,26 +1,28 @@
-//! `florence2 models`: which there are, and which are here.
+//! `florence2 models`: lists known and cached models.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use florence2::HubOptions;
-use florence2::hub::{self, CachedModel, CatalogueEntry, ModelForm};
+use florence2::hub::{self, CatalogueEntry, ModelForm};
+use florence2::{CacheContent, CacheEntry, HubOptions};
 use serde::Serialize;
 
 use crate::error::{Outcome, Result};
 use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
 
-/// List models: known ones, and those in the cache
+/// List known models and cached ones
 ///
-/// Any other model of the Florence-2 family can be named too; this list is only what is known to be there.
+/// Any other model of the Florence-2 family can be named too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   florence2 models
   florence2 models --cached --format json")]
 pub struct ModelsArgs {
-    /// Only those in the cache
+    /// List cached models only
     #[arg(long)]
     cached: bool,
-    /// How the list is written
+    /// The format of the list
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
 }
@@ -36,20 +38,29 @@ struct ModelRecord {
 
 #[derive(Serialize)]
 struct CachedRecord {
-    folder: String,
+    folder: PathBuf,
     bytes: u64,
     dtypes: Vec<&'static str>,
     checkpoint: bool,
 }
 
-impl From<&CachedModel> for CachedRecord {
-    fn from(model: &CachedModel) -> Self {
-        Self {
-            folder: model.folder.display().to_string(),
-            bytes: model.bytes,
-            dtypes: model.dtypes.iter().map(|dtype| dtype.name()).collect(),
-            checkpoint: model.has_checkpoint,
-        }
+impl CachedRecord {
+    /// Returns the record of a cached model, `None` for another entry.
+    fn new(entry: &CacheEntry) -> Option<Self> {
+        let CacheContent::Model {
+            dtypes,
+            has_checkpoint,
+            ..
+        } = &entry.content
+        else {
+            return None;
+        };
+        Some(Self {
+            folder: entry.folder.clone(),
+            bytes: entry.bytes,
+            dtypes: dtypes.iter().map(|dtype| dtype.name()).collect(),
+            checkpoint: *has_checkpoint,
+        })
     }
 }
 
@@ -66,26 +77,31 @@ pub fn models(args: &ModelsArgs) -> Result<Outcome> {
     Ok(Outcome::AllGood)
 }
 
-/// The known models in their order, then what else is in the cache.
-fn records(known: Vec<CatalogueEntry>, cached: &[CachedModel]) -> Vec<ModelRecord> {
-    let of = |id: &str| cached.iter().find(|model| model.id.repository() == id);
-    let others: Vec<&CachedModel> = cached
+/// Returns the known models in their order, then the other cached ones.
+fn records(known: Vec<CatalogueEntry>, cached: &[CacheEntry]) -> Vec<ModelRecord> {
+    let is = |entry: &CacheEntry, id: &str| entry.repository() == Some(id);
+    let others = cached
         .iter()
-        .filter(|model| !known.iter().any(|entry| entry.id == model.id.repository()))
-        .collect();
-    let others = others.into_iter().map(|model| ModelRecord {
-        id: model.id.repository().to_owned(),
-        form: None,
-        parameters: None,
-        about: None,
-        cached: Some(model.into()),
+        .filter(|entry| !known.iter().any(|model| is(entry, &model.id)));
+    let others = others.filter_map(|entry| {
+        Some(ModelRecord {
+            id: entry.repository()?.to_owned(),
+            form: None,
+            parameters: None,
+            about: None,
+            cached: CachedRecord::new(entry),
+        })
     });
-    let known = known.into_iter().map(|entry| ModelRecord {
-        cached: of(&entry.id).map(CachedRecord::from),
-        id: entry.id,
-        form: Some(entry.form),
-        parameters: Some(entry.parameters),
-        about: Some(entry.about),
+    let others: Vec<ModelRecord> = others.collect();
+    let known = known.into_iter().map(|model| ModelRecord {
+        cached: cached
+            .iter()
+            .find(|entry| is(entry, &model.id))
+            .and_then(CachedRecord::new),
+        id: model.id,
+        form: Some(model.form),
+        parameters: Some(model.parameters),
+        about: Some(model.about),
     });
     known.chain(others).collect()
 }

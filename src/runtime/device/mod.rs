@@ -14,8 +14,8 @@ use std::str::FromStr;
 pub use kind::DeviceKind;
 pub use list::Devices;
 pub(crate) use memory::DeviceMemory;
+pub(crate) use options::ProviderCache;
 pub use options::ProviderOption;
-pub(crate) use options::{ProviderCache, provider_folder};
 pub(crate) use register::register;
 pub use usable::DeviceProblem;
 

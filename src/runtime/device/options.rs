@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Device, DeviceKind};
+use crate::cache::PROVIDERS;
 use crate::error::{Error, Result};
 
 /// A provider's options by name.
@@ -46,18 +47,17 @@ pub(crate) struct ProviderCache<'a> {
 impl ProviderCache<'_> {
     /// The folder of what a provider keeps for any graph.
     pub(crate) fn shared_folder(self, kind: DeviceKind) -> PathBuf {
-        provider_folder(self.root, kind)
+        self.folder(kind).join("shared")
     }
 
     /// The folder of what a provider makes of this graph.
     pub(crate) fn graph_folder(self, kind: DeviceKind) -> PathBuf {
-        self.shared_folder(kind).join(self.graph)
+        self.folder(kind).join(self.graph)
     }
-}
 
-/// Where a kind's provider keeps things, in our cache folder.
-pub(crate) fn provider_folder(root: &Path, kind: DeviceKind) -> PathBuf {
-    root.join("providers").join(kind.name())
+    fn folder(self, kind: DeviceKind) -> PathBuf {
+        self.root.join(PROVIDERS).join(kind.name())
+    }
 }
 
 impl ProviderOption {
