@@ -1,10 +1,11 @@
 //! Florence-2 on the command line.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 all good, 1 some inputs failed (the others were
-//! done), 2 a usage, model or device error.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 some inputs failed (the others
+//! succeeded), 2 a usage, model or device error.
 #![warn(missing_docs)]
 
 mod args;
+mod cli;
 mod commands;
 mod console;
 mod engine;
@@ -19,20 +20,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::cli::Cli;
 use crate::console::Console;
 use crate::error::Outcome;
 
 fn main() -> ExitCode {
-    // While there is one thread.
+    // Sets an environment variable, which needs that no other thread runs yet.
     florence2::runtime::disable_telemetry();
     let cli = Cli::parse();
     let console = Console::new(&cli.globals);
     console.show_logs(&cli.globals);
-    match commands::dispatch(cli.command, &cli.globals, &console) {
+    match cli.command.run(&cli.globals, &console) {
         Ok(Outcome::AllGood) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
-        // Whoever read the output has seen enough.
+        // The reader of the output closed it, as `head` does.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) if error.is_cancelled() => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {

@@ -253,17 +253,22 @@ impl BenchArgs {
 mod tests {
     use clap::Parser;
 
-    use crate::args::{Cli, Command};
+    use super::*;
+
+    #[derive(Parser)]
+    struct Bench {
+        #[command(flatten)]
+        globals: GlobalArgs,
+        #[command(flatten)]
+        args: BenchArgs,
+    }
 
     #[test]
     fn every_combination_is_planned_once() {
-        let args = "florence2 bench -m demo -m org/a --device cpu --device cpu --dtype q4 --dtype int8,vision=fp32 \
+        let args = "bench -m demo -m org/a --device cpu --device cpu --dtype q4 --dtype int8,vision=fp32 \
                     --batch 1,8,1";
-        let cli = Cli::try_parse_from(args.split_whitespace()).unwrap();
-        let Command::Bench(args) = cli.command else {
-            panic!("another command")
-        };
-        let plan = args.plan(&cli.globals);
+        let Bench { globals, args } = Bench::try_parse_from(args.split_whitespace()).unwrap();
+        let plan = args.plan(&globals);
         let names: Vec<String> = plan
             .iter()
             .map(|planned| planned.configuration.to_string())

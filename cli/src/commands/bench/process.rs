@@ -148,7 +148,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::Cli;
+    use crate::cli::Cli;
 
     fn worker(script: &str) -> WorkerProcess {
         let cli = Cli::try_parse_from(["florence2", "models", "--quiet"]).unwrap();
