@@ -21,8 +21,8 @@ impl LabelLayout {
         }
     }
 
-    /// Places a plate of `width` × `height` for the object in `bounds`, within the image: above the object if possible, else
-    /// inside or around it; at the first position that covers no other label, or else the one that covers least.
+    /// Places a plate of `width` × `height` for the object in `bounds`, within the image: above the object if possible,
+    /// else inside or around it; at the first position that covers no other label, or else the one that covers least.
     pub(super) fn place(&mut self, bounds: BoundingBox, width: f32, height: f32) -> BoundingBox {
         let BoundingBox { x1, y1, x2, y2 } = bounds;
         let above = if y1 >= height { y1 - height } else { y1 };

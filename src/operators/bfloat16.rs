@@ -1,8 +1,8 @@
-//! Attention of one head in numbers of 16 bits, on processors that multiply those (`avx512_bf16`).
+//! Attention of one head in bfloat16, on CPUs with `avx512_bf16`.
 //!
-//! They multiply them in pairs: a lane of 32 bits adds two products, of two neighbours on either side, to a 32-bit float.
-//! So rows of one factor are pairs along what is summed over, and the other factor is packed in panels, in which a vector
-//! has the pairs of 16 columns.
+//! The instruction multiplies pairs: each 32-bit lane adds two products, of adjacent values of either factor, to a 32-bit
+//! float. So rows of the first factor are pairs along the summed axis, and the second factor is packed in panels, in which a
+//! vector has the pairs of 16 columns.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
@@ -12,21 +12,21 @@ use std::arch::x86_64::{
 use std::f32::consts::LOG2_E;
 use std::mem::transmute;
 
-/// Of 32 bits each, in a vector.
+/// 32-bit lanes of a vector.
 const LANES: usize = 16;
-/// Rows that are multiplied together: with [`VECTORS`], as many sums as registers hold.
+/// Rows that are multiplied together: `ROWS · VECTORS` sums fit into the registers.
 const ROWS: usize = 6;
-/// Vectors of a panel at most.
+/// The maximum number of vectors of a panel.
 const VECTORS: usize = 4;
-/// Binary logarithm of the smallest probabilities; what is less likely counts as that.
+/// The binary logarithm to which smaller probabilities are clamped.
 const LOWEST: f32 = -120.0;
-/// `2^f` for `0 ≤ f < 1`, from the cube down: the cubic of least relative error (by Remez' algorithm), 7.5e-5. Numbers of 8
-/// bits are rounded by up to 2e-3.
+/// `2^f` for `0 ≤ f < 1`, from the cube down: the cubic with the least relative error, 7.5e-5 (by Remez' algorithm).
+/// Rounding to bfloat16 changes values by up to 2e-3.
 const EXP2: [f32; 4] = [0.078_024_52, 0.226_067_16, 0.695_833_54, 0.999_925_2];
-/// How many of `f`'s bits after the point stay when it is rounded (none), and how: down.
+/// `_mm512_roundscale_ps`: keeps no fractional bits, rounds down.
 const FLOOR: i32 = 1;
 
-/// Pairs of bfloat16: the first in the lower half.
+/// Pairs of bfloat16, the first in the lower half.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(64))]
 struct Pairs([u32; LANES]);
@@ -38,13 +38,13 @@ struct Floats([f32; LANES]);
 impl Pairs {
     #[inline(always)]
     fn load(self) -> __m512bh {
-        // SAFETY: both are 64 bytes in which every bit may be set.
+        // SAFETY: both types are 64 bytes and valid for any bits.
         unsafe { transmute::<[u32; LANES], __m512bh>(self.0) }
     }
 
     #[inline(always)]
     fn store(vector: __m512bh) -> Self {
-        // SAFETY: both are 64 bytes in which every bit may be set.
+        // SAFETY: both types are 64 bytes and valid for any bits.
         Self(unsafe { transmute::<__m512bh, [u32; LANES]>(vector) })
     }
 }
@@ -52,18 +52,18 @@ impl Pairs {
 impl Floats {
     #[inline(always)]
     fn load(self) -> __m512 {
-        // SAFETY: both are 64 bytes in which every bit may be set.
+        // SAFETY: both types are 64 bytes and valid for any bits.
         unsafe { transmute::<[f32; LANES], __m512>(self.0) }
     }
 
     #[inline(always)]
     fn store(vector: __m512) -> Self {
-        // SAFETY: both are 64 bytes in which every bit may be set.
+        // SAFETY: both types are 64 bytes and valid for any bits.
         Self(unsafe { transmute::<__m512, [f32; LANES]>(vector) })
     }
 }
 
-/// A head's tokens: each is `size` values, `stride` after those of the one before.
+/// A head's tokens: `size` values each, `stride` apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tokens<'a> {
     pub(super) values: &'a [f32],
@@ -79,12 +79,12 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Memory for one head at a time.
+/// Buffers for one head at a time.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Panels of as many vectors as tokens need; pairs are of columns.
+    /// Panels over tokens; pairs are of columns.
     keys: Panels,
-    /// Panels of as many vectors as columns need; pairs are of tokens.
+    /// Panels over columns; pairs are of tokens.
     values: Panels,
     /// `[ROWS, pairs of columns]`
     queries: Vec<u32>,
@@ -96,7 +96,7 @@ pub(super) struct Head {
     results: Vec<Floats>,
 }
 
-/// Whether the processor has what [`Head::attend`] needs.
+/// Returns whether the CPU has the instructions of [`Head::attend`].
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -104,8 +104,8 @@ pub(super) fn is_supported() -> bool {
 }
 
 impl Head {
-    /// `softmax(query · keyᵀ / √size) · value`. Key and value have the same number of tokens, 1 or more; `attended` has a
-    /// slice of `size` for each of the query's.
+    /// Computes `softmax(query · keyᵀ / √size) · value`. Key and value have the same number of tokens, at least 1; `attended`
+    /// has a slice of `size` for each of the query's.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) fn attend<'o>(
         &mut self,
@@ -122,7 +122,7 @@ impl Head {
         self.probabilities
             .resize(ROWS * token_vectors.div_ceil(2), Pairs::default());
         self.results.resize(ROWS * self.values.vectors, Floats::default());
-        // With the factor from which powers of e are powers of 2.
+        // Includes log₂ e: exponentials are computed as powers of 2.
         let scale = LOG2_E / (columns as f32).sqrt();
 
         let mut queries = query.iter();
@@ -174,12 +174,12 @@ fn pairs_of(vectors: &[Pairs]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(vectors.as_ptr().cast(), vectors.len() * LANES) }
 }
 
-/// The second factor of a product, packed: `[panel][pair of what is summed over][vector of columns]`. All panels but the
+/// The second factor of a product, packed as `[panel][pair along the summed axis][vector of columns]`. All panels but the
 /// last have [`VECTORS`] vectors.
 #[derive(Debug, Default)]
 struct Panels {
     packed: Vec<Pairs>,
-    /// Pairs that are summed over.
+    /// Pairs along the summed axis.
     depth: usize,
     vectors: usize,
 }
@@ -195,13 +195,13 @@ impl Panels {
         self.packed.resize(depth * vectors, Pairs::default());
     }
 
-    /// Where a panel begins that has the `vector`th of all vectors, and how many that panel has.
+    /// Returns the start of the panel that contains `vector`, and the panel's number of vectors.
     fn panel(&self, vector: usize) -> (usize, usize) {
         let first = vector / VECTORS * VECTORS;
         (first * self.depth, (self.vectors - first).min(VECTORS))
     }
 
-    /// The product's columns are tokens.
+    /// Packs tokens as the product's columns.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_rows(&mut self, tokens: Tokens<'_>, depth: usize, vectors: usize) {
         self.reset(depth, vectors);
@@ -211,14 +211,14 @@ impl Panels {
             push_pairs(token, 1.0, &mut pairs);
             let (vector, lane) = (index / LANES, index % LANES);
             let (start, width) = self.panel(vector);
-            let places = self.packed[start + vector % VECTORS..].iter_mut().step_by(width);
-            for (place, &pair) in places.zip(&pairs) {
-                place.0[lane] = pair;
+            let slots = self.packed[start + vector % VECTORS..].iter_mut().step_by(width);
+            for (slot, &pair) in slots.zip(&pairs) {
+                slot.0[lane] = pair;
             }
         }
     }
 
-    /// The product's columns are the tokens' columns.
+    /// Packs the tokens' columns as the product's columns.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_columns(&mut self, tokens: Tokens<'_>, depth: usize, vectors: usize) {
         self.reset(depth, vectors);
@@ -227,19 +227,19 @@ impl Panels {
             let (first, second) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
             for (vector, first) in first.chunks(LANES).enumerate() {
                 let (start, width) = self.panel(vector);
-                let place = &mut self.packed[start + pair * width + vector % VECTORS];
-                for (place, &first) in place.0.iter_mut().zip(first) {
-                    *place = rounded(first) >> 16;
+                let slot = &mut self.packed[start + pair * width + vector % VECTORS];
+                for (pair, &first) in slot.0.iter_mut().zip(first) {
+                    *pair = rounded(first) >> 16;
                 }
                 let second = second.get(vector * LANES..).unwrap_or_default();
-                for (place, &second) in place.0.iter_mut().zip(second) {
-                    *place |= rounded(second) & 0xffff_0000;
+                for (pair, &second) in slot.0.iter_mut().zip(second) {
+                    *pair |= rounded(second) & 0xffff_0000;
                 }
             }
         }
     }
 
-    /// `rows`, `[ROWS, row_len]` of which the first `depth` pairs count, times the panels: `[ROWS, vectors]`.
+    /// Multiplies the first `depth` pairs of `rows`, `[ROWS, row_len]`, by the panels: `[ROWS, vectors]`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn multiply(&self, rows: &[u32], product: &mut [Floats]) {
         for first in (0..self.vectors).step_by(VECTORS) {
@@ -256,7 +256,7 @@ impl Panels {
     }
 }
 
-/// As [`Panels::multiply`], with one panel of `C` vectors; a row of the product is `stride` after the one before.
+/// [`Panels::multiply`] of one panel of `C` vectors; rows of the product are `stride` apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn multiply_panel<const C: usize>(
     rows: &[u32],
@@ -267,7 +267,7 @@ fn multiply_panel<const C: usize>(
 ) {
     let row_len = rows.len() / ROWS;
     let row = |index: usize| &rows[index * row_len..][..depth];
-    // A loop would be compiled to scattered stores, which take longer than the product.
+    // The compiler would turn a loop into scattered stores, which take longer than the product.
     let row_pairs: [&[u32]; ROWS] = [row(0), row(1), row(2), row(3), row(4), row(5)];
     let panel = &panel.as_chunks::<C>().0[..depth];
     let mut sums = [[_mm512_setzero_ps(); C]; ROWS];
@@ -289,11 +289,11 @@ fn multiply_panel<const C: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn broadcast(pair: u32) -> __m512bh {
-    // SAFETY: both are 64 bytes in which every bit may be set.
+    // SAFETY: both types are 64 bytes and valid for any bits.
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair.cast_signed())) }
 }
 
-/// `2^(score − largest score)` of each score, and their sum.
+/// Computes `2^(score − largest score)` of each score and returns their sum.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn softmax_numerators(scores: &[Floats], probabilities: &mut [Pairs]) -> f32 {
     let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
@@ -301,16 +301,16 @@ fn softmax_numerators(scores: &[Floats], probabilities: &mut [Pairs]) -> f32 {
         largest = _mm512_max_ps(largest, score.load());
     }
     let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    let (two, odd) = scores.as_chunks::<2>();
+    let (pairs, rest) = scores.as_chunks::<2>();
     let mut sums = [_mm512_setzero_ps(); 2];
-    let (last, probabilities) = match odd {
+    let (last, probabilities) = match rest {
         [] => (None, probabilities),
-        [odd, ..] => match probabilities.split_last_mut() {
-            Some((last, probabilities)) => (Some((odd, last)), probabilities),
+        [single, ..] => match probabilities.split_last_mut() {
+            Some((last, probabilities)) => (Some((single, last)), probabilities),
             None => (None, probabilities),
         },
     };
-    for ([first, second], probabilities) in two.iter().zip(probabilities) {
+    for ([first, second], probabilities) in pairs.iter().zip(probabilities) {
         let first = exp2(_mm512_sub_ps(first.load(), largest));
         let second = exp2(_mm512_sub_ps(second.load(), largest));
         sums[0] = _mm512_add_ps(sums[0], first);
@@ -325,11 +325,11 @@ fn softmax_numerators(scores: &[Floats], probabilities: &mut [Pairs]) -> f32 {
     _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]))
 }
 
-/// 2 to the power of `x`, to 13 bits; of NaN, NaN.
+/// Returns `2^x`, to 13 bits; for NaN, NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exp2(x: __m512) -> __m512 {
-    // Where one is NaN, the second is given.
+    // If one is NaN, the second is returned.
     let x = _mm512_max_ps(_mm512_set1_ps(LOWEST), x);
     let fraction = _mm512_sub_ps(x, _mm512_roundscale_ps::<FLOOR>(x));
     let [cubic, square, linear, constant] = EXP2;
@@ -337,30 +337,30 @@ fn exp2(x: __m512) -> __m512 {
     for coefficient in [square, linear, constant] {
         power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(coefficient));
     }
-    // It rounds x down by itself.
+    // It rounds x down itself.
     _mm512_scalef_ps(power, x)
 }
 
-/// Appends `values · factor`.
+/// Appends the pairs of `values · factor`; a single last value is paired with 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn push_pairs(values: &[f32], factor: f32, pairs: &mut Vec<u32>) {
-    let (two, odd) = values.as_chunks::<2>();
+    let (two, rest) = values.as_chunks::<2>();
     let pair =
         |first: f32, second: f32| rounded(first * factor) >> 16 | rounded(second * factor) & 0xffff_0000;
     pairs.extend(two.iter().map(|&[first, second]| pair(first, second)));
-    pairs.extend(odd.iter().map(|&last| pair(last, 0.0)));
+    pairs.extend(rest.iter().map(|&last| pair(last, 0.0)));
 }
 
-/// A float whose upper half is the nearest bfloat16.
+/// Returns bits whose upper half is the nearest bfloat16.
 #[inline(always)]
 fn rounded(value: f32) -> u32 {
     if value.is_nan() {
-        // Rounding up could make a number of it.
+        // Rounding up could turn it into a number.
         return f32::NAN.to_bits();
     }
     let bits = value.to_bits();
-    // Halfway cases go to the even one.
+    // Ties round to even.
     bits.wrapping_add(0x7fff + (bits >> 16 & 1))
 }
 

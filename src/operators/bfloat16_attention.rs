@@ -1,4 +1,4 @@
-//! `Bfloat16Attention`: among the tokens of each sequence, in numbers of 16 bits.
+//! `Bfloat16Attention`: self-attention of each sequence's tokens in bfloat16.
 
 use std::cell::RefCell;
 
@@ -11,22 +11,22 @@ use ort::value::TensorElementType::Float32;
 use super::bfloat16::{self, Head, Tokens};
 use super::{parallel, query_key_value, tensors};
 
-/// Pieces of work at least, where there are as many heads: enough for the threads of most processors, without making more
-/// pieces than need be.
+/// The batch size from which a piece of work is a whole sequence instead of one head: pieces enough for the threads of most
+/// CPUs.
 const PIECES: usize = 16;
 
 /// | | | |
 /// |---|---|---|
 /// | inputs | `query`, `key`, `value` | `[batch, tokens, heads · size]` each |
 /// | attributes | `heads` | |
-/// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` for each head, shaped as `query` |
+/// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` of each head, shaped as `query` |
 ///
-/// All are 32-bit floats. What is multiplied is rounded to bfloat16 first: query, key, value, and the softmax's numerators.
+/// All are 32-bit floats. Factors are rounded to bfloat16: query, key, value, and the softmax's numerators.
 pub(super) struct Bfloat16Attention(());
 
 impl Bfloat16Attention {
-    /// The operator, if the processor multiplies such numbers. (Where it does not, ONNX Runtime's attention is as fast as
-    /// one of ours would be.)
+    /// Returns the operator if the CPU multiplies bfloat16. (Otherwise, ONNX Runtime's attention is as fast as a custom
+    /// one.)
     pub(super) fn if_supported() -> Option<Self> {
         bfloat16::is_supported().then_some(Self(()))
     }
@@ -90,16 +90,16 @@ impl Kernel for Bfloat16Kernel {
     }
 }
 
-/// Some heads of one sequence, to be computed.
+/// The work of some heads of one sequence.
 struct Piece<'a> {
-    /// Query, key and value, from the first of the heads on.
+    /// Query, key and value, from the first head on.
     inputs: [&'a [f32]; 3],
-    /// By token: these heads' values.
+    /// The heads' results, by token.
     attended: Vec<&'a mut [f32]>,
 }
 
 impl Piece<'_> {
-    /// Tokens have `width` values, heads `size` of them.
+    /// Computes the heads; tokens have `width` values, heads `size`.
     fn attend(mut self, width: usize, size: usize) {
         thread_local! {
             static HEAD: RefCell<Head> = RefCell::default();
@@ -113,7 +113,7 @@ impl Piece<'_> {
                     size,
                 });
                 let attended = self.attended.iter_mut().map(|part| &mut part[first..][..size]);
-                // SAFETY: there is a kernel only if the processor has the instructions, which `if_supported` found out.
+                // SAFETY: the kernel exists only if the CPU has the instructions, as checked by `if_supported`.
                 unsafe { head.attend(inputs, attended) }
             }
         });

@@ -1,4 +1,4 @@
-//! `CachedSelfAttention`: of new tokens to those before them, whose keys and values are kept.
+//! `CachedSelfAttention`: attention of new tokens to earlier ones, with a KV cache.
 
 use florence2_layout::operators::CACHED_SELF_ATTENTION;
 use ort::Error;
@@ -16,13 +16,13 @@ use super::{parallel, tensors};
 /// |---|---|---|
 /// | inputs | `query_key_value` | of the new tokens: `[rows, tokens, 3 · heads · size]` |
 /// | | `past_key`, `past_value` | `[rows, heads, capacity, size]` each |
-/// | | `last_positions` | 32-bit integers, `[rows]`: where the last new token goes |
-/// | | `longest` | of no use here |
+/// | | `last_positions` | 32-bit integers, `[rows]`: the position of the last new token |
+/// | | `longest` | unused |
 /// | attributes | `heads` | |
-/// | outputs | `attended` | `[rows, tokens, heads · size]`: `softmax(query · keyᵀ / √size) · value` for each head, over a token and all before it |
-/// | | `present_key`, `present_value` | the past ones with the new tokens in their places |
+/// | outputs | `attended` | `[rows, tokens, heads · size]`: `softmax(query · keyᵀ / √size) · value` of each head, causal |
+/// | | `present_key`, `present_value` | the past ones with the new tokens at their positions |
 ///
-/// All but the positions are 32-bit floats. Where past and present are bound to the same memory, only the new tokens are
+/// All but the positions are 32-bit floats. If past and present are bound to the same memory, only the new tokens are
 /// written.
 pub(super) struct CachedSelfAttention;
 
@@ -43,7 +43,7 @@ impl Operator for CachedSelfAttention {
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
         tensors::output_like_input(context, 0, 0, |sizes| {
-            // Unknown ones, which are -1, stay so.
+            // Unknown sizes, which are -1, stay unknown.
             if let Some(width) = sizes.last_mut() {
                 *width = width.div_euclid(3);
             }
@@ -128,7 +128,7 @@ struct NewTokens<'a> {
     tokens: usize,
     heads: usize,
     size: usize,
-    /// Tokens that a cache's row has memory for.
+    /// The capacity of a cache's row, in tokens.
     capacity: usize,
     /// By row: the position of the first new token.
     starts: Vec<usize>,

@@ -1,4 +1,4 @@
-//! `ChannelAttention`: among the channels of each group, whose features are the tokens.
+//! `ChannelAttention`: attention among the channels of each group, over tokens.
 
 use florence2_layout::operators::CHANNEL_ATTENTION;
 use ort::operator::{
@@ -10,19 +10,19 @@ use pulp::{Arch, Simd, WithSimd};
 use super::matrix_product::{Matrix, Product};
 use super::{parallel, query_key_value, tensors};
 
-/// Pieces that an image's tokens are computed in at most: enough for the threads of most processors. Each has scores of its
-/// own, which are added in their order: results do not depend on the threads.
+/// The maximum number of pieces of work per image: enough for the threads of most CPUs. Each piece has its own scores, which
+/// are added in order, so results do not depend on the threads.
 const PIECES: usize = 32;
-/// Tokens of a piece at least.
+/// The minimum number of tokens of a piece.
 const PIECE_TOKENS: usize = 128;
-/// Tokens that are taken at a time, for one group after the other: few enough to stay in the cache meanwhile.
+/// Tokens computed at a time for all groups: few enough to stay in the CPU's cache.
 const TOKENS: usize = 32;
 
 /// | | | |
 /// |---|---|---|
 /// | inputs | `query`, `key`, `value` | `[batch, tokens, groups · size]` each |
 /// | attributes | `groups` | |
-/// | outputs | `attended` | `value · softmax(queryᵀ · key / √tokens)ᵀ` for each group, shaped as `query` |
+/// | outputs | `attended` | `value · softmax(queryᵀ · key / √tokens)ᵀ` of each group, shaped as `query` |
 ///
 /// All are 32-bit floats. The softmax is over the key's channels.
 pub(super) struct ChannelAttention;
@@ -84,7 +84,7 @@ impl Kernel for ChannelAttentionKernel {
     }
 }
 
-/// How tensors `[batch, tokens, count · size]` are cut into pieces of work.
+/// The division of tensors `[batch, tokens, count · size]` into pieces of work.
 #[derive(Debug, Clone, Copy)]
 struct Groups {
     tokens: usize,
@@ -97,12 +97,12 @@ impl Groups {
         self.count * self.size
     }
 
-    /// Values of an image.
+    /// Returns the number of values of an image.
     fn image_len(self) -> usize {
         self.tokens * self.width()
     }
 
-    /// Values of a piece of an image; the last may have fewer.
+    /// Returns the number of values of a piece; the last may have fewer.
     fn piece_len(self) -> usize {
         self.tokens.div_ceil(PIECES).max(PIECE_TOKENS) * self.width()
     }
@@ -111,17 +111,17 @@ impl Groups {
         self.image_len().div_ceil(self.piece_len())
     }
 
-    /// Scores of a piece, or of an image: `[count, size, size]`.
+    /// Returns the number of scores of a piece or an image: `[count, size, size]`.
     fn scores_len(self) -> usize {
         self.width() * self.size
     }
 
-    /// Room for the scores of all pieces of tensors with `len` values.
+    /// Allocates the scores of all pieces of tensors with `len` values.
     fn scores(self, len: usize) -> Vec<f32> {
         vec![0.0; len / self.image_len() * self.pieces_of_image() * self.scores_len()]
     }
 
-    /// Room for the probabilities of all images of tensors with `len` values.
+    /// Allocates the probabilities of all images of tensors with `len` values.
     fn probabilities(self, len: usize) -> Vec<f32> {
         vec![0.0; len / self.image_len() * self.scores_len()]
     }
@@ -185,13 +185,13 @@ impl Groups {
     }
 }
 
-/// The scores that a piece of an image adds.
+/// The computation of a piece's scores.
 struct Scoring<'a> {
     groups: Groups,
     /// `[tokens of the piece, count · size]`, as is `key`.
     query: &'a [f32],
     key: &'a [f32],
-    /// Zeros, `[count, size, size]`: of each query channel (row) over the key channels.
+    /// Zeros, `[count, size, size]`: for each query channel (row), over the key channels.
     scores: &'a mut [f32],
 }
 
@@ -219,13 +219,13 @@ impl WithSimd for Scoring<'_> {
     }
 }
 
-/// The probabilities of a group of an image.
+/// The computation of the probabilities of a group of an image.
 struct Softmax<'a> {
     groups: Groups,
     group: usize,
-    /// Of all pieces of the image, `[pieces, count, size, size]`.
+    /// The scores of all pieces of the image, `[pieces, count, size, size]`.
     scores: &'a [f32],
-    /// `[size, size]`: of each key channel (row) for the query channels.
+    /// `[size, size]`: for each key channel (row), over the query channels.
     probabilities: &'a mut [f32],
 }
 
@@ -254,12 +254,12 @@ impl Softmax<'_> {
     }
 }
 
-/// What a piece of an image becomes.
+/// The computation of a piece's results.
 struct Mixing<'a> {
     groups: Groups,
     /// `[tokens of the piece, count · size]`, as is `attended`.
     value: &'a [f32],
-    /// `[count, size, size]`: of each key channel (row) for the query channels.
+    /// `[count, size, size]`: for each key channel (row), over the query channels.
     probabilities: &'a [f32],
     attended: &'a mut [f32],
 }
@@ -294,20 +294,20 @@ mod tests {
     use super::super::reference::{assert_close, noise};
     use super::*;
 
-    /// Of one image: the definition, in 64 bits.
+    /// Computes one image by definition in 64 bits.
     fn reference(groups: Groups, [query, key, value]: [&[f32]; 3]) -> Vec<f64> {
         let (width, size) = (groups.width(), groups.size);
         let at = |values: &[f32], token: usize, channel: usize| f64::from(values[token * width + channel]);
         let mut attended = vec![0.0; value.len()];
         for channel in 0..width {
-            let of_group = channel / size * size..(channel / size + 1) * size;
-            let scores = of_group.clone().map(|other| {
+            let channels = channel / size * size..(channel / size + 1) * size;
+            let scores = channels.clone().map(|other| {
                 let products = (0..groups.tokens).map(|t| at(query, t, channel) * at(key, t, other));
                 (products.sum::<f64>() / (groups.tokens as f64).sqrt()).exp()
             });
             let scores: Vec<f64> = scores.collect();
             for token in 0..groups.tokens {
-                let parts = of_group.clone().zip(&scores);
+                let parts = channels.clone().zip(&scores);
                 let sum: f64 = parts.map(|(other, score)| at(value, token, other) * score).sum();
                 attended[token * width + channel] = sum / scores.iter().sum::<f64>();
             }

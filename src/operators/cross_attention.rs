@@ -1,4 +1,4 @@
-//! `CrossAttention`: of a few queries of each image to keys and values that all of them share.
+//! `CrossAttention`: attention of an image's queries to keys and values that they share.
 
 use florence2_layout::operators::CROSS_ATTENTION;
 use ort::Error;
@@ -15,12 +15,12 @@ use super::{parallel, tensors};
 /// |---|---|---|
 /// | inputs | `query` | `[images, queries, heads · size]` |
 /// | | `key`, `value` | `[images, heads, capacity, size]` each |
-/// | | `lengths` | 32-bit integers, `[images]`: how many of an image's keys there are |
+/// | | `lengths` | 32-bit integers, `[images]`: the number of valid keys of each image |
 /// | attributes | `heads` | |
-/// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` for each head, shaped as `query` |
+/// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` of each head, shaped as `query` |
 ///
-/// All but the lengths are 32-bit floats. Keys and values are read once for up to four queries, as they are by far the
-/// most of what is read; a query's result does not depend on the others beside it.
+/// All but the lengths are 32-bit floats. Keys and values, most of the memory that is read, are read once for up to four
+/// queries; a query's result does not depend on the others.
 pub(super) struct CrossAttention;
 
 impl Operator for CrossAttention {

@@ -1,32 +1,31 @@
-//! A 3×3 depthwise convolution over channels-last pixels, a few pixels of a row at a time.
+//! A 3×3 depthwise convolution of channels-last pixels, a few pixels of a row at a time.
 
 use std::array;
 
 use pulp::{Scalar, Simd};
 
-/// Rows and columns of the kernel.
+/// The kernel's rows and columns.
 pub(super) const KERNEL: usize = 3;
 const TAPS: usize = KERNEL * KERNEL;
 
-/// Channels whose weights lie together: as many as the widest vectors have lanes. Were they tap by tap for all
-/// channels, then those of a vector would lie a power of two apart, as its pixels do, and compete for the same places in
-/// the cache.
+/// Channels whose weights are adjacent: the lanes of the widest vectors. With weights tap by tap for all channels, those of
+/// a vector would be a power of two apart, as its pixels are, and compete for the same lines of the CPU's cache.
 const TILE: usize = 16;
 
-/// One 3×3 kernel and one bias a channel; stride 1, one pixel of zeros around the image.
+/// One 3×3 kernel and one bias per channel; stride 1, padded with one pixel of zeros.
 #[derive(Debug)]
 pub(super) struct DepthwiseConv {
     height: usize,
     width: usize,
     bias: Vec<f32>,
-    /// By tile, tap and channel; zeros fill the last tile.
+    /// By tile, tap and channel; the last tile is padded with zeros.
     weight: Vec<[[f32; TILE]; TAPS]>,
-    /// A pixel outside the image.
+    /// A pixel of the padding.
     outside: Vec<f32>,
 }
 
 impl DepthwiseConv {
-    /// `weight`: `[channels, 1, 3, 3]`, as `Conv` has it.
+    /// Creates it from `Conv`'s weight, `[channels, 1, 3, 3]`, and bias.
     pub(super) fn new([height, width]: [usize; 2], weight: &[f32], bias: Vec<f32>) -> Self {
         let tile = |kernels: &[f32]| {
             array::from_fn(|tap| {
@@ -42,7 +41,7 @@ impl DepthwiseConv {
         }
     }
 
-    /// Of the image.
+    /// Returns the image's width.
     pub(super) fn width(&self) -> usize {
         self.width
     }
@@ -51,7 +50,7 @@ impl DepthwiseConv {
         self.bias.len()
     }
 
-    /// Computes `N` pixels of a row, from (`x`, `y`) on, and the sum of each one's channels. `N_AND_BORDER` is `N + 2`.
+    /// Computes `N` pixels of a row from (`x`, `y`) on, and returns the sum of each pixel's channels. `N_AND_BORDER` is `N + 2`.
     ///
     /// `image`: `[height, width, channels]`; `out`: `[N, channels]`.
     #[inline(always)]
@@ -77,7 +76,7 @@ impl DepthwiseConv {
         sums
     }
 
-    /// The pixel at (`x − 1`, `y − 1`).
+    /// Returns the pixel at (`x − 1`, `y − 1`).
     #[inline(always)]
     fn input<'a>(&'a self, image: &'a [f32], x: usize, y: usize) -> &'a [f32] {
         if (1..=self.width).contains(&x) && (1..=self.height).contains(&y) {
@@ -88,7 +87,7 @@ impl DepthwiseConv {
         }
     }
 
-    /// The channels `from..to`, which are a whole number of vectors.
+    /// Computes the channels `from..to`, a multiple of the vector's length.
     #[inline(always)]
     fn span<S: Simd, const N: usize, const N_AND_BORDER: usize>(
         &self,
@@ -97,7 +96,7 @@ impl DepthwiseConv {
         (from, to): (usize, usize),
         out: &mut [f32],
     ) -> [f32; N] {
-        // All slices get the same length in view of the optimizer, which then needs no checks inside the loop.
+        // The optimizer sees that all slices have the same length, and omits checks inside the loop.
         let bias = S::as_simd_f32s(&self.bias[from..to]).0;
         let count = bias.len();
         let vectors = |values| &S::as_simd_f32s(values).0[..count];

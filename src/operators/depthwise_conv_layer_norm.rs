@@ -1,5 +1,5 @@
-//! `DepthwiseConvLayerNorm`: a 3×3 depthwise convolution over tokens in image order, and the layer normalisation of
-//! its result.
+//! `DepthwiseConvLayerNorm`: a 3×3 depthwise convolution of tokens in image order, and the layer normalization of its
+//! result.
 
 use florence2_layout::operators::DEPTHWISE_CONV_LAYER_NORM;
 use ort::Error;
@@ -13,8 +13,7 @@ use super::depthwise_conv::{DepthwiseConv, KERNEL};
 use super::layer_norm::LayerNorm;
 use super::{parallel, tensors};
 
-/// Pixels of a row that are computed together: weights are read once for all of them, and each input pixel serves
-/// three of them.
+/// Pixels of a row computed together: weights are read once for all of them, and each input pixel for three of them.
 const BLOCK: usize = 4;
 
 /// | | | |
@@ -23,9 +22,9 @@ const BLOCK: usize = 4;
 /// | | `weight`, `bias` | `[channels, 1, 3, 3]`, `[channels]`; constants |
 /// | | `scale`, `shift` | `[channels]` each; constants |
 /// | attributes | `grid` | height and width |
-/// | | `epsilon` | of the normalisation |
-/// | outputs | `convolved` | the convolution with one pixel of zeros around the image, shaped as `tokens` |
-/// | | `normalized` | its normalisation over the channels, shaped as `tokens` |
+/// | | `epsilon` | of the normalization |
+/// | outputs | `convolved` | the convolution, padded with one pixel of zeros, shaped as `tokens` |
+/// | | `normalized` | its normalization over the channels, shaped as `tokens` |
 ///
 /// All are 32-bit floats.
 pub(super) struct DepthwiseConvLayerNorm;
@@ -60,7 +59,7 @@ impl Operator for DepthwiseConvLayerNorm {
         let channels = bias.len();
         if shape != [channels, 1, KERNEL, KERNEL] || scale.len() != channels || shift.len() != channels {
             return Err(Error::new(
-                "weight, bias, scale and shift are not of one number of channels",
+                "weight, bias, scale and shift differ in their number of channels",
             ));
         }
         let epsilon = tensors::attribute(context, "epsilon")?;
@@ -123,7 +122,7 @@ impl Kernel for FusedKernel {
     }
 }
 
-/// A row of an image, to be computed.
+/// The work of a row of an image.
 struct Row<'a> {
     kernel: &'a FusedKernel,
     /// `[height, width, channels]`.
@@ -150,7 +149,7 @@ impl WithSimd for Row<'_> {
 }
 
 impl Row<'_> {
-    /// `N` pixels, from `x` on.
+    /// Computes `N` pixels from `x` on.
     #[inline(always)]
     fn pixels<S: Simd, const N: usize, const N_AND_BORDER: usize>(&mut self, simd: S, x: usize) {
         let FusedKernel { conv, norm, .. } = self.kernel;
@@ -172,7 +171,7 @@ mod tests {
     use super::super::reference::{assert_close, noise};
     use super::*;
 
-    /// The definition, in 64 bits.
+    /// Computes an image by definition in 64 bits.
     fn reference(kernel: &FusedKernel, weight: &[f32], bias: &[f32], image: &[f32]) -> [Vec<f64>; 2] {
         let [height, width] = kernel.grid;
         let channels = bias.len();

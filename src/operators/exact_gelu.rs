@@ -1,4 +1,4 @@
-//! `ExactGelu`: each value times the share of the normal distribution below it.
+//! `ExactGelu`: `x · Φ(x)`, where `Φ` is the normal distribution's cumulative distribution function.
 
 use florence2_layout::operators::EXACT_GELU;
 use ort::operator::{
@@ -10,12 +10,12 @@ use pulp::{Arch, Scalar, Simd, WithSimd};
 use super::exponential::exp;
 use super::{parallel, tensors};
 
-/// Values that are computed at a time.
+/// Values per piece of work.
 const PIECE: usize = 1 << 13;
-/// Beyond it, shares count as they do there: 1e-9.
-const FARTHEST: f32 = 6.0;
-/// `-ln Φ(-t)` for `0 ≤ t ≤ 6`, from the highest power down: the polynomial of its degree that errs least in `t · Φ(-t)`
-/// (by Lawson's algorithm), by 7.5e-9.
+/// The maximum of `|x|` at which `Φ(-|x|)` is computed: it is 1e-9 there, and taken as that beyond.
+const MAX_DISTANCE: f32 = 6.0;
+/// `-ln Φ(-t)` for `0 ≤ t ≤ 6`, from the highest power down: the polynomial with the least error in `t · Φ(-t)`, 7.5e-9 (by
+/// Lawson's algorithm).
 const LOGARITHM: [f32; 9] = [
     1.210_148_9e-6,
     -1.792_628_2e-5,
@@ -37,7 +37,7 @@ pub(super) struct ExactGelu;
 impl Operator for ExactGelu {
     type Kernel<'attr> = ExactGeluKernel;
 
-    /// Half the memory passes through the cache then.
+    /// Computing in place halves the memory traffic.
     const INPLACES: &[(u32, u32)] = &[(0, 0)];
 
     fn name(&self) -> &str {
@@ -72,7 +72,7 @@ impl Kernel for ExactGeluKernel {
         let y = y.try_extract_tensor_mut::<f32>()?.1;
         let is_in_place = x.try_extract_tensor::<f32>()?.1.as_ptr() == y.as_ptr();
         let pieces: Vec<Piece<'_>> = if is_in_place {
-            // Only this view of the memory is used.
+            // `x` is the same memory, of which only this view is used.
             y.chunks_mut(PIECE)
                 .map(|values| Piece { x: None, values })
                 .collect()
@@ -85,9 +85,9 @@ impl Kernel for ExactGeluKernel {
     }
 }
 
-/// Some values, to be computed.
+/// A piece of work.
 struct Piece<'a> {
-    /// `None` if they are among `values`.
+    /// The inputs; `None` if they are in `values`.
     x: Option<&'a [f32]>,
     values: &'a mut [f32],
 }
@@ -110,18 +110,18 @@ impl WithSimd for Piece<'_> {
     }
 }
 
-/// `x · Φ(x)`: of a negative `x`, `x · Φ(-|x|)`; of another, `x - x · Φ(-|x|)`. Neither loses digits.
+/// Returns `x · Φ(x)`: `x · Φ(-|x|)` for negative `x`, otherwise `x - x · Φ(-|x|)`. Neither loses digits.
 #[inline(always)]
 fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
-    let distance = simd.min_f32s(simd.abs_f32s(x), simd.splat_f32s(FARTHEST));
+    let distance = simd.min_f32s(simd.abs_f32s(x), simd.splat_f32s(MAX_DISTANCE));
     let [highest, rest @ ..] = LOGARITHM;
     let mut logarithm = simd.splat_f32s(highest);
     for coefficient in rest {
         logarithm = simd.mul_add_e_f32s(logarithm, distance, simd.splat_f32s(coefficient));
     }
-    let share = exp(simd, simd.sub_f32s(zero, logarithm));
-    let below = simd.mul_f32s(x, share);
+    let tail = exp(simd, simd.sub_f32s(zero, logarithm));
+    let below = simd.mul_f32s(x, tail);
     simd.select_f32s(simd.less_than_f32s(x, zero), below, simd.sub_f32s(x, below))
 }
 
@@ -129,8 +129,8 @@ fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 mod tests {
     use super::*;
 
-    /// `Φ(x)`, by its Taylor series at 0: in 64 bits, exact enough up to a distance of 6.
-    fn share(x: f64) -> f64 {
+    /// Returns `Φ(x)` by its Taylor series at 0, which is exact enough in 64 bits for `|x| ≤ 6`.
+    fn phi(x: f64) -> f64 {
         let mut term = x;
         let mut sum = x;
         for n in 1..200 {
@@ -158,19 +158,19 @@ mod tests {
 
     #[test]
     fn it_is_exact_to_the_last_digits_with_vectors_and_without() {
-        // Not a whole number of vectors.
+        // Not a multiple of the vector's length.
         let x: Vec<f32> = (-6_001..=6_001).map(|i| i as f32 / 1e3).collect();
         for arch in [Arch::new(), Arch::Scalar] {
             for (&x, y) in x.iter().zip(computed(arch, &x)) {
                 let (x, y) = (f64::from(x), f64::from(y));
-                let error = (y - x * share(x)).abs() / x.abs().max(1e-3);
+                let error = (y - x * phi(x)).abs() / x.abs().max(1e-3);
                 assert!(error < 4e-7, "{x}: {y}, {error:e}");
             }
         }
     }
 
     #[test]
-    fn large_values_are_themselves_or_nothing() {
+    fn large_values_become_themselves_or_zero() {
         let x = [-1e4, -100.0, -0.0, 0.0, 100.0, 1e30, f32::NAN];
         for arch in [Arch::new(), Arch::Scalar] {
             let y = computed(arch, &x);

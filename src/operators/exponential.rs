@@ -1,20 +1,20 @@
-//! The exponential function, a vector at a time.
+//! The exponential function of vectors.
 
 use std::f32::consts::LOG2_E;
 use std::f64::consts::LN_2;
 
 use pulp::Simd;
 
-/// Below it, results would be no normal numbers.
+/// The minimum argument: results below would be subnormal.
 const LOWEST: f32 = -87.0;
-/// Floats of this size, 1.5·2²³, are 1 apart: what is added to it is rounded to an integer, in the lowest bits.
+/// 1.5·2²³, at which floats are 1 apart: adding a small number rounds it to an integer in the lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
-/// Where the exponent begins in a float.
+/// The position of the exponent in a float.
 const EXPONENT_SHIFT: u32 = 23;
-/// ln 2 in two parts, the first of which has so few digits that its products with small integers are exact.
+/// ln 2 in two parts, the first of which has few digits, so that its products with small integers are exact.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = (LN_2 - LN_2_HIGH as f64) as f32;
-/// 1/7!, 1/6!, .. 1/1!, 1/0!: the Taylor series, which is exact to a float's last digit for -ln 2 / 2 ..= ln 2 / 2.
+/// 1/7!, 1/6!, … 1/1!, 1/0!: the Taylor series, exact to a float's last digit in -ln 2 / 2 ..= ln 2 / 2.
 const SERIES: [f32; 8] = [
     1.0 / 5040.0,
     1.0 / 720.0,
@@ -26,8 +26,7 @@ const SERIES: [f32; 8] = [
     1.0,
 ];
 
-/// e to the power of `x`, which is at most 0: `2ⁿ · eʳ`, where `n` is an integer. Lower than -87, the result is that of
-/// -87: 1.6e-38. Of NaN it is NaN.
+/// Returns `exp(x)` for `x ≤ 0`, as `2ⁿ · eʳ` with an integer `n`. Below -87 it returns exp(-87), 1.6e-38; for NaN, NaN.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let is_number = simd.equal_f32s(x, x);
@@ -46,7 +45,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let exponent =
         simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(EXPONENT_SHIFT));
     let power = simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(sum), exponent));
-    // What is the maximum of NaN and a number differs between CPUs.
+    // The maximum of NaN and a number differs between CPUs.
     simd.select_f32s(is_number, power, nan)
 }
 
@@ -62,7 +61,7 @@ mod tests {
     impl WithSimd for LargestError {
         type Output = f64;
 
-        /// The largest relative error.
+        /// Returns the largest relative error.
         fn with_simd<S: Simd>(self, simd: S) -> f64 {
             let errors = self.0.into_iter().map(|x| {
                 let results = [exp(simd, simd.splat_f32s(x))];

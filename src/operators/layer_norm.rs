@@ -1,22 +1,21 @@
-//! Layer normalisation of one pixel's channels.
+//! Layer normalization of a pixel's channels.
 
 use pulp::{Scalar, Simd};
 
 /// `(x − mean) / sqrt(variance + epsilon) · scale + shift`, over the channels.
 #[derive(Debug)]
 pub(super) struct LayerNorm {
-    /// One for each channel.
+    /// `[channels]`, as is `shift`.
     pub(super) scale: Vec<f32>,
-    /// One for each channel.
     pub(super) shift: Vec<f32>,
     pub(super) epsilon: f32,
 }
 
 impl LayerNorm {
-    /// Normalises channels whose sum is known already.
+    /// Normalizes channels with a known sum.
     ///
-    /// The variance is the mean of the squared distances from the mean: summing squares instead would lose what the
-    /// mean has in digits.
+    /// The variance is the mean of the squared distances from the mean: the mean of squares minus the squared mean would
+    /// lose digits.
     #[inline(always)]
     pub(super) fn apply<S: Simd>(&self, simd: S, values: &[f32], sum: f32, normalized: &mut [f32]) {
         let (head, tail) = values.split_at(values.len() - values.len() % S::F32_LANES);
@@ -40,13 +39,13 @@ impl LayerNorm {
     }
 }
 
-/// The sum of the squared distances from the mean; a whole number of vectors.
+/// Returns the sum of the squared distances from the mean. The length is a multiple of the vector's.
 #[inline(always)]
 fn squares<S: Simd>(simd: S, values: &[f32], mean: f32) -> f32 {
     let mean = simd.splat_f32s(mean);
-    // Two sums, as an addition has to wait for the one before it.
+    // Two sums, since an addition waits for the one before.
     let mut sums = [simd.splat_f32s(0.0); 2];
-    let (pairs, odd) = S::as_simd_f32s(values).0.as_chunks::<2>();
+    let (pairs, last) = S::as_simd_f32s(values).0.as_chunks::<2>();
     for pair in pairs {
         for (sum, &value) in sums.iter_mut().zip(pair) {
             let distance = simd.sub_f32s(value, mean);
@@ -54,14 +53,14 @@ fn squares<S: Simd>(simd: S, values: &[f32], mean: f32) -> f32 {
         }
     }
     let [mut sum, other] = sums;
-    for &value in odd {
+    for &value in last {
         let distance = simd.sub_f32s(value, mean);
         sum = simd.mul_add_e_f32s(distance, distance, sum);
     }
     simd.reduce_sum_f32s(simd.add_f32s(sum, other))
 }
 
-/// `(value − mean) · factor · scale + shift`; a whole number of vectors.
+/// Computes `(value − mean) · factor · scale + shift`. The length is a multiple of the vector's.
 #[inline(always)]
 fn normalize<S: Simd>(
     simd: S,

@@ -1,24 +1,24 @@
-//! Products of matrices that fit into the cache.
+//! Products of matrices that fit into the CPU's cache.
 
 use pulp::{Scalar, Simd};
 
-/// Rows whose sums are computed together at most: with [`VECTORS`], half of the registers of the smaller processors.
+/// The maximum number of rows whose sums are computed together: `ROWS · VECTORS` is half of the registers of AVX2.
 const ROWS: usize = 4;
-/// Vectors of a row that are computed together at most.
+/// The maximum number of vectors of a row computed together.
 const VECTORS: usize = 2;
 
-/// A matrix in memory, from its first value on.
+/// A strided matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matrix<'a> {
     pub(super) values: &'a [f32],
-    /// Distance between a row's beginning and the next one's.
+    /// Distance between the starts of consecutive rows.
     pub(super) row_stride: usize,
-    /// Distance between the values of a row.
+    /// Distance between consecutive values of a row.
     pub(super) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// The values of a row lie side by side.
+    /// Creates a matrix with contiguous rows.
     pub(super) fn of_rows(values: &'a [f32], row_stride: usize) -> Self {
         Self {
             values,
@@ -80,7 +80,7 @@ impl Product<'_> {
         }
     }
 
-    /// `R` rows of `C` vectors.
+    /// Adds `R` rows of `C` vectors.
     #[inline(always)]
     fn add_tile<S: Simd, const R: usize, const C: usize>(
         &self,

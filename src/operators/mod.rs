@@ -1,13 +1,14 @@
-//! Operators of our own, for ONNX Runtime on the processor.
+//! Custom operators for ONNX Runtime's CPU provider.
 //!
-//! A graph that uses one carries its meaning with it, as an ONNX function of standard operators
-//! ([`florence2_layout::operators`] has the names). ONNX Runtime runs that function wherever the operator is unknown;
-//! here it is known, and one kernel does the work in a single pass over memory. The kernels are written for vectors of
-//! any width: [`pulp`] picks the widest that the processor has, at run time. One is for products of bfloat16, and known only
-//! where the processor has them. They run on the session's own threads.
+//! A graph that uses one contains its definition as an ONNX function of standard operators
+//! ([`florence2_layout::operators`] has the names), which ONNX Runtime runs if the operator is unknown. Here it is known, and
+//! one kernel does the work in a single pass over memory. Kernels are written for vectors of any width: [`pulp`] selects the
+//! widest that the CPU has at run time. The bfloat16 operator is registered only if the CPU multiplies such numbers. Kernels
+//! run on the session's threads.
 //!
-//! One operator a file; what they share is in [`tensors`], [`query_key_value`] and [`parallel`], and attention
-//! of a head in [`shared_attention`].
+//! An operator's Rust kernel, its name in [`florence2_layout::operators`] and its ONNX function in the exporter change
+//! together. Each operator has a file; [`tensors`], [`query_key_value`], [`parallel`] and [`shared_attention`] (attention of a
+//! head) are shared.
 
 #[cfg(target_arch = "x86_64")]
 mod bfloat16;
@@ -41,8 +42,8 @@ use cross_attention::CrossAttention;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 use exact_gelu::ExactGelu;
 
-/// All operators, for a session; none if the processor has no vectors that the kernels could use: ONNX Runtime's own
-/// are faster then.
+/// Returns all operators, for a session; `None` if the CPU has no vectors that [`pulp`] supports, since ONNX Runtime's own
+/// operators are faster then.
 ///
 /// # Errors
 /// Those of ONNX Runtime.

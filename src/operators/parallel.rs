@@ -1,12 +1,10 @@
-//! Work on the session's own threads.
+//! Parallel work on the session's threads.
 
 use std::sync::{Mutex, PoisonError};
 
 use ort::operator::ComputeContext;
 
-/// Calls `work` once for each item, on all threads of the session.
-///
-/// Items may hold mutable parts of one buffer: each is given to one call only.
+/// Calls `work` once for each item, on all threads of the session. Items may have mutable parts of one buffer.
 ///
 /// # Errors
 /// Those of ONNX Runtime.
@@ -16,7 +14,7 @@ pub(super) fn for_each<T: Send>(
     work: impl Fn(T) + Send + Sync,
 ) -> ort::Result<()> {
     let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    // As many batches as items: threads that are ahead take more of them.
+    // One batch per item: threads that finish early take more of them.
     context.par_for(items.len(), items.len(), |index| {
         let item = items.get(index);
         let item = item.and_then(|item| item.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -1,13 +1,12 @@
-//! Attention whose query, key and value are of the same tokens.
+//! Inputs and output of attention whose query, key and value have the same shape.
 
 use ort::Error;
 use ort::operator::ComputeContext;
 
 use super::tensors;
 
-/// Calls `attend` with the sizes `[batch, tokens, width]` that all tensors have, with the values of query, key and value
-/// (inputs 0 to 2), and with those of the output, unless it is empty. The width is a multiple of `parts`: the number of heads
-/// or groups.
+/// Calls `attend` with the sizes `[batch, tokens, width]` of all tensors, the values of query, key and value (inputs 0 to 2)
+/// and those of the output, unless it is empty. The width is a multiple of `parts`, the number of heads or groups.
 pub(super) fn compute(
     context: &ComputeContext,
     parts: usize,

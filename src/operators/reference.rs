@@ -1,12 +1,12 @@
-//! What operators are tested against.
+//! Reference implementations for tests of operators.
 
-/// Values that look random, in -1..1.
+/// Returns pseudo-random values in -1..1.
 pub(super) fn noise(len: usize, seed: usize) -> Vec<f32> {
     let value = |i: usize| ((i + 31 * seed) * 7919 % 1009) as f32 / 504.5 - 1.0;
     (0..len).map(value).collect()
 }
 
-/// Attention of one query, `[size]`, over keys and values, `[length, size]`: the definition, in 64 bits.
+/// Computes attention of one query, `[size]`, to keys and values, `[length, size]`, by definition in 64 bits.
 pub(super) fn attention(query: &[f32], keys: &[f32], values: &[f32]) -> Vec<f64> {
     let size = query.len();
     let product = |key: &[f32]| -> f64 {
@@ -27,7 +27,7 @@ pub(super) fn attention(query: &[f32], keys: &[f32], values: &[f32]) -> Vec<f64>
     (0..size).map(column).collect()
 }
 
-/// That values are a reference's, but for `tolerance` times its largest.
+/// Asserts that values equal a reference within `tolerance` times its largest.
 pub(super) fn assert_close(values: &[f32], reference: &[f64], tolerance: f64, what: &str) {
     let largest = reference.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     let differences = values

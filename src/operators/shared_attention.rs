@@ -1,4 +1,4 @@
-//! Attention of one head, of a few queries over keys and values that are read once for several of them.
+//! Attention of one head, which reads keys and values once for several queries.
 
 use std::ops::Range;
 
@@ -6,22 +6,22 @@ use pulp::{Scalar, Simd, WithSimd};
 
 use super::exponential::exp;
 
-/// Queries that are computed together at most.
+/// The maximum number of queries computed together.
 const QUERIES: usize = 4;
 /// Keys whose products with queries are computed together: each part of a query is read once for all of them.
 const KEYS: usize = 4;
-/// Vectors of values that are summed together at most.
+/// The maximum number of vectors of values summed together.
 const VECTORS: usize = 4;
-/// What the scores of a query are filled up to a multiple of: as many as the widest vectors have lanes.
+/// Scores of a query are padded to a multiple of this: the lanes of the widest vectors.
 const SCORES_UNIT: usize = 16;
 
-/// One head of one image, to be computed.
+/// The work of one head of one image.
 pub(super) struct Head<'a> {
     /// `[length, size]`, as are `values`.
     pub(super) keys: &'a [f32],
     pub(super) values: &'a [f32],
     pub(super) size: usize,
-    /// Each `[size]`.
+    /// `[size]` each.
     pub(super) queries: Vec<&'a [f32]>,
     /// The results, one for each query.
     pub(super) attended: Vec<&'a mut [f32]>,
@@ -51,7 +51,7 @@ impl WithSimd for Head<'_> {
     }
 }
 
-/// What queries have in common.
+/// The keys and values that queries share.
 struct SharedHead<'a> {
     /// `[length, size]`, as are `values`.
     keys: &'a [f32],
@@ -60,7 +60,7 @@ struct SharedHead<'a> {
 }
 
 impl SharedHead<'_> {
-    /// `N` queries; `weights` is memory for their scores.
+    /// Computes `N` queries; `weights` is a buffer for their scores.
     #[inline(always)]
     fn attend<S: Simd, const N: usize>(
         &self,
@@ -75,7 +75,7 @@ impl SharedHead<'_> {
         let row_len = length.next_multiple_of(SCORES_UNIT);
         weights.clear();
         weights.resize(N * row_len, 0.0);
-        // Columns that fill vectors, and those that are left.
+        // Columns that fill vectors, and the rest.
         let whole = self.size - self.size % S::F32_LANES;
         self.add_scores::<S, N>(simd, &query_slices, 0..whole, weights, row_len);
         self.add_scores::<Scalar, N>(Scalar, &query_slices, whole..self.size, weights, row_len);
@@ -102,7 +102,7 @@ impl SharedHead<'_> {
         }
     }
 
-    /// Adds the products of queries and keys over some columns, a whole number of vectors, to the scores.
+    /// Adds the products of queries and keys over `columns`, a multiple of the vector's length, to the scores.
     #[inline(always)]
     fn add_scores<S: Simd, const N: usize>(
         &self,
@@ -119,13 +119,13 @@ impl SharedHead<'_> {
         for (vectors, query) in query_vectors.iter_mut().zip(queries) {
             *vectors = S::as_simd_f32s(&query[columns.clone()]).0;
         }
-        // All slices get the same length in view of the optimizer, which then needs no checks inside the loop.
+        // The optimizer sees that all slices have the same length, and omits checks inside the loop.
         let count = columns.len() / S::F32_LANES;
         for query in &mut query_vectors {
             *query = &query[..count];
         }
         let mut keys = self.keys.chunks_exact(self.size);
-        let mut place = 0;
+        let mut index = 0;
         while keys.len() >= KEYS {
             let mut next = || match keys.next() {
                 Some(key) => &S::as_simd_f32s(&key[columns.clone()]).0[..count],
@@ -136,23 +136,23 @@ impl SharedHead<'_> {
                 .iter()
                 .enumerate()
             {
-                let scores = &mut scores[n * row_len + place..][..KEYS];
+                let scores = &mut scores[n * row_len + index..][..KEYS];
                 for (score, product) in scores.iter_mut().zip(products) {
                     *score += product;
                 }
             }
-            place += KEYS;
+            index += KEYS;
         }
         for key in keys {
             let key = [&S::as_simd_f32s(&key[columns.clone()]).0[..count]];
             for (n, [product]) in products::<S, N, 1>(simd, query_vectors, key).iter().enumerate() {
-                scores[n * row_len + place] += product;
+                scores[n * row_len + index] += product;
             }
-            place += 1;
+            index += 1;
         }
     }
 
-    /// `C` vectors of the results, from `column` on: the values' sums, each times its weight, times the query's factor.
+    /// Computes `C` vectors of the results from `column` on: the weighted sums of the values, times the query's factor.
     #[inline(always)]
     fn mix<S: Simd, const N: usize, const C: usize>(
         &self,
@@ -170,10 +170,10 @@ impl SharedHead<'_> {
         for (row, weights) in rows.iter_mut().zip(weights.chunks_exact(row_len)) {
             *row = &weights[..length];
         }
-        for (place, value) in self.values.chunks_exact(self.size).enumerate() {
+        for (index, value) in self.values.chunks_exact(self.size).enumerate() {
             let value = &S::as_simd_f32s(&value[columns.clone()]).0[..C];
             for n in 0..N {
-                let weight = simd.splat_f32s(rows[n][place]);
+                let weight = simd.splat_f32s(rows[n][index]);
                 for c in 0..C {
                     sums[n][c] = simd.mul_add_e_f32s(weight, value[c], sums[n][c]);
                 }
@@ -189,9 +189,9 @@ impl SharedHead<'_> {
     }
 }
 
-/// Of each query with each key; all have the same number of vectors.
+/// Returns the product of each query with each key; all have the same number of vectors.
 ///
-/// Loops make its arrays, as what the standard library calls for that is not compiled for vectors.
+/// Arrays are filled by loops, since closures of `std::array` functions are not compiled for the vectors' target features.
 #[inline(always)]
 fn products<S: Simd, const N: usize, const M: usize>(
     simd: S,
@@ -215,7 +215,7 @@ fn products<S: Simd, const N: usize, const M: usize>(
     products
 }
 
-/// Makes scores `exp(scale · (score − largest score))`, and gives their sum. They are a whole number of vectors.
+/// Replaces scores by `exp(scale · (score − largest score))` and returns their sum. The length is a multiple of the vector's.
 #[inline(always)]
 fn softmax_numerators<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> f32 {
     let scores = S::as_mut_simd_f32s(scores).0;
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_not_lost() {
+    fn nan_is_propagated() {
         let (size, length) = (24, 18);
         let inputs = [
             noise(4 * size, 3),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_gets_the_same_alone_and_among_others() {
+    fn a_querys_result_does_not_depend_on_others() {
         let (size, length) = (64, 83);
         let (keys, values) = (noise(length * size, 1), noise(length * size, 2));
         let queries = noise(6 * size, 3);

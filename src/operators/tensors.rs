@@ -1,4 +1,4 @@
-//! An operator's inputs and outputs.
+//! Inputs, outputs and attributes of operators.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,14 +7,14 @@ use ort::Error;
 use ort::operator::{ComputeContext, FromKernelContext, KernelContext, ShapeInferenceContext};
 use ort::value::{Shape, TensorValueType, ValueRef, ValueRefMut, ValueType};
 
-/// An input that must be there.
+/// Returns a required input.
 pub(super) fn input(context: &ComputeContext, index: usize) -> ort::Result<ValueRef<'_>> {
     let value = context.input(index)?;
     value.ok_or_else(|| Error::new(format!("input {index} is missing")))
 }
 
-/// Says that an output is shaped as an input, but for what `change` changes. Sizes that are neither known nor named get a
-/// name of their own each: without, ONNX Runtime would take them for sizes of -1.
+/// Infers an output's shape from an input's, modified by `change`. Sizes that are neither known nor named get a unique name:
+/// ONNX Runtime would take unnamed ones for sizes of -1.
 pub(super) fn output_like_input(
     context: &mut ShapeInferenceContext,
     output: usize,
@@ -32,9 +32,12 @@ pub(super) fn output_like_input(
     };
     let mut sizes = shape.to_vec();
     change(&mut sizes);
-    let name = |(&size, name): (&i64, &String)| match size < 0 && name.is_empty() {
-        true => format!("{DOMAIN}_{}", NAMES.fetch_add(1, Ordering::Relaxed)),
-        false => name.clone(),
+    let name = |(&size, name): (&i64, &String)| {
+        if size < 0 && name.is_empty() {
+            format!("{DOMAIN}_{}", NAMES.fetch_add(1, Ordering::Relaxed))
+        } else {
+            name.clone()
+        }
     };
     let dimension_symbols = sizes.iter().zip(dimension_symbols.iter()).map(name).collect();
     let shape = Shape::from(sizes);
@@ -48,21 +51,21 @@ pub(super) fn output_like_input(
     )
 }
 
-/// The values of an output that begins as an input, of the same shape: in the same memory, perhaps.
+/// Returns an output's values, initialized with an input of the same shape, which may be in the same memory.
 pub(super) fn carry_over<'o>(
     past: &ValueRef<'_>,
     present: &'o mut ValueRefMut<'_>,
 ) -> ort::Result<&'o mut [f32]> {
     let past_values = past.try_extract_tensor::<f32>()?.1.as_ptr();
     let values = present.try_extract_tensor_mut::<f32>()?.1;
-    // If it is the same memory, only this view of it is used.
+    // If the memory is the same, only this view of it is used.
     if values.as_ptr() != past_values {
         values.copy_from_slice(past.try_extract_tensor::<f32>()?.1);
     }
     Ok(values)
 }
 
-/// An output, allocated in this shape, that must be wanted.
+/// Allocates a required output.
 pub(super) fn output<'a>(
     context: &'a ComputeContext,
     index: usize,
@@ -72,7 +75,7 @@ pub(super) fn output<'a>(
     value.ok_or_else(|| Error::new(format!("output {index} is missing")))
 }
 
-/// Inputs that are constants of the graph: shape and values of each.
+/// Returns the shapes and values of inputs that are constants of the graph.
 pub(super) fn constants<const N: usize>(
     context: &KernelContext<'_>,
     indices: [usize; N],
@@ -92,13 +95,13 @@ pub(super) fn constants<const N: usize>(
     Ok(constants)
 }
 
-/// The sizes of a tensor's axes.
+/// Returns the sizes of a tensor's axes.
 pub(super) fn sizes(shape: &Shape) -> Vec<usize> {
     let sizes = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0));
     sizes.collect()
 }
 
-/// An attribute that must be there and be 1 or more.
+/// Returns a required attribute that is 1 or more.
 pub(super) fn count(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
     let count: i64 = attribute(context, name)?;
     match usize::try_from(count) {
@@ -109,7 +112,7 @@ pub(super) fn count(context: &KernelContext<'_>, name: &str) -> ort::Result<usiz
     }
 }
 
-/// An attribute that must be there.
+/// Returns a required attribute.
 pub(super) fn attribute<'a, T: FromKernelContext<'a>>(
     context: &KernelContext<'a>,
     name: &str,

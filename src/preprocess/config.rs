@@ -1,8 +1,7 @@
 //! Deserialization of an [`ImageProcessor`] from `preprocessor_config.json`.
 
 use florence2_layout::files::PREPROCESSOR_CONFIG;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::filter::Resample;
@@ -14,23 +13,21 @@ use crate::settings::deserialize;
 /// The longest side that a configuration may ask for. Published ones ask for 768; more than this is a damaged file.
 const MAX_SIDE: u32 = 1 << 14;
 
-/// Settings of transformers' CLIP image processor; the defaults are Florence-2's.
+/// Settings of transformers' CLIP image processor.
 #[derive(Deserialize)]
-#[serde(default)]
 struct Settings {
-    do_resize: bool,
-    do_center_crop: bool,
-    do_rescale: bool,
-    do_normalize: bool,
-    do_pad: bool,
-    // Settings that are switched off may have any form: CLIP's own `crop_size` is one number.
+    do_resize: Option<bool>,
+    do_center_crop: Option<bool>,
+    do_rescale: Option<bool>,
+    do_normalize: Option<bool>,
+    do_pad: Option<bool>,
+    // Sizes that are switched off may have any form: CLIP's own `crop_size` is one number.
     size: Option<Value>,
     crop_size: Option<Value>,
-    #[serde(deserialize_with = "resample")]
-    resample: Resample,
+    resample: Option<u64>,
     rescale_factor: Option<f64>,
-    image_mean: Channels,
-    image_std: Channels,
+    image_mean: Option<Channels>,
+    image_std: Option<Channels>,
 }
 
 /// A value for each channel, or one for all of them.
@@ -39,25 +36,6 @@ struct Settings {
 enum Channels {
     Each([f32; 3]),
     All(f32),
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let (processor, imagenet) = (ImageProcessor::default(), Normalization::default());
-        Self {
-            do_resize: true,
-            do_center_crop: false,
-            do_rescale: true,
-            do_normalize: true,
-            do_pad: false,
-            size: None,
-            crop_size: None,
-            resample: processor.resample,
-            rescale_factor: processor.rescale_factor,
-            image_mean: Channels::Each(imagenet.mean),
-            image_std: Channels::Each(imagenet.std),
-        }
-    }
 }
 
 impl ImageProcessor {
@@ -74,38 +52,40 @@ impl ImageProcessor {
         let config = config.get("image_processor").unwrap_or(config);
         let settings = config.as_object().cloned().unwrap_or_default();
         let settings: Settings = deserialize(PREPROCESSOR_CONFIG, settings)?;
-        let default = Self::default();
-        if settings.do_pad {
+        if settings.do_pad == Some(true) {
             return Err(invalid("do_pad", "padding is not supported"));
         }
-        let size = if settings.do_resize {
-            settings
-                .size
-                .map_or(Ok(default.size), |value| size_of("size", value))?
-        } else {
-            None
-        };
-        let crop_size = if settings.do_center_crop {
+        let mut processor = Self::default();
+        if settings.do_resize == Some(false) {
+            processor.size = None;
+        } else if let Some(size) = settings.size {
+            processor.size = Some(image_size("size", size)?);
+        }
+        if let Some(number) = settings.resample {
+            processor.resample = Resample::from_pillow(number).ok_or_else(|| {
+                let reason = format!("{number} is not one of the numbers 0 to 5 of PIL.Image.Resampling");
+                invalid("resample", reason)
+            })?;
+        }
+        if settings.do_center_crop == Some(true) {
             let missing = || invalid("crop_size", "missing, but do_center_crop is set");
-            size_of("crop_size", settings.crop_size.ok_or_else(missing)?)?
-        } else {
-            None
-        };
+            processor.crop_size = Some(image_size("crop_size", settings.crop_size.ok_or_else(missing)?)?);
+        }
+        if settings.do_rescale == Some(false) {
+            processor.rescale_factor = None;
+        } else if settings.rescale_factor.is_some() {
+            processor.rescale_factor = settings.rescale_factor;
+        }
+        let imagenet = Normalization::default();
         let normalization = Normalization {
-            mean: settings.image_mean.each(),
-            std: settings.image_std.each(),
+            mean: settings.image_mean.map_or(imagenet.mean, Channels::each),
+            std: settings.image_std.map_or(imagenet.std, Channels::each),
         };
         if normalization.std.contains(&0.0) {
             return Err(invalid("image_std", "must not be 0"));
         }
-        Ok(Self {
-            size,
-            resample: settings.resample,
-            crop_size,
-            rescale_factor: settings.rescale_factor.filter(|_| settings.do_rescale),
-            normalization: settings.do_normalize.then_some(normalization),
-            backend: default.backend,
-        })
+        processor.normalization = (settings.do_normalize != Some(false)).then_some(normalization);
+        Ok(processor)
     }
 }
 
@@ -126,24 +106,15 @@ fn invalid(name: &str, reason: impl Into<String>) -> Error {
     }
 }
 
-fn size_of(name: &str, value: Value) -> Result<Option<ImageSize>> {
+fn image_size(name: &str, value: Value) -> Result<ImageSize> {
     let sides = 1..=MAX_SIDE;
     match ImageSize::deserialize(&value) {
-        Ok(size) if sides.contains(&size.width) && sides.contains(&size.height) => Ok(Some(size)),
+        Ok(size) if sides.contains(&size.width) && sides.contains(&size.height) => Ok(size),
         _ => Err(invalid(
             name,
             format!("{value} is not a height and a width of 1 to {MAX_SIDE} pixels"),
         )),
     }
-}
-
-fn resample<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resample, D::Error> {
-    let number = u64::deserialize(deserializer)?;
-    Resample::from_pillow(number).ok_or_else(|| {
-        D::Error::custom(format!(
-            "{number} is not one of the numbers 0 to 5 of PIL.Image.Resampling"
-        ))
-    })
 }
 
 #[cfg(test)]
