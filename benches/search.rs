@@ -23,7 +23,7 @@ impl Decoder for TableDecoder<'_> {
         1
     }
 
-    fn join(&mut self, _: &[u32]) -> Result<Option<Logits<'_>>> {
+    fn admit(&mut self, _: &[u32]) -> Result<Option<Logits<'_>>> {
         if self.rows > 0 {
             return Ok(None);
         }

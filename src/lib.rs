@@ -29,6 +29,7 @@ pub mod bundle;
 mod bytes;
 mod cache;
 mod cancel;
+mod decode;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "draw")]
@@ -37,7 +38,6 @@ mod error;
 mod fs;
 pub mod generation;
 mod geometry;
-mod graph;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
@@ -53,6 +53,7 @@ pub mod preprocess;
 mod prompt;
 mod repair;
 pub mod runtime;
+mod session;
 mod settings;
 mod task;
 mod tokenizer;

@@ -1,5 +1,7 @@
 //! Timings.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -32,13 +34,26 @@ impl Timings {
     }
 }
 
-/// Where the time of a decoding went, in seconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct DecodingTimes {
-    /// Encoding the inputs.
-    pub(crate) text_encoder: f64,
-    /// Within ONNX Runtime, in the text encoder and the decoder.
-    pub(crate) runtime: f64,
+/// A sum of times that several parts of one piece of work add to: clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopwatch {
+    nanoseconds: Arc<AtomicU64>,
+}
+
+impl Stopwatch {
+    /// Does `work` and adds the time that it took.
+    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+        result
+    }
+
+    /// Returns the sum, in seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64()
+    }
 }
 
 /// Runs `work` and adds its duration to `seconds`.

@@ -1,12 +1,11 @@
 //! What every Florence-2 deployment has in common, as data: [tasks and their prompts](tasks), [special
 //! tokens](tokens) and the [`tokenizer`] that has them, the [file and tensor names](graphs) of the ONNX layouts ([as they
-//! are read](file_names)), their [protobuf schema](onnx), what the [axes] of their inputs count and the [types](dtypes) of their numbers, the [names of
+//! are read](file_names)), their [protobuf schema](onnx) and the [types](dtypes) of their numbers, the [names of
 //! the files](files) beside them, and [how the published models search](generation).
 //!
 //! Both sides read it: `florence2-export`, which writes deployments, and `florence2`, which runs them.
 #![warn(missing_docs)]
 
-pub mod axes;
 pub mod dtypes;
 pub mod file_names;
 pub mod files;

@@ -1,40 +1,38 @@
-//! What a search needs of a decoder.
+//! The decoder, as searches see it.
 
 use super::logits::Logits;
 use crate::error::Result;
 
-/// One decoding in progress: a batch of rows, each a partial sequence with its caches.
+/// A decoding in progress: rows, each a partial sequence with its KV cache.
 ///
-/// A row is one sequence of one input (a beam, or the only sequence of a greedy search). The cross-attention
-/// caches belong to the input and are constant; the self-attention caches belong to the rows. A fresh decoder has no
-/// rows: its inputs wait to [`join`](Self::join). The rows of an input stand together, and an input whose rows are all
-/// gone has left.
+/// A row is one sequence of one input: a beam, or the only sequence of a greedy search. Cross-attention caches belong to the
+/// input and are constant; self-attention caches belong to the rows. A fresh decoder has no rows: its inputs wait to be
+/// [admitted](Self::admit). The rows of an input are adjacent, and an input without rows is retired.
 pub trait Decoder {
-    /// The inputs that this decoding is of, in all.
+    /// Returns the number of all inputs.
     fn inputs(&self) -> usize;
 
-    /// Lets in one or more of the inputs that wait, in their order: behind the present rows, each gets one row, which
-    /// is fed `prompt` (one token or more). Gives the logits that follow its last token, for the new rows only, valid
-    /// until the next call; `None` if there is no room now, or none waits.
+    /// Admits one or more waiting inputs, in their order: each gets one row, behind the present ones, which is fed `prompt`
+    /// (one token or more). Returns the logits that follow its last token, of the new rows only, valid until the next call;
+    /// `None` if there is no capacity now, or none waits.
     ///
     /// # Errors
-    /// What the runtime reports.
-    fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>>;
+    /// ONNX Runtime's.
+    fn admit(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>>;
 
-    /// Rows at present.
+    /// Returns the number of rows.
     fn rows(&self) -> usize;
 
-    /// Appends a token to each row (`tokens`: `[rows]`) and gives the logits that follow them, valid until the next
-    /// call.
+    /// Appends a token to each row (`tokens`: `[rows]`). Returns the logits that follow, valid until the next call.
     ///
     /// # Errors
-    /// What the runtime reports.
+    /// ONNX Runtime's.
     fn step(&mut self, tokens: &[u32]) -> Result<Logits<'_>>;
 
-    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`. The number of rows may change:
-    /// a row taken several times is expanded into beams, one not taken has left.
+    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`. The number of rows may change: a row that is
+    /// the parent of several becomes several beams, a row that is no parent is dropped. Every parent must be a present row.
     ///
     /// # Errors
-    /// What the runtime reports. Every parent must be one of the present rows.
+    /// ONNX Runtime's.
     fn reorder(&mut self, parents: &[usize]) -> Result<()>;
 }

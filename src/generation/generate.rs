@@ -1,27 +1,27 @@
-//! The loop: decoder steps for all inputs of a batch at once, a search for each.
+//! The generation loop: decoder steps for all inputs together, a search for each.
 
 use super::DECODER;
-use super::batch::Batch;
 use super::config::GenerationConfig;
 use super::decoder::Decoder;
 use super::hooks::Hooks;
 use super::logits::Logits;
 use super::search::{self, Workspace};
+use super::searches::Searches;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
 
-/// Generates for every input of a fresh `decoder`: gives a list of `num_return_sequences` sequences for each, best
-/// first (fewer, but at least one, where the model has no more).
+/// Generates sequences for every input of a fresh `decoder`: `num_return_sequences` for each, the best first. There are fewer,
+/// but at least one, if the model has no more.
 ///
-/// An input's sequences do not depend on the inputs beside it. Its rows leave the decoder as it is done, and as soon as
-/// there is room, inputs that wait join.
+/// An input's sequences do not depend on the inputs beside it. Its rows leave the decoder when it is done, and waiting inputs
+/// are admitted as soon as there is capacity.
 ///
 /// # Errors
-/// - [`Error::InvalidOption`] if `config` makes no sense, or `hooks` ask for tokens of a search with several rows.
-/// - [`Error::Cancelled`] if `hooks` say so.
+/// - [`Error::InvalidOption`] if `config` is invalid, or `hooks` stream tokens of a search with several rows.
+/// - [`Error::Cancelled`] if `hooks.is_cancelled` returns `true`.
 /// - [`Error::InvalidGraph`] if the decoder's logits are of another shape.
 /// - [`Error::NotFinite`] if NaN or ∞ is among a row's logits, or all of them are -∞.
-/// - What the decoder reports.
+/// - The decoder's.
 pub fn generate(
     decoder: &mut dyn Decoder,
     config: &GenerationConfig,
@@ -37,42 +37,42 @@ pub fn generate(
                 .to_owned(),
         });
     }
-    let mut batch = Batch::new(inputs, config);
+    let mut searches = Searches::new(inputs, config);
     let mut workspace = Workspace::new(config);
     let mut prompt = vec![config.decoder_start_token_id];
     if let Some(token) = search::forced_first_token(config) {
-        batch.force(token, &mut hooks);
+        searches.force(token, &mut hooks);
         prompt.push(token);
     }
-    while !batch.is_done() {
+    while !searches.is_done() {
         if hooks.is_cancelled.is_some_and(|is_cancelled| is_cancelled()) {
             return Err(Error::Cancelled);
         }
-        // Who waits joins before the others go on: the more rows a step has, the less each of them costs.
-        let joined = if batch.waiting() > 0 {
-            decoder.join(&prompt)?
+        // Waiting inputs are admitted before the others continue: the more rows a step has, the less each costs.
+        let admitted = if searches.waiting() > 0 {
+            decoder.admit(&prompt)?
         } else {
             None
         };
-        match joined {
+        match admitted {
             Some(logits) => {
-                check_joined(&logits, batch.waiting())?;
+                check_admitted(&logits, searches.waiting())?;
                 check_forced(&logits, config)?;
-                batch.join(&logits, &mut workspace, &mut hooks)?;
+                searches.admit(&logits, &mut workspace, &mut hooks)?;
             }
             None => {
-                let logits = decoder.step(batch.tokens()?)?;
-                batch.advance(&logits, &mut workspace, &mut hooks)?;
+                let logits = decoder.step(searches.tokens()?)?;
+                searches.advance(&logits, &mut workspace, &mut hooks)?;
             }
         }
-        if !batch.is_done() && !batch.keeps_rows(decoder.rows()) {
-            decoder.reorder(batch.parents())?;
+        if !searches.is_done() && !searches.keeps_rows(decoder.rows()) {
+            decoder.reorder(searches.parents())?;
         }
     }
-    Ok(batch.into_results())
+    Ok(searches.into_results())
 }
 
-fn check_joined(logits: &Logits<'_>, waiting: usize) -> Result<()> {
+fn check_admitted(logits: &Logits<'_>, waiting: usize) -> Result<()> {
     match logits.rows() {
         rows if (1..=waiting).contains(&rows) => Ok(()),
         rows => Err(Error::InvalidGraph {
@@ -82,7 +82,7 @@ fn check_joined(logits: &Logits<'_>, waiting: usize) -> Result<()> {
     }
 }
 
-/// The vocabulary knows the forced tokens: of one that it does not know, nothing would be left to choose from.
+/// Checks that forced tokens are in the vocabulary: otherwise no token would be left to choose.
 fn check_forced(logits: &Logits<'_>, config: &GenerationConfig) -> Result<()> {
     let vocabulary = logits.vocabulary();
     let bos = config

@@ -1,15 +1,15 @@
-//! How a caller follows a search and stops it.
+//! Callbacks of a search: to stream its tokens, and to cancel it.
 
 use std::ops::ControlFlow;
 
-/// What to call while a search runs. [`Default`] calls nothing.
+/// Callbacks of a running search. [`Default`] has none.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Hooks<'a> {
-    /// Gets each token as it is chosen. [`Break`](ControlFlow::Break) ends the sequence there; what there is of it
-    /// is returned. Only for a search with one input and one row: beams change their minds.
+    /// Called with each chosen token. [`Break`](ControlFlow::Break) ends the sequence after it. Only for a search with one
+    /// input and one row: beams can still lose to others.
     pub on_token: Option<&'a mut dyn FnMut(u32) -> ControlFlow<()>>,
-    /// Asked before each step. Where it says yes, the search gives [`Error::Cancelled`](crate::Error::Cancelled).
+    /// Called before each step. If it returns `true`, the search returns [`Error::Cancelled`](crate::Error::Cancelled).
     pub is_cancelled: Option<&'a dyn Fn() -> bool>,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Hooks<'a> {
         self
     }
 
-    /// Lets `is_cancelled` call the search off.
+    /// Cancels the search when `is_cancelled` returns `true`.
     #[must_use]
     pub fn with_is_cancelled(mut self, is_cancelled: &'a dyn Fn() -> bool) -> Self {
         self.is_cancelled = Some(is_cancelled);

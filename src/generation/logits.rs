@@ -1,70 +1,33 @@
-//! What a decoder gives.
+//! The logits of a decoder's step.
 
 use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use super::DECODER;
-use super::math::LogSumExp;
+use super::top_k_logits::{TopKLogits, TopKRow};
 use crate::error::{Error, Result};
 
-/// The logits of a decoder's rows, `[vocabulary]` each, in the decoder's own buffer; or the best of them, while the rest
-/// stays where the decoder runs.
+/// The logits of a decoder's rows, `[vocabulary]` each, in the decoder's own buffer; or the top k of them, while the others
+/// stay where the decoder runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Logits<'a> {
     source: Source<'a>,
-    places: Places<'a>,
-}
-
-/// Logits of which the best were chosen where the decoder runs: a device's memory, say.
-pub trait BestLogits: std::fmt::Debug {
-    /// The number of rows.
-    fn rows(&self) -> usize;
-
-    /// The number of logits of each row.
-    fn vocabulary(&self) -> usize;
-
-    /// The best logits of a row; `None` if there is no such row.
-    fn row(&self, row: usize) -> Option<BestRow<'_>>;
-
-    /// All logits, `[rows, vocabulary]`, which are fetched for this.
-    ///
-    /// # Errors
-    /// What the runtime reports.
-    fn all(&self) -> Result<ArrayView2<'_, f32>>;
-}
-
-/// The best logits of a row: none that is left out is higher than the last of them.
-#[derive(Debug, Clone, Copy)]
-pub struct BestRow<'a> {
-    /// Their tokens; of equal logits, those of the lowest tokens are there, and come first.
-    pub tokens: &'a [i64],
-    /// The logits, the highest first.
-    pub logits: &'a [f32],
-    /// `ln Σ exp(x - max)` over all logits of the row.
-    pub log_sum_exp: f32,
-}
-
-impl BestRow<'_> {
-    /// Of all logits of the row; `None` if they are not numbers, or all are -∞.
-    pub(super) fn log_sum_exp(&self) -> Option<LogSumExp> {
-        let max = *self.logits.first()?;
-        (max.is_finite() && self.log_sum_exp.is_finite()).then(|| LogSumExp::new(max, self.log_sum_exp))
-    }
+    at: Rows<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Source<'a> {
     All(ArrayView2<'a, f32>),
-    Best(&'a dyn BestLogits),
+    TopK(&'a dyn TopKLogits),
 }
 
-/// Where in the source each row's logits are.
+/// The source's row of each row.
 #[derive(Debug, Clone, Copy)]
-enum Places<'a> {
-    /// One after another.
+enum Rows<'a> {
+    /// Adjacent rows.
     From { first: usize, rows: usize },
-    /// Row `i`'s are at `[i]`.
+    /// Row `i` is the source's row `[i]`.
     At(&'a [usize]),
 }
 
@@ -72,104 +35,104 @@ impl Source<'_> {
     fn rows(&self) -> usize {
         match self {
             Source::All(values) => values.nrows(),
-            Source::Best(best) => best.rows(),
+            Source::TopK(logits) => logits.rows(),
         }
     }
 }
 
 impl<'a> Logits<'a> {
-    /// Row `i`'s logits are `values`' row `i`.
+    /// Returns logits of `values`, `[rows, vocabulary]`.
     pub fn new(values: ArrayView2<'a, f32>) -> Self {
         let rows = values.nrows();
         Self {
             source: Source::All(values),
-            places: Places::From { first: 0, rows },
+            at: Rows::From { first: 0, rows },
         }
     }
 
-    /// Row `i`'s logits are those of `best`'s row `i`.
-    pub fn best(best: &'a dyn BestLogits) -> Self {
-        let rows = best.rows();
+    /// Returns logits whose row `i` is row `i` of `logits`.
+    pub fn top_k(logits: &'a dyn TopKLogits) -> Self {
+        let rows = logits.rows();
         Self {
-            source: Source::Best(best),
-            places: Places::From { first: 0, rows },
+            source: Source::TopK(logits),
+            at: Rows::From { first: 0, rows },
         }
     }
 
-    /// The same values or best logits, of which row `places[i]` is row `i`.
-    pub fn at(self, places: &'a [usize]) -> Self {
+    /// Returns logits whose row `i` is row `rows[i]` of these, which are all of the decoder's.
+    pub fn at(self, rows: &'a [usize]) -> Self {
         Self {
-            places: Places::At(places),
+            at: Rows::At(rows),
             ..self
         }
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
-        match self.places {
-            Places::From { rows, .. } => rows,
-            Places::At(places) => places.len(),
+        match self.at {
+            Rows::From { rows, .. } => rows,
+            Rows::At(rows) => rows.len(),
         }
     }
 
-    /// The number of logits of each row.
+    /// Returns the number of logits of each row.
     pub fn vocabulary(&self) -> usize {
         match self.source {
             Source::All(values) => values.ncols(),
-            Source::Best(best) => best.vocabulary(),
+            Source::TopK(logits) => logits.vocabulary(),
         }
     }
 
-    /// The logits of consecutive rows; `None` if there are no such rows.
+    /// Returns the logits of adjacent rows; `None` if there are no such rows.
     pub fn slice(&self, rows: Range<usize>) -> Option<Self> {
         let known = self.source.rows();
-        let places = match self.places {
-            Places::From { first, rows: all } => {
+        let at = match self.at {
+            Rows::From { first, rows: all } => {
                 if rows.start > rows.end || rows.end > all || first + rows.end > known {
                     return None;
                 }
-                Places::From {
+                Rows::From {
                     first: first + rows.start,
                     rows: rows.len(),
                 }
             }
-            Places::At(places) => {
-                let places = places.get(rows)?;
-                if places.iter().any(|&place| place >= known) {
+            Rows::At(all) => {
+                let rows = all.get(rows)?;
+                if rows.iter().any(|&row| row >= known) {
                     return None;
                 }
-                Places::At(places)
+                Rows::At(rows)
             }
         };
-        Some(Self { places, ..*self })
+        Some(Self { at, ..*self })
     }
 
-    fn place(&self, row: usize) -> Option<usize> {
-        match self.places {
-            Places::From { first, rows } => (row < rows).then_some(first + row),
-            Places::At(places) => places.get(row).copied(),
+    fn source_row(&self, row: usize) -> Option<usize> {
+        match self.at {
+            Rows::From { first, rows } => (row < rows).then_some(first + row),
+            Rows::At(rows) => rows.get(row).copied(),
         }
     }
 
-    /// The best logits of a row, if they were chosen already.
-    pub fn best_row(&self, row: usize) -> Option<BestRow<'a>> {
+    /// Returns the top-k logits of a row; `None` if there is no such row, or all logits are in the CPU's memory.
+    pub fn top_k_row(&self, row: usize) -> Option<TopKRow<'a>> {
         match self.source {
             Source::All(_) => None,
-            Source::Best(best) => best.row(self.place(row)?),
+            Source::TopK(logits) => logits.row(self.source_row(row)?),
         }
     }
 
-    /// All logits of a row.
+    /// Returns all logits of a row.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if there is no such row; what the runtime reports, where they are fetched for this.
+    /// [`Error::InvalidGraph`] if there is no such row; ONNX Runtime's, if they are copied to the CPU's memory.
     pub fn row(&self, row: usize) -> Result<ArrayView1<'a, f32>> {
         let all = match self.source {
             Source::All(values) => values,
-            Source::Best(best) => best.all()?,
+            Source::TopK(logits) => logits.all()?,
         };
-        match self.place(row).filter(|&place| place < all.nrows()) {
-            Some(place) => Ok(all.index_axis_move(Axis(0), place)),
+        match self.source_row(row).filter(|&row| row < all.nrows()) {
+            Some(row) => Ok(all.index_axis_move(Axis(0), row)),
             None => Err(Error::InvalidGraph {
                 graph: DECODER.to_owned(),
                 reason: format!("it gave no row {row} of logits"),
@@ -202,7 +165,7 @@ mod tests {
         assert_eq!(placed.rows(), 3);
         assert_eq!(rows(placed.slice(0..2).unwrap()), [2.0, 3.0]);
         assert_eq!(rows(placed.slice(1..3).unwrap()), [3.0, 0.0]);
-        assert!(placed.slice(2..4).is_none() && placed.best_row(0).is_none());
+        assert!(placed.slice(2..4).is_none() && placed.top_k_row(0).is_none());
         let beyond = Logits::new(values.view()).at(&[4]);
         assert!(beyond.slice(0..1).is_none() && beyond.row(0).is_err());
     }

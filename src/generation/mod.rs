@@ -6,10 +6,9 @@
 //! token to choose from, beam search gives fewer sequences instead of going on with impossible ones; random numbers
 //! are others than torch's.
 
-/// What messages call the decoder, of which no more than the trait is known here.
+/// The name of the decoder's graph in errors.
 pub(crate) const DECODER: &str = "decoder";
 
-mod batch;
 mod checkpoint;
 mod config;
 mod decoder;
@@ -21,7 +20,9 @@ mod options;
 mod processors;
 mod random;
 mod search;
+mod searches;
 mod sequence;
+mod top_k_logits;
 mod warpers;
 
 #[cfg(test)]
@@ -31,7 +32,8 @@ pub use config::{EarlyStopping, GenerationConfig};
 pub use decoder::Decoder;
 pub use generate::generate;
 pub use hooks::Hooks;
-pub use logits::{BestLogits, BestRow, Logits};
+pub use logits::Logits;
 pub use options::GenerationOptions;
 pub use processors::{LogitsProcessor, LogitsProcessors};
 pub use sequence::Sequence;
+pub use top_k_logits::{TopKLogits, TopKRow};

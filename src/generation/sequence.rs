@@ -1,4 +1,4 @@
-//! What a search finds.
+//! Generated sequences.
 
 /// A generated sequence.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -1,4 +1,4 @@
-//! An image as the model sees it, kept for as many tasks as one likes.
+//! Image features: encoded once, used for any number of tasks.
 
 use image::DynamicImage;
 use ndarray::{Array2, ArrayView2, Axis};
@@ -6,12 +6,12 @@ use ndarray::{Array2, ArrayView2, Axis};
 use super::Florence2;
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-use crate::metrics::timed;
+use crate::metrics::{Stopwatch, timed};
 use crate::options::RunOptions;
 use crate::preprocess::{PixelValues, to_rgb8};
 
-/// What the vision encoder makes of an image. It costs far more than a task's other stages, and serves any number
-/// of tasks on the same image.
+/// The vision encoder's output for an image. It takes far longer than a task's other stages, and serves any number of tasks on
+/// the same image.
 #[derive(Debug, Clone)]
 pub struct ImageFeatures {
     pub(super) features: Array2<f32>,
@@ -22,12 +22,12 @@ pub struct ImageFeatures {
 }
 
 impl ImageFeatures {
-    /// The features: `[image tokens, d_model]`.
+    /// Returns the features, `[image tokens, d_model]`.
     pub fn view(&self) -> ArrayView2<'_, f32> {
         self.features.view()
     }
 
-    /// The original image's size.
+    /// Returns the original image's size.
     pub fn image_size(&self) -> ImageSize {
         self.size
     }
@@ -37,13 +37,12 @@ impl Florence2 {
     /// Runs the vision encoder on an image.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] for an image without pixels, and what ONNX Runtime reports.
+    /// [`Error::ImageEmpty`] for an image without pixels; ONNX Runtime's.
     pub fn encode_image(&self, image: &DynamicImage) -> Result<ImageFeatures> {
         self.encode_image_with(image, &RunOptions::default())
     }
 
-    /// [`encode_image`](Self::encode_image), which may be called off or take too long: of the options, `cancel` and
-    /// `deadline` count.
+    /// Runs the vision encoder on an image, with the options' `cancel` and `deadline`.
     ///
     /// # Errors
     /// As [`encode_image`](Self::encode_image); [`Error::Cancelled`], [`Error::DeadlineExceeded`].
@@ -57,16 +56,16 @@ impl Florence2 {
         })
     }
 
-    /// Runs the vision encoder on pixel values that [`image_processor`](Self::image_processor) has made (in another
-    /// thread, say).
+    /// Runs the vision encoder on pixel values made by [`image_processor`](Self::image_processor), for example in another
+    /// thread.
     ///
     /// # Errors
-    /// What ONNX Runtime reports.
+    /// ONNX Runtime's.
     pub fn encode_pixels(&self, pixels: &PixelValues) -> Result<ImageFeatures> {
         self.encode_pixels_with(pixels, &RunOptions::default())
     }
 
-    /// [`encode_pixels`](Self::encode_pixels), as [`encode_image_with`](Self::encode_image_with).
+    /// Runs the vision encoder on pixel values, with the options' `cancel` and `deadline`.
     ///
     /// # Errors
     /// As [`encode_pixels`](Self::encode_pixels); [`Error::Cancelled`], [`Error::DeadlineExceeded`].
@@ -74,11 +73,9 @@ impl Florence2 {
         if let Some(interruption) = options.interruption() {
             return Err(interruption);
         }
-        let (mut seconds, mut runtime) = (0.0, 0.0);
+        let (mut seconds, clock) = (0.0, Stopwatch::default());
         let cancel = options.cancel.as_ref();
-        let features = timed(&mut seconds, || {
-            self.vision.run(pixels.view(), cancel, &mut runtime)
-        })?;
+        let features = timed(&mut seconds, || self.vision.run(pixels.view(), cancel, &clock))?;
         let shape = features.dim();
         if shape.0 != 1 {
             return Err(Error::InvalidGraph {
@@ -91,7 +88,7 @@ impl Florence2 {
             size: pixels.original_size(),
             preprocess_seconds: 0.0,
             vision_seconds: seconds,
-            vision_runtime_seconds: runtime,
+            vision_runtime_seconds: clock.seconds(),
         })
     }
 }

@@ -1,14 +1,15 @@
-//! From a model's files to a [`Florence2`].
+//! Loading a model's files.
 
 use std::path::Path;
 
 use florence2_layout::tokens;
 
 use super::Florence2;
+use super::vision::VisionEncoder;
 use crate::bundle::{Bundle, BundleSource};
+use crate::decode::{LanguageModel, load_language_model};
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
-use crate::graph::{LanguageModel, VisionEncoder, load_language_model};
 #[cfg(feature = "hub")]
 use crate::hub::{self, ModelId};
 use crate::options::LoadOptions;
@@ -18,7 +19,7 @@ use crate::prompt::Prompts;
 use crate::runtime;
 use crate::tokenizer::Tokenizer;
 
-/// That the image processor makes what the vision encoder takes.
+/// Checks that the image processor's output size is the vision encoder's input size.
 fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &VisionEncoder) -> Result<()> {
     match (processor.crop_size.or(processor.size), vision.image_size()) {
         (Some(made), Some(taken)) if made != taken => Err(Error::InvalidBundle {
@@ -32,7 +33,7 @@ fn check_image_size(bundle: &Bundle, processor: &ImageProcessor, vision: &Vision
     }
 }
 
-/// That the decoder scores every token that answers are made of.
+/// Checks that the decoder has logits for location tokens, the last of the vocabulary.
 fn check_vocabulary(bundle: &Bundle, tokenizer: &Tokenizer, language: &dyn LanguageModel) -> Result<()> {
     let Some(scored) = language.vocabulary_size() else {
         return Ok(());
@@ -50,7 +51,7 @@ fn check_vocabulary(bundle: &Bundle, tokenizer: &Tokenizer, language: &dyn Langu
     }
 }
 
-/// How images are prepared. Where no file says of what size they are to be, the vision encoder does, if it takes one only.
+/// Returns the image processor. If no file has its image size, it is the vision encoder's, if that is fixed.
 fn image_processor(bundle: &Bundle, vision: &VisionEncoder, backend: ImageBackend) -> Result<ImageProcessor> {
     let mut processor = match &bundle.preprocessor_config {
         Some(config) => ImageProcessor::from_config(config)?,
@@ -59,7 +60,7 @@ fn image_processor(bundle: &Bundle, vision: &VisionEncoder, backend: ImageBacken
             let size = vision.image_size().or(default.size);
             tracing::info!(
                 ?size,
-                "there is no preprocessor_config.json: images are prepared as the published models' are"
+                "no preprocessor_config.json: images are processed as for the published models"
             );
             ImageProcessor { size, ..default }
         }
@@ -73,12 +74,12 @@ impl Florence2 {
     /// Loads a model from a folder, or by its name on a hub: `organisation/name`, or `organisation/name@revision`.
     ///
     /// A folder holds `config.json`, `tokenizer.json`, ... and the graphs in `onnx/` (or beside them), in the layout of
-    /// the onnx-community deployments or that of `florence2 export --target cpu`. What is no folder is got from the
-    /// hub, with the feature `hub`: see [`hub::prepare`](crate::hub::prepare).
+    /// the onnx-community deployments or that of an export for target `cpu`. With the feature `hub`, any other name is a
+    /// model on the hub: see [`hub::prepare`](crate::hub::prepare).
     ///
     /// # Errors
-    /// If ONNX Runtime cannot be started, there is neither such a folder nor such a model, or what it holds is not a
-    /// whole model; those of `hub::prepare`.
+    /// If ONNX Runtime cannot be started, there is neither such a folder nor such a model, or the model is incomplete; those
+    /// of `hub::prepare`.
     pub fn from_pretrained(name_or_folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
         let path = name_or_folder.as_ref();
         if path.exists() {
@@ -99,7 +100,7 @@ impl Florence2 {
     /// As [`hub::prepare`](crate::hub::prepare) and [`load`](Self::load).
     #[cfg(feature = "hub")]
     pub fn from_hub(id: &ModelId, options: LoadOptions) -> Result<Self> {
-        // Before much is fetched for a device that cannot be used.
+        // Before large files are fetched for a device that cannot be used.
         let devices = &options.session.devices;
         if !devices.kinds().is_empty() {
             runtime::init(&options.runtime_for_devices())?;
@@ -111,14 +112,14 @@ impl Florence2 {
         if prepared.exported || !matches!(loaded, Err(Error::Ort { .. })) {
             return loaded;
         }
-        // Some published decoders are refused by ONNX Runtime; loading takes others where they are.
+        // ONNX Runtime rejects some published decoders; others are loaded if their files are there.
         match hub::prepare_files(id, &options, true) {
             Ok(more) if more.files.len() > prepared.files.len() => Self::load(folder, options),
             _ => loaded,
         }
     }
 
-    /// The demo model that this crate carries: small, and trained on drawn shapes and signs.
+    /// Loads the crate's demo model: small, and trained on drawn shapes and signs.
     ///
     /// # Errors
     /// If ONNX Runtime cannot be started.
@@ -127,10 +128,10 @@ impl Florence2 {
         Self::load(crate::demo::bundle()?, options)
     }
 
-    /// Loads a model from wherever its files are.
+    /// Loads a model from a folder or from memory.
     ///
     /// # Errors
-    /// If ONNX Runtime cannot be started, or the files are not a whole model.
+    /// If ONNX Runtime cannot be started, or the model is incomplete.
     pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
         let runtime = options.runtime_for_devices();
         let mut bundle = Bundle::open_with(source, options.dtypes()?)?;
@@ -139,7 +140,7 @@ impl Florence2 {
         let tokenizer = bundle.tokenizer()?;
         let mut generation =
             GenerationConfig::from_json(bundle.generation_config.as_ref(), bundle.config.as_ref())?;
-        // Many fine-tunes name the wrong token; the tokenizer knows the right one.
+        // Many fine-tunes have the wrong token in their settings; the tokenizer has the right one.
         if !generation.eos_token_ids.contains(&tokenizer.eos()) {
             generation.eos_token_ids.push(tokenizer.eos());
         }

@@ -1,17 +1,19 @@
-//! The engine: a loaded model, and the way from an image and a task to a typed answer.
+//! The engine: a loaded model, which answers tasks about images.
 
 mod features;
 mod load;
 mod run;
 mod stages;
+mod vision;
 
 pub use features::ImageFeatures;
 
 use std::fmt;
 
+use self::vision::VisionEncoder;
 use crate::bundle::Bundle;
+use crate::decode::LanguageModel;
 use crate::generation::GenerationConfig;
-use crate::graph::{LanguageModel, VisionEncoder};
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
@@ -21,8 +23,8 @@ use crate::tokenizer::Tokenizer;
 
 /// A loaded Florence-2 model.
 ///
-/// It is `Send + Sync` and works through `&self`: share it between threads. Each graph is locked only while it
-/// runs, so that one thread's vision encoder runs beside another's decoder.
+/// It is `Send + Sync` and its methods take `&self`: share it between threads. Each graph is locked only during a run, so that
+/// one thread's vision encoder runs beside another's decoder.
 pub struct Florence2 {
     bundle: Bundle,
     image_processor: ImageProcessor,
@@ -34,7 +36,7 @@ pub struct Florence2 {
     language: Box<dyn LanguageModel>,
 }
 
-/// The model's name: its files and graphs are too much for a message.
+/// Writes the model's name only.
 impl fmt::Debug for Florence2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Florence2")
@@ -44,39 +46,39 @@ impl fmt::Debug for Florence2 {
 }
 
 impl Florence2 {
-    /// The model's files.
+    /// Returns the model's files.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
     }
 
-    /// Where the nodes of each of the loaded graphs run.
+    /// Returns where the nodes of each loaded graph run.
     pub fn placements(&self) -> Vec<&Placement> {
         let mut placements = vec![self.vision.placement()];
         placements.extend(self.language.placements());
         placements
     }
 
-    /// Returns the repair of a graph that was exported wrong; `None` if all graphs run as they are.
+    /// Returns the repair of a graph that was exported incorrectly; `None` if all graphs run as they are.
     pub fn repair(&self) -> Option<&Repair> {
         self.vision.repair()
     }
 
-    /// How images become pixel values.
+    /// Returns the image processor, which makes pixel values of images.
     pub fn image_processor(&self) -> &ImageProcessor {
         &self.image_processor
     }
 
-    /// The tokenizer.
+    /// Returns the tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The checkpoint's settings of the search, to which [`RunOptions`](crate::RunOptions) are applied.
+    /// Returns the checkpoint's generation settings, to which [`RunOptions`](crate::RunOptions) are applied.
     pub fn generation_config(&self) -> &GenerationConfig {
         &self.generation
     }
 
-    /// How the checkpoint's processor configuration wants answers to be read.
+    /// Returns the settings for parsing answers in the checkpoint's processor configuration.
     pub fn parse_options(&self) -> &ParseOptions {
         &self.parse_options
     }

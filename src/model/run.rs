@@ -1,4 +1,4 @@
-//! From features and a task to an answer.
+//! Answering tasks about images.
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use image::DynamicImage;
 
 use super::{Florence2, ImageFeatures};
+use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
 use crate::generation::{Hooks, Sequence, generate};
-use crate::graph::{DecodingLimits, TextInput};
 use crate::metrics::{Timings, timed};
 use crate::options::RunOptions;
 use crate::output::Output;
@@ -17,7 +17,7 @@ use crate::postprocess::{self, RawAnswer, TokenSpan};
 use crate::task::Task;
 
 impl Florence2 {
-    /// Answers a task about an image, with the checkpoint's own settings.
+    /// Answers a task about an image, with the checkpoint's settings.
     ///
     /// For several tasks on one image, call [`encode_image`](Self::encode_image) once and [`answer`](Self::answer)
     /// for each.
@@ -28,16 +28,15 @@ impl Florence2 {
         self.run_with(image, task, &RunOptions::default())
     }
 
-    /// [`run`](Self::run) with settings of one's own.
+    /// Answers a task about an image, with the settings in `options`.
     ///
     /// # Errors
-    /// As [`run`](Self::run), if a setting makes no sense, and [`Error::Cancelled`] or [`Error::DeadlineExceeded`] if the
-    /// work is called off or takes too long.
+    /// As [`run`](Self::run); [`Error::InvalidOption`], [`Error::Cancelled`], [`Error::DeadlineExceeded`].
     pub fn run_with(&self, image: &DynamicImage, task: &Task, options: &RunOptions) -> Result<Output> {
         self.answer(&self.encode_image_with(image, options)?, task, options)
     }
 
-    /// Answers a task about an image whose features are at hand: the best sequence.
+    /// Answers a task about an encoded image: the best sequence.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with).
@@ -49,7 +48,7 @@ impl Florence2 {
         })
     }
 
-    /// Answers a task with all sequences asked for (`num_return_sequences`), the best first.
+    /// Answers a task about an encoded image with `num_return_sequences` sequences, the best first.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with).
@@ -63,10 +62,10 @@ impl Florence2 {
 
     /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
     ///
-    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. With the `step` layout, the
-    /// next one joins as soon as one is done; with the `plain` one, the next ones as all are done. With quantised
-    /// graphs, an answer can differ from a single run's in a close call: rounding to bytes enlarges the last bit's
-    /// differences between batches, and graphs of others may quantise rows together.
+    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. In the fused layout, the next
+    /// request is admitted as soon as one is done; in the plain layout, the next ones when all are done. With quantized
+    /// graphs, an answer can differ from a single run's if two tokens score nearly the same: rounding to bytes enlarges
+    /// differences of the last bit between batches, and other programs' exports may quantize rows together.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with), for the batch as a whole.
@@ -78,8 +77,8 @@ impl Florence2 {
         self.generate(requests, options, None)
     }
 
-    /// Answers a task by greedy search or sampling (`num_beams` 1) and hands the text to `on_text` as it grows,
-    /// special tokens included. [`Break`](ControlFlow::Break) ends the answer there.
+    /// Answers a task by greedy search or sampling (`num_beams` 1) and calls `on_text` with each new part of the text, special
+    /// tokens included. [`Break`](ControlFlow::Break) ends the answer after it.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with); [`Error::InvalidOption`] with several beams or sequences.
@@ -138,17 +137,17 @@ impl Florence2 {
                 prompt,
             });
         let mut inputs: Vec<(usize, TextInput<'_>)> = inputs.enumerate().collect();
-        // The longest prompt joins first: what the others attend to has room from the beginning.
+        // The longest prompt is admitted first: its cross-attention cache has capacity for all others.
         inputs.sort_by_key(|(_, input)| Reverse(input.prompt.len()));
         let (order, inputs): (Vec<usize>, Vec<TextInput<'_>>) = inputs.into_iter().unzip();
         let limits = DecodingLimits {
             max_batch: options.max_batch,
             max_length: config.max_new_tokens,
-            best_are_enough: config.only_bans_tokens(),
+            top_k: config.only_bans_tokens(),
         };
 
         let mut timings = Timings::default();
-        let mut decoding = self.language.start(inputs, limits);
+        let mut session = DecodeSession::new(&*self.language, inputs, limits)?;
         let interruption = OnceCell::new();
         let is_cancelled = || match options.interruption() {
             Some(error) => interruption.set(error).is_ok(),
@@ -158,15 +157,16 @@ impl Florence2 {
         if let Some(on_token) = on_token {
             hooks = hooks.with_on_token(on_token);
         }
-        let found = timed(&mut timings.generation, || {
-            generate(&mut *decoding, &config, hooks)
-        });
-        let found =
-            found.map_err(|error| interruption.into_inner().unwrap_or_else(|| decoding.named(error)))?;
-        let times = decoding.times();
-        timings.text_encoder = times.text_encoder;
-        timings.generation -= times.text_encoder;
-        timings.runtime = times.runtime;
+        let found = timed(&mut timings.generation, || generate(&mut session, &config, hooks));
+        let found = found.map_err(|error| {
+            interruption
+                .into_inner()
+                .unwrap_or_else(|| session.with_cause(error))
+        })?;
+        let times = session.times();
+        timings.text_encoder = times.text_encoder.seconds();
+        timings.generation -= timings.text_encoder;
+        timings.runtime = times.runtime.seconds();
         timings.generated_tokens = found
             .iter()
             .flatten()

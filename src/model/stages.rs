@@ -1,14 +1,15 @@
-//! The stages between image features and an answer, one by one: for debugging, and for scoring given answers.
+//! Single stages between image features and an answer, for debugging and for scoring given answers.
 
 use ndarray::{Array1, Array2};
 
 use super::{Florence2, ImageFeatures};
+use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
-use crate::graph::{DecodingLimits, TextInput};
+use crate::generation::Decoder;
 use crate::task::Task;
 
 impl Florence2 {
-    /// The prompt's token ids, as the encoder gets them after the image tokens.
+    /// Returns the prompt's token ids, which the encoder gets after the image tokens.
     ///
     /// # Errors
     /// If the task's region is not inside the image, or the prompt is too long for the model.
@@ -22,10 +23,10 @@ impl Florence2 {
         Ok(ids)
     }
 
-    /// The encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
+    /// Returns the encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
     ///
     /// # Errors
-    /// As [`prompt_ids`](Self::prompt_ids), and what ONNX Runtime reports.
+    /// As [`prompt_ids`](Self::prompt_ids); ONNX Runtime's.
     pub fn encoder_hidden_states(&self, image: &ImageFeatures, task: &Task) -> Result<Array2<f32>> {
         self.language.hidden_states(TextInput {
             features: image.view(),
@@ -33,11 +34,11 @@ impl Florence2 {
         })
     }
 
-    /// The logits that follow `decoder_input_ids` (which begin with the decoder's start token), `[vocabulary]`.
+    /// Returns the logits, `[vocabulary]`, that follow `decoder_input_ids`, which begin with the decoder's start token.
     ///
     /// # Errors
     /// As [`prompt_ids`](Self::prompt_ids), [`Error::InvalidOption`] without any id or with more than the model has
-    /// positions, and what ONNX Runtime reports.
+    /// positions; ONNX Runtime's.
     pub fn next_token_logits(
         &self,
         image: &ImageFeatures,
@@ -59,11 +60,11 @@ impl Florence2 {
         let limits = DecodingLimits {
             max_batch: 1,
             max_length,
-            best_are_enough: false,
+            top_k: false,
         };
-        let mut decoding = self.language.start(vec![input], limits);
-        let logits = decoding
-            .join(decoder_input_ids)?
+        let mut session = DecodeSession::new(&*self.language, vec![input], limits)?;
+        let logits = session
+            .admit(decoder_input_ids)?
             .ok_or_else(|| Error::InvalidGraph {
                 graph: "decoder".into(),
                 reason: "it gave no logits".into(),

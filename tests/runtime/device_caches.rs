@@ -143,7 +143,7 @@ fn caches_may_stay_on_the_device() {
         assert!(expected.len() == 24 && expected.iter().all(|(tokens, _)| tokens.len() > 2));
         let longest = expected.iter().map(|(tokens, _)| tokens.len()).max();
         assert_eq!(longest, Some(MAX_NEW_TOKENS));
-        let log = Log::of("florence2::graph::chooser");
+        let log = Log::of("florence2::decode::device_top_k");
         let found = tracing::subscriber::with_default(log.clone(), || answers(&load(export, None, true)));
         assert_same(&found, &expected, &format!("{export:?}"));
         // The best scores are chosen where the decoder runs, and are enough for nearly all steps: the forced last token

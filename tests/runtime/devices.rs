@@ -153,7 +153,7 @@ fn a_decoder_that_writes_in_place_stays_on_the_processor() {
     );
     let message = error.to_string();
     assert!(
-        message.contains("decoder=cpu") && message.contains("--target plain"),
+        message.contains("decoder=cpu") && message.contains("target plain"),
         "{message}"
     );
 }

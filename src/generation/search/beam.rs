@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::top_k::{Candidate, TopK};
+use super::top_k::{Candidate, TopCandidates};
 use super::{Continuation, Search, Workspace, ended_by_model, length_divisor};
 use crate::error::Result;
 use crate::generation::config::{EarlyStopping, GenerationConfig};
@@ -10,20 +10,19 @@ use crate::generation::logits::Logits;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
-/// The score that transformers gives what must lose: beams beside the first before the first step, and beams that
-/// have ended.
+/// The score that transformers gives beams that must lose: all but the first before the first step, and those that ended.
 const LOSING_SCORE: f32 = -1e9;
 
 /// Beam search for one input.
 pub(super) struct BeamSearch<'a> {
     config: &'a GenerationConfig,
-    /// Beams that go on, best first.
+    /// Running beams, the best first.
     running: Vec<Beam>,
-    /// The last step's beams, whose memory the next step's take.
+    /// The last step's beams, whose memory the next step reuses.
     last: Vec<Beam>,
-    /// Sequences that have ended, best first; at most as many as beams.
+    /// Sequences that have ended, the best first; at most `num_beams`.
     finished: Vec<Sequence>,
-    candidates: TopK,
+    candidates: TopCandidates,
     /// The candidates by their scores as running beams.
     ranking: Vec<(f32, Candidate)>,
     next: Vec<Continuation>,
@@ -31,7 +30,7 @@ pub(super) struct BeamSearch<'a> {
     random: ChaCha8Rng,
 }
 
-/// A sequence that goes on.
+/// A running sequence.
 #[derive(Debug, Clone, Default)]
 struct Beam {
     /// With the start token.
@@ -75,14 +74,14 @@ impl<'a> BeamSearch<'a> {
             // All beams start as the same sequence: only the first may continue.
             score: if index == 0 { 0.0 } else { LOSING_SCORE },
         };
-        // If all of the best end, enough are left to go on.
+        // If all of the best end, enough are left to continue.
         let candidates = beams * (1 + config.eos_token_ids.len()).max(2);
         Self {
             config,
             running: (0..beams).map(beam).collect(),
             last: vec![Beam::default(); beams],
             finished: Vec::with_capacity(beams + 1),
-            candidates: TopK::new(candidates),
+            candidates: TopCandidates::new(candidates),
             ranking: Vec::with_capacity(candidates),
             next: vec![Continuation {
                 parent: 0,
@@ -92,7 +91,7 @@ impl<'a> BeamSearch<'a> {
         }
     }
 
-    /// Whether all beams are still the same sequence, held by one row.
+    /// Returns whether all beams are still the same sequence, in one row.
     fn is_shared(&self) -> bool {
         self.next.len() == 1
     }
@@ -112,7 +111,7 @@ impl<'a> BeamSearch<'a> {
         }
     }
 
-    /// Keeps what ends among the best candidates; those below them are there to go on.
+    /// Keeps those of the best candidates that end. The others are there to be continued.
     fn finish_beams(&mut self, generated: usize, at_limit: bool) {
         let beams = self.config.num_beams;
         for candidate in self.candidates.candidates().iter().take(beams) {

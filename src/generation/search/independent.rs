@@ -1,4 +1,4 @@
-//! Greedy search and sampling: sequences that know nothing of each other (`_sample` of transformers).
+//! Greedy search and sampling: independent sequences (`_sample` of transformers).
 
 use rand_chacha::ChaCha8Rng;
 
@@ -10,14 +10,14 @@ use crate::generation::math::LogSumExp;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
-/// `num_return_sequences` sequences for one input, each grown by itself.
+/// `num_return_sequences` independent sequences of one input.
 pub(super) struct IndependentSearch<'a> {
     config: &'a GenerationConfig,
     chains: Vec<Chain>,
-    /// The chain of each row, while the rows are apart.
+    /// The chain of each row, once they have several.
     rows: Vec<usize>,
     next: Vec<Continuation>,
-    /// Whether all chains are still the same sequence, held by one row.
+    /// Whether all chains are still the same sequence, in one row.
     is_shared: bool,
 }
 
@@ -88,8 +88,8 @@ impl<'a> IndependentSearch<'a> {
         }
     }
 
-    /// Lets go of the chains that have ended, and lines up the rest.
-    fn line_up(&mut self) {
+    /// Makes a row of the next step for each chain that has not ended.
+    fn continue_chains(&mut self) {
         self.next.clear();
         let (chains, next, is_shared) = (&self.chains, &mut self.next, self.is_shared);
         let mut row = 0;
@@ -121,7 +121,7 @@ impl Search for IndependentSearch<'_> {
             chain.choose(workspace.scores(), loaded, self.config);
             log_sum_exp = Some(loaded);
         }
-        self.line_up();
+        self.continue_chains();
         self.is_shared = false;
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Search for IndependentSearch<'_> {
         for chain in &mut self.chains {
             chain.append(token, 0.0, self.config);
         }
-        self.line_up();
+        self.continue_chains();
         self.next.truncate(1);
     }
 

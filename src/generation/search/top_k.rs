@@ -1,4 +1,4 @@
-//! The best continuations of a step.
+//! The candidates of a step that rank highest.
 
 use crate::generation::math::scan_above;
 
@@ -11,21 +11,21 @@ pub(super) struct Candidate {
     pub token: u32,
     /// The token's log-probability after the processors.
     pub log_prob: f32,
-    /// The sum of the whole sequence's.
+    /// The sequence's log-probability.
     pub score: f32,
-    /// What candidates are ranked by: the score, or, sampling, the score with noise.
+    /// The score; with sampling, the score with noise.
     pub rank: f32,
 }
 
-/// The `limit` candidates that rank highest, best first. Of equal ones, those that came first stay: the lower
-/// beam, then the lower token. Impossible ones (rank -∞ or NaN) are left out.
+/// The `limit` candidates that rank highest, the best first. Of equal ones, those that came first stay: the lower beam, then
+/// the lower token. Impossible ones (rank -∞ or NaN) are left out.
 #[derive(Debug)]
-pub(super) struct TopK {
+pub(super) struct TopCandidates {
     limit: usize,
     candidates: Vec<Candidate>,
 }
 
-impl TopK {
+impl TopCandidates {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -33,7 +33,7 @@ impl TopK {
         }
     }
 
-    /// How many are kept.
+    /// Returns the number of candidates that are kept.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -46,7 +46,7 @@ impl TopK {
         self.candidates.clear();
     }
 
-    /// What a candidate must rank above to get in.
+    /// Returns the rank that a candidate must exceed.
     fn threshold(&self) -> f32 {
         match self.candidates.last() {
             Some(last) if self.candidates.len() == self.limit => last.rank,
@@ -64,7 +64,7 @@ impl TopK {
         }
     }
 
-    /// Offers every token as a continuation of `beam`, whose score so far is `beam_score`.
+    /// Pushes every token as a continuation of `beam`, whose score so far is `beam_score`.
     pub fn scan(&mut self, beam: usize, beam_score: f32, log_probs: &[f32]) {
         scan_above(
             log_probs,
@@ -90,8 +90,8 @@ impl TopK {
         }
     }
 
-    /// Offers every token with noise from `noise` (Gumbel-distributed): the best ranks are then a draw without
-    /// replacement by the probabilities (the Gumbel-max trick), as `torch.multinomial` makes.
+    /// Pushes every token with noise from `noise` (Gumbel-distributed): the best ranks are then a draw without replacement by
+    /// the probabilities (the Gumbel-max trick), as with `torch.multinomial`.
     pub fn scan_sampling(
         &mut self,
         beam: usize,
@@ -113,7 +113,7 @@ impl TopK {
         }
     }
 
-    /// Sorts the candidates that were drawn by their scores, best first.
+    /// Sorts drawn candidates by their scores, the best first.
     pub fn sort_by_score(&mut self) {
         self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     }
@@ -128,7 +128,7 @@ mod tests {
         let values: Vec<f32> = (0..1003u32)
             .map(|i| -((i.wrapping_mul(2_654_435_761) >> 24) as f32))
             .collect();
-        let mut top = TopK::new(9);
+        let mut top = TopCandidates::new(9);
         let mut all: Vec<(usize, u32, f32)> = Vec::new();
         for (beam, beam_score) in [(0, -1.0f32), (1, -0.5), (2, -1e9)] {
             top.scan(beam, beam_score, &values);
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn drawn_candidates_are_sorted_by_score() {
-        let mut top = TopK::new(3);
+        let mut top = TopCandidates::new(3);
         let mut noise = [0.0, 9.0, 8.0, 7.0].into_iter();
         top.scan_sampling(0, 0.0, &[-0.5, -4.0, -1.0, -2.0], || noise.next().unwrap_or(0.0));
-        let tokens = |top: &TopK| top.candidates().iter().map(|c| c.token).collect::<Vec<_>>();
+        let tokens = |top: &TopCandidates| top.candidates().iter().map(|c| c.token).collect::<Vec<_>>();
         assert_eq!(tokens(&top), [2, 1, 3]);
         top.sort_by_score();
         assert_eq!(tokens(&top), [2, 3, 1]);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn impossible_tokens_are_left_out() {
-        let mut top = TopK::new(4);
+        let mut top = TopCandidates::new(4);
         top.scan(0, 0.0, &[f32::NEG_INFINITY, -1.0, f32::NAN, f32::NEG_INFINITY]);
         assert_eq!(top.candidates().iter().map(|c| c.token).collect::<Vec<_>>(), [1]);
     }

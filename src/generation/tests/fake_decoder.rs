@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::generation::math::log_sum_exp;
-use crate::generation::{BestLogits, BestRow, Decoder, Logits};
+use crate::generation::{Decoder, Logits, TopKLogits, TopKRow};
 
 /// A made-up model.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,20 +64,20 @@ fn mix(mut x: u32) -> u32 {
 /// what it is asked for.
 pub(super) struct FakeDecoder {
     inputs: usize,
-    /// Inputs that have not joined, with their models.
+    /// Inputs that wait, with their models.
     waiting: VecDeque<(usize, FakeModel)>,
     /// As many inputs may be in at the same time.
     max_batch: usize,
-    /// As many inputs may join in one call.
-    max_joining: usize,
+    /// Inputs that are admitted in one call, at most.
+    max_admitted: usize,
     /// Each row's input, its model and the tokens it was fed.
     rows: Vec<(usize, FakeModel, Vec<u32>)>,
     logits: Array2<f32>,
     /// Of how many the logits are given at first, if not all.
     best: Option<usize>,
-    chosen: FakeBest,
+    chosen: FakeTopK,
     places: Vec<usize>,
-    /// Rows of each step, and tokens fed to each; those of joining inputs too.
+    /// Rows of each step, and tokens fed to each; those of admitted inputs too.
     pub steps: Vec<(usize, usize)>,
     /// Fails at this step.
     pub fails_at: Option<usize>,
@@ -90,22 +90,22 @@ impl FakeDecoder {
             inputs: models.len(),
             waiting: models.iter().cloned().enumerate().collect(),
             max_batch: usize::MAX,
-            max_joining: usize::MAX,
+            max_admitted: usize::MAX,
             rows: Vec::new(),
             logits: Array2::zeros((0, 0)),
             best: None,
-            chosen: FakeBest::default(),
+            chosen: FakeTopK::default(),
             places: Vec::new(),
             steps: Vec::new(),
             fails_at: None,
         }
     }
 
-    /// Lets in no more than `max_batch` inputs at the same time, and `max_joining` in one call.
-    pub fn with_limits(self, max_batch: usize, max_joining: usize) -> Self {
+    /// Admits no more than `max_batch` inputs at the same time, and `max_admitted` in one call.
+    pub fn with_limits(self, max_batch: usize, max_admitted: usize) -> Self {
         Self {
             max_batch,
-            max_joining,
+            max_admitted,
             ..self
         }
     }
@@ -129,7 +129,7 @@ impl FakeDecoder {
     }
 
     /// The inputs whose rows are there.
-    fn present(&self) -> usize {
+    fn used(&self) -> usize {
         let inputs: HashSet<usize> = self.rows.iter().map(|&(input, ..)| input).collect();
         inputs.len()
     }
@@ -170,21 +170,21 @@ impl FakeDecoder {
             None => Logits::new(self.logits.view()).at(&self.places),
             Some(best) => {
                 self.chosen.choose(best, &self.logits);
-                Logits::best(&self.chosen).at(&self.places)
+                Logits::top_k(&self.chosen).at(&self.places)
             }
         })
     }
 }
 
-/// The best logits, as a device would choose them.
+/// The top-k logits, as a device would select them.
 #[derive(Debug, Default)]
-struct FakeBest {
+struct FakeTopK {
     all: Array2<f32>,
     rows: Vec<(Vec<i64>, Vec<f32>, f32)>,
     fetched: Cell<usize>,
 }
 
-impl FakeBest {
+impl FakeTopK {
     fn choose(&mut self, best: usize, all: &Array2<f32>) {
         self.all = all.clone();
         let rows = all.rows().into_iter().map(|row| {
@@ -201,7 +201,7 @@ impl FakeBest {
     }
 }
 
-impl BestLogits for FakeBest {
+impl TopKLogits for FakeTopK {
     fn rows(&self) -> usize {
         self.rows.len()
     }
@@ -210,9 +210,9 @@ impl BestLogits for FakeBest {
         self.all.ncols()
     }
 
-    fn row(&self, row: usize) -> Option<BestRow<'_>> {
+    fn row(&self, row: usize) -> Option<TopKRow<'_>> {
         let (tokens, logits, log_sum_exp) = self.rows.get(row)?;
-        Some(BestRow {
+        Some(TopKRow {
             tokens,
             logits,
             log_sum_exp: *log_sum_exp,
@@ -230,16 +230,16 @@ impl Decoder for FakeDecoder {
         self.inputs
     }
 
-    fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
+    fn admit(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
         assert!(!prompt.is_empty());
-        let (first, room) = (self.rows.len(), self.max_batch - self.present());
-        let joining = room.min(self.max_joining).min(self.waiting.len());
-        if joining == 0 {
+        let (first, room) = (self.rows.len(), self.max_batch - self.used());
+        let admitted = room.min(self.max_admitted).min(self.waiting.len());
+        if admitted == 0 {
             return Ok(None);
         }
-        let joining = self.waiting.drain(..joining);
+        let admitted = self.waiting.drain(..admitted);
         self.rows
-            .extend(joining.map(|(input, model)| (input, model, Vec::new())));
+            .extend(admitted.map(|(input, model)| (input, model, Vec::new())));
         let prompts = vec![prompt; self.rows.len() - first];
         self.feed(first, prompts.into_iter()).map(Some)
     }

@@ -151,10 +151,10 @@ fn a_batch_equals_single_runs() {
             .iter()
             .map(|model| run(std::slice::from_ref(model), &settings).remove(0))
             .collect();
-        for (max_batch, max_joining) in [(4, 4), (4, 1), (2, 2), (2, 1), (1, 1)] {
-            let mut decoder = FakeDecoder::new(&batch).with_limits(max_batch, max_joining);
+        for (max_batch, max_admitted) in [(4, 4), (4, 1), (2, 2), (2, 1), (1, 1)] {
+            let mut decoder = FakeDecoder::new(&batch).with_limits(max_batch, max_admitted);
             let together = generate(&mut decoder, &settings, Hooks::default()).unwrap();
-            assert_eq!(together, alone, "{max_batch} {max_joining} {case}");
+            assert_eq!(together, alone, "{max_batch} {max_admitted} {case}");
             compared += together.len();
         }
     }

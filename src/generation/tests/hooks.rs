@@ -258,9 +258,9 @@ fn rows_hold_the_sequences_that_the_search_continues() {
         fn inputs(&self) -> usize {
             self.0.inputs()
         }
-        fn join(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
+        fn admit(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
             self.1.push(prompt.to_vec());
-            self.0.join(prompt)
+            self.0.admit(prompt)
         }
         fn rows(&self) -> usize {
             self.0.rows()
@@ -286,9 +286,9 @@ fn rows_hold_the_sequences_that_the_search_continues() {
     }
 }
 
-/// Inputs join as others leave: there are never more than may be in, and no step is taken with room left.
+/// Inputs are admitted as others are done: never more than the limit, and no step is taken below it.
 #[test]
-fn waiting_inputs_join_as_others_leave() {
+fn waiting_inputs_are_admitted_as_others_are_done() {
     let models: Vec<FakeModel> = (0..9)
         .map(|seed| FakeModel {
             bias: vec![(2, seed as f32 * 0.7)],
@@ -299,16 +299,16 @@ fn waiting_inputs_join_as_others_leave() {
     let mut decoder = FakeDecoder::new(&models).with_limits(3, 1);
     let found = generate(&mut decoder, &config(settings), Hooks::default()).unwrap();
     assert_eq!(found.iter().flatten().count(), 9);
-    let (joins, steps): (Vec<_>, Vec<_>) = decoder.steps.iter().partition(|&&(_, tokens)| tokens == 2);
-    assert_eq!(joins.len(), 9);
+    let (admissions, steps): (Vec<_>, Vec<_>) = decoder.steps.iter().partition(|&&(_, tokens)| tokens == 2);
+    assert_eq!(admissions.len(), 9);
     assert!(steps.iter().all(|&(rows, tokens)| rows <= 3 && tokens == 1));
     // Only when none waits any more are there steps of fewer rows.
-    let last_join = decoder
+    let last_admission = decoder
         .steps
         .iter()
         .rposition(|&(_, tokens)| tokens == 2)
         .unwrap();
-    let before = decoder.steps[..last_join]
+    let before = decoder.steps[..last_admission]
         .iter()
         .filter(|&&(_, tokens)| tokens == 1);
     assert!(before.clone().count() > 3 && before.into_iter().all(|&(rows, _)| rows == 3));
@@ -318,8 +318,5 @@ fn waiting_inputs_join_as_others_leave() {
 fn a_decoder_that_lets_nobody_in_is_an_error() {
     let mut decoder = FakeDecoder::new(&[FakeModel::new(1, 40)]).with_limits(0, 1);
     let error = generate(&mut decoder, &config(json!({})), Hooks::default()).unwrap_err();
-    assert!(
-        error.to_string().contains("lets none of 1 inputs join"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("admits none of 1 inputs"), "{error}");
 }

@@ -1,0 +1,64 @@
+//! The plain layout's graphs: embedding, encoder, and decoders that return new caches in each step.
+
+mod decoder;
+mod dynamic_quantization;
+mod state;
+mod text_encoder;
+
+use ndarray::{Array2, Axis};
+
+use self::decoder::PlainDecoder;
+use self::state::PlainState;
+use self::text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
+use super::{DecodeState, DecodeTimes, DecodingLimits, LanguageModel, TextInput};
+use crate::bundle::Bundle;
+use crate::error::Result;
+use crate::metrics::Stopwatch;
+use crate::runtime::{Placement, SessionOptions};
+use crate::session::Graph;
+
+/// BART in the plain layout's graphs.
+pub(super) struct PlainModel {
+    embedding: TokenEmbedding,
+    encoder: TextEncoder,
+    decoder: PlainDecoder,
+    /// Fills up the shorter prompts of a batch.
+    pad: u32,
+}
+
+impl PlainModel {
+    pub(super) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Self> {
+        Ok(Self {
+            embedding: TokenEmbedding::load(bundle, options)?,
+            encoder: TextEncoder::load(bundle, options)?,
+            decoder: PlainDecoder::load(bundle, options)?,
+            pad,
+        })
+    }
+
+    /// Encodes inputs together.
+    fn encode(&self, inputs: &[TextInput<'_>], clock: &Stopwatch) -> Result<EncoderOutput> {
+        self.encoder.run(&self.embedding, inputs, self.pad, clock)
+    }
+}
+
+impl LanguageModel for PlainModel {
+    fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
+        let encoded = self.encode(&[input], &Stopwatch::default())?;
+        Ok(encoded.hidden_states.index_axis_move(Axis(0), 0))
+    }
+
+    fn placements(&self) -> Vec<&Placement> {
+        let mut graphs = vec![self.embedding.graph(), self.encoder.graph()];
+        graphs.extend(self.decoder.graphs());
+        graphs.into_iter().map(Graph::placement).collect()
+    }
+
+    fn vocabulary_size(&self) -> Option<usize> {
+        self.decoder.vocabulary_size()
+    }
+
+    fn start(&self, limits: DecodingLimits, times: DecodeTimes) -> Result<Box<dyn DecodeState + '_>> {
+        Ok(Box::new(PlainState::new(self, limits, times)?))
+    }
+}

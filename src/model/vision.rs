@@ -1,0 +1,102 @@
+//! Pixels to image features.
+
+use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, ModelPart, PIXEL_VALUES};
+use ndarray::{Array3, ArrayView4};
+
+use crate::bundle::Bundle;
+use crate::cancel::CancelToken;
+use crate::error::{Error, Result};
+use crate::geometry::ImageSize;
+use crate::metrics::Stopwatch;
+use crate::repair::{Repair, repair};
+use crate::runtime::{Placement, SessionOptions};
+use crate::session::{Graph, TextSizes, tensor};
+
+/// Makes one operator of an addition and the layer normalization of its result. On the CPU it takes several times as long as
+/// the two by themselves (ONNX Runtime 1.32: 22 ms instead of 5, for three of them).
+const SLOW_OPTIMIZER: &str = "SkipLayerNormFusion";
+
+/// DaViT and the projector.
+pub(crate) struct VisionEncoder {
+    graph: Graph,
+    repair: Option<Repair>,
+}
+
+impl VisionEncoder {
+    /// Loads the graph, repaired for images of `repair_for` if necessary; `None` leaves it as it is.
+    pub(crate) fn load(
+        bundle: &Bundle,
+        options: &SessionOptions,
+        repair_for: Option<ImageSize>,
+    ) -> Result<Self> {
+        let mut options = options.clone();
+        if options.devices.of(ModelPart::Vision).is_cpu()? {
+            options = options.without_optimizer(SLOW_OPTIMIZER);
+        }
+        let source = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
+        let (source, repair) = match repair_for {
+            Some(size) => repair(source, size)?,
+            None => (source, None),
+        };
+        if let Some(repair) = &repair {
+            let model = bundle.source.name();
+            tracing::warn!(model, "{repair}: repaired in memory, the file stays as it is");
+        }
+        let graph = Graph::load_from(&source, bundle, GraphFile::VisionEncoder, &options)?;
+        graph.float_input(PIXEL_VALUES)?;
+        graph.float_output(IMAGE_FEATURES)?;
+        let d_model = TextSizes::of(bundle).d_model;
+        graph.check_size(graph.output(IMAGE_FEATURES)?, 2, d_model, TextSizes::D_MODEL)?;
+        Ok(Self { graph, repair })
+    }
+
+    /// Returns the repair of the graph, if it needed one.
+    pub(crate) fn repair(&self) -> Option<&Repair> {
+        self.repair.as_ref()
+    }
+
+    /// Returns where the graph's nodes run.
+    pub(crate) fn placement(&self) -> &Placement {
+        self.graph.placement()
+    }
+
+    /// Returns the graph's input size in pixels, if it is fixed.
+    pub(crate) fn image_size(&self) -> Option<ImageSize> {
+        let spec = self.graph.input(PIXEL_VALUES).ok()?;
+        let side = |axis| spec.fixed(axis).and_then(|side| u32::try_from(side).ok());
+        Some(ImageSize::new(side(3)?, side(2)?))
+    }
+
+    /// Adds the image size to the error of a run: a graph that was traced at one size may fail at others.
+    fn with_image_size(&self, error: Error, pixel_values: &ArrayView4<'_, f32>) -> Error {
+        let (.., height, width) = pixel_values.dim();
+        match error {
+            Error::Ort { context, source } if self.image_size().is_none() => Error::Ort {
+                context: format!(
+                    "{context} on {width}x{height} pixels (if the graph was exported by tracing another image size, export \
+                     the checkpoint again)"
+                ),
+                source,
+            },
+            error => error,
+        }
+    }
+
+    /// Returns the image features, `[batch, image tokens, d_model]`, of pixels, `[batch, 3, height, width]`. `clock` counts the
+    /// time within ONNX Runtime.
+    pub(crate) fn run(
+        &self,
+        pixel_values: ArrayView4<'_, f32>,
+        cancel: Option<&CancelToken>,
+        clock: &Stopwatch,
+    ) -> Result<Array3<f32>> {
+        let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
+        let inputs = vec![(PIXEL_VALUES, pixels)];
+        let outputs = match cancel {
+            Some(cancel) => self.graph.run_until_cancelled(inputs, clock, cancel),
+            None => self.graph.run(inputs, clock),
+        };
+        let mut outputs = outputs.map_err(|error| self.with_image_size(error, &pixel_values))?;
+        outputs.take_finite(IMAGE_FEATURES)
+    }
+}
