@@ -1,4 +1,4 @@
-//! What ends a command, and how well it went otherwise.
+//! Errors and outcomes of commands.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,61 +6,61 @@ use std::path::PathBuf;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a command went that was not ended by an [`Error`].
+/// The outcome of a command without an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything asked for was done.
+    /// Everything succeeded: exit code 0.
     AllGood,
-    /// Some inputs failed, or fell short of what was asked of them, each with a message; the others were done.
+    /// Some inputs failed or missed a requirement, each with a message; the others succeeded: exit code 1.
     SomeFailed,
 }
 
-/// What ends a command: exit code 2, a broken pipe excepted.
+/// An error that ends a command: exit code 2, or 0 for a broken pipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Arguments that make no sense together.
+    /// Arguments are invalid together.
     #[error("{0}")]
     Usage(String),
-    /// The model, the runtime or the device.
+    /// An error of the model, the runtime or the device.
     #[error(transparent)]
     Engine(#[from] florence2::Error),
-    /// The exporter.
+    /// An error of the exporter.
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
-    /// A file that could not be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Standard output or input.
+    /// Standard output or input failed.
     #[error("{stream}: {source}")]
     Stream {
         /// `standard output` or `standard input`.
         stream: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A picture that could not be encoded.
+    /// An image cannot be encoded.
     #[error("{}: {source}", path.display())]
-    Picture {
-        /// Which.
+    Image {
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: image::ImageError,
     },
-    /// A saved benchmark that cannot be compared with.
+    /// A saved benchmark cannot be compared with.
     #[error("{}: {reason}", path.display())]
     Baseline {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// A data set that cannot be evaluated.
+    /// A data set cannot be evaluated.
     #[error("{}: {reason}", path.display())]
     Dataset {
         /// The folder, or the file in it.
@@ -77,25 +77,25 @@ pub enum Error {
         images: Vec<String>,
         source: Box<florence2::Error>,
     },
-    /// What went wrong in a process of the benchmark.
+    /// A process of the benchmark failed.
     #[error("{0}")]
     Worker(String),
-    /// A picture at an address.
-    #[error("{0}: not fetched, since --offline keeps off the network; leave that out, or name a file")]
+    /// An image at an address is needed with `--offline`.
+    #[error("{0}: not fetched, since --offline forbids the network; leave that out, or name a file")]
     Offline(String),
-    /// A model of which `inspect` has just said what is wrong.
+    /// A model has errors that `inspect` has reported.
     #[error("{0} is not a usable model; the report says what is missing")]
     Unusable(String),
 }
 
 impl Error {
-    /// For `map_err`.
+    /// Returns a function for `map_err` that adds a path.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { path, source }
     }
 
-    /// For `map_err`.
+    /// Returns an error of standard output.
     pub fn stdout(source: io::Error) -> Error {
         Error::Stream {
             stream: "standard output",
@@ -103,12 +103,12 @@ impl Error {
         }
     }
 
-    /// Whether other inputs may go well where this one failed.
+    /// Returns whether the error is about one input, so that others may succeed.
     pub fn concerns_the_input(&self) -> bool {
         matches!(self, Error::Engine(florence2::Error::InvalidRegion { .. }))
     }
 
-    /// Whether the user called the work off.
+    /// Returns whether the user cancelled the work.
     pub fn is_cancelled(&self) -> bool {
         match self {
             Error::Engine(error) => matches!(error, florence2::Error::Cancelled),
@@ -117,13 +117,13 @@ impl Error {
         }
     }
 
-    /// Whether standard output was closed by its reader.
+    /// Returns whether standard output was closed by its reader.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// An error and its causes in one line; causes that a message quotes already are left out.
+/// Returns an error and its causes in one line, without causes that a message quotes already.
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once() {
+    fn causes_appear_once() {
         let quoted = Error::io("x.png")(io::Error::other("no space"));
         assert_eq!(describe(&quoted), "x.png: no space");
         let unquoted = florence2::Error::Tokenizer {

@@ -3,8 +3,8 @@
 
 mod cache;
 mod faults;
+mod images;
 mod loading;
-mod pictures;
 mod server;
 
 use std::fs;

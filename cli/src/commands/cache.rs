@@ -8,7 +8,7 @@ use florence2::{CacheContent, CacheEntry, HubOptions, ModelId, cache_dir, cache_
 
 use crate::console::Console;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
+use crate::output::{Column, Destination, ReportFormat, Table, Target, print};
 
 /// List or remove cached models, exports, compiled graphs of devices, and ONNX Runtime libraries
 ///
@@ -92,12 +92,7 @@ fn entries(options: &HubOptions) -> Result<Vec<CacheEntry>> {
 
 fn list(format: ReportFormat, options: &HubOptions) -> Result<Outcome> {
     let entries = entries(options)?;
-    let mut out = Destination::open(&Target::Stdout)?;
-    match format {
-        ReportFormat::Json => out.write(&json_pretty(&entries)?)?,
-        ReportFormat::Text => out.write(&table(&entries))?,
-    }
-    out.commit()?;
+    format.print(&entries, || table(&entries))?;
     Ok(Outcome::AllGood)
 }
 
@@ -135,12 +130,12 @@ fn table(entries: &[CacheEntry]) -> String {
 }
 
 fn path(options: &HubOptions) -> Result<Outcome> {
-    let mut out = Destination::open(&Target::Stdout)?;
-    out.write(&format!("{}\n", hub::cache_folder(options)?.display()))?;
-    if let Some(own) = cache_dir() {
-        out.write(&format!("{}\n", own.display()))?;
-    }
-    out.commit()?;
+    let folders = [Some(hub::cache_folder(options)?), cache_dir()];
+    let lines = folders
+        .iter()
+        .flatten()
+        .map(|folder| format!("{}\n", folder.display()));
+    print(&lines.collect::<String>())?;
     Ok(Outcome::AllGood)
 }
 

@@ -1,4 +1,4 @@
-//! `florence2 demo`: every task on a sample scene, with the embedded demo model.
+//! `florence2 demo`: runs every task on a sample scene with the embedded demo model.
 
 mod findings;
 pub mod scenes;
@@ -19,17 +19,17 @@ use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Destination, Target, answer_text, heading, write_file, write_picture};
+use crate::output::{Destination, Target, answer_text, heading, write_annotated, write_file};
 
-/// Show every task on a sample scene, with the embedded demo model
+/// Run every task on a sample scene with the embedded demo model
 ///
-/// What one answer says (a caption, a box) is what the next task is asked about.
+/// Tasks that take a caption or a box take them from the answers before.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// The folder for the scene and the annotated pictures
+    /// The folder for the scene and the annotated images
     #[arg(short, long, value_name = "DIR", default_value = "florence2-demo")]
     out: PathBuf,
-    /// Which scene: its number, or `all`
+    /// The scene: its number, or `all`
     #[arg(long, value_name = "N", default_value = "1", value_parser = scenes::parse)]
     scene: SceneArg,
 }
@@ -51,15 +51,16 @@ pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<
     }
     out.commit()?;
     console.note(&format!(
-        "{} tasks on {} of {} scenes took {:.1} s; the pictures are in {}",
+        "{} tasks on {} of {} scenes took {:.1} s; the annotated images are in {}",
         TASKS.len(),
         scenes.len(),
         SCENES.len(),
         start.elapsed().as_secs_f64(),
         args.out.display(),
     ));
-    console
-        .note("this model is tiny and knows drawn shapes and signs; for your own: florence2 export --help");
+    console.note(
+        "this model is tiny and knows drawn shapes and signs; to use your own: florence2 export --help",
+    );
     Ok(Outcome::AllGood)
 }
 
@@ -97,7 +98,7 @@ fn show(
     console.suspend(|| out.write("\n"))
 }
 
-/// A scene, ready to be asked about.
+/// A scene with its image features.
 struct Show<'a> {
     scene: &'static Scene,
     model: &'a Florence2,
@@ -107,15 +108,16 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// One task: what is asked, the answer, and the picture's path if there is one.
+    /// Runs a task. Returns the question, the answer, and the path of the annotated image if there is one.
     fn ask(&self, spec: &TaskSpec, findings: &mut Findings) -> Result<String> {
         let (task, about) = findings.task(spec.kind, self.features.image_size())?;
         let output = self.model.answer(&self.features, &task, &RunOptions::default())?;
         findings.learn(spec.kind, &output.parsed);
 
-        let asked = match about.is_empty() {
-            true => spec.summary.to_owned(),
-            false => format!("{}: {about}", spec.summary),
+        let asked = if about.is_empty() {
+            spec.summary.to_owned()
+        } else {
+            format!("{}: {about}", spec.summary)
         };
         let mut section = format!(
             "\n{}{}",
@@ -126,7 +128,7 @@ impl Show<'_> {
             let path = self
                 .folder
                 .join(format!("{}-{}.png", self.scene.name(), spec.name));
-            write_picture(&Target::File(path.clone()), &self.image, &output.parsed)?;
+            write_annotated(&Target::File(path.clone()), &self.image, &output.parsed)?;
             section.push_str(&format!("  -> {}\n", path.display()));
         }
         Ok(section)

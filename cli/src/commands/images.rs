@@ -1,4 +1,4 @@
-//! The images to work on.
+//! Arguments of input images, and reading them.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,25 +14,25 @@ use image::RgbImage;
 
 use crate::error::{Error, Result};
 
-/// What to look at.
+/// The input images.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Images")]
 pub struct ImageArgs {
     /// Images: PNG, JPEG, WebP, GIF, BMP, TIFF, ...; http(s) addresses too; - reads one from stdin
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<OsString>,
-    /// Refuse images with more pixels than this
+    /// Reject images with more pixels than this
     #[arg(long, value_name = "N", default_value_t = ImageLimits::default().max_pixels)]
     max_pixels: u64,
-    /// Give up on an image's address after this long
+    /// The timeout of fetching an image from its address
     #[arg(long, value_name = "SECONDS", default_value_t = UrlLimits::default().timeout.as_secs())]
     url_timeout: u64,
-    /// Refuse an image's address that gives more bytes than this
+    /// Reject images at an address with more bytes than this
     #[arg(long, value_name = "BYTES", default_value_t = UrlLimits::default().max_bytes)]
     url_max_bytes: u64,
 }
 
-/// An image, not read yet.
+/// The source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// `-`.
@@ -44,7 +44,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// The file's name without its extension.
+    /// Returns the file name without its extension.
     pub fn stem(&self) -> String {
         match self {
             Input::Stdin => "stdin".into(),
@@ -57,7 +57,7 @@ impl Input {
     }
 }
 
-/// The path as it was given.
+/// Writes the path or address as it was given.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,7 +69,7 @@ impl fmt::Display for Input {
 }
 
 impl ImageArgs {
-    /// The images in the order given.
+    /// Returns the images in the order given.
     pub fn inputs(&self) -> Result<Vec<Input>> {
         let inputs: Vec<Input> = self
             .images
@@ -81,12 +81,12 @@ impl ImageArgs {
             })
             .collect();
         if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
-            return Err(Error::Usage("stdin holds one image: give - only once".into()));
+            return Err(Error::Usage("stdin holds one image; give - only once".into()));
         }
         Ok(inputs)
     }
 
-    /// Reads an image, upright and in RGB; from an address only if that is allowed.
+    /// Reads an image, upright and in RGB. With `offline`, an address is an error.
     pub fn read(&self, input: &Input, offline: bool) -> Result<RgbImage> {
         let limits = ImageLimits::default().with_max_pixels(self.max_pixels);
         match input {
@@ -121,7 +121,7 @@ impl ImageArgs {
     }
 }
 
-/// A file's name without its extension.
+/// Returns a file name without its extension.
 fn stem(path: &Path) -> String {
     path.file_stem()
         .unwrap_or_default()
@@ -129,7 +129,7 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-/// The last part of an address's path, without host, query and fragment.
+/// Returns the last part of an address's path, without query and fragment.
 fn url_path(url: &str) -> &str {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = after_scheme.split(['?', '#']).next().unwrap_or_default();
@@ -137,7 +137,7 @@ fn url_path(url: &str) -> &str {
         .map_or("", |(_, path)| path.rsplit('/').next().unwrap_or_default())
 }
 
-/// Refuses to write where an image is read.
+/// Checks that a file to write is not an input.
 pub fn refuse_overwriting(path: &Path, inputs: &[Input]) -> Result<()> {
     let Ok(target) = fs::canonicalize(path) else {
         return Ok(());
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_names_for_their_pictures() {
+    fn images_at_addresses_are_named_by_the_path() {
         for (url, name) in [
             ("https://example.com/a/photo.jpg?size=2#top", "photo"),
             ("http://example.com/", "image"),

@@ -8,7 +8,7 @@ use florence2::{CacheContent, CacheEntry, HubOptions};
 use serde::Serialize;
 
 use crate::error::{Outcome, Result};
-use crate::output::{Column, Destination, ReportFormat, Table, Target, json_pretty};
+use crate::output::{Column, ReportFormat, Table};
 
 /// List known models and cached ones
 ///
@@ -68,12 +68,7 @@ pub fn models(args: &ModelsArgs) -> Result<Outcome> {
     let cached = hub::cached_models(&HubOptions::default())?;
     let mut records = records(hub::catalogue(), &cached);
     records.retain(|record| record.cached.is_some() || !args.cached);
-    let mut out = Destination::open(&Target::Stdout)?;
-    match args.format {
-        ReportFormat::Json => out.write(&json_pretty(&records)?)?,
-        ReportFormat::Text => out.write(&table(&records))?,
-    }
-    out.commit()?;
+    args.format.print(&records, || table(&records))?;
     Ok(Outcome::AllGood)
 }
 

@@ -1,18 +1,18 @@
-//! `florence2 parse`: a raw model string as a task's result, without a model.
+//! `florence2 parse`: parses a model's raw answer, without a model.
 
 use std::io::{self, Read};
 
 use clap::Args;
 use florence2::postprocess::{self, ParseOptions, RawAnswer};
-use florence2::{CoordinateFormat, ImageSize, TaskKind};
+use florence2::{ImageSize, TaskKind};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::task_kind;
 use crate::error::{Error, Outcome, Result};
-use crate::output::{Destination, ReportFormat, Target, answer_text, json};
+use crate::output::{Destination, ReportFormat, Target, answer_text, coordinate_format, json};
 
-/// Read a raw model string as a task's result
+/// Parse a model's raw answer to a task
 ///
 /// No model is needed. The result has the shape of transformers' `post_process_generation`.
 #[derive(Debug, Args)]
@@ -20,16 +20,16 @@ use crate::output::{Destination, ReportFormat, Target, answer_text, json};
 Example:
   florence2 parse -t od -s 640x480 'car<loc_100><loc_200><loc_500><loc_750>'")]
 pub struct ParseArgs {
-    /// The task that the string answers: od, ocr-with-region, ... or the tag (see `florence2 tasks`)
+    /// The task of the answer: od, ocr-with-region, ... or the tag (see `florence2 tasks`)
     #[arg(short, long, value_parser = task_kind)]
     task: TaskKind,
     /// The image's size in pixels, as 640x480
     #[arg(short, long, value_name = "WxH", value_parser = image_size)]
     size: ImageSize,
-    /// Do exactly as transformers does: whole coordinates, only ASCII in labels, and so on
+    /// Parse exactly as transformers does: integer coordinates, only ASCII in labels, and so on
     #[arg(long)]
     strict: bool,
-    /// How the result is written
+    /// The format of the result
     #[arg(long, value_enum, default_value_t = ReportFormat::Json)]
     format: ReportFormat,
     /// Write the result to this file instead of stdout
@@ -76,16 +76,7 @@ pub fn parse(args: &ParseArgs) -> Result<Outcome> {
     Ok(Outcome::AllGood)
 }
 
-/// Whole numbers where transformers is followed to the letter.
-pub fn coordinate_format(strict: bool) -> CoordinateFormat {
-    if strict {
-        CoordinateFormat::Integer
-    } else {
-        CoordinateFormat::Float
-    }
-}
-
-/// Standard input as text, without the newline that `echo` adds.
+/// Reads standard input, without the newline that `echo` adds.
 fn from_stdin() -> Result<String> {
     let mut bytes = Vec::new();
     let stdin = |source| Error::Stream {
@@ -103,7 +94,7 @@ fn from_stdin() -> Result<String> {
 fn image_size(text: &str) -> Result<ImageSize, String> {
     let (width, height) = text
         .split_once(['x', 'X'])
-        .ok_or("it is width x height, as 640x480")?;
+        .ok_or("expected width x height, as 640x480")?;
     let side = |text: &str| match text.trim().parse::<u32>() {
         Ok(0) => Err("an image has at least one pixel each way".to_owned()),
         side => side.map_err(|error| format!("{text:?}: {error}")),

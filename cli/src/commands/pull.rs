@@ -1,4 +1,4 @@
-//! `florence2 pull`: models into the cache.
+//! `florence2 pull`: fetches models into the cache.
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ use crate::output::{Destination, ReportFormat, Target, json_pretty};
 
 /// Fetch models from a hub into the cache
 ///
-/// Only what loading takes is fetched: one layout, one dtype (--dtype), and the configuration. Each file is checked
-/// against the checksum that the hub lists; what was cut off goes on where it ended. A repository without graphs is
+/// Only the files that loading takes are fetched: one layout, one dtype (--dtype), and the configuration. Each file is
+/// checked against the checksum that the hub lists; an interrupted transfer is resumed. A repository without graphs is
 /// exported. The folders to load the models from are written to stdout.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -30,7 +30,7 @@ pub struct PullArgs {
     /// `organisation/name`, or `organisation/name@revision`; see `florence2 models`
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<ModelId>,
-    /// How the report is written
+    /// The format of the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
 }
@@ -47,7 +47,7 @@ struct PulledRecord {
 
 pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
     if globals.device.is_auto() {
-        // Which devices there are, the library says.
+        // The devices of `auto` are known once ONNX Runtime is loaded.
         engine::start(globals, console)?;
     }
     let mut out = Destination::open(&Target::Stdout)?;
@@ -56,7 +56,6 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
     for id in &args.models {
         let prepared = match hub::prepare(id, &engine::load_options(globals, console)) {
             Ok(prepared) => prepared,
-            // Others may be had.
             Err(error) if args.models.len() > 1 => {
                 console.input_failure(&id.to_string(), &describe(&error));
                 outcome = Outcome::SomeFailed;
@@ -70,10 +69,10 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
         });
         let source = BundleSource::Folder(prepared.folder.clone());
         let bundle = Bundle::open_with(source, globals.dtype.clone().unwrap_or_default());
-        // What cannot be read is reported when the model is loaded.
+        // A file that cannot be read is reported when the model is loaded.
         if let Ok(Some(repair)) = bundle.and_then(|bundle| bundle.needed_repair()) {
             console.note(&format!(
-                "{id}: {repair}; this program repairs it when it loads it, `florence2 repair` writes a copy for other engines"
+                "{id}: {repair}; this program repairs it on load, `florence2 repair` writes a copy for other engines"
             ));
         }
         if args.format == ReportFormat::Text {

@@ -1,7 +1,7 @@
-//! `florence2 run`: tasks about images.
+//! `florence2 run`: answers tasks about images.
 
+mod draw;
 mod generation;
-mod pictures;
 mod writer;
 
 use std::ops::ControlFlow;
@@ -11,8 +11,8 @@ use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
 
 use image::DynamicImage;
 
+use self::draw::AnnotatedImages;
 use self::generation::GenerationArgs;
-use self::pictures::Pictures;
 use self::writer::ResultWriter;
 use super::images::{self, ImageArgs, Input};
 use super::requests::RequestArgs;
@@ -42,9 +42,9 @@ JSON: path, width, height, task, input, result (as of transformers'
 post_process_generation), scores (one for each instance), raw_text, token_ids,
 score, truncated, timings in seconds. With --num-return-sequences, `sequences`
 holds all of them, the best first, and the fields beside it are the best one's.
-What fails is {path, task, error}; without a task it is the image itself.")]
+A failure is {path, task, error}; without a task it is of the image itself.")]
 pub struct RunArgs {
-    /// The model: a folder with ONNX graphs, a name on a hub (`organisation/name`, `organisation/name@revision`), or
+    /// The model: a folder with ONNX graphs, an id on a hub (`organisation/name`, `organisation/name@revision`), or
     /// `demo` for the one in this program [default: demo]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<ModelArg>,
@@ -58,14 +58,14 @@ pub struct RunArgs {
     generation: GenerationArgs,
 }
 
-/// Where results go.
+/// The output of `run`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// How results are written
+    /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Write the results to this file instead of stdout; it appears when all is done
+    /// Write the results to this file instead of stdout; it appears at the end
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: Target,
     /// Draw boxes and outlines: a file, a pattern with {name} and {task}, or a folder
@@ -74,7 +74,7 @@ struct OutputArgs {
     /// Show the text as it is generated (greedy search, or sampling with --do-sample)
     #[arg(long)]
     stream: bool,
-    /// Read answers exactly as transformers does: whole coordinates, only ASCII in labels, and so on
+    /// Parse answers exactly as transformers does: integer coordinates, only ASCII in labels, and so on
     #[arg(long)]
     strict: bool,
 }
@@ -85,14 +85,14 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
     let generation = args.generation.options(args.output.stream)?;
     if args.output.stream && args.output.format != Format::Text {
         return Err(Error::Usage(
-            "--stream shows text as it grows; it is only for --format text".into(),
+            "--stream shows text while it is generated; it needs --format text".into(),
         ));
     }
-    let pictures = args
+    let annotated = args
         .output
         .draw
         .as_ref()
-        .map(|target| Pictures::plan(target, &args.output.output, &inputs, &tasks))
+        .map(|target| AnnotatedImages::plan(target, &args.output.output, &inputs, &tasks))
         .transpose()?;
     if let Target::File(path) = &args.output.output {
         images::refuse_overwriting(path, &inputs)?;
@@ -118,11 +118,12 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         stream: args.output.stream,
         images: &args.images,
         offline: globals.offline,
-        pictures: pictures.as_ref(),
-        // It would overwrite the line that grows.
-        progress: match args.output.stream {
-            true => Progress::hidden(),
-            false => console.bar(inputs.len() * tasks.len()),
+        annotated: annotated.as_ref(),
+        // A bar would overwrite the streamed text.
+        progress: if args.output.stream {
+            Progress::hidden()
+        } else {
+            console.bar(inputs.len() * tasks.len())
         },
         console,
     };
@@ -133,7 +134,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
     Ok(outcome)
 }
 
-/// What is to be done with each image.
+/// The work on each image.
 struct Job<'a> {
     model: &'a Florence2,
     tasks: &'a [Task],
@@ -141,7 +142,7 @@ struct Job<'a> {
     stream: bool,
     images: &'a ImageArgs,
     offline: bool,
-    pictures: Option<&'a Pictures>,
+    annotated: Option<&'a AnnotatedImages>,
     progress: Progress,
     console: &'a Console,
 }
@@ -167,8 +168,8 @@ impl Job<'_> {
                     Ok(answers) => {
                         writer.answers(input, &answers, self.console)?;
                         self.report(input, &answers);
-                        if let (Some(pictures), Some(best)) = (self.pictures, answers.first()) {
-                            pictures.draw(index, number, &image, best, self.console)?;
+                        if let (Some(annotated), Some(best)) = (self.annotated, answers.first()) {
+                            annotated.draw(index, number, &image, best, self.console)?;
                         }
                     }
                     Err(error) if error.concerns_the_input() => {
@@ -193,7 +194,7 @@ impl Job<'_> {
         if !self.stream {
             return Ok(self.model.answers(features, task, &self.options)?);
         }
-        // What goes wrong with stdout ends the generation, and then the command.
+        // An error of stdout ends the generation, then the command.
         let mut written = Ok(());
         let output = self.model.stream(features, task, &self.options, &mut |text| {
             if written.is_ok() {

@@ -1,11 +1,11 @@
-//! Where results go: standard output, or a file that is replaced whole or not at all.
+//! Destinations of results: standard output, or a file that is replaced in one step.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub enum Target {
     /// `-`.
     Stdout,
-    /// Anything else.
+    /// A path.
     File(PathBuf),
 }
 
@@ -29,87 +29,80 @@ impl From<OsString> for Target {
 
 /// An open [`Target`].
 pub struct Destination {
-    writer: Writer,
-}
-
-enum Writer {
-    Stdout(BufWriter<anstream::AutoStream<io::Stdout>>),
-    /// A regular file in the making.
-    Replacement {
-        path: PathBuf,
-        file: BufWriter<NamedTempFile>,
-    },
-    /// A pipe or a device: nothing to replace.
-    Direct {
-        path: PathBuf,
-        file: BufWriter<File>,
-    },
+    /// `None` for stdout.
+    path: Option<PathBuf>,
+    out: Box<dyn Write>,
+    /// The file that [`commit`](Self::commit) moves to `path`; `None` for stdout, pipes and devices.
+    temporary: Option<TempPath>,
 }
 
 impl Destination {
-    /// Opens a target. A file keeps its present contents until [`commit`](Self::commit).
+    /// Opens a target. A file keeps its contents until [`commit`](Self::commit).
     pub fn open(target: &Target) -> Result<Self> {
-        let writer = match target {
-            Target::Stdout => Writer::Stdout(BufWriter::new(anstream::stdout())),
-            Target::File(path) if is_special(path) => {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .open(path)
-                    .map_err(Error::io(path))?;
-                Writer::Direct {
-                    path: path.clone(),
-                    file: BufWriter::new(file),
-                }
-            }
-            Target::File(path) => {
-                if path.is_dir() {
-                    return Err(Error::Usage(format!(
-                        "{}: is a folder; name a file in it",
-                        path.display()
-                    )));
-                }
-                // The file that a link leads to is replaced, not the link.
-                let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                let file = unfinished(&path).map_err(Error::io(&path))?;
-                Writer::Replacement {
-                    path,
-                    file: BufWriter::new(file),
-                }
-            }
+        let Target::File(path) = target else {
+            return Ok(Self {
+                path: None,
+                out: Box::new(BufWriter::new(anstream::stdout())),
+                temporary: None,
+            });
         };
-        Ok(Self { writer })
+        if path.is_dir() {
+            return Err(Error::Usage(format!(
+                "{}: is a folder; name a file in it",
+                path.display()
+            )));
+        }
+        // The target of a link is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let (file, temporary) = if is_special(&path) {
+            let file = OpenOptions::new().write(true).open(&path);
+            (file.map_err(Error::io(&path))?, None)
+        } else {
+            let (file, temporary) = temporary_file(&path).map_err(Error::io(&path))?.into_parts();
+            (file, Some(temporary))
+        };
+        Ok(Self {
+            path: Some(path),
+            out: Box::new(BufWriter::new(file)),
+            temporary,
+        })
     }
 
-    /// Writes text; styles in it are for a terminal only.
+    /// Writes text. Its styles are removed unless it goes to a terminal.
     pub fn write(&mut self, text: &str) -> Result<()> {
-        match &mut self.writer {
-            Writer::Stdout(out) => out.write_all(text.as_bytes()).map_err(Error::stdout),
-            Writer::Replacement { path, file } => plain(file, text).map_err(Error::io(path.as_path())),
-            Writer::Direct { path, file } => plain(file, text).map_err(Error::io(path.as_path())),
+        if self.path.is_some() {
+            let plain = anstream::adapter::strip_str(text).to_string();
+            self.write_bytes(plain.as_bytes())
+        } else {
+            self.write_bytes(text.as_bytes())
         }
     }
 
-    /// Hands on what is written so far.
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|error| self.failed(error))
+    }
+
+    /// Flushes what is written so far.
     pub fn flush(&mut self) -> Result<()> {
-        match &mut self.writer {
-            Writer::Stdout(out) => out.flush().map_err(Error::stdout),
-            Writer::Replacement { path, file } => file.flush().map_err(Error::io(path.as_path())),
-            Writer::Direct { path, file } => file.flush().map_err(Error::io(path.as_path())),
-        }
+        self.out.flush().map_err(|error| self.failed(error))
     }
 
-    /// Puts the file in its place. Without this call it stays as it was.
+    /// Moves the file to its path.
     pub fn commit(mut self) -> Result<()> {
         self.flush()?;
-        let Writer::Replacement { path, file } = self.writer else {
-            return Ok(());
-        };
-        let file = file
-            .into_inner()
-            .map_err(|error| Error::io(&path)(error.into_error()))?;
-        file.persist(&path)
-            .map_err(|error| Error::io(&path)(error.error))?;
+        if let (Some(temporary), Some(path)) = (self.temporary.take(), &self.path) {
+            temporary
+                .persist(path)
+                .map_err(|error| self.failed(error.error))?;
+        }
         Ok(())
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        match &self.path {
+            Some(path) => Error::io(path)(error),
+            None => Error::stdout(error),
+        }
     }
 }
 
@@ -120,42 +113,27 @@ pub fn print(text: &str) -> Result<()> {
     out.commit()
 }
 
-/// Writes bytes to a file, whole or not at all.
+/// Writes a complete file.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> io::Result<()> {
-        if is_special(path) {
-            return OpenOptions::new().write(true).open(path)?.write_all(bytes);
-        }
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let mut file = unfinished(&path)?;
-        file.write_all(bytes)?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(Error::io(path))
+    let mut out = Destination::open(&Target::File(path.to_owned()))?;
+    out.write_bytes(bytes)?;
+    out.commit()
 }
 
-fn plain(file: &mut impl Write, text: &str) -> io::Result<()> {
-    write!(file, "{}", anstream::adapter::strip_str(text))
-}
-
-/// Whether something other than a file or folder is there already.
+/// Returns whether a path is a pipe or a device.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// A file beside `path` that can take its place.
-fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
-    let dir = match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
+/// Returns a temporary file in the folder of `path`.
+fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let mut builder = Builder::new();
     builder.prefix(".florence2-");
-    // As for any new file; the default is for the owner's eyes only.
+    // The permissions of any new file; tempfile's own default is for the owner only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(dir)
+    builder.tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]
@@ -183,7 +161,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_devices_left_alone() {
+    fn links_are_followed_and_devices_written_to() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&file, "before").unwrap();

@@ -1,36 +1,37 @@
-//! Results, on their way to stdout or a file.
+//! Output formats, and writing to stdout or a file.
 
+mod annotated;
 mod destination;
-mod picture;
 mod record;
 mod table;
 mod text;
 
+pub use annotated::write_annotated;
 pub use destination::{Destination, Target, print, write_file};
-pub use picture::write_picture;
 pub use record::{FailureRecord, OutputRecord};
 pub use table::{Column, Table, TableFormat, markdown_text};
 pub use text::{answer_text, heading, printable};
 
+use florence2::CoordinateFormat;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// How results are written.
+/// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON array (one object, where there is always one result)
+    /// A JSON array
     Json,
-    /// One JSON object a line, as results come
+    /// A JSON object a line, written as results come
     Jsonl,
 }
 
-/// Text or JSON, for commands with a single result.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReportFormat {
-    /// For people
+    /// Text for people
     Text,
     /// JSON
     Json,
@@ -46,28 +47,27 @@ impl ReportFormat {
     }
 }
 
-/// Writes JSON records as they come: as lines, or as the elements of one array.
+/// A writer of JSON records, as lines or as the elements of one array.
 pub struct RecordWriter {
     array: bool,
     written: usize,
 }
 
 impl RecordWriter {
-    /// For JSON lines, or (`array`) one array.
+    /// Returns a writer of one array if `array` is set, else of lines.
     pub fn new(array: bool) -> Self {
         Self { array, written: 0 }
     }
 
-    /// Writes one record and flushes it.
+    /// Writes a record and flushes it.
     pub fn write(&mut self, out: &mut Destination, record: &impl Serialize) -> Result<()> {
-        let before = match (self.array, self.written) {
-            (false, _) => "",
-            (true, 0) => "[\n",
-            (true, _) => ",\n",
-        };
+        let json = json(record)?;
+        out.write(&match (self.array, self.written) {
+            (false, _) => format!("{json}\n"),
+            (true, 0) => format!("[\n{json}"),
+            (true, _) => format!(",\n{json}"),
+        })?;
         self.written += 1;
-        let after = if self.array { "" } else { "\n" };
-        out.write(&format!("{before}{}{after}", json(record)?))?;
         out.flush()
     }
 
@@ -81,14 +81,23 @@ impl RecordWriter {
     }
 }
 
-/// A value as JSON in one line.
+/// Returns a value as JSON in one line.
 pub fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::stdout(error.into()))
 }
 
-/// A value as indented JSON.
+/// Returns a value as indented JSON with a newline at its end.
 pub fn json_pretty(value: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(value)
         .map(|json| json + "\n")
         .map_err(|error| Error::stdout(error.into()))
+}
+
+/// Returns the format of coordinates: integers if `strict`, as transformers writes them.
+pub fn coordinate_format(strict: bool) -> CoordinateFormat {
+    if strict {
+        CoordinateFormat::Integer
+    } else {
+        CoordinateFormat::Float
+    }
 }

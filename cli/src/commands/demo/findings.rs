@@ -1,23 +1,23 @@
-//! What answers so far have said: what the next tasks ask about.
+//! Inputs of tasks, taken from answers to earlier tasks.
 
 use florence2::{BoundingBox, ImageSize, OcrRegion, Parsed, Region, Task, TaskInput, TaskKind};
 
 use crate::error::Result;
 
-/// What is known of a scene.
+/// Facts from answers about a scene.
 #[derive(Debug, Default)]
 pub struct Findings {
     caption: Option<String>,
-    /// What the first object is called in the dense captions.
+    /// The label of the first dense caption.
     phrase: Option<String>,
-    /// Where the first object is.
+    /// The box of the first object.
     object: Option<BoundingBox>,
-    /// Where the first text is.
+    /// The box of the first text.
     text: Option<BoundingBox>,
 }
 
 impl Findings {
-    /// A task with an input from what is known, and that input in words.
+    /// Returns a task with an input from the findings, and that input as text.
     pub fn task(&self, kind: TaskKind, size: ImageSize) -> Result<(Task, String)> {
         match kind.spec().input {
             TaskInput::None => Ok((Task::new(kind, None, None)?, String::new())),
@@ -26,12 +26,12 @@ impl Findings {
                 Ok((Task::new(kind, Some(&text), None)?, format!("{text:?}")))
             }
             TaskInput::Region => {
-                let place = if kind == TaskKind::RegionToOcr {
+                let bbox = if kind == TaskKind::RegionToOcr {
                     self.text.or(self.object)
                 } else {
                     self.object
                 };
-                let region = place.and_then(|bbox| inside(bbox, size)).unwrap_or(middle(size));
+                let region = bbox.and_then(|bbox| inside(bbox, size)).unwrap_or(middle(size));
                 let [x1, y1, x2, y2] = region.to_array();
                 let words = format!("{x1:.0},{y1:.0},{x2:.0},{y2:.0}");
                 Ok((Task::new(kind, None, Some(Region::Pixels(region)))?, words))
@@ -50,7 +50,7 @@ impl Findings {
         }
     }
 
-    /// Keeps what an answer says.
+    /// Takes in an answer.
     pub fn learn(&mut self, kind: TaskKind, answer: &Parsed) {
         match (kind, answer) {
             (TaskKind::Caption, Parsed::Text(text)) if !text.is_empty() => self.caption = Some(text.clone()),
@@ -69,7 +69,7 @@ impl Findings {
     }
 }
 
-/// The box around a line of text.
+/// Returns the box around a line of text.
 fn extent(region: &OcrRegion) -> BoundingBox {
     let [first, rest @ ..] = region.quad.points;
     rest.iter().fold(
@@ -85,7 +85,7 @@ fn extent(region: &OcrRegion) -> BoundingBox {
     )
 }
 
-/// The part of a box that lies inside the image, if any does: a model may put it anywhere.
+/// Returns the part of a box inside the image, `None` if that is empty: models may answer with any box.
 fn inside(bbox: BoundingBox, size: ImageSize) -> Option<BoundingBox> {
     let (width, height) = (size.width as f32, size.height as f32);
     let clipped = BoundingBox::new(
@@ -111,7 +111,7 @@ mod tests {
     const SIZE: ImageSize = ImageSize::new(100, 80);
 
     #[test]
-    fn answers_become_questions() {
+    fn answers_become_inputs() {
         let mut findings = Findings::default();
         let found = |label: &str, bbox| {
             Parsed::Detections(vec![Detection {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn every_task_has_a_question_whatever_is_known() {
+    fn every_task_has_a_valid_input_whatever_the_answers() {
         let mut findings = Findings::default();
         let reversed = BoundingBox::new(50.0, 10.0, 30.0, 90.0);
         let found = vec![Detection {

@@ -1,13 +1,13 @@
-//! Sample scenes, embedded.
+//! Embedded sample scenes.
 
 use std::path::Path;
 
-/// A picture that the demo model knows its way about.
+/// An image of the kind that the demo model was trained on.
 #[derive(Debug)]
 pub struct Scene {
-    /// The file's name.
+    /// The file name.
     pub file: &'static str,
-    /// The file.
+    /// The file's contents.
     pub bytes: &'static [u8],
 }
 
@@ -23,7 +23,7 @@ pub const SCENES: [Scene; 5] = scenes!["hotel.jpg", "ring.png", "car.png", "zoo.
 static ALL: &[Scene] = &SCENES;
 
 impl Scene {
-    /// The file's name without its extension.
+    /// Returns the file name without its extension.
     pub fn name(&self) -> &'static str {
         Path::new(self.file)
             .file_stem()
@@ -32,7 +32,7 @@ impl Scene {
     }
 }
 
-/// `--scene`.
+/// A value of `--scene`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SceneArg {
     /// `all`.
@@ -41,17 +41,17 @@ pub enum SceneArg {
     Number(usize),
 }
 
-/// Reads `--scene`.
+/// Parses a value of `--scene`.
 pub fn parse(text: &str) -> Result<SceneArg, String> {
     match text.parse() {
         _ if text == "all" => Ok(SceneArg::All),
         Ok(number) if (1..=ALL.len()).contains(&number) => Ok(SceneArg::Number(number)),
-        _ => Err(format!("it is a number from 1 to {}, or all", ALL.len())),
+        _ => Err(format!("expected a number from 1 to {}, or all", ALL.len())),
     }
 }
 
 impl SceneArg {
-    /// The scenes that are meant.
+    /// Returns the scenes.
     pub fn scenes(self) -> &'static [Scene] {
         match self {
             SceneArg::All => ALL,

@@ -1,26 +1,26 @@
-//! Results as they come, in the format asked for.
+//! Writing results as they come, as text or JSON.
 
 use florence2::{Output, OutputKind, Task};
 
 use crate::commands::images::Input;
-use crate::commands::parse::coordinate_format;
 use crate::console::Console;
 use crate::error::Result;
 use crate::output::{
-    Destination, FailureRecord, Format, OutputRecord, RecordWriter, Target, answer_text, heading, printable,
+    Destination, FailureRecord, Format, OutputRecord, RecordWriter, Target, answer_text, coordinate_format,
+    heading, printable,
 };
 
-/// Writes answers and failures.
+/// A writer of answers and failures.
 pub struct ResultWriter {
     out: Destination,
     format: Format,
     records: RecordWriter,
-    /// Whether texts say which image and task they are about.
+    /// Whether texts have headings with their image and task.
     headings: bool,
     strict: bool,
-    /// Whether the text of the present answer is out already.
+    /// Whether the text of the current answer was written while it was generated.
     streamed: bool,
-    /// Whether something was written that the next heading stands apart from.
+    /// Whether a heading was written, so that the next one follows an empty line.
     begun: bool,
 }
 
@@ -51,7 +51,7 @@ impl ResultWriter {
         })
     }
 
-    /// Writes that an image, or a task on it, failed. In text this is for stderr alone.
+    /// Writes the failure of an image, or of a task on it. The text format leaves failures to stderr.
     pub fn failure(&mut self, input: &Input, task: Option<&Task>, error: &str) -> Result<()> {
         match self.format {
             Format::Text => Ok(()),
@@ -71,7 +71,7 @@ impl ResultWriter {
         for (rank, output) in answers.iter().enumerate() {
             let text = answer_text(&output.parsed, indent);
             if self.streamed {
-                // Of a plain text there is nothing more to say.
+                // A plain text is complete.
                 let more = if output.task.output_kind() == OutputKind::PureText {
                     ""
                 } else {
@@ -83,9 +83,9 @@ impl ResultWriter {
                     self.heading(path, &output.task)?;
                 }
                 if answers.len() > 1 {
-                    let place = format!("sequence {} of {}", rank + 1, answers.len());
+                    let rank = format!("sequence {} of {}", rank + 1, answers.len());
                     self.out
-                        .write(&heading(&place, &format!("score {:.4}", output.score)))?;
+                        .write(&heading(&rank, &format!("score {:.4}", output.score)))?;
                 }
                 self.out.write(&text)?;
             }
@@ -103,7 +103,7 @@ impl ResultWriter {
         self.out.write(&format!("{gap}{}", heading(path, task.tag())))
     }
 
-    /// Writes a piece of an answer that is shown as it grows; start and end tokens are left out.
+    /// Writes a piece of a streamed answer, without start and end tokens.
     pub fn stream(&mut self, input: &Input, task: &Task, text: &str, console: &Console) -> Result<()> {
         let text = ["<s>", "</s>"]
             .iter()
@@ -118,13 +118,13 @@ impl ResultWriter {
         })
     }
 
-    /// Closes the JSON array, so that what is there is whole even if there was to be more.
+    /// Closes the JSON array, which makes the output valid even if results are missing.
     pub fn close(&mut self) -> Result<()> {
         self.records.close(&mut self.out)?;
         self.out.flush()
     }
 
-    /// Puts the file in its place, if it is one.
+    /// Moves an output file to its path.
     pub fn commit(self) -> Result<()> {
         self.out.commit()
     }

@@ -1,4 +1,4 @@
-//! Annotated pictures.
+//! Annotated images.
 
 use std::io::{self, Cursor, Write};
 use std::path::Path;
@@ -10,12 +10,13 @@ use image::{DynamicImage, ImageFormat};
 use super::{Target, write_file};
 use crate::error::{Error, Result};
 
-/// Draws an answer on its image and writes the picture, in the format of its name's ending; PNG to stdout.
-pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed) -> Result<()> {
-    let picture = DynamicImage::ImageRgb8(draw::annotate(&image.to_rgb8(), answer, &DrawOptions::default())?);
+/// Draws an answer on a copy of its image and writes that in the format of the target's extension; to stdout as PNG.
+pub fn write_annotated(target: &Target, image: &DynamicImage, answer: &Parsed) -> Result<()> {
+    let annotated =
+        DynamicImage::ImageRgb8(draw::annotate(&image.to_rgb8(), answer, &DrawOptions::default())?);
     match target {
         Target::Stdout => {
-            let bytes = encoded(&picture, ImageFormat::Png, Path::new("-"))?;
+            let bytes = encoded(&annotated, ImageFormat::Png, Path::new("-"))?;
             let mut stdout = io::stdout().lock();
             stdout
                 .write_all(&bytes)
@@ -24,17 +25,17 @@ pub fn write_picture(target: &Target, image: &DynamicImage, answer: &Parsed) -> 
         }
         Target::File(path) => {
             let format = ImageFormat::from_path(path).unwrap_or(ImageFormat::Png);
-            write_file(path, &encoded(&picture, format, path)?)
+            write_file(path, &encoded(&annotated, format, path)?)
         }
     }
 }
 
-fn encoded(picture: &DynamicImage, format: ImageFormat, path: &Path) -> Result<Vec<u8>> {
+fn encoded(image: &DynamicImage, format: ImageFormat, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    let failed = |source| Error::Picture {
+    let failed = |source| Error::Image {
         path: path.to_owned(),
         source,
     };
-    picture.write_to(&mut bytes, format).map_err(failed)?;
+    image.write_to(&mut bytes, format).map_err(failed)?;
     Ok(bytes.into_inner())
 }

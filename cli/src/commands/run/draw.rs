@@ -1,4 +1,4 @@
-//! `--draw`: where each annotated picture goes, settled before any work is done.
+//! `--draw`: the files of annotated images, planned before any work is done.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,20 +10,21 @@ use image::{DynamicImage, ImageFormat};
 use crate::commands::images::{Input, refuse_overwriting};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::output::{Target, write_picture};
+use crate::output::{Target, write_annotated};
 
-/// The picture of each image and task; none for tasks that answer with text.
+/// The target of the annotated image of each image and task. Tasks with text answers have none.
 #[derive(Debug)]
-pub struct Pictures {
-    /// By the positions of image and task.
+pub struct AnnotatedImages {
+    /// By the indices of image and task.
     targets: BTreeMap<(usize, usize), Target>,
 }
 
-impl Pictures {
-    /// Names all pictures. `{name}` in the target stands for the image's name and `{task}` for the task's; in a
-    /// folder they are called `{name}-{task}.png`.
+impl AnnotatedImages {
+    /// Plans all targets. `{name}` in `target` is replaced by the image's name and `{task}` by the task's; in a folder, files
+    /// are named `{name}-{task}.png`. `results` is the target of the results.
     ///
-    /// `results` is where the results go.
+    /// # Errors
+    /// [`Error::Usage`] if a file would be overwritten, or cannot be written as an image.
     pub fn plan(target: &Target, results: &Target, inputs: &[Input], tasks: &[Task]) -> Result<Self> {
         let drawable: Vec<usize> = (0..tasks.len())
             .filter(|&task| tasks.get(task).is_some_and(is_drawable))
@@ -48,7 +49,7 @@ impl Pictures {
                 let what = format!("{input} {task}");
                 if let Some(other) = taken.insert(path.clone(), what.clone()) {
                     return Err(Error::Usage(format!(
-                        "--draw: {} would be the picture of {other} and of {what}; put {{name}} and {{task}} into the \
+                        "--draw: {} would be written for {other} and for {what}; put {{name}} and {{task}} into the \
                          name, or name a folder",
                         path.display()
                     )));
@@ -68,7 +69,7 @@ impl Pictures {
         Ok(Self { targets })
     }
 
-    /// Draws an answer on its image.
+    /// Writes an image with an answer drawn on it.
     pub fn draw(
         &self,
         image: usize,
@@ -84,7 +85,7 @@ impl Pictures {
             let folder = path.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        console.suspend(|| write_picture(target, pixels, &output.parsed))?;
+        console.suspend(|| write_annotated(target, pixels, &output.parsed))?;
         if let Target::File(path) = target {
             console.note(&format!("drew {}", path.display()));
         }
@@ -102,28 +103,27 @@ fn name(pattern: &Path, input: &Input, task: &Task) -> PathBuf {
     if pattern.is_dir() || text.ends_with(['/', MAIN_SEPARATOR]) {
         return pattern.join(format!("{}-{task}.png", input.stem()));
     }
-    match text.contains("{name}") || text.contains("{task}") {
-        true => text
-            .replace("{task}", task)
-            .replace("{name}", &input.stem())
-            .into(),
-        false => pattern.to_owned(),
+    if !text.contains("{name}") && !text.contains("{task}") {
+        return pattern.to_owned();
     }
+    text.replace("{task}", task)
+        .replace("{name}", &input.stem())
+        .into()
 }
 
-/// That the ending is one of a format that can be written.
+/// Checks that the extension is of a format that can be written.
 fn check_format(path: &Path) -> Result<()> {
     match ImageFormat::from_path(path) {
         Ok(format) if format.writing_enabled() => Ok(()),
         _ => Err(Error::Usage(format!(
-            "--draw: {} has not the ending of a picture that can be written: .png, .jpg, .webp, ...; a folder's name \
+            "--draw: {} is not the name of an image that can be written (.png, .jpg, .webp, ...); a folder's name \
              ends with {MAIN_SEPARATOR}",
             path.display()
         ))),
     }
 }
 
-/// That stdout gets one picture and nothing else.
+/// Checks that stdout gets one image and nothing else.
 fn check_stdout(targets: &BTreeMap<(usize, usize), Target>, results: &Target) -> Result<()> {
     let count = targets
         .values()
@@ -132,10 +132,10 @@ fn check_stdout(targets: &BTreeMap<(usize, usize), Target>, results: &Target) ->
     match (count, results) {
         (0, _) | (1, Target::File(_)) => Ok(()),
         (1, Target::Stdout) => Err(Error::Usage(
-            "--draw - writes the picture to stdout: send the results elsewhere with -o FILE".into(),
+            "--draw - writes the image to stdout; write the results to a file with -o FILE".into(),
         )),
         _ => Err(Error::Usage(format!(
-            "--draw -: stdout holds one picture, not {count}"
+            "--draw -: stdout takes one image, not {count}"
         ))),
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     fn plan(target: &str, inputs: &[&str], tasks: &[Task]) -> Result<Vec<Target>> {
         let inputs: Vec<Input> = inputs.iter().map(|path| Input::File(path.into())).collect();
         let target = Target::from(std::ffi::OsString::from(target));
-        Ok(Pictures::plan(&target, &Target::Stdout, &inputs, tasks)?
+        Ok(AnnotatedImages::plan(&target, &Target::Stdout, &inputs, tasks)?
             .targets
             .into_values()
             .collect())
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_lost_is_refused() {
+    fn targets_that_would_be_overwritten_are_rejected() {
         for (target, inputs, tasks) in [
             ("one.png", &["a.png", "b.png"][..], &[OD][..]),
             ("one.png", &["a.png"], &[OD, Task::RegionProposal]),
