@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 
 use florence2_layout::operators::BFLOAT16_ATTENTION;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
-use ort::value::TensorElementType::Float32;
+use ort::operator::{ComputeContext, Kernel, KernelContext};
+use ort::value::TensorElementType::{self, Float32};
 
-use super::bfloat16::{self, Head, Tokens};
+use super::bfloat16::{Head, Tokens};
+use super::custom::CustomOperator;
 use super::{parallel, query_key_value, tensors};
 
 /// The batch size from which a piece of work is a whole sequence instead of one head: pieces enough for the threads of most
@@ -22,47 +21,23 @@ const PIECES: usize = 16;
 /// | outputs | `attended` | `softmax(query · keyᵀ / √size) · value` of each head, shaped as `query` |
 ///
 /// All are 32-bit floats. Factors are rounded to bfloat16: query, key, value, and the softmax's numerators.
-pub(super) struct Bfloat16Attention(());
-
-impl Bfloat16Attention {
-    /// Returns the operator if the CPU multiplies bfloat16. (Otherwise, ONNX Runtime's attention is as fast as a custom
-    /// one.)
-    pub(super) fn if_supported() -> Option<Self> {
-        bfloat16::is_supported().then_some(Self(()))
-    }
+pub(super) struct Bfloat16Attention {
+    heads: usize,
 }
 
-impl Operator for Bfloat16Attention {
-    type Kernel<'attr> = Bfloat16Kernel;
+impl CustomOperator for Bfloat16Attention {
+    const NAME: &str = BFLOAT16_ATTENTION;
+    const INPUTS: &[TensorElementType] = &[Float32; 3];
+    const OUTPUTS: &[usize] = &[0];
 
-    fn name(&self) -> &str {
-        BFLOAT16_ATTENTION
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [const { OperatorInput::required(Float32) }; 3]
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Bfloat16Kernel> {
-        Ok(Bfloat16Kernel {
+    fn new(context: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self {
             heads: tensors::count(context, "heads")?,
         })
     }
 }
 
-pub(super) struct Bfloat16Kernel {
-    heads: usize,
-}
-
-impl Kernel for Bfloat16Kernel {
+impl Kernel for Bfloat16Attention {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let heads = self.heads;
         query_key_value::compute(context, heads, |[batch, tokens, width], inputs, attended| {
@@ -113,7 +88,7 @@ impl Piece<'_> {
                     size,
                 });
                 let attended = self.attended.iter_mut().map(|part| &mut part[first..][..size]);
-                // SAFETY: the kernel exists only if the CPU has the instructions, as checked by `if_supported`.
+                // SAFETY: the operator is registered only if `is_supported` found the instructions.
                 unsafe { head.attend(inputs, attended) }
             }
         });

@@ -2,13 +2,12 @@
 
 use florence2_layout::operators::CACHED_SELF_ATTENTION;
 use ort::Error;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
+use ort::operator::{ComputeContext, Kernel, KernelContext};
 use ort::value::Shape;
-use ort::value::TensorElementType::{Float32, Int32};
+use ort::value::TensorElementType::{self, Float32, Int32};
 use pulp::Arch;
 
+use super::custom::CustomOperator;
 use super::shared_attention::Head;
 use super::{parallel, tensors};
 
@@ -24,48 +23,32 @@ use super::{parallel, tensors};
 ///
 /// All but the positions are 32-bit floats. If past and present are bound to the same memory, only the new tokens are
 /// written.
-pub(super) struct CachedSelfAttention;
-
-impl Operator for CachedSelfAttention {
-    type Kernel<'attr> = CachedSelfAttentionKernel;
-
-    fn name(&self) -> &str {
-        CACHED_SELF_ATTENTION
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32, Float32, Float32, Int32, Int32].map(OperatorInput::required)
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [const { OperatorOutput::required(Float32) }; 3]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |sizes| {
-            // Unknown sizes, which are -1, stay unknown.
-            if let Some(width) = sizes.last_mut() {
-                *width = width.div_euclid(3);
-            }
-        })?;
-        tensors::output_like_input(context, 1, 1, |_| ())?;
-        tensors::output_like_input(context, 2, 2, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<CachedSelfAttentionKernel> {
-        Ok(CachedSelfAttentionKernel {
-            arch: Arch::new(),
-            heads: tensors::count(context, "heads")?,
-        })
-    }
-}
-
-pub(super) struct CachedSelfAttentionKernel {
+pub(super) struct CachedSelfAttention {
     arch: Arch,
     heads: usize,
 }
 
-impl Kernel for CachedSelfAttentionKernel {
+impl CustomOperator for CachedSelfAttention {
+    const NAME: &str = CACHED_SELF_ATTENTION;
+    const INPUTS: &[TensorElementType] = &[Float32, Float32, Float32, Int32, Int32];
+    const OUTPUTS: &[usize] = &[0, 1, 2];
+
+    fn new(context: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self {
+            arch: Arch::new(),
+            heads: tensors::count(context, "heads")?,
+        })
+    }
+
+    fn adjust_shape(output: usize, sizes: &mut [i64]) {
+        if let (0, Some(width)) = (output, sizes.last_mut()) {
+            // -1, an unknown width, stays -1.
+            *width = width.div_euclid(3);
+        }
+    }
+}
+
+impl Kernel for CachedSelfAttention {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let [new, past_key, past_value, last_positions] =
             [0, 1, 2, 3].map(|index| tensors::input(context, index));

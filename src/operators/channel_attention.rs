@@ -1,12 +1,11 @@
 //! `ChannelAttention`: attention among the channels of each group, over tokens.
 
 use florence2_layout::operators::CHANNEL_ATTENTION;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
-use ort::value::TensorElementType::Float32;
+use ort::operator::{ComputeContext, Kernel, KernelContext};
+use ort::value::TensorElementType::{self, Float32};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::custom::CustomOperator;
 use super::matrix_product::{Matrix, Product};
 use super::{parallel, query_key_value, tensors};
 
@@ -25,41 +24,25 @@ const TOKENS: usize = 32;
 /// | outputs | `attended` | `value · softmax(queryᵀ · key / √tokens)ᵀ` of each group, shaped as `query` |
 ///
 /// All are 32-bit floats. The softmax is over the key's channels.
-pub(super) struct ChannelAttention;
+pub(super) struct ChannelAttention {
+    arch: Arch,
+    groups: usize,
+}
 
-impl Operator for ChannelAttention {
-    type Kernel<'attr> = ChannelAttentionKernel;
+impl CustomOperator for ChannelAttention {
+    const NAME: &str = CHANNEL_ATTENTION;
+    const INPUTS: &[TensorElementType] = &[Float32; 3];
+    const OUTPUTS: &[usize] = &[0];
 
-    fn name(&self) -> &str {
-        CHANNEL_ATTENTION
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [const { OperatorInput::required(Float32) }; 3]
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<ChannelAttentionKernel> {
-        Ok(ChannelAttentionKernel {
+    fn new(context: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self {
             arch: Arch::new(),
             groups: tensors::count(context, "groups")?,
         })
     }
 }
 
-pub(super) struct ChannelAttentionKernel {
-    arch: Arch,
-    groups: usize,
-}
-
-impl Kernel for ChannelAttentionKernel {
+impl Kernel for ChannelAttention {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let count = self.groups;
         query_key_value::compute(

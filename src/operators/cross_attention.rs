@@ -2,12 +2,11 @@
 
 use florence2_layout::operators::CROSS_ATTENTION;
 use ort::Error;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
-use ort::value::TensorElementType::{Float32, Int32};
+use ort::operator::{ComputeContext, Kernel, KernelContext};
+use ort::value::TensorElementType::{self, Float32, Int32};
 use pulp::Arch;
 
+use super::custom::CustomOperator;
 use super::shared_attention::Head;
 use super::{parallel, tensors};
 
@@ -21,41 +20,25 @@ use super::{parallel, tensors};
 ///
 /// All but the lengths are 32-bit floats. Keys and values, most of the memory that is read, are read once for up to four
 /// queries; a query's result does not depend on the others.
-pub(super) struct CrossAttention;
+pub(super) struct CrossAttention {
+    arch: Arch,
+    heads: usize,
+}
 
-impl Operator for CrossAttention {
-    type Kernel<'attr> = CrossAttentionKernel;
+impl CustomOperator for CrossAttention {
+    const NAME: &str = CROSS_ATTENTION;
+    const INPUTS: &[TensorElementType] = &[Float32, Float32, Float32, Int32];
+    const OUTPUTS: &[usize] = &[0];
 
-    fn name(&self) -> &str {
-        CROSS_ATTENTION
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32, Float32, Float32, Int32].map(OperatorInput::required)
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<CrossAttentionKernel> {
-        Ok(CrossAttentionKernel {
+    fn new(context: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self {
             arch: Arch::new(),
             heads: tensors::count(context, "heads")?,
         })
     }
 }
 
-pub(super) struct CrossAttentionKernel {
-    arch: Arch,
-    heads: usize,
-}
-
-impl Kernel for CrossAttentionKernel {
+impl Kernel for CrossAttention {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let inputs = [0, 1, 2, 3].map(|index| tensors::input(context, index));
         let [query, key, value, lengths] = inputs;

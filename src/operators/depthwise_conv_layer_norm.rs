@@ -3,12 +3,11 @@
 
 use florence2_layout::operators::DEPTHWISE_CONV_LAYER_NORM;
 use ort::Error;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
-use ort::value::TensorElementType::Float32;
+use ort::operator::{ComputeContext, Kernel, KernelContext};
+use ort::value::TensorElementType::{self, Float32};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::custom::CustomOperator;
 use super::depthwise_conv::{DepthwiseConv, KERNEL};
 use super::layer_norm::LayerNorm;
 use super::{parallel, tensors};
@@ -27,29 +26,20 @@ const BLOCK: usize = 4;
 /// | | `normalized` | its normalization over the channels, shaped as `tokens` |
 ///
 /// All are 32-bit floats.
-pub(super) struct DepthwiseConvLayerNorm;
+pub(super) struct DepthwiseConvLayerNorm {
+    arch: Arch,
+    /// Height and width.
+    grid: [usize; 2],
+    conv: DepthwiseConv,
+    norm: LayerNorm,
+}
 
-impl Operator for DepthwiseConvLayerNorm {
-    type Kernel<'attr> = FusedKernel;
+impl CustomOperator for DepthwiseConvLayerNorm {
+    const NAME: &str = DEPTHWISE_CONV_LAYER_NORM;
+    const INPUTS: &[TensorElementType] = &[Float32; 5];
+    const OUTPUTS: &[usize] = &[0, 0];
 
-    fn name(&self) -> &str {
-        DEPTHWISE_CONV_LAYER_NORM
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [const { OperatorInput::required(Float32) }; 5]
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [const { OperatorOutput::required(Float32) }; 2]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |_| ())?;
-        tensors::output_like_input(context, 1, 0, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<FusedKernel> {
+    fn new(context: &KernelContext<'_>) -> ort::Result<Self> {
         let grid: Vec<i64> = tensors::attribute(context, "grid")?;
         let side = |&side: &i64| u32::try_from(side).ok().map(|side| side as usize);
         let grid: Option<Vec<usize>> = grid.iter().map(side).collect();
@@ -63,7 +53,7 @@ impl Operator for DepthwiseConvLayerNorm {
             ));
         }
         let epsilon = tensors::attribute(context, "epsilon")?;
-        Ok(FusedKernel {
+        Ok(Self {
             arch: Arch::new(),
             grid,
             conv: DepthwiseConv::new(grid, &weight, bias),
@@ -76,15 +66,7 @@ impl Operator for DepthwiseConvLayerNorm {
     }
 }
 
-pub(super) struct FusedKernel {
-    arch: Arch,
-    /// Height and width.
-    grid: [usize; 2],
-    conv: DepthwiseConv,
-    norm: LayerNorm,
-}
-
-impl Kernel for FusedKernel {
+impl Kernel for DepthwiseConvLayerNorm {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let tokens = tensors::input(context, 0)?;
         let (shape, tokens) = tokens.try_extract_tensor::<f32>()?;
@@ -124,7 +106,7 @@ impl Kernel for FusedKernel {
 
 /// The work of a row of an image.
 struct Row<'a> {
-    kernel: &'a FusedKernel,
+    kernel: &'a DepthwiseConvLayerNorm,
     /// `[height, width, channels]`.
     image: &'a [f32],
     y: usize,
@@ -152,7 +134,7 @@ impl Row<'_> {
     /// Computes `N` pixels from `x` on.
     #[inline(always)]
     fn pixels<S: Simd, const N: usize, const N_AND_BORDER: usize>(&mut self, simd: S, x: usize) {
-        let FusedKernel { conv, norm, .. } = self.kernel;
+        let DepthwiseConvLayerNorm { conv, norm, .. } = self.kernel;
         let channels = conv.channels();
         let span = x * channels..(x + N) * channels;
         let convolved = &mut self.convolved[span.clone()];
@@ -172,7 +154,12 @@ mod tests {
     use super::*;
 
     /// Computes an image by definition in 64 bits.
-    fn reference(kernel: &FusedKernel, weight: &[f32], bias: &[f32], image: &[f32]) -> [Vec<f64>; 2] {
+    fn reference(
+        kernel: &DepthwiseConvLayerNorm,
+        weight: &[f32],
+        bias: &[f32],
+        image: &[f32],
+    ) -> [Vec<f64>; 2] {
         let [height, width] = kernel.grid;
         let channels = bias.len();
         let (mut convolved, mut normalized) = (Vec::new(), Vec::new());
@@ -215,7 +202,7 @@ mod tests {
             let (weight, bias) = (noise(channels * 9, 1), noise(channels, 2));
             let image = noise(height * width * channels, 5);
             for arch in [Arch::new(), Arch::Scalar] {
-                let kernel = FusedKernel {
+                let kernel = DepthwiseConvLayerNorm {
                     arch,
                     grid,
                     conv: DepthwiseConv::new(grid, &weight, bias.clone()),

@@ -1,12 +1,11 @@
 //! `ExactGelu`: `x · Φ(x)`, where `Φ` is the normal distribution's cumulative distribution function.
 
 use florence2_layout::operators::EXACT_GELU;
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
-};
-use ort::value::TensorElementType::Float32;
+use ort::operator::{ComputeContext, Kernel, KernelContext};
+use ort::value::TensorElementType::{self, Float32};
 use pulp::{Arch, Scalar, Simd, WithSimd};
 
+use super::custom::CustomOperator;
 use super::exponential::exp;
 use super::{parallel, tensors};
 
@@ -32,40 +31,23 @@ const LOGARITHM: [f32; 9] = [
 /// |---|---|---|
 /// | inputs | `x` | 32-bit floats of any shape |
 /// | outputs | `y` | `x · Φ(x)`, shaped as `x` |
-pub(super) struct ExactGelu;
-
-impl Operator for ExactGelu {
-    type Kernel<'attr> = ExactGeluKernel;
-
-    /// Computing in place halves the memory traffic.
-    const INPLACES: &[(u32, u32)] = &[(0, 0)];
-
-    fn name(&self) -> &str {
-        EXACT_GELU
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [OperatorInput::required(Float32)]
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        tensors::output_like_input(context, 0, 0, |_| ())
-    }
-
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<ExactGeluKernel> {
-        Ok(ExactGeluKernel { arch: Arch::new() })
-    }
-}
-
-pub(super) struct ExactGeluKernel {
+pub(super) struct ExactGelu {
     arch: Arch,
 }
 
-impl Kernel for ExactGeluKernel {
+impl CustomOperator for ExactGelu {
+    const NAME: &str = EXACT_GELU;
+    const INPUTS: &[TensorElementType] = &[Float32];
+    const OUTPUTS: &[usize] = &[0];
+    /// Computing in place halves the memory traffic.
+    const INPLACES: &[(u32, u32)] = &[(0, 0)];
+
+    fn new(_: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self { arch: Arch::new() })
+    }
+}
+
+impl Kernel for ExactGelu {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let x = tensors::input(context, 0)?;
         let mut y = tensors::output(context, 0, x.shape())?;

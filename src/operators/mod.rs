@@ -17,6 +17,7 @@ mod bfloat16_attention;
 mod cached_self_attention;
 mod channel_attention;
 mod cross_attention;
+mod custom;
 mod depthwise_conv;
 mod depthwise_conv_layer_norm;
 mod exact_gelu;
@@ -39,6 +40,7 @@ use bfloat16_attention::Bfloat16Attention;
 use cached_self_attention::CachedSelfAttention;
 use channel_attention::ChannelAttention;
 use cross_attention::CrossAttention;
+use custom::Registration;
 use depthwise_conv_layer_norm::DepthwiseConvLayerNorm;
 use exact_gelu::ExactGelu;
 
@@ -52,14 +54,15 @@ pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
         return Ok(None);
     }
     let domain = OperatorDomain::new(DOMAIN)?
-        .add(DepthwiseConvLayerNorm)?
-        .add(CrossAttention)?
-        .add(CachedSelfAttention)?
-        .add(ChannelAttention)?
-        .add(ExactGelu)?;
+        .add(Registration::<DepthwiseConvLayerNorm>::new())?
+        .add(Registration::<CrossAttention>::new())?
+        .add(Registration::<CachedSelfAttention>::new())?
+        .add(Registration::<ChannelAttention>::new())?
+        .add(Registration::<ExactGelu>::new())?;
+    // On other CPUs, ONNX Runtime's attention is as fast as a custom one.
     #[cfg(target_arch = "x86_64")]
-    if let Some(operator) = Bfloat16Attention::if_supported() {
-        return domain.add(operator).map(Some);
+    if bfloat16::is_supported() {
+        return domain.add(Registration::<Bfloat16Attention>::new()).map(Some);
     }
     Ok(Some(domain))
 }
