@@ -58,13 +58,13 @@ def limits(threads):
     }
     for rows, inner, columns in PRODUCTS:
         one, other = torch.randn(rows, inner), torch.randn(inner, columns)
-        whole = [(tensor * 20).to(torch.int8) for tensor in (one, other)]
+        integers = [(tensor * 20).to(torch.int8) for tensor in (one, other)]
         half = [tensor.bfloat16() for tensor in (one, other)]
         operations = 2 * rows * inner * columns
         for name, product in [
             ("fp32", lambda: one @ other),
             ("bf16", lambda: half[0] @ half[1]),
-            ("int8", lambda: torch._int_mm(*whole)),
+            ("int8", lambda: torch._int_mm(*integers)),
         ]:
             found[name] = max(found[name], operations / fastest(product))
     return found

@@ -78,13 +78,13 @@ class Worker:
         return self.model.generate(**inputs, num_beams=beams, min_new_tokens=tokens, max_new_tokens=tokens)
 
     def answer(self, image, beams, tokens):
-        def whole():
+        def work():
             opened, inputs = self.inputs(image, TASK)
             ids = self.search(beams, tokens, **inputs)
             text = self.processor.batch_decode(ids, skip_special_tokens=False)[0]
             return ids, self.processor.post_process_generation(text=text, task=TASK, image_size=opened.size)
 
-        (ids, _), seconds = timed(whole)
+        (ids, _), seconds = timed(work)
         return {"seconds": seconds, "tokens": ids[0, 1:].tolist()}
 
 

@@ -43,11 +43,11 @@ Examples:
   florence2 bench -m DIR --save before.json
   florence2 bench -m DIR --baseline before.json
 
-load: ONNX Runtime and the model. first run: the first batch. end to end: from
-decoded images to parsed answers; like the stages, of a whole batch. per token:
-decoder and search divided by the tokens of an answer. ±: half the interquartile
-range as a share of the median. host: the process's peak memory; device: its
-memory on NVIDIA GPUs after the last round.
+load: ONNX Runtime and the model. first run: the first batch. preprocess, vision,
+text: the stages of a batch. end to end: a batch, from decoded images to parsed
+answers. per token: decoder and search divided by the tokens of an answer. ±: half
+the interquartile range as a share of the median. host: the process's peak memory.
+device: the process's memory on NVIDIA GPUs after the last round.
 
 Configurations are loaded one after the other, while the others wait. Then they
 take turns, one batch each in every round. A configuration that fails is listed

@@ -53,7 +53,7 @@ impl Worker {
                 let (_, output) = self.task(&Task::ObjectDetection, search)?;
                 Ok(json!({ "seconds": output.timings.generation, "tokens": output.token_ids }))
             }
-            Request::Answer { image, search } => self.whole(&image, search),
+            Request::Answer { image, search } => self.answer_file(&image, search),
             Request::SecondTask(search) => {
                 let (seconds, output) = self.task(&Task::Caption, search)?;
                 Ok(json!({ "seconds": seconds, "tokens": output.token_ids }))
@@ -91,7 +91,7 @@ impl Worker {
         Ok((seconds(start), output))
     }
 
-    fn whole(&self, path: &Path, search: Search) -> Result<Value, Box<dyn Error>> {
+    fn answer_file(&self, path: &Path, search: Search) -> Result<Value, Box<dyn Error>> {
         let model = self.model()?;
         let start = Instant::now();
         let image = load_image(path, &ImageLimits::default())?;
