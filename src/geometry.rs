@@ -2,19 +2,11 @@
 
 use std::fmt;
 
+pub use florence2_layout::image_size::ImageSize;
 use florence2_layout::tokens::{LOCATION_BINS, location};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
-/// An image's size in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ImageSize {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-}
 
 /// A point, in pixels of the original image; (0, 0) is its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,13 +51,6 @@ pub struct Quad {
 pub struct Polygon {
     /// The corners, in order; the last is joined to the first.
     pub points: Vec<Point>,
-}
-
-impl ImageSize {
-    /// Creates a size of `width` × `height` pixels.
-    pub const fn new(width: u32, height: u32) -> Self {
-        Self { width, height }
-    }
 }
 
 impl BoundingBox {

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use florence2_export::{Checkpoint, ExportOptions, Precision, Target, export};
+use florence2_export::{Checkpoint, ExportOptions, export};
 
 fn main() -> ExitCode {
     match run() {
@@ -28,9 +28,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         let value = arguments.next().ok_or(USAGE)?;
         options = match option.as_str() {
             "--image-size" => options.with_image_size(value.parse()?),
-            "--target" => options.with_target(Target::from_name(&value).ok_or(USAGE)?),
+            "--target" => options.with_target(value.parse()?),
             "--float16-io" => options.with_float16_io(value == "yes"),
-            "--precision" => options.with_precision(Precision::from_name(&value).ok_or(USAGE)?),
+            "--precision" => options.with_dtype(value.parse()?),
             _ => return Err(USAGE.into()),
         };
     }

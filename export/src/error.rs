@@ -1,10 +1,12 @@
 //! The one error type.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::image_size::ImageSize;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
-use crate::target::{Precision, Target};
+use crate::target::Target;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,12 +124,10 @@ pub enum Error {
         dtype: String,
     },
     /// The model cannot take images of this size.
-    #[error("image size {width}x{height}: {reason}")]
+    #[error("image size {}x{}: {reason}", size.width, size.height)]
     ImageSize {
-        /// Pixels.
-        height: usize,
-        /// Pixels.
-        width: usize,
+        /// The size.
+        size: ImageSize,
         /// Why, and what would do.
         reason: String,
     },
@@ -137,24 +137,24 @@ pub enum Error {
         /// The graph's name.
         graph: &'static str,
     },
-    /// The target has no graphs of this precision.
+    /// The target has no graphs of this dtype.
     #[error(
-        "the export target {} has no {}; its precisions: {}",
+        "the export target {} has no {}; its dtypes: {}",
         target.name(),
-        precision.name(),
-        target.precisions().iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ")
+        dtype.name(),
+        target.dtypes().iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
     )]
-    PrecisionNotInTarget {
+    DtypeNotInTarget {
         /// The target.
         target: Target,
-        /// The precision that was asked for.
-        precision: Precision,
+        /// The dtype that was asked for.
+        dtype: Dtype,
     },
     /// Inputs and outputs of 16-bit floats were asked for, of graphs that compute in others.
-    #[error("inputs and outputs in float16 are for the precisions fp16 and q4f16, not {}", precision.name())]
+    #[error("inputs and outputs in float16 are for the dtypes fp16 and q4f16, not {}", dtype.name())]
     NoFloat16 {
-        /// The precision that was asked for.
-        precision: Precision,
+        /// The dtype that was asked for.
+        dtype: Dtype,
     },
     /// A pattern of weights to keep in fp32 fits none that would be stored otherwise.
     #[error("nothing that is not in fp32 anyway is part of {pattern:?}. Patterns are parts of names like these: {}", names.join(", "))]
@@ -202,4 +202,30 @@ pub enum Error {
     /// The tokenizer's files are damaged or incomplete.
     #[error("tokenizer: {0}")]
     Tokenizer(#[from] InvalidTokenizer),
+}
+
+impl Error {
+    /// Returns the constructor of [`Error::Read`] for `path`.
+    pub(crate) fn read(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+        |source| Error::Read {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// Returns the constructor of [`Error::Write`] for `path`.
+    pub(crate) fn write(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+        |source| Error::Write {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// Returns the constructor of [`Error::Json`] for the file named `file`.
+    pub(crate) fn json(file: &str) -> impl Fn(serde_json::Error) -> Error + '_ {
+        |source| Error::Json {
+            file: file.into(),
+            source,
+        }
+    }
 }

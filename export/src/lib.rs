@@ -14,7 +14,7 @@
 //! A checkpoint may be in transformers' naming or in Microsoft's, in f32, f16 or bf16, in one file or in shards.
 //! [`Target::Plain`] gives the six graphs of the onnx-community layout, in any of the types in which such deployments
 //! come, so that they run wherever that layout does. [`Target::Cpu`] gives three graphs that are made for ONNX Runtime on
-//! a CPU, in 32-bit floats, 8 or 4 bits ([`Precision`]); [`Target::Cuda`] the same three for its providers for GPUs, in 16-
+//! a CPU, in 32-bit floats, 8 or 4 bits ([`Dtype`]); [`Target::Cuda`] the same three for its providers for GPUs, in 16-
 //! or 32-bit floats.
 //!
 //! Each graph says in its `metadata_props` what it is, under `florence2.model`, `.graph`, `.target`, `.precision`,
@@ -30,25 +30,27 @@ mod config;
 mod error;
 mod export;
 mod graph;
-mod image_size;
 mod layers;
 mod lowering;
 mod metadata;
 mod model;
-mod precisions;
+mod options;
 mod quantize;
 mod random;
 mod smoothing;
 mod target;
 mod tensor;
+mod weight_dtypes;
 
 pub use calibration::ActivationRanges;
 pub use checkpoint::Checkpoint;
 pub use config::{ImageFeatureSource, ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
-pub use export::{ExportOptions, Report, export, export_config_files, export_graph_bytes};
+pub use export::{Report, export, export_config_files, export_graph_bytes};
+pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::files::TOKENIZER_FILES;
 pub use florence2_layout::graphs::GraphFile;
-pub use image_size::ImageSize;
+pub use florence2_layout::image_size::ImageSize;
+pub use options::ExportOptions;
 pub use random::{RandomOptions, RandomSize, random_checkpoint};
-pub use target::{Precision, Target};
+pub use target::{Target, UnknownTarget};

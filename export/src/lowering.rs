@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::is_cache;
 use florence2_layout::onnx::DataType;
 
-use crate::precisions::Precisions;
-use crate::target::{Operators, Precision};
+use crate::target::Operators;
+use crate::weight_dtypes::WeightDtypes;
 
 /// The projector's module that computes the mean over all image tokens.
 pub(crate) const SPATIAL_AVERAGE: &str = "spatial_average";
@@ -19,7 +20,7 @@ pub(crate) type Factors = Rc<BTreeMap<String, Rc<[f32]>>>;
 #[derive(Clone, Default)]
 pub(crate) struct Lowering<'a> {
     pub(crate) operators: Operators,
-    pub(crate) precisions: Precisions<'a>,
+    pub(crate) dtypes: WeightDtypes<'a>,
     /// Whether inputs and outputs are 16-bit floats where arithmetic is.
     pub(crate) float16_io: bool,
     /// Whether the linear layers take few rows at a time: the new tokens of a step, not whole sequences.
@@ -32,8 +33,8 @@ impl Lowering<'_> {
     /// The type of floats in the nodes of `module`, empty for nodes of no module.
     pub(crate) fn float_type(&self, module: &str) -> DataType {
         // The sum over all image tokens, 576 of them, can overflow 16 bits.
-        let is_kept = || module.ends_with(SPATIAL_AVERAGE) || self.precisions.of(module) == Precision::Fp32;
-        if self.precisions.precision().is_float16() && (module.is_empty() || !is_kept()) {
+        let is_kept = || module.ends_with(SPATIAL_AVERAGE) || self.dtypes.of(module) == Dtype::Fp32;
+        if self.dtypes.dtype().is_float16() && (module.is_empty() || !is_kept()) {
             DataType::Float16
         } else {
             DataType::Float
@@ -44,7 +45,7 @@ impl Lowering<'_> {
     pub(crate) fn io_type(&self, name: &str) -> DataType {
         // KV caches on a device are only read by other graphs.
         let stays_inside = self.operators == Operators::Contrib && is_cache(name);
-        if self.precisions.precision().is_float16() && (self.float16_io || stays_inside) {
+        if self.dtypes.dtype().is_float16() && (self.float16_io || stays_inside) {
             DataType::Float16
         } else {
             DataType::Float

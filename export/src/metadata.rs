@@ -1,11 +1,12 @@
 //! What a graph says of itself, in its file's `metadata_props`.
 
-use florence2_layout::graphs::{CACHES_ON_DEVICE, GraphFile, PRECISION, SHARED_ENCODER_ROW};
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::graphs::{CACHES_ON_DEVICE, GraphFile, MIXED_Q4, PRECISION, SHARED_ENCODER_ROW};
+use florence2_layout::image_size::ImageSize;
 
 use crate::config::ModelConfig;
-use crate::export::ExportOptions;
-use crate::image_size::ImageSize;
-use crate::target::Operators;
+use crate::options::ExportOptions;
+use crate::target::{Operators, Target};
 
 /// Keys and values, in the order in which they are written.
 pub(crate) fn metadata(
@@ -45,7 +46,13 @@ pub(crate) fn metadata(
         ("exporter", exporter.to_owned()),
     ]
     .map(|(key, value)| (format!("florence2.{key}"), value));
-    let precision = (PRECISION.to_owned(), options.precision.name().to_owned());
+    let is_fused = options.target != Target::Plain;
+    let precision = if is_fused && options.dtype == Dtype::Q4 {
+        MIXED_Q4
+    } else {
+        options.dtype.name()
+    };
+    let precision = (PRECISION.to_owned(), precision.to_owned());
     let shared_row = is_decoder(file).then(|| (SHARED_ENCODER_ROW.to_owned(), "true".to_owned()));
     let is_step = file == GraphFile::DecoderStep;
     let on_device = (is_step && options.target.spec().operators == Operators::Contrib)

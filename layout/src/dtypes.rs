@@ -1,34 +1,35 @@
-//! In which types a graph's numbers are stored, and how the file's name says so.
+//! Dtypes of a graph: how its weights are stored, and the suffix of the file's name that says so.
 
-use std::fmt;
 use std::str::FromStr;
 
-/// The types in which deployments store a graph's numbers. They are told by a suffix of the file's name:
-/// `vision_encoder_int8.onnx`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// How a graph's weights are stored and computed with, as a suffix of its file's name: `vision_encoder_int8.onnx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Dtype {
     /// float32; no suffix.
+    #[default]
     Fp32,
-    /// float16.
+    /// float16 in weights and arithmetic; an export keeps in float32 what overflows there.
     Fp16,
-    /// Weights in signed 8-bit integers.
+    /// Signed 8-bit integers with a scale for each output channel; activations are quantized to 8 bits at run time.
     Int8,
-    /// Weights in unsigned 8-bit integers.
+    /// Unsigned 8-bit integers with a scale and a zero point for each output channel; activations as with
+    /// [`Int8`](Self::Int8).
     Uint8,
-    /// Weights in 8-bit integers of whichever sign.
+    /// 8-bit integers, signed or unsigned. Exports make them signed: [`Int8`](Self::Int8) by the name that
+    /// transformers.js looks for.
     Quantized,
-    /// Weights in blocks of 4-bit integers.
+    /// 4-bit integers with a scale for each block of 32 (`MatMulNBits`), the rest in float32. In the fused layout for
+    /// CPUs: the decoder's matrices only, the rest as with [`Int8`](Self::Int8).
     Q4,
-    /// Weights in blocks of 4-bit integers, the rest in float16.
+    /// As [`Q4`](Self::Q4), the rest in float16.
     Q4F16,
-    /// Weights in blocks of 4-bit floats (bitsandbytes).
+    /// 4-bit floats (NF4 of bitsandbytes) with a scale for each block of 64 (`MatMulBnb4`), the rest in float32.
     Bnb4,
 }
 
 impl Dtype {
-    /// All types, in the order in which a processor prefers them: as exact as it gets first; then by speed, 8-bit
-    /// integers before 4-bit ones, which are less exact. What has float16 is last: processors compute in float32, so
-    /// that it is converted back and forth.
+    /// All dtypes in the order in which a CPU prefers them: the exact one, then 8-bit integers before 4-bit ones, which
+    /// are less accurate. Those with float16 are last: CPUs compute in float32 and convert back and forth.
     pub const BY_PREFERENCE: [Dtype; 8] = [
         Dtype::Fp32,
         Dtype::Int8,
@@ -40,37 +41,35 @@ impl Dtype {
         Dtype::Q4F16,
     ];
 
-    /// What users call it, as transformers.js has it: `fp32`, `q4f16`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Dtype::Fp32 => "fp32",
-            Dtype::Fp16 => "fp16",
-            Dtype::Int8 => "int8",
-            Dtype::Uint8 => "uint8",
-            Dtype::Quantized => "quantized",
-            Dtype::Q4 => "q4",
-            Dtype::Q4F16 => "q4f16",
-            Dtype::Bnb4 => "bnb4",
-        }
+    /// Returns the dtype's name in options and output, which is that of transformers.js: `fp32`, `q4f16`.
+    pub fn name(self) -> &'static str {
+        self.suffix().strip_prefix('_').unwrap_or("fp32")
     }
 
-    /// What transformers.js calls it besides.
-    pub const fn other_name(self) -> Option<&'static str> {
+    /// Returns a second name that options accept: `q8` as in transformers.js, `int4` as in earlier exports.
+    const fn alias(self) -> Option<&'static str> {
         match self {
             Dtype::Quantized => Some("q8"),
+            Dtype::Q4 => Some("int4"),
             _ => None,
         }
     }
 
-    /// What is also of this type: of [`Quantized`](Self::Quantized), which leaves the sign open, that of either.
-    pub const fn others(self) -> &'static [Dtype] {
+    /// Returns the dtypes that are taken in this one's stead: for [`Quantized`](Self::Quantized), which leaves the sign
+    /// open, those of either sign.
+    pub const fn substitutes(self) -> &'static [Dtype] {
         match self {
             Dtype::Quantized => &[Dtype::Int8, Dtype::Uint8],
             _ => &[],
         }
     }
 
-    /// What stands between a graph's name and the extension: `_int8`, or nothing for float32.
+    /// Returns whether arithmetic is in float16.
+    pub const fn is_float16(self) -> bool {
+        matches!(self, Dtype::Fp16 | Dtype::Q4F16)
+    }
+
+    /// Returns the part of a file's name between the graph's name and the extension: `_int8`, or nothing for float32.
     pub const fn suffix(self) -> &'static str {
         match self {
             Dtype::Fp32 => "",
@@ -84,7 +83,7 @@ impl Dtype {
         }
     }
 
-    /// What older exports have in the place of [`suffix`](Self::suffix).
+    /// Returns the [`suffix`](Self::suffix) in the file names of older exports, where it differs.
     pub const fn older_suffix(self) -> Option<&'static str> {
         match self {
             Dtype::Fp32 => Some("_f32"),
@@ -94,24 +93,18 @@ impl Dtype {
     }
 }
 
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A name that is no [`Dtype`]'s.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownDtype(String);
-
-impl fmt::Display for UnknownDtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Dtype::BY_PREFERENCE.map(Dtype::name).join(", ");
-        write!(f, "there is no dtype {:?}; the dtypes are {names}", self.0)
-    }
+/// A name that no [`Dtype`] has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no dtype {name:?}; the dtypes are {}", Dtype::BY_PREFERENCE.map(Dtype::name).join(", "))]
+pub struct UnknownDtype {
+    name: String,
 }
-
-impl std::error::Error for UnknownDtype {}
 
 impl FromStr for Dtype {
     type Err = UnknownDtype;
@@ -119,8 +112,10 @@ impl FromStr for Dtype {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Dtype::BY_PREFERENCE
             .into_iter()
-            .find(|dtype| dtype.name() == name || dtype.other_name() == Some(name));
-        found.ok_or_else(|| UnknownDtype(name.to_owned()))
+            .find(|dtype| dtype.name() == name || dtype.alias() == Some(name));
+        found.ok_or_else(|| UnknownDtype {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -129,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_preferred_somewhere_and_read_by_its_name() {
+    fn every_dtype_has_a_rank_and_is_parsed_from_its_name() {
         let mut names: Vec<&str> = Dtype::BY_PREFERENCE.map(Dtype::name).to_vec();
         names.sort_unstable();
         names.dedup();
@@ -139,6 +134,7 @@ mod tests {
             assert!(dtype == Dtype::Fp32 || dtype.suffix() == format!("_{dtype}"));
         }
         assert_eq!("q8".parse(), Ok(Dtype::Quantized));
-        assert!("int4".parse::<Dtype>().unwrap_err().to_string().contains("q4f16"));
+        assert_eq!("int4".parse(), Ok(Dtype::Q4));
+        assert!("int3".parse::<Dtype>().unwrap_err().to_string().contains("q4f16"));
     }
 }

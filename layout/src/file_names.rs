@@ -1,23 +1,23 @@
-//! Reading the names of graphs' files, those of older exports too.
+//! Parsing of graphs' file names, including those of older exports.
 
 use crate::dtypes::Dtype;
 use crate::graphs::{EXTENSION, GraphFile};
 
-/// What the name of a graph's file says.
+/// The parts of a graph's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GraphFileName<'n> {
-    /// What stands before the graph's name, with what divides the two (`base-`); mostly nothing. Files with the same
-    /// prefix belong together.
+    /// The text before the graph's name, including the separator (`base-`); usually empty. Files with the same prefix belong
+    /// together.
     pub prefix: &'n str,
     /// The graph.
     pub graph: GraphFile,
-    /// The type of its numbers.
+    /// Its dtype.
     pub dtype: Dtype,
 }
 
 impl<'n> GraphFileName<'n> {
-    /// Reads a file's name: `decoder_model_merged_q4.onnx`, or as older exports have it, with a prefix, hyphens and
-    /// [shorter names](GraphFile::older_name): `base-decoder-merged-f16.onnx`.
+    /// Parses a file name: `decoder_model_merged_q4.onnx`, or in older exports, with a prefix, hyphens and [shorter
+    /// names](GraphFile::older_name), `base-decoder-merged-f16.onnx`. Returns `None` if it is not that of a graph.
     pub fn parse(file_name: &'n str) -> Option<Self> {
         let stem = file_name.strip_suffix(EXTENSION)?;
         let with_underscores = stem.replace('-', "_");
@@ -32,7 +32,7 @@ impl<'n> GraphFileName<'n> {
     }
 }
 
-/// Every way to write graph and type at the end of a name.
+/// Returns every ending of a file name, with the graph and the dtype that it means.
 fn endings() -> impl Iterator<Item = (String, GraphFile, Dtype)> {
     GraphFile::ALL.into_iter().flat_map(|graph| {
         let names = [Some(graph.name()), graph.older_name()];
@@ -48,7 +48,7 @@ fn endings() -> impl Iterator<Item = (String, GraphFile, Dtype)> {
     })
 }
 
-/// Whether `name` ends in whole words with `ending`.
+/// Returns whether `name` ends in `ending` and that begins a word.
 fn is_end_of(ending: &str, name: &str) -> bool {
     name.strip_suffix(ending)
         .is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['_', '.']))

@@ -1,23 +1,23 @@
-//! File and tensor names of the two layouts: `plain`, that of the onnx-community deployments, which transformers.js and
-//! others read too; and `step`, whose three graphs do what the plain ones do in fewer and cheaper calls.
+//! File and tensor names of the two layouts: the plain layout of the onnx-community deployments, which transformers.js and
+//! others also read, and the fused layout, whose three graphs compute the same in fewer and cheaper calls.
 //!
-//! In the `step` layout, the [text encoder](GraphFile::TextEncoder) embeds the prompt itself and computes the decoder's
-//! cross-attention caches, and the [decoder step](GraphFile::DecoderStep) embeds its tokens itself, writes its
-//! self-attention caches in place (each `present.{layer}.decoder.*` is given the buffer of its `past_key_values.*`) and
-//! reads one row of cross-attention caches for all rows (beams) of an image.
+//! In the fused layout, the [text encoder](GraphFile::TextEncoder) embeds the prompt and computes the cross-attention caches.
+//! The [decoder step](GraphFile::DecoderStep) embeds its tokens, writes the self-attention caches in place (each
+//! `present.{layer}.decoder.*` is bound to the buffer of its `past_key_values.*`) and reads one row of cross-attention
+//! caches for all rows (beams) of an image.
 
 use crate::dtypes::Dtype;
 
 /// The folder of the graphs inside a deployment.
 pub const FOLDER: &str = "onnx";
-/// What a graph's file is called, after its [name](GraphFile::name) and dtype suffix.
+/// Extension of a graph's file, after its [name](GraphFile::name) and dtype suffix.
 pub const EXTENSION: &str = ".onnx";
-/// What the file of a graph's big weights is called, after the graph's file name: `x.onnx` → `x.onnx_data`.
+/// Suffix of the file of a graph's external data, after the graph's file name: `x.onnx` → `x.onnx_data`.
 pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
-/// What else it is called in deployments; where there are several files, a number follows.
+/// All suffixes of external data in deployments; where a graph has several files, a number follows.
 pub const EXTERNAL_DATA_SUFFIXES: [&str; 2] = [EXTERNAL_DATA_SUFFIX, ".data"];
 
-/// Whether `path` is, by its name, a file of the external data of the graph at `graph`.
+/// Returns whether `path` has the name of a file of external data of the graph at `graph`.
 pub fn is_external_data(path: &str, graph: &str) -> bool {
     let rest = path.strip_prefix(graph);
     rest.is_some_and(|rest| {
@@ -30,26 +30,26 @@ pub fn is_external_data(path: &str, graph: &str) -> bool {
 /// The graphs of the layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GraphFile {
-    /// Pixels to image features; in both layouts.
+    /// Both layouts: pixels to image features.
     VisionEncoder,
-    /// Token ids to embeddings.
+    /// Plain layout: token ids to embeddings.
     EmbedTokens,
-    /// BART's encoder over image features and prompt embeddings.
+    /// Plain layout: BART's encoder over image features and prompt embeddings.
     EncoderModel,
-    /// First decoder step: no past, gives all caches.
+    /// Plain layout: the first decoder step; no caches as inputs, all caches as outputs.
     DecoderModel,
-    /// First and further decoder steps in one graph, chosen by `use_cache_branch`.
+    /// Plain layout: first and further decoder steps in one graph, selected by `use_cache_branch`.
     DecoderModelMerged,
-    /// Further decoder steps: takes all caches, gives the self-attention ones.
+    /// Plain layout: further decoder steps; all caches as inputs, self-attention caches as outputs.
     DecoderWithPastModel,
-    /// `step` layout: prompt ids and image features to hidden states and all cross-attention caches.
+    /// Fused layout: prompt ids and image features to hidden states and all cross-attention caches.
     TextEncoder,
-    /// `step` layout: any step of the decoder, over caches of fixed capacity that it writes in place.
+    /// Fused layout: any decoder step, over caches of fixed capacity that are written in place.
     DecoderStep,
 }
 
 impl GraphFile {
-    /// The graphs of the `plain` layout.
+    /// The graphs of the plain layout.
     pub const PLAIN: [GraphFile; 6] = [
         GraphFile::VisionEncoder,
         GraphFile::EmbedTokens,
@@ -59,8 +59,8 @@ impl GraphFile {
         GraphFile::DecoderWithPastModel,
     ];
 
-    /// The graphs of the `step` layout.
-    pub const STEP: [GraphFile; 3] = [
+    /// The graphs of the fused layout.
+    pub const FUSED: [GraphFile; 3] = [
         GraphFile::VisionEncoder,
         GraphFile::TextEncoder,
         GraphFile::DecoderStep,
@@ -78,7 +78,7 @@ impl GraphFile {
         GraphFile::DecoderStep,
     ];
 
-    /// File name without dtype suffix and extension.
+    /// Returns the file name without dtype suffix and extension.
     pub const fn name(self) -> &'static str {
         match self {
             GraphFile::VisionEncoder => "vision_encoder",
@@ -92,7 +92,7 @@ impl GraphFile {
         }
     }
 
-    /// What older exports call it in a file's name, with hyphens for underscores.
+    /// Returns the name in the file names of older exports, which have hyphens for underscores; `None` if it is the same.
     pub const fn older_name(self) -> Option<&'static str> {
         match self {
             GraphFile::EncoderModel => Some("encoder"),
@@ -106,12 +106,12 @@ impl GraphFile {
         }
     }
 
-    /// The name of the graph's file, with the suffix of its numbers' type: `decoder_step_int8.onnx`.
+    /// Returns the name of the graph's file for a dtype: `decoder_step_int8.onnx`.
     pub fn file_name(self, dtype: Dtype) -> String {
         format!("{}{}{EXTENSION}", self.name(), dtype.suffix())
     }
 
-    /// The part of the model that the graph is of.
+    /// Returns the part of the model that the graph belongs to.
     pub const fn part(self) -> ModelPart {
         match self {
             GraphFile::VisionEncoder => ModelPart::Vision,
@@ -124,7 +124,7 @@ impl GraphFile {
     }
 }
 
-/// The parts of the model, in whichever graphs a layout has them.
+/// The parts of the model, independent of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModelPart {
     /// Pixels to image features.
@@ -139,7 +139,7 @@ impl ModelPart {
     /// All parts.
     pub const ALL: [ModelPart; 3] = [ModelPart::Vision, ModelPart::Text, ModelPart::Decoder];
 
-    /// What users call it: `vision`, `text`, `decoder`.
+    /// Returns the part's name in options: `vision`, `text`, `decoder`.
     pub const fn name(self) -> &'static str {
         match self {
             ModelPart::Vision => "vision",
@@ -148,10 +148,10 @@ impl ModelPart {
         }
     }
 
-    /// Splits what is said of a part (`decoder=q4`) from what is said of all (`q4`).
+    /// Splits an item of an option into the part it applies to and its value: `decoder=q4`, or `q4` for all parts.
     ///
     /// # Errors
-    /// [`UnknownPart`] if there is a name before the `=` that is no part's.
+    /// [`UnknownPart`] if the name before the `=` is not that of a part.
     pub fn split(item: &str) -> Result<(Option<Self>, &str), UnknownPart> {
         let Some((name, value)) = item.split_once('=') else {
             return Ok((None, item.trim()));
@@ -165,26 +165,26 @@ impl ModelPart {
     }
 }
 
-/// A name that is no part's.
+/// A name that no [`ModelPart`] has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no part {name:?}; the parts are {}", ModelPart::ALL.map(ModelPart::name).join(", "))]
 pub struct UnknownPart {
-    /// The name as given.
+    /// The name.
     pub name: String,
 }
 
 /// Vision encoder input, `[batch, 3, height, width]`.
 pub const PIXEL_VALUES: &str = "pixel_values";
-/// Vision encoder output and input of the `step` layout's text encoder, `[batch, image tokens, d_model]`.
+/// Output of the vision encoder and input of the fused layout's text encoder, `[batch, image tokens, d_model]`.
 pub const IMAGE_FEATURES: &str = "image_features";
-/// Embedding input, int64 `[batch, sequence]`; in the `step` layout, input of the text encoder (the prompt; all rows of
+/// Token ids, int64 `[batch, sequence]`: input of the embedding graph; in the fused layout, of the text encoder (prompts of
 /// one length, without padding) and of the decoder step (`[rows, tokens]`).
 pub const INPUT_IDS: &str = "input_ids";
-/// Embedding output; input of the encoder and the decoders, `[batch, sequence, d_model]`.
+/// Output of the embedding graph and input of the encoder and the decoders, `[batch, sequence, d_model]`.
 pub const INPUTS_EMBEDS: &str = "inputs_embeds";
-/// Encoder input, int64 `[batch, sequence]`: 1 for what is to be attended to.
+/// Encoder input, int64 `[batch, sequence]`: 1 for positions to attend to, 0 for padding.
 pub const ATTENTION_MASK: &str = "attention_mask";
-/// Encoder output, `[batch, sequence, d_model]`; of the `step` layout's text encoder too.
+/// Output of the encoder and of the fused layout's text encoder, `[batch, sequence, d_model]`.
 pub const LAST_HIDDEN_STATE: &str = "last_hidden_state";
 /// Decoder input, int64 `[batch, encoder sequence]`.
 pub const ENCODER_ATTENTION_MASK: &str = "encoder_attention_mask";
@@ -192,38 +192,41 @@ pub const ENCODER_ATTENTION_MASK: &str = "encoder_attention_mask";
 pub const ENCODER_HIDDEN_STATES: &str = "encoder_hidden_states";
 /// Merged decoder's input, bool `[1]`: false in the first step.
 pub const USE_CACHE_BRANCH: &str = "use_cache_branch";
-/// Decoder output, `[batch, sequence, vocabulary]`; in the `step` layout `[rows, vocabulary]`, after each row's last token.
+/// Decoder output, `[batch, sequence, vocabulary]`; in the fused layout `[rows, vocabulary]`, those after each row's last
+/// token.
 pub const LOGITS: &str = "logits";
 
-/// Decoder step's input, int32 `[rows]`: how many tokens each row's self-attention caches hold already. What lies behind
-/// them may be anything finite.
+/// Input of the decoder step, int32 `[rows]`: the number of tokens in each row's self-attention caches. The caches may hold
+/// any finite values beyond them.
 ///
-/// Rows of different lengths can share a step of one token. Several tokens a row are for the first step, where nothing
-/// is past yet; over a past, a single row may have them too. (With [`CACHES_ON_DEVICE`], in the first step too.)
+/// Rows of different lengths can share a step of one token. A step of several tokens per row requires empty caches or a
+/// single row; with [`CACHES_ON_DEVICE`], a single row.
 pub const PAST_SEQUENCE_LENGTHS: &str = "past_sequence_lengths";
-/// Decoder step's input, int32 `[images]`: how much of each image's cross-attention caches is to be attended to; the rest
-/// may be anything finite. The rows of an image follow each other; each image has as many.
+/// Input of the decoder step, int32 `[images]`: the number of positions of each image's cross-attention caches to attend to;
+/// the rest may hold any finite values. The rows of an image are adjacent, and every image has the same number of rows.
 pub const ENCODER_SEQUENCE_LENGTHS: &str = "encoder_sequence_lengths";
 
-/// Metadata key of a graph: the precision that it was exported with, by the exporter's name for it (`fp32`, `int8`).
+/// Metadata key of a graph: the name of the dtype that it was exported in, or [`MIXED_Q4`].
 pub const PRECISION: &str = "florence2.precision";
+/// Value of [`PRECISION`] in the fused layout's `q4` graphs: the decoder's weights are `q4`, all others `int8`.
+pub const MIXED_Q4: &str = "int4";
 
-/// Metadata key of a decoder graph, `true` if one row of mask, states and cross-attention caches may serve all rows of
+/// Metadata key of a decoder graph: `true` if mask, states and cross-attention caches may have one row for all rows of
 /// `inputs_embeds` (the beams of one image).
 pub const SHARED_ENCODER_ROW: &str = "florence2.shared_encoder_row";
 
-/// Metadata key of a decoder step, `true` if its caches may lie in a device's memory: all its operators have kernels
-/// there, and none waits for what is computed there. The caches are float32 or float16, as the graph declares them.
+/// Metadata key of a decoder step: `true` if its caches may be in device memory, since all its operators have kernels
+/// there and none reads results back to the host. The caches are float32 or float16, as the graph declares them.
 ///
-/// Such a step takes several tokens of one row only, past or not: it is not told that nothing is past.
+/// Several tokens in one step require a single row, whether its caches are empty or not.
 pub const CACHES_ON_DEVICE: &str = "florence2.caches_on_device";
 
-/// Whose keys and values a cache holds.
+/// The attention that a cache belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Attention {
-    /// The decoder's own (self-attention): grows with each step.
+    /// Self-attention: keys and values of the decoder's tokens, which grow with each step.
     Decoder,
-    /// The encoder's (cross-attention): constant.
+    /// Cross-attention: keys and values of the encoder's hidden states, which are constant.
     Encoder,
 }
 
@@ -236,17 +239,17 @@ pub enum KeyValue {
     Value,
 }
 
-/// How the name of a cache begins that goes into a graph.
+/// Prefix of the names of caches that are inputs.
 const PAST: &str = "past_key_values.";
-/// How the name of a cache begins that a graph gives.
+/// Prefix of the names of caches that are outputs.
 const PRESENT: &str = "present.";
 
-/// Whether `name` is a cache's, [`past`] or [`present`].
+/// Returns whether `name` is that of a cache, [`past`] or [`present`].
 pub fn is_cache(name: &str) -> bool {
     [PAST, PRESENT].iter().any(|start| name.starts_with(start))
 }
 
-/// The part of a cache tensor's name after `past_key_values.` or `present.`.
+/// Returns a cache's name without `past_key_values.` or `present.`.
 fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
     let attention = match attention {
         Attention::Decoder => "decoder",
@@ -259,13 +262,14 @@ fn cache(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{layer}.{attention}.{kv}")
 }
 
-/// Decoder input, `[batch, heads, length, head size]`; in the `step` layout `[rows, heads, capacity, head size]` for the
-/// decoder's own, `[images, heads, encoder sequence, head size]` for the encoder's: `past_key_values.{layer}.{decoder,encoder}.{key,value}`.
+/// Returns the name of a decoder's input, `past_key_values.{layer}.{decoder,encoder}.{key,value}`: `[batch, heads, length,
+/// head size]`; in the fused layout `[rows, heads, capacity, head size]` for self-attention and `[images, heads, encoder
+/// sequence, head size]` for cross-attention.
 pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{PAST}{}", cache(layer, attention, kv))
 }
 
-/// Whose keys and values the decoder input of this name holds, if it is a cache of any layer: [`past`], read.
+/// Returns the attention of the decoder input `name` if that is a cache of any layer: the inverse of [`past`].
 pub fn attention_of_past(name: &str) -> Option<Attention> {
     let (layer, _) = name.strip_prefix(PAST)?.split_once('.')?;
     let layer = layer.parse().ok()?;
@@ -276,8 +280,8 @@ pub fn attention_of_past(name: &str) -> Option<Attention> {
     [Attention::Decoder, Attention::Encoder].into_iter().find(is_of)
 }
 
-/// Decoder output, `[batch, heads, length, head size]`; in the `step` layout the text encoder gives the encoder's, the
-/// decoder step its own: `present.{layer}.{decoder,encoder}.{key,value}`.
+/// Returns the name of a decoder's output, `present.{layer}.{decoder,encoder}.{key,value}`: `[batch, heads, length, head
+/// size]`. In the fused layout, cross-attention caches are outputs of the text encoder.
 pub fn present(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{PRESENT}{}", cache(layer, attention, kv))
 }

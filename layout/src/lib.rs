@@ -11,6 +11,7 @@ pub mod file_names;
 pub mod files;
 pub mod generation;
 pub mod graphs;
+pub mod image_size;
 pub mod onnx;
 pub mod operators;
 pub mod tasks;

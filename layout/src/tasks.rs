@@ -1,9 +1,9 @@
-//! The fifteen tasks: one row each.
+//! The fifteen tasks.
 
-/// What a task wants besides the image.
+/// The input of a task besides the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskInput {
-    /// Nothing.
+    /// No input.
     None,
     /// A phrase or a caption.
     Text,
@@ -11,10 +11,10 @@ pub enum TaskInput {
     Region,
 }
 
-/// How a task's answer is read; the names are those of transformers' `Florence2PostProcessor`.
+/// How a task's answer is parsed; the names are those of transformers' `Florence2PostProcessor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputKind {
-    /// `pure_text`: the answer is the text.
+    /// `pure_text`: text without structure.
     PureText,
     /// `ocr`: lines of text, each with a quadrilateral.
     Ocr,
@@ -42,7 +42,7 @@ impl OutputKind {
         OutputKind::Bboxes,
     ];
 
-    /// The name in `preprocessor_config.json` (`tasks_answer_post_processing_type`).
+    /// Returns the name in `preprocessor_config.json` (`tasks_answer_post_processing_type`).
     pub const fn name(self) -> &'static str {
         match self {
             OutputKind::PureText => "pure_text",
@@ -67,46 +67,46 @@ pub enum TaskKind {
     MoreDetailedCaption,
     /// All text in the image.
     Ocr,
-    /// All text in the image, with where it stands.
+    /// All text in the image, with its location.
     OcrWithRegion,
     /// Objects: category and box.
     ObjectDetection,
     /// Objects: description and box.
     DenseRegionCaption,
-    /// Boxes of whatever stands out.
+    /// Boxes of salient regions, without labels.
     RegionProposal,
-    /// Where the things that a caption names are.
+    /// Boxes of the objects that a caption names.
     CaptionToPhraseGrounding,
-    /// The outline of what an expression refers to.
+    /// The outline of the object that an expression refers to.
     ReferringExpressionSegmentation,
-    /// The outline of what is in a box.
+    /// The outline of the object in a box.
     RegionToSegmentation,
-    /// Where everything is that a phrase names.
+    /// Boxes or outlines of all objects that a phrase names.
     OpenVocabularyDetection,
-    /// The category of what is in a box.
+    /// The category of the object in a box.
     RegionToCategory,
-    /// A description of what is in a box.
+    /// A description of the object in a box.
     RegionToDescription,
     /// The text in a box.
     RegionToOcr,
 }
 
-/// One task's row.
+/// A task's properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskSpec {
     /// The task.
     pub kind: TaskKind,
-    /// The tag by which transformers' processor knows it: `<OD>`.
+    /// The tag in transformers' processor: `<OD>`.
     pub tag: &'static str,
-    /// The name on the command line: `od`.
+    /// The name in options and output: `od`.
     pub name: &'static str,
-    /// The sentence that the model gets, with `{input}` where the input goes.
+    /// The sentence that the model is prompted with; `{input}` is replaced by the input.
     pub prompt: &'static str,
-    /// What it wants besides the image.
+    /// The input besides the image.
     pub input: TaskInput,
-    /// How its answer is read.
+    /// How the answer is parsed.
     pub output: OutputKind,
-    /// One line for a person.
+    /// A one-line description for help texts.
     pub summary: &'static str,
 }
 
@@ -160,13 +160,13 @@ pub const TASKS: [TaskSpec; 15] = [
 ];
 
 impl TaskKind {
-    /// This task's row.
+    /// Returns the task's properties.
     pub const fn spec(self) -> &'static TaskSpec {
-        // The table is in the order of the enum: `table_is_in_the_order_of_the_enum` holds it to that.
+        // The table is in the order of the enum, as the test `table_is_in_the_order_of_the_enum` checks.
         &TASKS[self as usize]
     }
 
-    /// The task of a tag (`<OD>`) or a name (`od`), case and `_`/`-` disregarded.
+    /// Returns the task with a tag (`<OD>`) or a name (`od`), ignoring case and the difference of `_` and `-`.
     pub fn from_name(name: &str) -> Option<TaskKind> {
         let plain = |text: &str| {
             text.trim_matches(['<', '>'])

@@ -1,4 +1,4 @@
-//! BART's byte-level BPE with Florence-2's task and location tokens, put together from whatever a checkpoint has.
+//! BART's byte-level BPE with Florence-2's task and location tokens, built from the files of a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ use crate::tokens;
 /// BART's special tokens, in the order of their ids.
 const BART_SPECIAL: [&str; 5] = [tokens::BOS, tokens::PAD, tokens::EOS, tokens::UNK, tokens::MASK];
 
-/// How many tokens a list of added ones may leave out before one: more are a sign of another model's list.
-const MOST_LEFT_OUT: usize = 1000;
+/// Largest gap in the ids of `added_tokens.json`; a larger one suggests the list of another model.
+const LARGEST_GAP: usize = 1000;
 
-/// Files that make no tokenizer.
+/// Invalid tokenizer files.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}. Fetch the model's tokenizer files again.")]
 pub struct InvalidTokenizer {
-    /// Which file, and what is wrong with it.
+    /// The file and its problem.
     pub reason: String,
 }
 
-/// The tokenizer of a `tokenizer.json`.
+/// Returns the tokenizer of a `tokenizer.json`.
 ///
 /// # Errors
-/// If it is not one.
+/// If the file is invalid.
 pub fn from_json(json: &[u8]) -> Result<Tokenizer, InvalidTokenizer> {
     Tokenizer::from_bytes(json).map_err(|error| invalid(TOKENIZER, error))
 }
 
-/// The tokenizer of a `vocab.json` and a `merges.txt`, and of the tokens that an `added_tokens.json` lists.
+/// Builds a tokenizer from a `vocab.json`, a `merges.txt` and optionally an `added_tokens.json`.
 ///
 /// # Errors
-/// If one of them is damaged, or is another model's.
+/// If a file is invalid or belongs to another model.
 pub fn from_vocabulary(
     vocabulary: &[u8],
     merges: &[u8],
@@ -77,10 +77,10 @@ pub fn from_vocabulary(
     Ok(tokenizer)
 }
 
-/// Adds the task and location tokens that are missing, as Microsoft's processor does; gives their number.
+/// Adds the missing task and location tokens, as Microsoft's processor does, and returns their number.
 ///
 /// # Errors
-/// If the tokenizer refuses them.
+/// If the tokenizer rejects them.
 pub fn complete(tokenizer: &mut Tokenizer) -> Result<usize, InvalidTokenizer> {
     let missing: Vec<AddedToken> = tokens::added()
         .filter(|token| tokenizer.token_to_id(token).is_none())
@@ -103,8 +103,8 @@ fn add(
         .map_err(|error| invalid("special tokens", error))
 }
 
-/// Adds tokens under the ids that are listed for them. New ids are given in order: where the list leaves some out, there are
-/// tokens that no text has.
+/// Adds tokens with the ids that `added_tokens.json` lists for them. The tokenizer assigns ids in order, so that gaps in the
+/// list are filled with placeholder tokens.
 fn add_listed(tokenizer: &mut Tokenizer, listed: BTreeMap<String, u32>) -> Result<(), InvalidTokenizer> {
     let mut listed: Vec<(String, u32)> = listed.into_iter().collect();
     listed.sort_by_key(|(_, id)| *id);
@@ -114,7 +114,7 @@ fn add_listed(tokenizer: &mut Tokenizer, listed: BTreeMap<String, u32>) -> Resul
         let wanted = *id as usize;
         match tokenizer.token_to_id(token) {
             Some(known) if known == *id => continue,
-            None if (next..next + MOST_LEFT_OUT).contains(&wanted) => {
+            None if (next..next + LARGEST_GAP).contains(&wanted) => {
                 tokens.extend((next..wanted).map(|id| AddedToken::from(format!("<unlisted_{id}>"), true)));
                 tokens.push(AddedToken::from(token.clone(), true));
                 next = wanted + 1;
@@ -137,7 +137,7 @@ fn ids(file: &str, json: &[u8]) -> Result<BTreeMap<String, u32>, InvalidTokenize
     serde_json::from_slice(json).map_err(|error| invalid(file, error))
 }
 
-/// The merges, a pair a line.
+/// Parses the merges: one pair per line.
 fn pairs(merges: &[u8]) -> Result<Vec<(String, String)>, InvalidTokenizer> {
     let text = std::str::from_utf8(merges).map_err(|error| invalid(MERGES, error))?;
     let lines = text
@@ -165,15 +165,15 @@ mod tests {
     const VOCABULARY: &[u8] = br#"{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}"#;
 
     #[test]
-    fn added_tokens_have_the_ids_that_are_listed() {
+    fn added_tokens_have_their_listed_ids() {
         let with = |added: &str| from_vocabulary(VOCABULARY, b"", Some(added.as_bytes()));
         let tokenizer = with(r#"{"<loc_1>": 8, "<loc_0>": 7, "<mask>": 5, "<s>": 0}"#).unwrap();
         for (token, id) in [("<mask>", 5), ("<loc_0>", 7), ("<loc_1>", 8)] {
             assert_eq!(tokenizer.token_to_id(token), Some(id), "{token}");
         }
-        for odd in [r#"{"<mask>": 4}"#, r#"{"a": 9}"#, r#"{"<mask>": 51289}"#] {
-            let error = with(odd).unwrap_err().to_string();
-            assert!(error.contains("added_tokens.json"), "{odd}: {error}");
+        for invalid in [r#"{"<mask>": 4}"#, r#"{"a": 9}"#, r#"{"<mask>": 51289}"#] {
+            let error = with(invalid).unwrap_err().to_string();
+            assert!(error.contains("added_tokens.json"), "{invalid}: {error}");
         }
     }
 }

@@ -60,7 +60,7 @@ impl DtypePreference {
     /// The dtypes in which a graph is accepted, the best first.
     pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
         let wanted = self.of(graph);
-        let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::others);
+        let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::substitutes);
         let first = wanted.or(self.float16_first.then_some(Dtype::Fp16));
         first.into_iter().chain(others.iter().copied())
     }
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(of("decoder=q4", GraphFile::VisionEncoder), None);
         for (text, named) in [
             ("", "fp32"),
-            ("int4", "q4f16"),
+            ("int3", "q4f16"),
             ("image=int8", "vision"),
             ("int8,", "fp32"),
         ] {

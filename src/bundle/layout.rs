@@ -14,7 +14,7 @@ use crate::runtime::{GraphSource, SharedSession};
 /// The layouts in which a model's graphs come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayoutKind {
-    /// [`GraphFile::STEP`]: made for processors by `florence2 export --target cpu`.
+    /// [`GraphFile::FUSED`]: made for processors by `florence2 export --target cpu`.
     Step,
     /// [`GraphFile::PLAIN`]: that of the onnx-community deployments.
     Plain,
@@ -175,7 +175,7 @@ impl GraphLayout {
 
     /// Returns the files of a layout's graphs that are loaded if ONNX Runtime accepts them.
     pub fn needed(&self, kind: LayoutKind) -> Vec<String> {
-        let mut graphs = GraphFile::STEP.to_vec();
+        let mut graphs = GraphFile::FUSED.to_vec();
         if kind == LayoutKind::Plain {
             graphs = Self::PLAIN_ENCODERS.to_vec();
             graphs.extend(self.decoders().take(1).flat_map(DecoderGraphs::files));
@@ -205,7 +205,7 @@ impl GraphLayout {
             let own = graphs.iter().filter(|&&graph| graph != shared && self.has(graph));
             own.count()
         };
-        if own(&GraphFile::STEP) > own(&GraphFile::PLAIN) {
+        if own(&GraphFile::FUSED) > own(&GraphFile::PLAIN) {
             self.missing_of(LayoutKind::Step)
         } else {
             self.missing_of(LayoutKind::Plain)
@@ -214,7 +214,7 @@ impl GraphLayout {
 
     fn missing_of(&self, kind: LayoutKind) -> Vec<String> {
         let single: &[GraphFile] = match kind {
-            LayoutKind::Step => &GraphFile::STEP,
+            LayoutKind::Step => &GraphFile::FUSED,
             LayoutKind::Plain => &Self::PLAIN_ENCODERS,
         };
         let mut missing: Vec<String> = single

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2_export::{Checkpoint, ExportOptions, Precision, Target};
+use florence2_export::{Checkpoint, Dtype, ExportOptions, Target};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -39,10 +39,10 @@ pub(super) fn export(
     options: &LoadOptions,
 ) -> Result<PathBuf> {
     let target = target(&options.session)?;
-    let precision = precision(&options.dtype, target, &options.session)?;
+    let dtype = dtype(&options.dtype, target, &options.session)?;
     let root = root(&options.hub)?;
     let name = id.repository().replace('/', "--");
-    let key = key(checkpoint, files, target, precision)?;
+    let key = key(checkpoint, files, target, dtype)?;
     let folder = root.join(name).join(key);
     if folder.join(EXPORT_RECORD).is_file() {
         return Ok(folder);
@@ -56,7 +56,7 @@ pub(super) fn export(
     let unfinished = unfinished_folder(&root)?;
     let export_options = ExportOptions::default()
         .with_target(target)
-        .with_precision(precision)
+        .with_dtype(dtype)
         .with_model_name(id.repository());
     // The temporary folder itself is for the owner only.
     let made = unfinished.path().join("model");
@@ -65,7 +65,7 @@ pub(super) fn export(
         model: id.to_string(),
         commit: commit.to_owned(),
         target: target.name().to_owned(),
-        precision: precision.name().to_owned(),
+        precision: dtype.name().to_owned(),
     };
     let path = made.join(EXPORT_RECORD);
     let json = serde_json::to_vec_pretty(&record).map_err(|source| Error::Json {
@@ -95,7 +95,7 @@ fn root(options: &HubOptions) -> Result<PathBuf> {
 /// [`Error::InvalidOption`] if the devices' target has no such precision.
 pub(super) fn check_export(options: &LoadOptions) -> Result<()> {
     let target = target(&options.session)?;
-    precision(&options.dtype, target, &options.session).map(drop)
+    dtype(&options.dtype, target, &options.session).map(drop)
 }
 
 /// Returns the target that is fastest on the devices.
@@ -108,32 +108,25 @@ fn target(session: &SessionOptions) -> Result<Target> {
 }
 
 /// Returns the precision whose files the choice of dtypes loads; without a choice, the one that suits the devices.
-fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Precision> {
+fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Dtype> {
     let wanted: Vec<Option<Dtype>> = target
         .graphs()
         .iter()
         .map(|&graph| dtypes.get(graph.part()).copied())
         .collect();
     let first = wanted.first().copied().flatten();
-    let precisions = target.precisions();
-    let precision = match first {
+    let dtype = match first {
         _ if wanted.iter().any(|dtype| *dtype != first) => None,
-        None if target != Target::Cpu && session.float16_suits()? => Some(Precision::Fp16),
-        None => Some(Precision::Fp32),
-        Some(dtype) => precisions
-            .iter()
-            .copied()
-            .find(|precision| precision.dtype() == dtype),
+        None if target != Target::Cpu && session.float16_suits()? => Some(Dtype::Fp16),
+        None => Some(Dtype::Fp32),
+        Some(dtype) => Some(dtype).filter(|dtype| target.dtypes().contains(dtype)),
     };
-    precision.ok_or_else(|| {
-        let names: Vec<&str> = precisions
-            .iter()
-            .map(|precision| precision.dtype().name())
-            .collect();
+    dtype.ok_or_else(|| {
+        let names: Vec<&str> = target.dtypes().iter().map(|dtype| dtype.name()).collect();
         Error::InvalidOption {
             name: "dtype",
             reason: format!(
-                "a repository without graphs is exported as a whole; the precisions for these devices are {}",
+                "a repository without graphs is exported as a whole; the dtypes for these devices are {}",
                 names.join(", ")
             ),
         }
@@ -141,12 +134,12 @@ fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) 
 }
 
 /// Returns a checksum of the checkpoint's files and the options of the export.
-fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision) -> Result<String> {
+fn key(checkpoint: &Path, files: &[String], target: Target, precision: Dtype) -> Result<String> {
     let mut text = format!(
         "{} {} {}\n",
         env!("CARGO_PKG_VERSION"),
         target.name(),
-        precision.name()
+        dtype.name()
     );
     let mut files: Vec<&String> = files.iter().collect();
     files.sort_unstable();
@@ -171,7 +164,7 @@ fn key(checkpoint: &Path, files: &[String], target: Target, precision: Precision
 mod tests {
     use super::*;
 
-    fn chosen(dtypes: &str, devices: &str) -> Result<(Target, Precision)> {
+    fn chosen(dtypes: &str, devices: &str) -> Result<(Target, Dtype)> {
         let dtypes = match dtypes {
             "" => PerPart::default(),
             dtypes => dtypes.parse().unwrap(),
@@ -181,23 +174,23 @@ mod tests {
             ..SessionOptions::default()
         };
         let target = target(&session)?;
-        Ok((target, precision(&dtypes, target, &session)?))
+        Ok((target, dtype(&dtypes, target, &session)?))
     }
 
     #[test]
     fn precisions_are_those_whose_files_are_looked_for() {
         for (dtypes, devices, target, precision) in [
-            ("", "cpu", Target::Cpu, Precision::Fp32),
-            ("int8", "cpu", Target::Cpu, Precision::Int8),
-            ("q4", "cpu", Target::Cpu, Precision::Int4),
-            ("", "cuda", Target::Plain, Precision::Fp16),
-            ("", "tensorrt,cuda", Target::Plain, Precision::Fp16),
-            ("", "coreml,cpu", Target::Plain, Precision::Fp16),
-            ("", "cuda,vision=cpu", Target::Plain, Precision::Fp32),
-            ("", "openvino", Target::Plain, Precision::Fp32),
-            ("fp32", "cuda", Target::Plain, Precision::Fp32),
-            ("q4f16", "cuda", Target::Plain, Precision::Q4F16),
-            ("", "cuda,decoder=cpu", Target::Cpu, Precision::Fp32),
+            ("", "cpu", Target::Cpu, Dtype::Fp32),
+            ("int8", "cpu", Target::Cpu, Dtype::Int8),
+            ("q4", "cpu", Target::Cpu, Dtype::Q4),
+            ("", "cuda", Target::Plain, Dtype::Fp16),
+            ("", "tensorrt,cuda", Target::Plain, Dtype::Fp16),
+            ("", "coreml,cpu", Target::Plain, Dtype::Fp16),
+            ("", "cuda,vision=cpu", Target::Plain, Dtype::Fp32),
+            ("", "openvino", Target::Plain, Dtype::Fp32),
+            ("fp32", "cuda", Target::Plain, Dtype::Fp32),
+            ("q4f16", "cuda", Target::Plain, Dtype::Q4F16),
+            ("", "cuda,decoder=cpu", Target::Cpu, Dtype::Fp32),
         ] {
             let found = chosen(dtypes, devices).unwrap();
             assert_eq!(found, (target, precision), "{dtypes} {devices}");
@@ -226,24 +219,18 @@ mod tests {
         fs::write(dir.path().join("b"), "2").unwrap();
         let files = ["a".to_owned(), "b".to_owned()];
         let reversed = ["b".to_owned(), "a".to_owned()];
-        let first = key(dir.path(), &files, Target::Cpu, Precision::Fp32).unwrap();
+        let first = key(dir.path(), &files, Target::Cpu, Dtype::Fp32).unwrap();
         assert_eq!(first.len(), KEY_LENGTH);
         assert_eq!(
-            key(dir.path(), &reversed, Target::Cpu, Precision::Fp32).unwrap(),
+            key(dir.path(), &reversed, Target::Cpu, Dtype::Fp32).unwrap(),
             first
         );
+        assert_ne!(key(dir.path(), &files, Target::Cpu, Dtype::Int8).unwrap(), first);
         assert_ne!(
-            key(dir.path(), &files, Target::Cpu, Precision::Int8).unwrap(),
-            first
-        );
-        assert_ne!(
-            key(dir.path(), &files, Target::Plain, Precision::Fp32).unwrap(),
+            key(dir.path(), &files, Target::Plain, Dtype::Fp32).unwrap(),
             first
         );
         fs::write(dir.path().join("b"), "3").unwrap();
-        assert_ne!(
-            key(dir.path(), &files, Target::Cpu, Precision::Fp32).unwrap(),
-            first
-        );
+        assert_ne!(key(dir.path(), &files, Target::Cpu, Dtype::Fp32).unwrap(), first);
     }
 }

@@ -110,7 +110,7 @@ impl TextSizes {
     }
 }
 
-/// The precisions whose graphs multiply unsigned by signed bytes.
+/// The dtypes whose graphs multiply unsigned by signed bytes.
 const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
 
 /// Warns if sums of an 8-bit graph can saturate on this CPU.

@@ -1,7 +1,7 @@
 //! Deployments with known faults, which load, and with deliberate ones, whose errors name the fault and the remedy.
 
 use florence2::Error;
-use florence2_export::{GraphFile, Precision};
+use florence2_export::{Dtype, GraphFile};
 
 use super::onnx::{with_element_type, with_free_size, with_renamed, without_output};
 use super::{Deployment, FP32, Form, MERGED, SPLIT, answers, common, exported_from, form, path};
@@ -178,7 +178,7 @@ fn unsupported_types() {
     const DOUBLE: u64 = 11;
     const INT32: u64 = 6;
     // Graphs that convert their inputs accept any type there.
-    let fp16 = form(Precision::Fp16);
+    let fp16 = form(Dtype::Fp16);
     for (graph, input, data_type) in [
         (GraphFile::VisionEncoder, "pixel_values", DOUBLE),
         (GraphFile::EncoderModel, "inputs_embeds", DOUBLE),
@@ -204,11 +204,7 @@ fn unsupported_types() {
 
 #[test]
 fn truncated_files_of_every_form() {
-    for form in [
-        form(Precision::Int8),
-        form(Precision::Q4F16),
-        form(Precision::Bnb4),
-    ] {
+    for form in [form(Dtype::Int8), form(Dtype::Q4F16), form(Dtype::Bnb4)] {
         let graph = GraphFile::DecoderModelMerged;
         for part in [0, 1, 2] {
             let error = edited(graph, form, |bytes| bytes[..bytes.len() * part / 3].to_vec()).error();

@@ -90,7 +90,7 @@ fn nan_names_the_graph_that_made_it() {
         let models = [
             model(&checkpoint, &MERGED, &plain()),
             model(&checkpoint, &SPLIT, &plain()),
-            model(&checkpoint, &GraphFile::STEP, &step()),
+            model(&checkpoint, &GraphFile::FUSED, &step()),
         ];
         for (model, graph) in models.iter().zip(graphs) {
             assert_eq!(cause(model).as_deref(), Some(graph), "{tensor}");
@@ -109,7 +109,7 @@ fn nan_in_any_attention_is_an_error() {
     names.retain(|name| name.contains("attn.") && name.ends_with("weight"));
     assert!(names.len() > 40, "{names:?}");
     for name in names.iter().step_by(4) {
-        let model = model(&damaged(name, 7), &GraphFile::STEP, &step());
+        let model = model(&damaged(name, 7), &GraphFile::FUSED, &step());
         assert!(cause(&model).is_some(), "{name}");
     }
 }

@@ -188,7 +188,7 @@ fn rename(graph: &Path, name: &str, other: &str) {
 
 #[test]
 fn the_step_layout_is_taken_where_it_is_whole() {
-    let folder = exported("base-like", &GraphFile::STEP);
+    let folder = exported("base-like", &GraphFile::FUSED);
     let text_encoder = folder.path().join("onnx/text_encoder.onnx");
     let aside = folder.path().join("aside");
     load(folder.path()).unwrap();
@@ -210,9 +210,9 @@ fn the_step_layout_is_taken_where_it_is_whole() {
 
 #[test]
 fn graphs_are_taken_by_dtype() {
-    let folder = exported("base-like", &GraphFile::STEP);
+    let folder = exported("base-like", &GraphFile::FUSED);
     let onnx = folder.path().join("onnx");
-    for graph in GraphFile::STEP {
+    for graph in GraphFile::FUSED {
         let name = |suffix: &str| onnx.join(format!("{}{suffix}.onnx", graph.name()));
         fs::rename(name(""), name("_q4")).unwrap();
     }
@@ -228,7 +228,7 @@ fn graphs_are_taken_by_dtype() {
 
 #[test]
 fn a_decoder_step_that_does_not_fit() {
-    let folder = exported("base-like", &GraphFile::STEP);
+    let folder = exported("base-like", &GraphFile::FUSED);
     let decoder_step = folder.path().join("onnx/decoder_step.onnx");
     let whole = fs::read(&decoder_step).unwrap();
     for (name, other, reason) in [
@@ -267,8 +267,8 @@ fn a_decoder_step_that_does_not_fit() {
 
 #[test]
 fn step_graphs_of_two_models() {
-    let folder = exported("base-like", &GraphFile::STEP);
-    let other = exported("large-like", &GraphFile::STEP);
+    let folder = exported("base-like", &GraphFile::FUSED);
+    let other = exported("large-like", &GraphFile::FUSED);
     let name = "onnx/text_encoder.onnx";
     fs::copy(other.path().join(name), folder.path().join(name)).unwrap();
     let message = message(folder.path());

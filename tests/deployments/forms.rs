@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use florence2::{Output, Task};
-use florence2_export::Precision;
+use florence2_export::Dtype;
 use regex::Regex;
 
 use super::overlap::{boxes, matches};
@@ -89,7 +89,7 @@ fn check(form: Form, least: Kept) {
             && kept.found >= least.found
             && kept.iou >= least.iou,
         "{}: {kept:?}, wanted {least:?}",
-        form.precision.name()
+        form.dtype.name()
     );
 }
 
@@ -97,7 +97,7 @@ fn check(form: Form, least: Kept) {
 #[test]
 fn fp16() {
     check(
-        form(Precision::Fp16),
+        form(Dtype::Fp16),
         Kept {
             equal: 0.8,
             words: 1.0,
@@ -126,7 +126,7 @@ fn fp16_throughout() {
 #[test]
 fn int8() {
     check(
-        form(Precision::Int8),
+        form(Dtype::Int8),
         Kept {
             equal: 0.1,
             words: 0.8,
@@ -140,7 +140,7 @@ fn int8() {
 #[test]
 fn uint8() {
     check(
-        form(Precision::Uint8),
+        form(Dtype::Uint8),
         Kept {
             equal: 0.15,
             words: 0.9,
@@ -154,7 +154,7 @@ fn uint8() {
 #[test]
 fn q4() {
     check(
-        form(Precision::Q4),
+        form(Dtype::Q4),
         Kept {
             equal: 0.1,
             words: 0.8,
@@ -168,7 +168,7 @@ fn q4() {
 #[test]
 fn q4f16() {
     check(
-        form(Precision::Q4F16),
+        form(Dtype::Q4F16),
         Kept {
             equal: 0.1,
             words: 0.8,
@@ -182,7 +182,7 @@ fn q4f16() {
 #[test]
 fn bnb4() {
     check(
-        form(Precision::Bnb4),
+        form(Dtype::Bnb4),
         Kept {
             equal: 0.1,
             words: 0.75,
@@ -206,14 +206,9 @@ fn fp16_caches_and_logits_on_the_device() {
 /// The split decoders of a form give the answers of its merged one.
 #[test]
 fn split_decoders_of_each_form_answer_as_the_merged_one() {
-    for form in [
-        FP16_IO,
-        form(Precision::Q4F16),
-        form(Precision::Uint8),
-        form(Precision::Bnb4),
-    ] {
+    for form in [FP16_IO, form(Dtype::Q4F16), form(Dtype::Uint8), form(Dtype::Bnb4)] {
         let [merged, split] =
             [&MERGED[..], &SPLIT].map(|graphs| super::answers(&Deployment::new(graphs, form).load()));
-        assert_eq!(merged, split, "{}", form.precision.name());
+        assert_eq!(merged, split, "{}", form.dtype.name());
     }
 }

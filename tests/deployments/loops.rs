@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use florence2::generation::GenerationOptions;
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
 use florence2::{RunOptions, Task};
-use florence2_export::{GraphFile, Precision};
+use florence2_export::{Dtype, GraphFile};
 use ndarray::Array2;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
@@ -112,7 +112,7 @@ fn graphs_in_8_bits_answer_as_a_loop_of_single_tokens() {
         .with_max_new_tokens(MAX_NEW_TOKENS);
     let options = RunOptions::default().with_generation(generation);
     let mut differ = 0;
-    for form in [form(Precision::Int8), form(Precision::Uint8)] {
+    for form in [form(Dtype::Int8), form(Dtype::Uint8)] {
         let model = Deployment::new(&SPLIT, form).load();
         let mut singly = Loop::new(form);
         for image in ["ring.png", "zoo.png", "car.png"] {
@@ -121,12 +121,7 @@ fn graphs_in_8_bits_answer_as_a_loop_of_single_tokens() {
                 let states = model.encoder_hidden_states(&features, &task).unwrap();
                 let expected = singly.answer(&states, false);
                 let answer = model.answer(&features, &task, &options).unwrap();
-                assert_eq!(
-                    answer.token_ids,
-                    expected,
-                    "{image} {task} {}",
-                    form.precision.name()
-                );
+                assert_eq!(answer.token_ids, expected, "{image} {task} {}", form.dtype.name());
                 differ += usize::from(singly.answer(&states, true) != expected);
             }
         }

@@ -27,27 +27,27 @@ use florence2::{
     BundleSource, Error, Florence2, LoadOptions, RunOptions, Task, generation::GenerationOptions,
 };
 use florence2_export::{
-    Checkpoint, ExportOptions, GraphFile, Precision, export_config_files, export_graph_bytes,
+    Checkpoint, Dtype, ExportOptions, GraphFile, export_config_files, export_graph_bytes,
 };
 use image::DynamicImage;
 
 /// How graphs are exported.
 #[derive(Clone, Copy, PartialEq)]
 struct Form {
-    precision: Precision,
+    dtype: Dtype,
     float16_io: bool,
 }
 
-const FP32: Form = form(Precision::Fp32);
+const FP32: Form = form(Dtype::Fp32);
 /// 16-bit floats throughout, also in caches.
 const FP16_IO: Form = Form {
-    precision: Precision::Fp16,
+    dtype: Dtype::Fp16,
     float16_io: true,
 };
 
-const fn form(precision: Precision) -> Form {
+const fn form(dtype: Dtype) -> Form {
     Form {
-        precision,
+        dtype,
         float16_io: false,
     }
 }
@@ -137,7 +137,7 @@ impl Deployment {
 fn exported(graph: GraphFile, form: Form) -> Vec<u8> {
     type Made = Mutex<BTreeMap<(&'static str, &'static str, bool), Vec<u8>>>;
     static MADE: Made = Mutex::new(BTreeMap::new());
-    let key = (graph.name(), form.precision.name(), form.float16_io);
+    let key = (graph.name(), form.dtype.name(), form.float16_io);
     let mut made = MADE.lock().unwrap();
     made.entry(key)
         .or_insert_with(|| exported_from("demo", graph, form))
@@ -147,13 +147,13 @@ fn exported(graph: GraphFile, form: Form) -> Vec<u8> {
 fn exported_from(name: &str, graph: GraphFile, form: Form) -> Vec<u8> {
     let checkpoint = Checkpoint::open(checkpoint(name)).unwrap();
     let options = ExportOptions::default()
-        .with_precision(form.precision)
+        .with_dtype(form.dtype)
         .with_float16_io(form.float16_io);
     export_graph_bytes(&checkpoint, graph, &options).unwrap()
 }
 
 fn path(graph: GraphFile, form: Form) -> String {
-    format!("onnx/{}", graph.file_name(form.precision.dtype()))
+    format!("onnx/{}", graph.file_name(form.dtype))
 }
 
 /// Returns options for tests that share the CPU.

@@ -1,8 +1,7 @@
 //! Graphs of several forms in one deployment.
 
-use florence2::bundle::Dtype;
 use florence2::{Bundle, PerPart};
-use florence2_export::{GraphFile, Precision};
+use florence2_export::{Dtype, GraphFile};
 
 use super::{Deployment, FP16_IO, FP32, Form, MERGED, SPLIT, answers, assert_alike, form, options};
 
@@ -13,12 +12,7 @@ fn reference() -> Vec<Vec<u32>> {
 /// Mixes that transformers.js users choose. 16-bit floats change nothing here; 4 bits change tokens, but the boxes stay.
 #[test]
 fn each_part_in_the_dtype_asked_for() {
-    let forms = [
-        FP32,
-        form(Precision::Fp16),
-        form(Precision::Q4),
-        form(Precision::Int8),
-    ];
+    let forms = [FP32, form(Dtype::Fp16), form(Dtype::Q4), form(Dtype::Int8)];
     let deployment = forms
         .into_iter()
         .fold(Deployment::new(&[], FP32), |deployment, form| {
@@ -90,7 +84,7 @@ fn split_decoders_of_different_caches() {
             .with_as(GraphFile::DecoderModel, first, FP32)
             .with_as(GraphFile::DecoderWithPastModel, next, FP32)
     };
-    for (first, next) in [(FP16_IO, FP32), (FP32, FP16_IO), (FP16_IO, form(Precision::Fp16))] {
+    for (first, next) in [(FP16_IO, FP32), (FP32, FP16_IO), (FP16_IO, form(Dtype::Fp16))] {
         assert_alike(&split(first, next).load(), &reference, 10, "split decoders");
     }
 }

@@ -76,5 +76,5 @@ fn with_a_split_decoder() {
 
 #[test]
 fn in_the_step_layout() {
-    check(&GraphFile::STEP);
+    check(&GraphFile::FUSED);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
 use florence2_export::{
-    ActivationRanges, Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export_graph_bytes,
+    ActivationRanges, Checkpoint, Dtype, Error, ExportOptions, GraphFile, Target, export_graph_bytes,
 };
 
 use crate::common::golden::checkpoint;
@@ -12,7 +12,7 @@ use crate::common::runtime;
 use half::f16;
 use ort::session::{Session, SessionInputs};
 use ort::value::Tensor;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype as StoredDtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
 /// The channel of large values.
@@ -46,17 +46,20 @@ fn with_outliers(side: &str, factor: f32) -> Checkpoint {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.insert(name.to_owned(), (tensor.shape().to_vec(), bytes));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, (shape, bytes))| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        (
+            name,
+            TensorView::new(StoredDtype::F32, shape.clone(), bytes).unwrap(),
+        )
+    });
     let config = std::fs::read(folder.join("config.json")).unwrap();
     Checkpoint::from_bytes(config, serialize(views, None).unwrap()).unwrap()
 }
 
-fn options(precision: Precision) -> ExportOptions {
+fn options(dtype: Dtype) -> ExportOptions {
     ExportOptions::default()
         .with_target(Target::Cpu)
-        .with_precision(precision)
+        .with_dtype(dtype)
         .with_image_size(IMAGE_SIDE as u32)
 }
 
@@ -119,7 +122,7 @@ struct Observed {
 }
 
 fn observe(checkpoint: &Checkpoint) -> Observed {
-    let options = options(Precision::Fp32).with_observers(true);
+    let options = options(Dtype::Fp32).with_observers(true);
     let mut ranges = ActivationRanges::default();
     let seen = see(checkpoint, &options);
     let features = seen["image_features"].clone();
@@ -138,7 +141,7 @@ fn observe(checkpoint: &Checkpoint) -> Observed {
 fn evening_channels_out_changes_nothing_in_fp32() {
     let checkpoint = with_outliers("model.", 50.0);
     let observed = observe(&checkpoint);
-    let plain = options(Precision::Fp32);
+    let plain = options(Dtype::Fp32);
     let calibrated = plain.clone().with_activation_ranges(observed.ranges);
     let features = &see(&checkpoint, &plain)["image_features"];
     assert_eq!(features, &observed.features, "observers changed the result");
@@ -162,7 +165,7 @@ fn has_vnni() -> bool {
 
 #[test]
 fn calibrated_int8_is_accurate_despite_a_channel_of_large_values() {
-    let int8 = options(Precision::Int8);
+    let int8 = options(Dtype::Int8);
     let checkpoint = with_outliers("model.vision_tower.", 50.0);
     let observed = observe(&checkpoint);
     let error = |options| relative_error(&see(&checkpoint, &options)["image_features"], &observed.features);
@@ -200,7 +203,7 @@ fn ranges_must_be_complete_and_for_a_target_that_supports_them() {
         "largest_magnitude.model.vision_tower.blocks.0.0.spatial_block.norm1",
         &[1.0; 5],
     );
-    let int8 = options(Precision::Int8).with_activation_ranges(ranges.clone());
+    let int8 = options(Dtype::Int8).with_activation_ranges(ranges.clone());
     let error = export_graph_bytes(&checkpoint, GraphFile::TextEncoder, &int8).unwrap_err();
     let Error::ActivationRanges { expected, found, .. } = error else {
         panic!("{error}");

@@ -185,12 +185,12 @@ fn threads_share_a_model() {
 
 #[test]
 fn threads_share_a_model_in_the_step_layout() {
-    share(&load(&exported("base-like", &GraphFile::STEP)));
+    share(&load(&exported("base-like", &GraphFile::FUSED)));
 }
 
 #[test]
 fn releasing_memory_changes_no_answer() {
-    let folder = exported("base-like", &GraphFile::STEP);
+    let folder = exported("base-like", &GraphFile::FUSED);
     let mut session = SessionOptions::default();
     session.release_memory = true;
     let options = LoadOptions::default().with_session(session);

@@ -253,7 +253,7 @@ fn demo() {
 
 #[test]
 fn base_like_in_the_step_layout() {
-    let subject = Subject::new("base-like", &GraphFile::STEP, 24);
+    let subject = Subject::new("base-like", &GraphFile::FUSED, 24);
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();
@@ -261,7 +261,7 @@ fn base_like_in_the_step_layout() {
 
 #[test]
 fn large_like_in_the_step_layout() {
-    let subject = Subject::new("large-like", &GraphFile::STEP, 24);
+    let subject = Subject::new("large-like", &GraphFile::FUSED, 24);
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();
@@ -269,7 +269,7 @@ fn large_like_in_the_step_layout() {
 
 #[test]
 fn demo_in_the_step_layout() {
-    let subject = Subject::new("demo", &GraphFile::STEP, 120);
+    let subject = Subject::new("demo", &GraphFile::FUSED, 120);
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();
@@ -278,7 +278,7 @@ fn demo_in_the_step_layout() {
 /// In 32-bit floats, the graphs for CUDA run on the CPU too.
 #[test]
 fn demo_for_cuda() {
-    let folder = exported_for(Target::Cuda, "demo", &GraphFile::STEP);
+    let folder = exported_for(Target::Cuda, "demo", &GraphFile::FUSED);
     let subject = Subject::of("demo", load(&folder), 120);
     subject.check_stages();
     subject.check_answers();
@@ -292,7 +292,7 @@ fn settings() {
 
 #[test]
 fn settings_in_the_step_layout() {
-    check_settings(&GraphFile::STEP);
+    check_settings(&GraphFile::FUSED);
 }
 
 /// Compares answers under every search setting of a checkpoint's `generation_config.json`.

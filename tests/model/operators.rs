@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
-use florence2_export::{Checkpoint, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
+use florence2_export::{Checkpoint, Dtype, ExportOptions, GraphFile, Target, export_graph_bytes};
 use florence2_layout::graphs::{
     ENCODER_SEQUENCE_LENGTHS, IMAGE_FEATURES, INPUT_IDS, PAST_SEQUENCE_LENGTHS, PIXEL_VALUES,
 };
@@ -24,12 +24,12 @@ const ROWS: usize = 3;
 const ENCODER_LENGTHS: [i32; IMAGES] = [5, 9];
 
 /// One of the demo model's.
-fn graph(file: GraphFile, precision: Precision) -> Vec<u8> {
+fn graph(file: GraphFile, dtype: Dtype) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint");
     let checkpoint = Checkpoint::open(folder).unwrap();
     let options = ExportOptions::default()
         .with_target(Target::Cpu)
-        .with_precision(precision);
+        .with_dtype(dtype);
     export_graph_bytes(&checkpoint, file, &options).unwrap()
 }
 
@@ -84,9 +84,9 @@ fn run(mut session: Session) -> (Vec<f32>, String) {
 
 /// The largest difference that our operators make to a graph's first output, relative to its largest value. They are to
 /// be `used`.
-fn difference(file: GraphFile, precision: Precision, used: &[&str]) -> f32 {
+fn difference(file: GraphFile, dtype: Dtype, used: &[&str]) -> f32 {
     runtime();
-    let graph = graph(file, precision);
+    let graph = graph(file, dtype);
     let folder = tempfile::tempdir().unwrap();
     let [(ours, our_operators), (standard, standard_operators)] = [true, false].map(|own_operators| {
         let mut options = SessionOptions::default();
@@ -110,7 +110,7 @@ fn difference(file: GraphFile, precision: Precision, used: &[&str]) -> f32 {
 fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
     let difference = difference(
         GraphFile::VisionEncoder,
-        Precision::Fp32,
+        Dtype::Fp32,
         &[DEPTHWISE_CONV_LAYER_NORM, CHANNEL_ATTENTION],
     );
     assert!(difference < 1e-5, "{difference:e}");
@@ -120,7 +120,7 @@ fn the_vision_encoder_is_the_same_with_and_without_our_operators() {
 fn the_decoder_is_the_same_with_and_without_our_operators() {
     let difference = difference(
         GraphFile::DecoderStep,
-        Precision::Fp32,
+        Dtype::Fp32,
         &[CROSS_ATTENTION, CACHED_SELF_ATTENTION],
     );
     assert!(difference < 1e-5, "{difference:e}");
@@ -140,7 +140,7 @@ fn encoders_of_bytes_are_as_good_with_and_without_our_operators() {
         (GraphFile::TextEncoder, &[EXACT_GELU]),
     ] {
         let used: Vec<&str> = others.iter().copied().chain(attention).collect();
-        let difference = difference(file, Precision::Int8, &used);
+        let difference = difference(file, Dtype::Int8, &used);
         assert!(difference < 5e-2, "{}: {difference:e}", file.name());
     }
 }

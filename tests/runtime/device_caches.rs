@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{Florence2, ImageLimits, LoadOptions, Output, RunOptions, Task, load_image};
-use florence2_export::{ExportOptions, GraphFile, Precision, Target};
+use florence2_export::{Dtype, ExportOptions, GraphFile, Target};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -19,7 +19,7 @@ const MAX_NEW_TOKENS: usize = 40;
 /// What has a decoder whose caches may be on a device or not.
 const PLAIN: [(Target, &[GraphFile]); 2] = [(Target::Plain, &MERGED), (Target::Plain, &SPLIT)];
 /// What has a decoder whose caches are where it runs.
-const CUDA: (Target, &[GraphFile]) = (Target::Cuda, &GraphFile::STEP);
+const CUDA: (Target, &[GraphFile]) = (Target::Cuda, &GraphFile::FUSED);
 
 /// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
 fn load(export: (Target, &[GraphFile]), device: Option<&str>, device_caches: bool) -> Florence2 {
@@ -35,16 +35,14 @@ fn load_with(
 ) -> florence2::Result<Florence2> {
     crate::common::runtime();
     // CUDA's attention operator takes no float32.
-    let precision = match (target, device) {
-        (Target::Cuda, Some(device)) if device.starts_with("cuda") => Precision::Fp16,
-        _ => Precision::Fp32,
+    let dtype = match (target, device) {
+        (Target::Cuda, Some(device)) if device.starts_with("cuda") => Dtype::Fp16,
+        _ => Dtype::Fp32,
     };
     if let Some(device) = device {
         session.devices = device.parse().unwrap();
     }
-    let options = ExportOptions::default()
-        .with_target(target)
-        .with_precision(precision);
+    let options = ExportOptions::default().with_target(target).with_dtype(dtype);
     let folder = exported_with(&options.with_graphs(graphs), "base-like");
     Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
 }
@@ -138,7 +136,7 @@ impl Subscriber for Log {
 
 #[test]
 fn caches_may_stay_on_the_device() {
-    for export in PLAIN.into_iter().chain([CUDA, (Target::Cpu, &GraphFile::STEP)]) {
+    for export in PLAIN.into_iter().chain([CUDA, (Target::Cpu, &GraphFile::FUSED)]) {
         let expected = answers(&load(export, None, false));
         assert!(expected.len() == 24 && expected.iter().all(|(tokens, _)| tokens.len() > 2));
         let longest = expected.iter().map(|(tokens, _)| tokens.len()).max();

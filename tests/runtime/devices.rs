@@ -123,7 +123,7 @@ fn on_the_processor_all_nodes_are_there() {
             "decoder_with_past_model cpu"
         ]
     );
-    let model = load(&exported("base-like", &GraphFile::STEP), options("auto")).unwrap();
+    let model = load(&exported("base-like", &GraphFile::FUSED), options("auto")).unwrap();
     let placements = model.placements();
     assert_eq!(
         placements
@@ -143,7 +143,7 @@ fn on_the_processor_all_nodes_are_there() {
 #[test]
 fn a_decoder_that_writes_in_place_stays_on_the_processor() {
     let error = load(
-        &exported("base-like", &GraphFile::STEP),
+        &exported("base-like", &GraphFile::FUSED),
         options("decoder=openvino"),
     )
     .unwrap_err();
@@ -160,7 +160,7 @@ fn a_decoder_that_writes_in_place_stays_on_the_processor() {
 
 #[test]
 fn a_model_in_both_layouts_is_run_in_that_which_the_device_can_run() {
-    let both = exported("base-like", &GraphFile::STEP);
+    let both = exported("base-like", &GraphFile::FUSED);
     let plain = exported("base-like", &SPLIT);
     for graph in std::fs::read_dir(plain.path().join("onnx")).unwrap() {
         let graph = graph.unwrap();
@@ -241,7 +241,7 @@ mod openvino {
     #[test]
     #[ignore = "wants an ONNX Runtime with OpenVINO"]
     fn openvino_gives_the_processors_tokens_for_parts_of_a_model() {
-        let folder = exported("base-like", &GraphFile::STEP);
+        let folder = exported("base-like", &GraphFile::FUSED);
         let on_cpu = on_openvino(&folder, "cpu");
         let mixed = on_openvino(&folder, "openvino,decoder=cpu");
         let placed = placed(&mixed);
@@ -264,7 +264,7 @@ mod openvino {
         load(&exported("base-like", &SPLIT), options.clone()).unwrap();
         // The text encoder's attention has nowhere to go.
         options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
-        let error = load(&exported("base-like", &GraphFile::STEP), options).unwrap_err();
+        let error = load(&exported("base-like", &GraphFile::FUSED), options).unwrap_err();
         assert!(matches!(error, Error::Ort { .. }), "{error:?}");
     }
 

@@ -63,7 +63,7 @@ fn threads_of_the_application() {
         let folder = exported("base-like", graphs);
         Florence2::from_pretrained(folder.path(), options.clone()).unwrap()
     };
-    let models = [&MERGED[..], &GraphFile::STEP].map(|graphs| load(&options, graphs));
+    let models = [&MERGED[..], &GraphFile::FUSED].map(|graphs| load(&options, graphs));
     let answers = models.each_ref().map(answer);
     assert_eq!(answers[0], answers[1]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use florence2::{Bundle, BundleSource};
 use florence2_export::TOKENIZER_FILES;
 use florence2_export::{
-    Checkpoint, ExportOptions, Precision, RandomOptions, RandomSize, Report, Target as ExportTarget,
+    Checkpoint, Dtype, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget,
     random_checkpoint,
 };
 
@@ -46,15 +46,15 @@ pub struct ExportArgs {
     /// The folder to write; made if need be
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// What the graphs are for: plain is standard ONNX operators in the layout of onnx-community, cpu the fastest that
-    /// ONNX Runtime runs on a CPU, cuda what it runs on GPUs (operators of its own, the decoder's caches on the device)
-    #[arg(long, default_value = ExportTarget::default().name(), value_parser = target)]
+    /// The runtime that the graphs are for: plain for the layout of onnx-community with standard ONNX operators, cpu for
+    /// the fused layout, which is faster with ONNX Runtime on a CPU, cuda for the fused layout on GPUs
+    #[arg(long, default_value = ExportTarget::default().name())]
     target: ExportTarget,
-    /// How weights are stored: fp32; for plain also fp16, int8 (or quantized, the same by the name that transformers.js
-    /// looks for), uint8, q4, q4f16 and bnb4; for cpu also int8, and int4 (the decoder; the encoders are int8);
-    /// for cuda also fp16, which CUDA needs
-    #[arg(long, default_value = Precision::default().name(), value_parser = precision)]
-    precision: Precision,
+    /// The dtype of the weights, by the names of --dtype: fp32; for plain also fp16, int8 (or quantized, the same by the
+    /// name that transformers.js looks for), uint8, q4 (or int4), q4f16 and bnb4; for cpu also int8, and q4 (the decoder;
+    /// the encoders are int8); for cuda also fp16, which CUDA needs
+    #[arg(long, value_name = "DTYPE", default_value = Dtype::default().name())]
+    precision: Dtype,
     /// Leave layers in fp32 in any precision: a part of their path in the checkpoint, such as `blocks.3` or `fc2`, with
     /// `*` for any characters between dots; may be repeated
     #[arg(long, value_name = "PATTERN")]
@@ -95,26 +95,12 @@ impl From<RandomSizeArg> for RandomSize {
     }
 }
 
-fn target(name: &str) -> Result<ExportTarget, String> {
-    ExportTarget::from_name(name).ok_or_else(|| {
-        let names: Vec<&str> = ExportTarget::ALL.iter().map(|target| target.name()).collect();
-        format!("the targets are {}", names.join(", "))
-    })
-}
-
-fn precision(name: &str) -> Result<Precision, String> {
-    Precision::from_name(name).ok_or_else(|| {
-        let names: Vec<&str> = Precision::ALL.iter().map(|precision| precision.name()).collect();
-        format!("the precisions are {}", names.join(", "))
-    })
-}
-
 pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
     check_out(&args.out, args.force)?;
     check_calibration(args)?;
     let mut options = ExportOptions::default()
         .with_target(args.target)
-        .with_precision(args.precision)
+        .with_dtype(args.precision)
         .with_keep_fp32(&args.keep_fp32)
         .with_float16_io(args.float16_io);
     options.image_size = args.image_size;
@@ -153,7 +139,7 @@ pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Res
 
 /// That something is quantised for which `--calibrate` makes a difference.
 fn check_calibration(args: &ExportArgs) -> Result<()> {
-    match args.calibrate.is_empty() || args.precision != Precision::Fp32 {
+    match args.calibrate.is_empty() || args.precision != Dtype::Fp32 {
         true => Ok(()),
         false => Err(Error::Usage(
             "--calibrate is for quantised exports; give --target cpu --precision int8 with it".into(),

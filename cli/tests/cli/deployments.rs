@@ -28,8 +28,14 @@ fn precisions_are_exported_beside_each_other_and_chosen_by_dtype() {
     }
     let ran = run("q4").exits(2);
     assert!(ran.stderr.contains("vision_encoder_q4.onnx"), "{}", ran.stderr);
-    let ran = export(&["--precision", "int4"]).exits(2);
-    assert!(ran.stderr.contains("q4f16"), "{}", ran.stderr);
+    for name in ["q4", "int4"] {
+        let ran = export(&["--target", "cuda", "--precision", name]).exits(2);
+        assert!(
+            ran.stderr.contains("has no q4; its dtypes: fp32, fp16"),
+            "{}",
+            ran.stderr
+        );
+    }
     let ran = export(&["--float16-io"]).exits(2);
     assert!(ran.stderr.contains("fp16 and q4f16"), "{}", ran.stderr);
 }

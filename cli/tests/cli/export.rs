@@ -93,7 +93,10 @@ fn invalid_exports_are_rejected() {
         (&["export", checkpoint, "--random", "base"], "cannot be used with"),
         (&["export", checkpoint, "--image-size", "100"], "32"),
         (&["export", checkpoint, "--target", "toaster"], "plain, cpu"),
-        (&["export", checkpoint, "--precision", "int3"], "fp32, fp16, int8"),
+        (
+            &["export", checkpoint, "--precision", "int3"],
+            "fp32, int8, quantized",
+        ),
         (
             &["export", checkpoint, "--target", "cpu", "--precision", "fp16"],
             "cpu has no fp16",

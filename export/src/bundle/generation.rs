@@ -1,14 +1,14 @@
-//! `generation_config.json`: what the checkpoint asks of decoding.
+//! `generation_config.json`: the settings of decoding.
 
 use florence2_layout::files::{CONFIG, GENERATION_CONFIG};
 use florence2_layout::generation::{merge, published_search, settings_in_force};
 use serde_json::{Map, Value, json};
 
-use super::{object, read, set_absent};
+use super::{object, read, set_defaults};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
-/// Settings that checkpoints keep in `config.json`'s `text_config` too.
+/// The settings that checkpoints keep in `config.json`'s `text_config` too.
 const IN_TEXT_CONFIG: [&str; 11] = [
     "bos_token_id",
     "pad_token_id",
@@ -23,14 +23,14 @@ const IN_TEXT_CONFIG: [&str; 11] = [
     "repetition_penalty",
 ];
 
-/// The checkpoint's settings, each from where it is [in force](settings_in_force); what is missing everywhere, from the
-/// published models.
+/// Returns the checkpoint's settings, each from the file where it is [in force](settings_in_force), completed from those of
+/// the published models.
 pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let mut settings = read(checkpoint, GENERATION_CONFIG)?;
-    // How to search is the published models' only where the checkpoint says nothing of generation at all: one
-    // that has its own settings means what it leaves out.
-    let silent = settings.is_empty();
-    let generation = (!silent).then(|| Value::Object(settings.clone()));
+    // The published models' search is the default only of a checkpoint without any settings: one that has some relies on
+    // the library's defaults for the rest.
+    let has_settings = !settings.is_empty();
+    let generation = has_settings.then(|| Value::Object(settings.clone()));
     let config = Value::Object(read(checkpoint, CONFIG)?);
     let merged = merge(settings_in_force(generation.as_ref(), Some(&config)));
     for key in IN_TEXT_CONFIG {
@@ -38,15 +38,25 @@ pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
             settings.insert(key.to_owned(), value.clone());
         }
     }
-    let ids = object([
-        ("bos_token_id", json!(0)),
-        ("pad_token_id", json!(1)),
-        ("eos_token_id", json!(2)),
-        ("decoder_start_token_id", json!(2)),
-    ]);
-    let search = if silent { published_search() } else { Map::new() };
-    for (key, value) in ids.into_iter().chain(search) {
-        set_absent(&mut settings, &key, value);
-    }
+    set_defaults(
+        &mut settings,
+        if has_settings { token_ids() } else { published() },
+    );
     Ok(settings)
+}
+
+/// Returns the settings of the published models.
+pub(crate) fn published() -> Map<String, Value> {
+    let mut settings = token_ids();
+    settings.extend(published_search());
+    settings
+}
+
+fn token_ids() -> Map<String, Value> {
+    object(json!({
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    }))
 }

@@ -1,22 +1,21 @@
 //! The files beside the graphs: copied from the checkpoint, and completed where runtimes would miss something.
 
 mod generation;
-mod model_config;
 mod preprocessor;
 mod tokenizer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::files::{
     ADDED_TOKENS, CONFIG, GENERATION_CONFIG, IMAGE_PROCESSOR, MERGES, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG,
     SPECIAL_TOKENS_MAP, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY,
 };
+use florence2_layout::image_size::ImageSize;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::image_size::ImageSize;
-pub(crate) use model_config::naming_external_data;
+pub(crate) use generation::published as published_generation_config;
 pub(crate) use preprocessor::image_size;
 
 /// Copied as they are.
@@ -54,51 +53,69 @@ pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<BT
     Ok(files)
 }
 
-/// What loaders need to pick the tokenizer's class.
-fn tokenizer_config() -> Map<String, Value> {
-    object([
-        ("tokenizer_class", json!("BartTokenizer")),
-        ("processor_class", json!("Florence2Processor")),
-        ("bos_token", json!("<s>")),
-        ("eos_token", json!("</s>")),
-        ("cls_token", json!("<s>")),
-        ("sep_token", json!("</s>")),
-        ("pad_token", json!("<pad>")),
-        ("unk_token", json!("<unk>")),
-        ("mask_token", json!("<mask>")),
-        ("add_prefix_space", json!(false)),
-        ("clean_up_tokenization_spaces", json!(false)),
-        ("model_max_length", json!(1024)),
-    ])
-}
-
-/// A JSON file of the checkpoint, which holds an object; empty if it is not there.
-fn read(checkpoint: &Checkpoint, name: &str) -> Result<Map<String, Value>> {
-    let Some(bytes) = checkpoint.file(name) else {
-        return Ok(Map::new());
-    };
-    serde_json::from_slice(bytes).map_err(|source| Error::Json {
-        file: name.to_owned(),
-        source,
+/// Returns the settings that loaders choose the tokenizer's class by.
+fn tokenizer_config() -> Value {
+    json!({
+        "tokenizer_class": "BartTokenizer",
+        "processor_class": "Florence2Processor",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+        "add_prefix_space": false,
+        "clean_up_tokenization_spaces": false,
+        "model_max_length": 1024,
     })
 }
 
-fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
-    entries
-        .map(|(key, value)| (key.to_owned(), value))
-        .into_iter()
-        .collect()
+/// Returns the checkpoint's `config.json` with the setting by which transformers.js finds external data: the files of the
+/// `graphs` whose weights are in a file beside them.
+pub(crate) fn config_with_external_data(
+    checkpoint: &Checkpoint,
+    graphs: &BTreeSet<String>,
+) -> Result<Vec<u8>> {
+    let mut config = read(checkpoint, CONFIG)?;
+    let section = config
+        .entry("transformers.js_config")
+        .or_insert_with(|| json!({}));
+    if !section.is_object() {
+        *section = json!({});
+    }
+    // `true` means a single file of external data.
+    let files: Map<String, Value> = graphs.iter().map(|name| (name.clone(), true.into())).collect();
+    section["use_external_data_format"] = Value::Object(files);
+    Ok(pretty(config))
 }
 
-/// Sets what is absent or null.
-fn set_absent(map: &mut Map<String, Value>, key: &str, value: Value) {
-    if map.get(key).is_none_or(Value::is_null) {
-        map.insert(key.to_owned(), value);
+/// Returns the JSON object in a file of the checkpoint; an empty one if there is no such file.
+fn read(checkpoint: &Checkpoint, name: &str) -> Result<Map<String, Value>> {
+    match checkpoint.file(name) {
+        Some(bytes) => serde_json::from_slice(bytes).map_err(Error::json(name)),
+        None => Ok(Map::new()),
     }
 }
 
-fn pretty(map: Map<String, Value>) -> Vec<u8> {
-    let mut text = format!("{:#}", Value::Object(map));
-    text.push('\n');
-    text.into_bytes()
+/// Returns the entries of a JSON object.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(entries) => entries,
+        _ => Map::new(),
+    }
+}
+
+/// Sets each of the `defaults` whose key is absent or null.
+fn set_defaults(settings: &mut Map<String, Value>, defaults: Map<String, Value>) {
+    for (key, value) in defaults {
+        if settings.get(&key).is_none_or(Value::is_null) {
+            settings.insert(key, value);
+        }
+    }
+}
+
+/// Returns the bytes of a JSON file.
+pub(crate) fn pretty(json: impl Into<Value>) -> Vec<u8> {
+    format!("{:#}\n", json.into()).into_bytes()
 }

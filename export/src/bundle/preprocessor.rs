@@ -1,13 +1,13 @@
 //! `preprocessor_config.json`: how pixels are prepared, and the task tables that transformers.js reads there.
 
 use florence2_layout::files::{IMAGE_PROCESSOR, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG};
-use florence2_layout::tasks::{TASKS, TaskInput};
+use florence2_layout::image_size::ImageSize;
+use florence2_layout::tasks::{TASKS, TaskInput, TaskSpec};
 use serde_json::{Map, Value, json};
 
-use super::{object, read, set_absent};
+use super::{object, read, set_defaults};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::image_size::ImageSize;
 
 /// ImageNet's channel means and standard deviations, by which Florence-2 normalises.
 const IMAGE_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -15,7 +15,7 @@ const IMAGE_STD: [f64; 3] = [0.229, 0.224, 0.225];
 /// Pillow's number for bicubic.
 const BICUBIC: u32 = 3;
 
-/// The checkpoint's settings, with what is missing and with the size of the graph's images.
+/// Returns the checkpoint's settings with the graph's image size, completed where they lack something.
 pub(super) fn complete(checkpoint: &Checkpoint, image: ImageSize) -> Result<Map<String, Value>> {
     let vision = &checkpoint.config().vision_config;
     let mut settings = settings(checkpoint)?;
@@ -24,45 +24,36 @@ pub(super) fn complete(checkpoint: &Checkpoint, image: ImageSize) -> Result<Map<
     settings.insert("size".into(), size.clone());
     settings.insert("crop_size".into(), size);
     settings.insert("image_seq_length".into(), json!(features));
-    let defaults = object([
-        ("do_resize", json!(true)),
-        ("do_center_crop", json!(false)),
-        ("do_rescale", json!(true)),
-        ("do_normalize", json!(true)),
-        ("resample", json!(BICUBIC)),
-        ("rescale_factor", json!(1.0 / 255.0)),
-        ("image_mean", json!(IMAGE_MEAN)),
-        ("image_std", json!(IMAGE_STD)),
-        ("image_processor_type", json!("CLIPImageProcessor")),
-        ("processor_class", json!("Florence2Processor")),
-    ]);
-    for (key, value) in defaults.into_iter().chain(task_tables()) {
-        set_absent(&mut settings, &key, value);
-    }
+    set_defaults(
+        &mut settings,
+        object(json!({
+            "do_resize": true,
+            "do_center_crop": false,
+            "do_rescale": true,
+            "do_normalize": true,
+            "resample": BICUBIC,
+            "rescale_factor": 1.0 / 255.0,
+            "image_mean": IMAGE_MEAN,
+            "image_std": IMAGE_STD,
+            "image_processor_type": "CLIPImageProcessor",
+            "processor_class": "Florence2Processor",
+            "tasks_answer_post_processing_type": task_table(|_| true, |task| task.output.name()),
+            "task_prompts_without_inputs": task_table(|task| task.input == TaskInput::None, |task| task.prompt),
+            "task_prompts_with_input": task_table(|task| task.input != TaskInput::None, |task| task.prompt),
+        })),
+    );
     Ok(settings)
 }
 
-/// The three tables of Microsoft's processor.
-fn task_tables() -> Map<String, Value> {
-    let table = |with_input: bool| -> Map<String, Value> {
-        let rows = TASKS
-            .iter()
-            .filter(|task| (task.input != TaskInput::None) == with_input);
-        rows.map(|task| (task.tag.to_owned(), json!(task.prompt)))
-            .collect()
-    };
-    let kinds: Map<String, Value> = TASKS
-        .iter()
-        .map(|task| (task.tag.to_owned(), json!(task.output.name())))
-        .collect();
-    object([
-        ("tasks_answer_post_processing_type", Value::Object(kinds)),
-        ("task_prompts_without_inputs", Value::Object(table(false))),
-        ("task_prompts_with_input", Value::Object(table(true))),
-    ])
+/// Returns a table of Microsoft's processor: a value for the tag of each task that is in it.
+fn task_table(is_in: fn(&TaskSpec) -> bool, value: fn(&TaskSpec) -> &'static str) -> Map<String, Value> {
+    let tasks = TASKS.iter().filter(|task| is_in(task));
+    tasks
+        .map(|task| (task.tag.to_owned(), value(task).into()))
+        .collect()
 }
 
-/// The image processor's settings, from either file that may hold them.
+/// Returns the image processor's settings, from whichever of the two files has them.
 fn settings(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let settings = read(checkpoint, PREPROCESSOR_CONFIG)?;
     if !settings.is_empty() {
@@ -74,19 +65,15 @@ fn settings(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     }
 }
 
-/// The size of images that the checkpoint's settings ask for; without any, that of the published models.
+/// Returns the image size in the checkpoint's settings; without any, that of the published models.
 pub(crate) fn image_size(checkpoint: &Checkpoint) -> Result<ImageSize> {
     let settings = settings(checkpoint)?;
-    let side = |key: &str, axis: &str| {
-        let size = settings.get(key)?;
-        let side = size.as_u64().or_else(|| size.get(axis)?.as_u64())?;
-        usize::try_from(side).ok()
-    };
     let size = |key: &str| {
-        Some(ImageSize {
-            height: side(key, "height")?,
-            width: side(key, "width")?,
-        })
+        let size = settings.get(key)?;
+        let side = |axis: &str| u32::try_from(size.as_u64().or_else(|| size.get(axis)?.as_u64())?).ok();
+        Some(ImageSize::new(side("width")?, side("height")?))
     };
-    Ok(size("size").or_else(|| size("crop_size")).unwrap_or_default())
+    Ok(size("size")
+        .or_else(|| size("crop_size"))
+        .unwrap_or(ImageSize::PUBLISHED))
 }

@@ -55,7 +55,7 @@ impl Checkpoint {
         {
             let path = folder.join(name);
             if path.is_file() {
-                let bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+                let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
                 files.insert(name.to_owned(), bytes);
             }
         }

@@ -49,18 +49,15 @@ impl Shard {
 
     fn map(folder: &Path, name: &str) -> Result<Self> {
         let path = folder.join(name);
-        let failed = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let file = File::open(&path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() == 0 {
+        let failed = Error::read(&path);
+        let file = File::open(&path).map_err(&failed)?;
+        if file.metadata().map_err(&failed)?.len() == 0 {
             // A file of no bytes cannot be mapped on every system; parsing then says what is wrong.
             return Ok(Shard::given(name, Cow::Borrowed(&[])));
         }
         // SAFETY: the mapping is read-only and private to this process. Should another process shrink the file
         // meanwhile, the system ends this one; that is the accepted cost of not reading gigabytes into memory.
-        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(&failed)?;
         Ok(Shard {
             name: name.into(),
             bytes: Bytes::Mapped(mapped),
@@ -82,7 +79,7 @@ impl Shard {
             source,
         })?;
         let data = size_of::<u64>() + header;
-        let entry = |name: String, info: &safetensors::tensor::TensorInfo| {
+        let entries = metadata.tensors().into_iter().map(|(name, info)| {
             let (start, end) = info.data_offsets;
             let entry = Entry {
                 shard,
@@ -91,12 +88,8 @@ impl Shard {
                 shape: info.shape.clone(),
             };
             (name, entry)
-        };
-        Ok(metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| entry(name, info))
-            .collect())
+        });
+        Ok(entries.collect())
     }
 }
 
@@ -114,11 +107,8 @@ pub(super) fn open(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<String, Entry>
             file: WEIGHTS,
         });
     }
-    let json = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
-    let index: ShardIndex = serde_json::from_slice(&json).map_err(|source| Error::Json {
-        file: WEIGHTS_INDEX.into(),
-        source,
-    })?;
+    let json = std::fs::read(&path).map_err(Error::read(&path))?;
+    let index: ShardIndex = serde_json::from_slice(&json).map_err(Error::json(WEIGHTS_INDEX))?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();
     let mut shards = Vec::new();
     let mut entries = BTreeMap::new();

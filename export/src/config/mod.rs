@@ -2,11 +2,14 @@
 //! Microsoft's repositories.
 
 mod check;
+mod grid;
 
+use florence2_layout::files::CONFIG;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+pub(crate) use grid::Grid;
 
 /// A model's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -173,26 +176,20 @@ impl ModelConfig {
     /// [`Error::Json`] where a setting is missing or has the wrong type, [`Error::Config`] where settings
     /// contradict each other.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let invalid = |source| Error::Json {
-            file: "config.json".into(),
-            source,
-        };
-        let mut json: Value = serde_json::from_slice(json).map_err(invalid)?;
+        let mut json: Value = serde_json::from_slice(json).map_err(Error::json(CONFIG))?;
         if let Some(vision) = json.get_mut("vision_config") {
             rename_microsoft(vision);
         }
-        let config: ModelConfig = serde_json::from_value(json).map_err(invalid)?;
+        let config: ModelConfig = serde_json::from_value(json).map_err(Error::json(CONFIG))?;
         config.vision_config.check()?;
         config.text_config.check()?;
-        if config.vision_config.projection_dim != config.text_config.d_model {
-            return Err(Error::Config {
-                key: "vision_config.projection_dim",
-                reason: format!(
-                    "{} differs from text_config.d_model, {}: image features and token embeddings share one sequence",
-                    config.vision_config.projection_dim, config.text_config.d_model
-                ),
-            });
-        }
+        let (features, embeddings) = (config.vision_config.projection_dim, config.text_config.d_model);
+        check::check("vision_config.projection_dim", features == embeddings, || {
+            format!(
+                "{features} differs from text_config.d_model, {embeddings}: image features and token embeddings share \
+                 one sequence"
+            )
+        })?;
         Ok(config)
     }
 }
@@ -301,7 +298,7 @@ mod tests {
         let mut vision = microsoft();
         vision["patch_stride"] = json!([1 << 20, 1 << 20, 1 << 20, 1 << 20]);
         let vision = config(vision).unwrap().vision_config;
-        let image = crate::image_size::ImageSize::default();
+        let image = florence2_layout::image_size::ImageSize::PUBLISHED;
         assert!(matches!(vision.grid(image), Err(Error::ImageSize { .. })));
     }
 }

@@ -6,10 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{ExportOptions, build, image_size};
+use florence2_layout::dtypes::Dtype;
+
+use super::{build, image_size};
 use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
-use crate::target::{Precision, Target};
+use crate::options::ExportOptions;
+use crate::target::Target;
 
 /// The largest number of elements of a constant that the CPU may take.
 const SMALL: usize = 100;
@@ -69,15 +72,15 @@ fn nothing_is_copied_between_cuda_and_the_cpu() {
         "/../tests/fixtures/checkpoints/base-like"
     );
     let checkpoint = Checkpoint::open(folder).unwrap();
-    for precision in [Precision::Fp16, Precision::Fp32] {
+    for dtype in [Dtype::Fp16, Dtype::Fp32] {
         let options = ExportOptions::default()
             .with_target(Target::Cuda)
-            .with_precision(precision);
+            .with_dtype(dtype);
         let image_size = image_size(&checkpoint, &options).unwrap();
         let (graphs, _) = build(&checkpoint, &options, image_size).unwrap();
         for (file, graph) in graphs {
             let copies = copies(&graph);
-            assert!(copies.is_empty(), "{} {precision:?}: {copies:?}", file.name());
+            assert!(copies.is_empty(), "{} {dtype:?}: {copies:?}", file.name());
         }
     }
 }

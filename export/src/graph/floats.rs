@@ -74,8 +74,8 @@ mod tests {
     use super::*;
     use crate::graph::initializer::Initializer;
     use crate::lowering::Lowering;
-    use crate::precisions::Precisions;
-    use crate::target::Precision;
+    use crate::weight_dtypes::WeightDtypes;
+    use florence2_layout::dtypes::Dtype;
 
     /// Nodes as `output = operator(inputs)`.
     fn nodes(nodes: &[NodeProto]) -> Vec<String> {
@@ -95,7 +95,7 @@ mod tests {
     /// A graph in 16-bit floats but for the modules that match `kept`.
     fn float16_graph(kept: &[String], float16_io: bool) -> Graph<'_> {
         Graph::new(Lowering {
-            precisions: Precisions::new(Precision::Fp16, kept),
+            dtypes: WeightDtypes::new(Dtype::Fp16, kept),
             float16_io,
             ..Lowering::default()
         })

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Graph;
 use florence2_layout::onnx::{DataType, NodeProto};
+
+use super::Graph;
 
 impl Graph<'_> {
     pub(crate) fn node_protos(&self) -> &[NodeProto] {

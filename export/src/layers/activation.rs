@@ -1,10 +1,11 @@
 //! Activation functions.
 
+use florence2_layout::dtypes::Dtype;
 use florence2_layout::operators::{DOMAIN, EXACT_GELU, VERSION};
 
 use crate::error::{Error, Result};
 use crate::graph::{Function, Graph, Value};
-use crate::target::{Operators, Precision};
+use crate::target::Operators;
 
 /// An activation function, as transformers' `ACT2FN` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Activation {
     pub(super) fn apply(self, graph: &mut Graph<'_>, layer: &str, x: &Value) -> Value {
         match (self, graph.lowering.operators) {
             // In 32-bit floats, ONNX Runtime's own operator adds the layer's bias in the same pass.
-            (Activation::Gelu, Operators::Own) if graph.lowering.precisions.of(layer) != Precision::Fp32 => {
+            (Activation::Gelu, Operators::Own) if graph.lowering.dtypes.of(layer) != Dtype::Fp32 => {
                 let [x] = graph.call(&EXACT, [x], &[]);
                 x
             }

@@ -1,10 +1,12 @@
-//! Linear layers, multiplied as the target and the precision of each weight require.
+//! Linear layers, multiplied as the target and the dtype of each weight require.
+
+use florence2_layout::dtypes::Dtype;
 
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::quantize::{self, BlockFormat, BlockWeight, DynamicQuantized};
-use crate::target::{Operators, Precision};
+use crate::target::Operators;
 use crate::tensor::Tensor;
 
 /// A linear layer, `x · W + b`.
@@ -91,14 +93,14 @@ impl<'a> Linear<'a> {
         LinearInput::new(graph, std::slice::from_ref(self), x).apply(graph, self)
     }
 
-    /// The layer's output for `x`, in floats in any precision.
+    /// The layer's output for `x`, in floats in any dtype.
     pub(crate) fn apply_in_floats(&self, graph: &mut Graph<'a>, x: &Value) -> Value {
-        self.apply_in(graph, Precision::Fp32, x)
+        self.apply_in(graph, Dtype::Fp32, x)
     }
 
-    fn apply_in(&self, graph: &mut Graph<'a>, precision: Precision, x: &Value) -> Value {
+    fn apply_in(&self, graph: &mut Graph<'a>, dtype: Dtype, x: &Value) -> Value {
         graph.within(&self.module, |graph| {
-            let product = quantize::matmul(graph, precision, x, &self.weight);
+            let product = quantize::matmul(graph, dtype, x, &self.weight);
             match &self.bias {
                 Some(bias) => {
                     let bias = graph.weight(bias);
@@ -111,7 +113,7 @@ impl<'a> Linear<'a> {
 
     /// Whether the layer multiplies in 32-bit floats.
     pub(crate) fn is_fp32(&self, graph: &Graph<'_>) -> bool {
-        graph.lowering.precisions.of(&self.module) == Precision::Fp32
+        graph.lowering.dtypes.of(&self.module) == Dtype::Fp32
     }
 }
 
@@ -139,9 +141,9 @@ impl LinearInput {
 
     /// The output of `layer`.
     pub(crate) fn apply<'a>(&self, graph: &mut Graph<'a>, layer: &Linear<'a>) -> Value {
-        let precision = graph.lowering.precisions.of(&layer.module);
-        if graph.lowering.operators != Operators::Own || precision == Precision::Fp32 {
-            return layer.apply_in(graph, precision, &self.x);
+        let dtype = graph.lowering.dtypes.of(&layer.module);
+        if graph.lowering.operators != Operators::Own || dtype == Dtype::Fp32 {
+            return layer.apply_in(graph, dtype, &self.x);
         }
         graph.within(&layer.module, |graph| {
             let bias = layer.bias.as_ref().map(|bias| graph.weight(bias));
@@ -155,8 +157,8 @@ impl LinearInput {
                     bias.as_ref(),
                 );
             }
-            let format = match precision {
-                Precision::Int4 => BlockFormat::Int4,
+            let format = match dtype {
+                Dtype::Q4 => BlockFormat::Int4,
                 _ => BlockFormat::Int8,
             };
             let weight = BlockWeight::new(&layer.weight.clone().transposed(), format);

@@ -7,19 +7,19 @@ pub(crate) mod paths;
 mod projector;
 
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
+use florence2_layout::image_size::ImageSize;
+use florence2_layout::onnx::DataType;
 
 use crate::calibration::observer;
 use crate::checkpoint::Weights;
-use crate::config::ModelConfig;
+use crate::config::{Grid, ModelConfig};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::image_size::ImageSize;
 use crate::lowering::Lowering;
-use crate::precisions::Precisions;
 use crate::smoothing::{self, Smoothing};
 use crate::target::Target;
+use crate::weight_dtypes::WeightDtypes;
 use bart::DecoderKind;
-use florence2_layout::onnx::DataType;
 use paths::{PROJECTOR, VISION_TOWER};
 
 /// The settings of an export that decide on its graphs.
@@ -27,7 +27,7 @@ pub(crate) struct Recipe<'r> {
     pub(crate) target: Target,
     pub(crate) config: &'r ModelConfig,
     pub(crate) image_size: ImageSize,
-    pub(crate) precisions: Precisions<'r>,
+    pub(crate) dtypes: WeightDtypes<'r>,
     pub(crate) smoothing: Smoothing,
     /// Whether the norms behind which layers are quantized are observed.
     pub(crate) observers: bool,
@@ -40,7 +40,7 @@ impl<'a> Recipe<'a> {
     fn graph(&self, file: GraphFile) -> Graph<'a> {
         Graph::new(Lowering {
             operators: self.target.spec().operators,
-            precisions: self.precisions.clone(),
+            dtypes: self.dtypes.clone(),
             float16_io: self.float16_io,
             few_rows: file == GraphFile::DecoderStep,
             input_factors: self.smoothing.inputs.clone(),
@@ -78,7 +78,8 @@ pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'a>, weights: &Weights<
 fn vision_encoder<'a>(mut graph: Graph<'a>, recipe: &Recipe<'a>, weights: &Weights<'a>) -> Result<Graph<'a>> {
     let (vision, image_size) = (&recipe.config.vision_config, recipe.image_size);
     let grid = vision.grid(image_size)?;
-    let [height, width] = [image_size.height.into(), image_size.width.into()];
+    let side = Grid::from(image_size);
+    let [height, width] = [side.height.into(), side.width.into()];
     let dims = [axes::BATCH.into(), vision.in_channels.into(), height, width];
     let pixels = graph.input(PIXEL_VALUES, DataType::Float, &dims);
     let tower = weights.at(VISION_TOWER);

@@ -1,10 +1,10 @@
 //! From DaViT's tokens to image features: positions, pooling, projection.
 
 use crate::checkpoint::Weights;
+use crate::config::Grid;
 use crate::config::{ImageFeatureSource, VisionConfig};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::image_size::Grid;
 use crate::layers::{Linear, layer_norm};
 use crate::lowering::SPATIAL_AVERAGE;
 use crate::target::Operators;

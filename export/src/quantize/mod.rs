@@ -4,42 +4,38 @@ mod blocks;
 mod channels;
 mod nf4;
 
+use florence2_layout::dtypes::Dtype;
+
 use crate::graph::{Graph, Value};
-use crate::target::Precision;
 use crate::tensor::Tensor;
 pub(crate) use blocks::{BlockFormat, BlockWeight};
 pub(crate) use channels::{Axis, ChannelWeight, QuantizedType};
 use nf4::Nf4Weight;
 
-/// `x · weight`, of a weight `[in, out]` stored in `precision`, by operators that every target but the CPU's uses.
-pub(crate) fn matmul<'a>(
-    graph: &mut Graph<'a>,
-    precision: Precision,
-    x: &Value,
-    weight: &Tensor<'a>,
-) -> Value {
-    match precision {
-        Precision::Fp32 | Precision::Fp16 => {
+/// `x · weight`, of a weight `[in, out]` stored in `dtype`, by operators that every target but the CPU's uses.
+pub(crate) fn matmul<'a>(graph: &mut Graph<'a>, dtype: Dtype, x: &Value, weight: &Tensor<'a>) -> Value {
+    match dtype {
+        Dtype::Fp32 | Dtype::Fp16 => {
             let weight = graph.weight(weight);
             graph.matmul(x, &weight)
         }
-        Precision::Int8 | Precision::Quantized => integer_matmul::<i8>(graph, x, weight),
-        Precision::Uint8 => integer_matmul::<u8>(graph, x, weight),
-        Precision::Int4 | Precision::Q4 | Precision::Q4F16 => {
+        Dtype::Int8 | Dtype::Quantized => integer_matmul::<i8>(graph, x, weight),
+        Dtype::Uint8 => integer_matmul::<u8>(graph, x, weight),
+        Dtype::Q4 | Dtype::Q4F16 => {
             let weight = BlockWeight::new(&weight.clone().transposed(), BlockFormat::Int4);
             weight.matmul(graph, x)
         }
-        Precision::Bnb4 => Nf4Weight::new(weight).matmul(graph, x),
+        Dtype::Bnb4 => Nf4Weight::new(weight).matmul(graph, x),
     }
 }
 
 /// Rows `indices` of the table that is `module`'s weight, `[rows, size]`. Only tables of 8 bits are quantized.
 pub(crate) fn gather<'a>(graph: &mut Graph<'a>, module: &str, table: &Tensor<'a>, indices: &Value) -> Value {
-    let precisions = graph.lowering.precisions.clone();
-    let is_kept = || precisions.of(module) == Precision::Fp32;
-    graph.within(module, |graph| match precisions.precision() {
-        Precision::Int8 | Precision::Quantized if !is_kept() => integer_gather::<i8>(graph, table, indices),
-        Precision::Uint8 if !is_kept() => integer_gather::<u8>(graph, table, indices),
+    let dtypes = graph.lowering.dtypes.clone();
+    let is_kept = || dtypes.of(module) == Dtype::Fp32;
+    graph.within(module, |graph| match dtypes.dtype() {
+        Dtype::Int8 | Dtype::Quantized if !is_kept() => integer_gather::<i8>(graph, table, indices),
+        Dtype::Uint8 if !is_kept() => integer_gather::<u8>(graph, table, indices),
         _ => {
             let table = graph.weight(table);
             graph.gather(&table, indices)

@@ -3,22 +3,23 @@
 mod values;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::files::{CONFIG, GENERATION_CONFIG, WEIGHTS};
+use florence2_layout::graphs::GraphFile;
+use florence2_layout::image_size::ImageSize;
 use serde_json::{Value, json};
 
 use crate::atomic_file::AtomicFile;
-use florence2_layout::files::{CONFIG, WEIGHTS};
-
+use crate::bundle::{pretty, published_generation_config};
 use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::image_size::ImageSize;
 use crate::model::{self, Recipe};
-use crate::precisions::Precisions;
 use crate::smoothing::Smoothing;
-use crate::target::{Precision, Target};
-use florence2_layout::graphs::GraphFile;
+use crate::target::Target;
+use crate::weight_dtypes::WeightDtypes;
 use values::{RandomTensor, Values};
 
 /// A constant of the model, not a weight.
@@ -79,52 +80,42 @@ pub fn random_checkpoint(folder: impl AsRef<Path>, options: &RandomOptions) -> R
 }
 
 fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Write {
-        path: folder.into(),
-        source,
-    })?;
+    std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
     let config = ModelConfig::from_json(json.to_string().as_bytes())?;
-    write_json(folder.join(CONFIG), json)?;
-    write_json(folder.join("generation_config.json"), &generation_config())?;
+    AtomicFile::write(&folder.join(CONFIG), &pretty(json.clone()))?;
+    AtomicFile::write(
+        &folder.join(GENERATION_CONFIG),
+        &pretty(published_generation_config()),
+    )?;
 
-    let mut tensors: Vec<(String, RandomTensor)> = Vec::new();
-    for (name, shape) in planned_weights(&config)? {
-        let values = Values::of(&name, &shape, options.seed);
-        tensors.push((
-            name,
-            RandomTensor {
-                shape,
-                values,
-                half_precision: options.half_precision,
-            },
-        ));
-    }
-    let vision = &config.vision_config;
-    let shape = vec![
-        vision.max_temporal_embeddings,
-        vision.embed_dim.last().copied().unwrap_or_default(),
-    ];
-    let values = Values::Sinusoids { dim: shape[1] };
-    let temporal = RandomTensor {
+    let tensor = |shape, values| RandomTensor {
         shape,
         values,
         half_precision: options.half_precision,
     };
+    let mut tensors: Vec<(String, RandomTensor)> = Vec::new();
+    for (name, shape) in planned_weights(&config)? {
+        let values = Values::of(&name, &shape, options.seed);
+        tensors.push((name, tensor(shape, values)));
+    }
+    let vision = &config.vision_config;
+    let dim = vision.embed_dim.last().copied().unwrap_or_default();
+    let temporal = tensor(
+        vec![vision.max_temporal_embeddings, dim],
+        Values::Sinusoids { dim },
+    );
     tensors.push((TEMPORAL_POSITIONS.to_owned(), temporal));
 
     let path = folder.join(WEIGHTS);
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
+    let failed = Error::write(&path);
     safetensors::serialize_to_file(tensors, Some(metadata), &path)
         .map_err(|source| failed(std::io::Error::other(source)))?;
     // The library makes the file readable to its owner only: give it what the other files have.
     let permissions = std::fs::metadata(folder.join(CONFIG))
-        .map_err(failed)?
+        .map_err(&failed)?
         .permissions();
-    std::fs::set_permissions(&path, permissions).map_err(failed)
+    std::fs::set_permissions(&path, permissions).map_err(&failed)
 }
 
 /// Names and shapes of all weights: what the graphs ask for.
@@ -133,8 +124,8 @@ fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String,
     let recipe = Recipe {
         target: Target::Plain,
         config,
-        image_size: ImageSize::default(),
-        precisions: Precisions::new(Precision::Fp32, &[]),
+        image_size: ImageSize::PUBLISHED,
+        dtypes: WeightDtypes::new(Dtype::Fp32, &[]),
         smoothing: Smoothing::default(),
         observers: false,
         float16_io: false,
@@ -205,30 +196,12 @@ fn config(options: &RandomOptions) -> Value {
     })
 }
 
-/// As the published checkpoints have it.
-fn generation_config() -> Value {
-    json!({
-        "bos_token_id": 0,
-        "pad_token_id": 1,
-        "eos_token_id": 2,
-        "decoder_start_token_id": 2,
-        "forced_bos_token_id": 0,
-        "forced_eos_token_id": 2,
-        "num_beams": 3,
-        "no_repeat_ngram_size": 3,
-        "early_stopping": true,
-    })
-}
-
-fn write_json(path: PathBuf, value: &Value) -> Result<()> {
-    AtomicFile::write(&path, format!("{value:#}\n").as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkpoint::Checkpoint;
-    use crate::export::{ExportOptions, export};
+    use crate::export::export;
+    use crate::options::ExportOptions;
 
     /// Base's configuration with everything small.
     fn small_config(options: &RandomOptions) -> Value {

@@ -2,8 +2,9 @@
 //! engine's tests.
 
 use florence2_export::{
-    Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export, export_graph_bytes,
+    Checkpoint, Dtype, Error, ExportOptions, GraphFile, Target, export, export_graph_bytes,
 };
+use florence2_layout::graphs::MIXED_Q4;
 
 /// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
 fn checkpoint(name: &str) -> Checkpoint {
@@ -14,10 +15,10 @@ fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::open(folder).unwrap()
 }
 
-fn options(precision: Precision) -> ExportOptions {
+fn options(dtype: Dtype) -> ExportOptions {
     ExportOptions::default()
         .with_target(Target::Cpu)
-        .with_precision(precision)
+        .with_dtype(dtype)
 }
 
 fn vision_encoder(checkpoint_name: &str, options: &ExportOptions) -> Vec<u8> {
@@ -29,20 +30,20 @@ fn contains(graph: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn each_precision_has_three_graphs_of_its_name() {
-    for (precision, suffix) in [
-        (Precision::Fp32, ""),
-        (Precision::Int8, "_int8"),
-        (Precision::Int4, "_q4"),
+fn each_dtype_has_three_graphs_of_its_name() {
+    for (dtype, suffix, precision) in [
+        (Dtype::Fp32, "", "fp32"),
+        (Dtype::Int8, "_int8", "int8"),
+        (Dtype::Q4, "_q4", MIXED_Q4),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let report = export(&checkpoint("base-like"), folder.path(), &options(precision)).unwrap();
+        let report = export(&checkpoint("base-like"), folder.path(), &options(dtype)).unwrap();
         assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
         for graph in ["vision_encoder", "text_encoder", "decoder_step"] {
             let path = folder.path().join(format!("onnx/{graph}{suffix}.onnx"));
             let bytes = std::fs::read(path).unwrap();
             assert!(contains(&bytes, "com.microsoft"), "{graph}");
-            assert!(contains(&bytes, precision.name()), "{graph}");
+            assert!(contains(&bytes, precision), "{graph}");
         }
         let graphs = std::fs::read_dir(folder.path().join("onnx")).unwrap().count();
         assert_eq!(graphs, 3);
@@ -52,7 +53,7 @@ fn each_precision_has_three_graphs_of_its_name() {
 #[test]
 fn layers_multiply_in_integers_except_those_to_keep() {
     let fc1 = |stage: usize, op: &str| format!("blocks.{stage}.0.spatial_block.ffn.fc1/{op}_");
-    let int8 = options(Precision::Int8);
+    let int8 = options(Dtype::Int8);
     let quantized = vision_encoder("base-like", &int8);
     let kept = vision_encoder("base-like", &int8.with_keep_fp32(["blocks.3", "convs.1.conv"]));
     for stage in 0..4 {
@@ -68,12 +69,12 @@ fn layers_multiply_in_integers_except_those_to_keep() {
 
 #[test]
 fn a_pattern_may_fit_another_graph_but_not_none() {
-    let text = options(Precision::Int8).with_keep_fp32(["encoder.layers.0"]);
+    let text = options(Dtype::Int8).with_keep_fp32(["encoder.layers.0"]);
     assert_eq!(
         vision_encoder("base-like", &text),
-        vision_encoder("base-like", &options(Precision::Int8))
+        vision_encoder("base-like", &options(Dtype::Int8))
     );
-    let none = options(Precision::Int8).with_keep_fp32(["blocks.3", "blocks.30"]);
+    let none = options(Dtype::Int8).with_keep_fp32(["blocks.3", "blocks.30"]);
     let error = export_graph_bytes(&checkpoint("base-like"), GraphFile::VisionEncoder, &none).unwrap_err();
     let message = error.to_string();
     match error {
@@ -88,18 +89,18 @@ fn a_pattern_may_fit_another_graph_but_not_none() {
 
 #[test]
 fn the_vision_side_has_at_least_8_bits() {
-    let int8 = vision_encoder("base-like", &options(Precision::Int8));
-    let int4 = vision_encoder("base-like", &options(Precision::Int4));
+    let int8 = vision_encoder("base-like", &options(Dtype::Int8));
+    let int4 = vision_encoder("base-like", &options(Dtype::Q4));
     assert_eq!(int8.len(), int4.len());
-    // The name of the precision in the metadata.
+    // The name of the dtype in the metadata.
     let different = int8.iter().zip(&int4).filter(|(a, b)| a != b).count();
     assert_eq!(different, 1);
 }
 
 #[test]
 fn windows_are_padded_only_where_they_do_not_divide_the_grid() {
-    let divided = vision_encoder("base-like", &options(Precision::Fp32));
-    let padded = vision_encoder("large-like", &options(Precision::Fp32));
+    let divided = vision_encoder("base-like", &options(Dtype::Fp32));
+    let padded = vision_encoder("large-like", &options(Dtype::Fp32));
     for op in ["windows/Pad_", "windows/Slice_"] {
         assert!(!contains(&divided, op));
         assert!(contains(&padded, op));
@@ -107,21 +108,19 @@ fn windows_are_padded_only_where_they_do_not_divide_the_grid() {
 }
 
 #[test]
-fn plain_graphs_have_precisions_of_their_own() {
+fn a_dtype_of_another_target_is_an_error_that_lists_the_targets_own() {
     let folder = tempfile::tempdir().unwrap();
-    let options = ExportOptions::default().with_precision(Precision::Int4);
+    let options = options(Dtype::Bnb4);
     let error = export(&checkpoint("base-like"), folder.path(), &options).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .ends_with("its precisions: fp32, fp16, int8, quantized, uint8, q4, q4f16, bnb4"),
+        error.to_string().ends_with("its dtypes: fp32, int8, q4"),
         "{error}"
     );
     assert!(matches!(
         error,
-        Error::PrecisionNotInTarget {
-            target: Target::Plain,
-            precision: Precision::Int4
+        Error::DtypeNotInTarget {
+            target: Target::Cpu,
+            dtype: Dtype::Bnb4
         }
     ));
     assert!(!folder.path().join("onnx").exists());

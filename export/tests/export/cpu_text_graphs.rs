@@ -1,9 +1,9 @@
 //! The `cpu` target's text side: the size of the embedding matrix, and models that are refused. The graphs' results are
 //! checked by `tests/reference/check_export.py`.
 
-use florence2_export::{Checkpoint, Error, ExportOptions, GraphFile, Precision, Target, export_graph_bytes};
+use florence2_export::{Checkpoint, Dtype, Error, ExportOptions, GraphFile, Target, export_graph_bytes};
 use half::f16;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype as StoredDtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ const VOCABULARY: usize = 1626;
 const WIDTH: usize = 32;
 
 /// A fixture with the first `vocabulary` tokens only, its weights stored as `dtype`.
-fn checkpoint(vocabulary: usize, dtype: Dtype) -> Checkpoint {
+fn checkpoint(vocabulary: usize, dtype: StoredDtype) -> Checkpoint {
     let folder = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../tests/fixtures/checkpoints/base-like"
@@ -32,7 +32,7 @@ fn checkpoint(vocabulary: usize, dtype: Dtype) -> Checkpoint {
             let values = tensor.data().chunks_exact(4).take(shape.iter().product());
             let values = values.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
             let bytes = values.flat_map(|value| match dtype {
-                Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+                StoredDtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
                 _ => value.to_le_bytes().to_vec(),
             });
             (name.to_owned(), shape, bytes.collect())
@@ -46,13 +46,13 @@ fn checkpoint(vocabulary: usize, dtype: Dtype) -> Checkpoint {
 }
 
 /// The number of bytes that each token of the vocabulary adds to a graph's file.
-fn bytes_of_a_token(file: GraphFile, precision: Precision, dtype: Dtype) -> usize {
+fn bytes_of_a_token(file: GraphFile, dtype: Dtype, stored: StoredDtype) -> usize {
     let options = ExportOptions::default()
         .with_target(Target::Cpu)
-        .with_precision(precision)
+        .with_dtype(dtype)
         .with_image_size(192);
     let bytes = |vocabulary| {
-        export_graph_bytes(&checkpoint(vocabulary, dtype), file, &options)
+        export_graph_bytes(&checkpoint(vocabulary, stored), file, &options)
             .unwrap()
             .len()
     };
@@ -68,20 +68,20 @@ fn the_embedding_matrix_is_in_each_graph_once() {
     use GraphFile::{DecoderStep, TextEncoder};
     // A block of 128 bytes, of which the fixture's width fills a quarter, and its scale.
     let block = 128 + 4;
-    for (file, precision, dtype, expected) in [
-        (TextEncoder, Precision::Fp32, Dtype::F32, 4 * WIDTH),
-        (TextEncoder, Precision::Fp32, Dtype::F16, 2 * WIDTH),
-        (TextEncoder, Precision::Int8, Dtype::F32, block),
-        (TextEncoder, Precision::Int4, Dtype::F16, block),
-        (DecoderStep, Precision::Fp32, Dtype::F32, 4 * WIDTH),
-        (DecoderStep, Precision::Fp32, Dtype::F16, 4 * WIDTH),
-        (DecoderStep, Precision::Int8, Dtype::F32, block),
-        (DecoderStep, Precision::Int4, Dtype::F16, block),
+    for (file, dtype, stored, expected) in [
+        (TextEncoder, Dtype::Fp32, StoredDtype::F32, 4 * WIDTH),
+        (TextEncoder, Dtype::Fp32, StoredDtype::F16, 2 * WIDTH),
+        (TextEncoder, Dtype::Int8, StoredDtype::F32, block),
+        (TextEncoder, Dtype::Q4, StoredDtype::F16, block),
+        (DecoderStep, Dtype::Fp32, StoredDtype::F32, 4 * WIDTH),
+        (DecoderStep, Dtype::Fp32, StoredDtype::F16, 4 * WIDTH),
+        (DecoderStep, Dtype::Int8, StoredDtype::F32, block),
+        (DecoderStep, Dtype::Q4, StoredDtype::F16, block),
     ] {
         assert_eq!(
-            bytes_of_a_token(file, precision, dtype),
+            bytes_of_a_token(file, dtype, stored),
             expected,
-            "{file:?} {precision:?} {dtype:?}"
+            "{file:?} {dtype:?} {stored:?}"
         );
     }
 }
@@ -89,7 +89,8 @@ fn the_embedding_matrix_is_in_each_graph_once() {
 #[test]
 fn unsupported_head_sizes_are_an_error_with_a_remedy() {
     let model = crate::common::native();
-    let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
+    let checkpoint =
+        Checkpoint::from_bytes(model.config_bytes(), model.safetensors(StoredDtype::F32)).unwrap();
     let options = ExportOptions::default()
         .with_target(Target::Cpu)
         .with_image_size(crate::common::IMAGE_SIZE);

@@ -171,10 +171,7 @@ fn image_sizes_must_fit_strides_and_positions() {
     let model = native();
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
     for size in [8, 16, 56] {
-        assert_eq!(
-            export_at(&checkpoint, size).unwrap().image_size.height,
-            size as usize
-        );
+        assert_eq!(export_at(&checkpoint, size).unwrap().image_size.height, size);
     }
     // The stride is 8, and there are 7 positions.
     for size in [0, 44, 64, u32::MAX] {
@@ -186,7 +183,7 @@ fn image_sizes_must_fit_strides_and_positions() {
 }
 
 #[test]
-fn image_tokens_must_leave_room_for_a_prompt() {
+fn image_tokens_must_leave_capacity_for_a_prompt() {
     let mut model = native();
     let positions = 52;
     model.config["text_config"]["max_position_embeddings"] = json!(positions);
@@ -203,7 +200,7 @@ fn image_tokens_must_leave_room_for_a_prompt() {
     export_at(&checkpoint, 48).unwrap();
     // 7 × 7 image features and their mean, `<s>` and `</s>`.
     let error = export_at(&checkpoint, 56).unwrap_err();
-    assert!(error.to_string().contains("no room for a prompt"), "{error}");
+    assert!(error.to_string().contains("no capacity for a prompt"), "{error}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn layout(graphs: &[GraphFile]) -> GraphLayout {
 #[test]
 fn layouts_are_recognised() {
     assert_eq!(layout(&GraphFile::PLAIN).kind(), Some(LayoutKind::Plain));
-    assert_eq!(layout(&GraphFile::STEP).kind(), Some(LayoutKind::Step));
+    assert_eq!(layout(&GraphFile::FUSED).kind(), Some(LayoutKind::Step));
     assert_eq!(layout(&GraphFile::ALL).kind(), Some(LayoutKind::Step));
     assert_eq!(layout(&[]).kind(), None);
     let half = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderStep]);
@@ -35,7 +35,7 @@ fn layouts_are_recognised() {
 #[test]
 fn types_are_taken_by_preference_or_as_wanted() {
     let mut files = Vec::new();
-    for graph in GraphFile::STEP {
+    for graph in GraphFile::FUSED {
         files.extend([Dtype::Q4F16, Dtype::Q4, Dtype::Int8].map(|dtype| graph.file_name(dtype)));
     }
     files.push(GraphFile::VisionEncoder.file_name(Dtype::Fp32));
@@ -66,7 +66,7 @@ fn types_are_taken_by_preference_or_as_wanted() {
 
 #[test]
 fn float16_comes_first_where_it_suits() {
-    let files: Vec<String> = GraphFile::STEP
+    let files: Vec<String> = GraphFile::FUSED
         .iter()
         .flat_map(|graph| [Dtype::Fp32, Dtype::Fp16].map(|dtype| format!("onnx/{}", graph.file_name(dtype))))
         .collect();
@@ -90,7 +90,7 @@ fn float16_comes_first_where_it_suits() {
 
 #[test]
 fn what_is_there_of_other_types_is_said() {
-    let files = GraphFile::STEP.map(|graph| graph.file_name(Dtype::Q4));
+    let files = GraphFile::FUSED.map(|graph| graph.file_name(Dtype::Q4));
     assert!(found(&files, "int8").offer().contains("graphs of q4"));
     assert_eq!(found(&files, "").offer(), "");
     assert_eq!(layout(&[]).offer(), "");
@@ -130,7 +130,7 @@ fn models_that_lie_together_are_not_mixed() {
     assert_eq!(of_paths(&files).prefix, "large-");
     files.push("base-vision-encoder.onnx".into());
     assert_eq!(of_paths(&files).prefix, "base-");
-    files.extend(GraphFile::STEP.map(|graph| graph.file_name(Dtype::Int8)));
+    files.extend(GraphFile::FUSED.map(|graph| graph.file_name(Dtype::Int8)));
     assert_eq!(of_paths(&files).prefix, "");
 }
 

@@ -9,7 +9,7 @@ use florence2::runtime::{GraphSource, SessionOptions, build_session};
 use florence2::{
     Bundle, BundleSource, Error as EngineError, ImageLimits, ImageProcessor, TASKS, TaskInput, load_image,
 };
-use florence2_export::{ActivationRanges, Checkpoint, ExportOptions, GraphFile, Precision, Target, export};
+use florence2_export::{ActivationRanges, Checkpoint, Dtype, ExportOptions, GraphFile, Target, export};
 use florence2_layout::graphs::{EXTENSION, FOLDER, IMAGE_FEATURES, INPUT_IDS, PIXEL_VALUES};
 
 use crate::console::Console;
@@ -27,7 +27,7 @@ pub fn activation_ranges(
     let observers = options
         .clone()
         .with_target(Target::Cpu)
-        .with_precision(Precision::Fp32)
+        .with_dtype(Dtype::Fp32)
         .with_keep_fp32(Vec::<String>::new())
         .with_observers(true)
         .with_graphs([GraphFile::VisionEncoder, GraphFile::TextEncoder]);

@@ -1,6 +1,7 @@
 //! The matrix of token embeddings, once per graph, and the output projection, which is the same matrix unless the
 //! checkpoint has another.
 
+use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::{INPUT_IDS, INPUTS_EMBEDS};
 use florence2_layout::onnx::DataType;
 use half::f16;
@@ -12,7 +13,6 @@ use crate::graph::{Graph, Value};
 use crate::layers::Linear;
 use crate::model::axes;
 use crate::quantize::{self, BlockFormat, BlockWeight};
-use crate::target::Precision;
 use crate::tensor::Tensor;
 
 /// The names under which a checkpoint may keep the embedding matrix.
@@ -139,8 +139,8 @@ pub(super) fn tied_logits<'a>(graph: &mut Graph<'a>, table: &Tensor<'a>, x: &Val
 }
 
 fn is_quantized(graph: &Graph<'_>) -> bool {
-    let precision = graph.lowering.precisions.of(MODULE);
-    !matches!(precision, Precision::Fp32 | Precision::Fp16)
+    let dtype = graph.lowering.dtypes.of(MODULE);
+    !matches!(dtype, Dtype::Fp32 | Dtype::Fp16)
 }
 
 /// The matrix in 16-bit floats, if all its values are such.

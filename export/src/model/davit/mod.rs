@@ -11,11 +11,12 @@ mod patch_embedding;
 mod stage;
 mod window_attention;
 
+use florence2_layout::image_size::ImageSize;
+
 use crate::checkpoint::Weights;
 use crate::config::VisionConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::image_size::ImageSize;
 use crate::layers::mlp;
 use crate::target::Operators;
 use stage::Stage;

@@ -1,12 +1,14 @@
 //! The convolution that begins a stage, in floats or integers, and its norm.
 
+use florence2_layout::dtypes::Dtype;
+
 use super::stage::{Stage, channels_first, channels_last};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::layers::layer_norm;
 use crate::quantize::{DynamicQuantized, fused_integer_matmul};
-use crate::target::{Operators, Precision};
+use crate::target::Operators;
 use crate::tensor::Tensor;
 
 impl Stage {
@@ -53,7 +55,7 @@ impl Stage {
         let lowering = &graph.lowering;
         self.index > 0
             && lowering.operators == Operators::Own
-            && lowering.precisions.of(&conv.module("")) != Precision::Fp32
+            && lowering.dtypes.of(&conv.module("")) != Dtype::Fp32
     }
 
     /// Quantizes the tokens `x`, copies those under the kernel side by side (im2col) and multiplies them with the kernels:

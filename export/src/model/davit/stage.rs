@@ -1,10 +1,12 @@
 //! The dimensions of a stage.
 
+use florence2_layout::image_size::ImageSize;
+
 use crate::checkpoint::Weights;
+use crate::config::Grid;
 use crate::config::VisionConfig;
 use crate::error::Result;
 use crate::graph::{Conv2d, Graph, Value};
-use crate::image_size::{Grid, ImageSize};
 use crate::layers::{Activation, Linear};
 
 /// A stage, whose blocks all have the same size.
@@ -38,10 +40,7 @@ impl Stage {
     pub(super) fn all(config: &VisionConfig, image: ImageSize) -> Result<Vec<Self>> {
         let activation =
             Activation::from_config("vision_config.activation_function", &config.activation_function)?;
-        let mut grid = Grid {
-            height: image.height,
-            width: image.width,
-        };
+        let mut grid = Grid::from(image);
         let mut input_dim = config.in_channels;
         let mut stages = Vec::new();
         for (index, &dim) in config.embed_dim.iter().enumerate() {

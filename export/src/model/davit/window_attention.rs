@@ -2,9 +2,9 @@
 
 use super::stage::Stage;
 use crate::checkpoint::Weights;
+use crate::config::Grid;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::image_size::Grid;
 use crate::layers::{Linear, self_attention};
 
 impl Stage {

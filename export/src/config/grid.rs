@@ -1,46 +1,16 @@
-//! Sizes in pixels and in tokens.
+//! Grids of image tokens, from the pixels to the last stage.
 
-use crate::config::{ImageFeatureSource, VisionConfig};
+use florence2_layout::image_size::ImageSize;
+
+use super::{ImageFeatureSource, VisionConfig};
 use crate::error::{Error, Result};
 
-/// The size of the images that a vision encoder takes, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageSize {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-/// Florence-2 was trained on images of 768×768.
-impl Default for ImageSize {
-    fn default() -> Self {
-        ImageSize::square(768)
-    }
-}
-
-impl ImageSize {
-    /// As high as wide.
-    pub fn square(side: usize) -> Self {
-        ImageSize {
-            height: side,
-            width: side,
-        }
-    }
-
-    fn error(self, reason: String) -> Error {
-        Error::ImageSize {
-            height: self.height,
-            width: self.width,
-            reason,
-        }
-    }
-}
-
-/// Tokens of an image: far beyond what a text encoder has positions for, and still a table that fits in memory.
+/// Largest side of an image, in pixels.
+const LARGEST_SIDE: usize = 1 << 20;
+/// Most tokens of an image: far more than a text encoder has positions for, and a table that still fits into memory.
 const LARGEST_GRID: usize = 1 << 16;
 
-/// Tokens of a stage: rows and columns.
+/// Rows and columns of pixels, or of a stage's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
     pub(crate) height: usize,
@@ -53,8 +23,17 @@ impl Grid {
     }
 }
 
+impl From<ImageSize> for Grid {
+    fn from(size: ImageSize) -> Self {
+        Grid {
+            height: size.height as usize,
+            width: size.width as usize,
+        }
+    }
+}
+
 impl VisionConfig {
-    /// The grid after the convolution of `stage`, from what goes into it.
+    /// Returns the grid after the convolution of `stage`, whose input has the grid `input`.
     pub(crate) fn stage_grid(&self, stage: usize, input: Grid) -> Grid {
         let after = |size: usize| {
             (size + 2 * self.patch_padding[stage]).saturating_sub(self.patch_size[stage])
@@ -67,64 +46,63 @@ impl VisionConfig {
         }
     }
 
-    /// The grid of the image features.
+    /// Returns the grid of the last stage's tokens.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] if the strides do not divide the size, or it has more tokens along an axis than the
+    /// [`Error::ImageSize`] if the strides do not divide the size, or the grid has more tokens along an axis than the
     /// model has positions for.
     pub(crate) fn grid(&self, image: ImageSize) -> Result<Grid> {
+        let invalid = |reason| Err(Error::ImageSize { size: image, reason });
         let stride = self.total_stride();
-        let fits = |size: usize| size > 0 && size.is_multiple_of(stride) && size <= 1 << 20;
-        if !fits(image.height) || !fits(image.width) {
-            return Err(image.error(format!(
+        let mut grid = Grid::from(image);
+        let fits = |side: usize| (1..=LARGEST_SIDE).contains(&side) && side.is_multiple_of(stride);
+        if !fits(grid.height) || !fits(grid.width) {
+            return invalid(format!(
                 "height and width must be multiples of {stride}, the model's stride"
-            )));
+            ));
         }
-        let mut grid = Grid {
-            height: image.height,
-            width: image.width,
-        };
         for stage in 0..self.embed_dim.len() {
             let (kernel, padding) = (self.patch_size[stage], self.patch_padding[stage]);
             if grid.height.min(grid.width) + 2 * padding < kernel {
-                return Err(image.error(format!(
+                return invalid(format!(
                     "stage {stage}'s convolution, {kernel} wide, does not fit in it"
-                )));
+                ));
             }
             grid = self.stage_grid(stage, grid);
         }
         let positions = self.max_position_embeddings;
         if grid.height > positions || grid.width > positions {
-            return Err(image.error(format!(
+            return invalid(format!(
                 "the model has learned {positions} positions along an axis, for at most {} pixels",
                 positions * stride
-            )));
+            ));
         }
         if grid.tokens() > LARGEST_GRID {
-            return Err(image.error(format!(
+            return invalid(format!(
                 "{} tokens; at most {LARGEST_GRID} are possible",
                 grid.tokens()
-            )));
+            ));
         }
         Ok(grid)
     }
 
-    /// That image features and a prompt's `<s>` and `</s>` fit into the text encoder's positions.
+    /// Checks that image features and the `<s>` and `</s>` of a prompt fit into `positions`, those of the text encoder.
     ///
     /// # Errors
     /// [`Error::ImageSize`] if they do not.
     pub(crate) fn check_positions(&self, image: ImageSize, positions: usize) -> Result<()> {
         let features = self.feature_tokens(self.grid(image)?);
-        if features + 2 >= positions {
-            return Err(image.error(format!(
-                "{features} image tokens leave no room for a prompt among the text encoder's {positions} positions; \
-                 take a smaller size"
-            )));
+        if features + 2 < positions {
+            return Ok(());
         }
-        Ok(())
+        let reason = format!(
+            "{features} image tokens leave no capacity for a prompt among the text encoder's {positions} positions; \
+             take a smaller size"
+        );
+        Err(Error::ImageSize { size: image, reason })
     }
 
-    /// Number of image features for one image.
+    /// Returns the number of image features of one image.
     pub(crate) fn feature_tokens(&self, grid: Grid) -> usize {
         let tokens = |source: &ImageFeatureSource| match source {
             ImageFeatureSource::SpatialAvgPool => 1,

@@ -1,43 +1,44 @@
-//! Which precision each weight gets: the export's, except for what is to be kept in fp32.
+//! Which dtype each weight gets: the export's, except for what is to be kept in fp32.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::error::{Error, Result};
-use crate::target::Precision;
+use florence2_layout::dtypes::Dtype;
 
-/// The precision of each weight, by the path of its module. Clones remember together what was asked for.
+use crate::error::{Error, Result};
+
+/// The dtype of each weight, by the path of its module. Clones remember together what was asked for.
 #[derive(Clone, Default)]
-pub(crate) struct Precisions<'o> {
-    precision: Precision,
+pub(crate) struct WeightDtypes<'o> {
+    dtype: Dtype,
     keep_fp32: &'o [String],
     asked: Rc<RefCell<BTreeSet<String>>>,
 }
 
-impl<'o> Precisions<'o> {
+impl<'o> WeightDtypes<'o> {
     /// `keep_fp32`: patterns of paths, see [`matches`].
-    pub(crate) fn new(precision: Precision, keep_fp32: &'o [String]) -> Self {
-        Precisions {
-            precision,
+    pub(crate) fn new(dtype: Dtype, keep_fp32: &'o [String]) -> Self {
+        WeightDtypes {
+            dtype,
             keep_fp32,
             asked: Rc::default(),
         }
     }
 
     /// The export's.
-    pub(crate) fn precision(&self) -> Precision {
-        self.precision
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// How the weight of `module` is to be stored.
-    pub(crate) fn of(&self, module: &str) -> Precision {
-        if self.precision != Precision::Fp32 {
+    pub(crate) fn of(&self, module: &str) -> Dtype {
+        if self.dtype != Dtype::Fp32 {
             self.asked.borrow_mut().insert(module.to_owned());
         }
         match self.keep_fp32.iter().any(|pattern| matches(pattern, module)) {
-            true => Precision::Fp32,
-            false => self.precision,
+            true => Dtype::Fp32,
+            false => self.dtype,
         }
     }
 
@@ -130,19 +131,19 @@ mod tests {
     #[test]
     fn what_is_kept_is_fp32_and_an_idle_pattern_is_an_error() {
         let keep = ["blocks.0".to_owned()];
-        let precisions = Precisions::new(Precision::Int4, &keep);
-        assert_eq!(precisions.of("blocks.1.fc1"), Precision::Int4);
-        let error = precisions.check().unwrap_err().to_string();
+        let dtypes = WeightDtypes::new(Dtype::Q4, &keep);
+        assert_eq!(dtypes.of("blocks.1.fc1"), Dtype::Q4);
+        let error = dtypes.check().unwrap_err().to_string();
         assert!(error.contains("blocks.*.fc1"), "{error}");
-        assert_eq!(precisions.of("blocks.0.fc1"), Precision::Fp32);
-        precisions.check().unwrap();
+        assert_eq!(dtypes.of("blocks.0.fc1"), Dtype::Fp32);
+        dtypes.check().unwrap();
     }
 
     #[test]
     fn in_fp32_there_is_nothing_to_keep() {
         let keep = ["fc1".to_owned()];
-        let precisions = Precisions::new(Precision::Fp32, &keep);
-        assert_eq!(precisions.of("fc1"), Precision::Fp32);
-        assert!(matches!(precisions.check(), Err(Error::KeepFp32 { .. })));
+        let dtypes = WeightDtypes::new(Dtype::Fp32, &keep);
+        assert_eq!(dtypes.of("fc1"), Dtype::Fp32);
+        assert!(matches!(dtypes.check(), Err(Error::KeepFp32 { .. })));
     }
 }

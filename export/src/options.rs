@@ -1,0 +1,121 @@
+//! Options of an export.
+
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::graphs::GraphFile;
+
+use crate::calibration::ActivationRanges;
+use crate::target::Target;
+
+/// Options of an export.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// The kind of runtime the graphs are for.
+    pub target: Target,
+    /// How weights are stored.
+    pub dtype: Dtype,
+    /// Weights that stay in 32-bit floats in any dtype (in 16-bit floats: the arithmetic too, around modules without
+    /// weights as well): patterns of the paths of their modules. A pattern is a run
+    /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
+    /// `fc2` for the second layer of each MLP.
+    pub keep_fp32: Vec<String>,
+    /// Whether inputs, outputs and caches are 16-bit floats too, in a dtype that computes in them. Without, they are
+    /// 32-bit floats, as in most deployments, and converted at the graph's borders; but [`Target::Cuda`]'s caches are
+    /// 16-bit floats in any case.
+    pub float16_io: bool,
+    /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
+    /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].
+    pub activation_ranges: Option<ActivationRanges>,
+    /// Adds the outputs that [`ActivationRanges`] are recorded from. For [`Target::Cpu`], best in
+    /// [`Dtype::Fp32`].
+    pub observers: bool,
+    /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
+    /// `preprocessor_config.json` says, else 768.
+    pub image_size: Option<u32>,
+    /// The graphs to write; `None` for all of the target's.
+    pub graphs: Option<Vec<GraphFile>>,
+    /// A graph with more bytes of weights than this keeps the big ones in a file beside it (`.onnx_data`), which ONNX
+    /// Runtime maps instead of reading: it then loads in half the time and memory.
+    pub external_data_threshold: u64,
+    /// The name in the graphs' metadata; `None` for that of the published model of the same dimensions.
+    pub model_name: Option<String>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        ExportOptions {
+            target: Target::default(),
+            dtype: Dtype::default(),
+            keep_fp32: Vec::new(),
+            float16_io: false,
+            activation_ranges: None,
+            observers: false,
+            image_size: None,
+            graphs: None,
+            external_data_threshold: 32 << 20,
+            model_name: None,
+        }
+    }
+}
+
+impl ExportOptions {
+    /// Sets [`target`](Self::target).
+    pub fn with_target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Sets [`dtype`](Self::dtype).
+    pub fn with_dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Sets [`keep_fp32`](Self::keep_fp32).
+    pub fn with_keep_fp32(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.keep_fp32 = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`float16_io`](Self::float16_io).
+    pub fn with_float16_io(mut self, float16_io: bool) -> Self {
+        self.float16_io = float16_io;
+        self
+    }
+
+    /// Sets [`activation_ranges`](Self::activation_ranges).
+    pub fn with_activation_ranges(mut self, ranges: ActivationRanges) -> Self {
+        self.activation_ranges = Some(ranges);
+        self
+    }
+
+    /// Sets [`observers`](Self::observers).
+    pub fn with_observers(mut self, observers: bool) -> Self {
+        self.observers = observers;
+        self
+    }
+
+    /// Sets [`image_size`](Self::image_size).
+    pub fn with_image_size(mut self, side: u32) -> Self {
+        self.image_size = Some(side);
+        self
+    }
+
+    /// Sets [`graphs`](Self::graphs).
+    pub fn with_graphs(mut self, graphs: impl Into<Vec<GraphFile>>) -> Self {
+        self.graphs = Some(graphs.into());
+        self
+    }
+
+    /// Sets [`external_data_threshold`](Self::external_data_threshold).
+    pub fn with_external_data_threshold(mut self, bytes: u64) -> Self {
+        self.external_data_threshold = bytes;
+        self
+    }
+
+    /// Sets [`model_name`](Self::model_name).
+    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
+        self.model_name = Some(name.into());
+        self
+    }
+}
