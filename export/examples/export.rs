@@ -1,5 +1,5 @@
 //! `cargo run --example export -- CHECKPOINT OUT [--image-size N] [--target NAME] [--precision NAME] [--float16-io yes]`:
-//! a checkpoint's folder to a deployment's.
+//! exports the checkpoint in a folder.
 
 use std::error::Error;
 use std::process::ExitCode;

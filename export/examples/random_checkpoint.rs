@@ -1,4 +1,4 @@
-//! `cargo run --release --example random_checkpoint -- base|large OUT [SEED]`: a checkpoint of real size.
+//! `cargo run --release --example random_checkpoint -- base|large OUT [SEED]`: writes a checkpoint of real size with random weights.
 
 use std::error::Error;
 use std::process::ExitCode;

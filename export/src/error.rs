@@ -1,4 +1,4 @@
-//! The one error type.
+//! The crate's error type.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,19 @@ use florence2_layout::tokenizer::InvalidTokenizer;
 
 use crate::target::Target;
 
-/// A result of this crate.
+/// A result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while exporting. Nothing is written before everything that can be checked has been.
+/// An error of an export. All checks precede the first written file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The folder lacks a file without which there is no checkpoint.
+    /// The folder lacks a file that every checkpoint has.
     #[error("{} has no {file}. Give the folder of a Florence-2 checkpoint: config.json and model.safetensors.", folder.display())]
     NotACheckpoint {
-        /// The folder that was given.
+        /// The folder.
         folder: PathBuf,
-        /// What is missing in it.
+        /// The name of the missing file.
         file: &'static str,
     },
     /// A file of the checkpoint could not be read.
@@ -28,7 +28,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file could not be written.
@@ -36,34 +36,34 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A JSON file is damaged, or lacks a setting.
+    /// A JSON file is malformed or lacks a setting.
     #[error("{file} is not valid: {source}. Fetch the checkpoint again, or correct the file.")]
     Json {
         /// The file's name.
         file: String,
-        /// Where and what.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// The configuration contradicts itself or names something that is not supported.
+    /// The configuration is inconsistent or has an unsupported value.
     #[error("config.json: {key}: {reason}")]
     Config {
         /// The setting.
         key: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The problem and the valid values.
         reason: String,
     },
-    /// A safetensors file is damaged.
+    /// A safetensors file is malformed.
     #[error("{file} is not a whole safetensors file: {source}. Fetch it again.")]
     Safetensors {
         /// The file's name.
         file: String,
-        /// What is wrong with it.
+        /// The parser's error.
         source: safetensors::SafeTensorError,
     },
-    /// The index of a sharded checkpoint is at odds with its shards.
+    /// The index of a sharded checkpoint contradicts its shards.
     #[error(
         "model.safetensors.index.json places {tensor} in {shard}, where it is not. Fetch that file again."
     )]
@@ -73,7 +73,7 @@ pub enum Error {
         /// The shard that should hold it.
         shard: String,
     },
-    /// Two names of the checkpoint stand for one weight.
+    /// The checkpoint has a weight under two names.
     #[error(
         "the checkpoint has {first} and {second}, which are the same weight in two namings. Keep one of them."
     )]
@@ -83,17 +83,17 @@ pub enum Error {
         /// The other.
         second: String,
     },
-    /// A weight is not in the checkpoint.
+    /// A weight is missing.
     #[error(
         "the checkpoint has no tensor {name} (shape {shape:?}). It is incomplete, or config.json is another model's."
     )]
     MissingTensor {
         /// Its name, in the checkpoint's naming.
         name: String,
-        /// The shape that the configuration asks for.
+        /// The shape by the configuration.
         shape: Vec<usize>,
     },
-    /// The decoder embeds tokens by a matrix of its own, which no graph of the layout could hold.
+    /// The decoder has another embedding matrix than the encoder; deployments have one.
     #[error(
         "{first} and {second} differ, but deployments have one embedding graph for both sides. Tie them."
     )]
@@ -115,7 +115,7 @@ pub enum Error {
         /// In the checkpoint.
         found: Vec<usize>,
     },
-    /// A weight has an element type that is not read.
+    /// A weight has an unsupported element type.
     #[error("tensor {name} holds {dtype}; f32, f16 and bf16 are read. Save the checkpoint in one of these.")]
     TensorType {
         /// Its name, in the checkpoint's naming.
@@ -128,16 +128,16 @@ pub enum Error {
     ImageSize {
         /// The size.
         size: ImageSize,
-        /// Why, and what would do.
+        /// The problem and the valid sizes.
         reason: String,
     },
-    /// A graph was asked for that the target does not have.
+    /// The target does not have a requested graph.
     #[error("the export target has no graph {graph}; leave out `graphs` for all that it has")]
     NotInTarget {
         /// The graph's name.
         graph: &'static str,
     },
-    /// The target has no graphs of this dtype.
+    /// The target cannot be exported in the requested dtype.
     #[error(
         "the export target {} has no {}; its dtypes: {}",
         target.name(),
@@ -147,49 +147,49 @@ pub enum Error {
     DtypeNotInTarget {
         /// The target.
         target: Target,
-        /// The dtype that was asked for.
+        /// The requested dtype.
         dtype: Dtype,
     },
-    /// Inputs and outputs of 16-bit floats were asked for, of graphs that compute in others.
+    /// Inputs and outputs in float16 were requested for graphs that compute in float32.
     #[error("inputs and outputs in float16 are for the dtypes fp16 and q4f16, not {}", dtype.name())]
     NoFloat16 {
-        /// The dtype that was asked for.
+        /// The requested dtype.
         dtype: Dtype,
     },
-    /// A pattern of weights to keep in fp32 fits none that would be stored otherwise.
-    #[error("nothing that is not in fp32 anyway is part of {pattern:?}. Patterns are parts of names like these: {}", names.join(", "))]
+    /// A `keep_fp32` pattern matches no weight that would be stored in another dtype.
+    #[error("{pattern:?} matches no weight that would not be in fp32 anyway. Patterns are parts of names like these: {}", names.join(", "))]
     KeepFp32 {
         /// The pattern.
         pattern: String,
-        /// What there is, `*` for any number.
+        /// The names of weights, with `*` for numbers.
         names: Vec<String>,
     },
-    /// What was recorded of activations is not of this checkpoint, or incomplete.
+    /// The activation ranges are incomplete or belong to another checkpoint.
     #[error(
-        "the activation ranges have {found} channels for {module}, not {expected}: record what graphs of this checkpoint \
-         with observers give"
+        "the activation ranges have {found} channels for {module}, not {expected}: record the outputs of graphs of this \
+         checkpoint with observers"
     )]
     ActivationRanges {
-        /// The module whose result was to be observed.
+        /// The observed module.
         module: String,
-        /// Its channels.
+        /// The number of its output channels.
         expected: usize,
-        /// Channels recorded; 0 if there is nothing.
+        /// The number of recorded channels; 0 if the module was not recorded.
         found: usize,
     },
-    /// The target knows no calibration.
-    #[error("observers and activation ranges are for quantised graphs: the export target {} has none", target.name())]
+    /// The target does not support calibration.
+    #[error("observers and activation ranges are for quantized graphs: the export target {} has none", target.name())]
     NoCalibration {
         /// The target.
         target: Target,
     },
-    /// The deployment would overwrite files of the checkpoint.
+    /// The output folder is the checkpoint's folder.
     #[error("{} is the checkpoint's own folder; export to another one", folder.display())]
     IntoCheckpoint {
         /// The folder.
         folder: PathBuf,
     },
-    /// A graph with all weights inside would exceed what protobuf can hold.
+    /// A graph with all weights inside would exceed protobuf's limit of 2 GiB.
     #[error(
         "{graph} would have {bytes} bytes inside one file, over protobuf's 2 GiB. Lower `external_data_threshold`."
     )]
@@ -199,7 +199,7 @@ pub enum Error {
         /// Bytes of its weights.
         bytes: u64,
     },
-    /// The tokenizer's files are damaged or incomplete.
+    /// The tokenizer's files are malformed or incomplete.
     #[error("tokenizer: {0}")]
     Tokenizer(#[from] InvalidTokenizer),
 }

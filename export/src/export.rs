@@ -42,7 +42,7 @@ pub struct Report {
 /// Names the tensor, setting or file that is missing or wrong.
 pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &ExportOptions) -> Result<Report> {
     let folder = folder.as_ref();
-    if checkpoint.lies_in(folder) {
+    if checkpoint.is_in(folder) {
         return Err(Error::IntoCheckpoint {
             folder: folder.into(),
         });

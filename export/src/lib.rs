@@ -1,4 +1,4 @@
-//! Florence-2 checkpoints (safetensors) to ONNX graphs and the files of a deployment, without Python.
+//! Exports Florence-2 checkpoints (safetensors) to ONNX graphs and the other files of a deployment, without Python.
 //!
 //! ```no_run
 //! use florence2_export::{Checkpoint, ExportOptions, export};
@@ -11,15 +11,14 @@
 //! # Ok::<(), florence2_export::Error>(())
 //! ```
 //!
-//! A checkpoint may be in transformers' naming or in Microsoft's, in f32, f16 or bf16, in one file or in shards.
-//! [`Target::Plain`] gives the six graphs of the onnx-community layout, in any of the types in which such deployments
-//! come, so that they run wherever that layout does. [`Target::Cpu`] gives three graphs that are made for ONNX Runtime on
-//! a CPU, in 32-bit floats, 8 or 4 bits ([`Dtype`]); [`Target::Cuda`] the same three for its providers for GPUs, in 16-
-//! or 32-bit floats.
+//! A checkpoint may have the weight names of transformers or of Microsoft, f32, f16 or bf16 weights, one file or shards.
+//! [`Target::Plain`] exports the six graphs of the onnx-community layout, in all its [dtypes](Dtype). [`Target::Cpu`] exports
+//! the three graphs of the fused layout, for ONNX Runtime on a CPU, in fp32, int8 and q4; [`Target::Cuda`] the same three for
+//! GPUs, in fp32 and fp16.
 //!
-//! Each graph says in its `metadata_props` what it is, under `florence2.model`, `.graph`, `.target`, `.precision`,
-//! `.image_size`, `.vision_depths`, `.vision_dims`, `.d_model`, `.vocab_size`, `.encoder_layers`,
-//! `.decoder_layers`, `.encoder_attention_heads`, `.decoder_attention_heads` and `.exporter`.
+//! The `metadata_props` of each graph have the keys `florence2.model`, `.graph`, `.target`, `.precision`, `.image_size`,
+//! `.vision_depths`, `.vision_dims`, `.d_model`, `.vocab_size`, `.encoder_layers`, `.decoder_layers`,
+//! `.encoder_attention_heads`, `.decoder_attention_heads` and `.exporter`.
 #![warn(missing_docs)]
 
 mod atomic_file;

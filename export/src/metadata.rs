@@ -1,4 +1,4 @@
-//! What a graph says of itself, in its file's `metadata_props`.
+//! The `metadata_props` of a graph's file.
 
 use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::{CACHES_ON_DEVICE, GraphFile, MIXED_Q4, PRECISION, SHARED_ENCODER_ROW};
@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::options::ExportOptions;
 use crate::target::{Operators, Target};
 
-/// Keys and values, in the order in which they are written.
+/// Returns keys and values in the order in which they are written.
 pub(crate) fn metadata(
     config: &ModelConfig,
     file: GraphFile,
@@ -68,8 +68,8 @@ fn is_decoder(file: GraphFile) -> bool {
     )
 }
 
-/// The published model of these dimensions. (Not the folder's name: the same weights give the same bytes wherever
-/// they lie.)
+/// Returns the name of the published model with these dimensions. (Not the folder's name, so that the same weights give the
+/// same bytes in every folder.)
 fn published_name(config: &ModelConfig) -> &'static str {
     let text = &config.text_config;
     match (text.d_model, text.encoder_layers, text.decoder_layers) {

@@ -10,34 +10,32 @@ use crate::target::Target;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ExportOptions {
-    /// The kind of runtime the graphs are for.
+    /// The kind of runtime that the graphs are for.
     pub target: Target,
-    /// How weights are stored.
+    /// The dtype of the weights.
     pub dtype: Dtype,
-    /// Weights that stay in 32-bit floats in any dtype (in 16-bit floats: the arithmetic too, around modules without
-    /// weights as well): patterns of the paths of their modules. A pattern is a run
-    /// of whole parts of such a path, with `*` for any characters of a part: `vision_tower.blocks.3` for a stage,
-    /// `fc2` for the second layer of each MLP.
+    /// Patterns of the paths of modules whose weights stay in float32 in any dtype; in float16 exports, their arithmetic as
+    /// well, and modules without weights can be named too. A pattern matches consecutive components of a path, with `*` for
+    /// any characters of a component: `vision_tower.blocks.3` for a stage, `fc2` for the second layer of each MLP.
     pub keep_fp32: Vec<String>,
-    /// Whether inputs, outputs and caches are 16-bit floats too, in a dtype that computes in them. Without, they are
-    /// 32-bit floats, as in most deployments, and converted at the graph's borders; but [`Target::Cuda`]'s caches are
-    /// 16-bit floats in any case.
+    /// Whether inputs, outputs and KV caches of float16 graphs are float16. Otherwise they are float32, as in most
+    /// deployments, and cast inside the graph; the caches of [`Target::Cuda`] are float16 in any case.
     pub float16_io: bool,
-    /// How large activations become, as graphs with [`observers`](Self::observers) show on sample images: the scales of
-    /// channels are then evened out ahead of layers that are quantised. For [`Target::Cpu`].
+    /// Ranges of activations on sample images, recorded with [`observers`](Self::observers): the scales of channels are
+    /// smoothed ahead of quantized layers (SmoothQuant). Only for [`Target::Cpu`].
     pub activation_ranges: Option<ActivationRanges>,
-    /// Adds the outputs that [`ActivationRanges`] are recorded from. For [`Target::Cpu`], best in
+    /// Whether to add the outputs that [`ActivationRanges`] are recorded from. Only for [`Target::Cpu`], best in
     /// [`Dtype::Fp32`].
     pub observers: bool,
-    /// Side of the square images that the vision encoder takes, in pixels; `None` for what the checkpoint's
-    /// `preprocessor_config.json` says, else 768.
+    /// Side of the vision encoder's square images in pixels; `None` for the size in the checkpoint's
+    /// `preprocessor_config.json`, or 768 without one.
     pub image_size: Option<u32>,
     /// The graphs to write; `None` for all of the target's.
     pub graphs: Option<Vec<GraphFile>>,
-    /// A graph with more bytes of weights than this keeps the big ones in a file beside it (`.onnx_data`), which ONNX
-    /// Runtime maps instead of reading: it then loads in half the time and memory.
+    /// Graphs with more bytes of weights than this keep the large ones in a file of external data (`.onnx_data`), which ONNX
+    /// Runtime maps instead of reading: loading takes half the time and memory.
     pub external_data_threshold: u64,
-    /// The name in the graphs' metadata; `None` for that of the published model of the same dimensions.
+    /// The model's name in the graphs' metadata; `None` for that of the published model with the same dimensions.
     pub model_name: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Which dtype each weight gets: the export's, except for what is to be kept in fp32.
+//! The dtype of each weight: that of the export, or fp32 for weights that match a `keep_fp32` pattern.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,62 +8,61 @@ use florence2_layout::dtypes::Dtype;
 
 use crate::error::{Error, Result};
 
-/// The dtype of each weight, by the path of its module. Clones remember together what was asked for.
+/// The dtype of each weight, by the path of its module. Clones share the record of requested modules.
 #[derive(Clone, Default)]
 pub(crate) struct WeightDtypes<'o> {
     dtype: Dtype,
     keep_fp32: &'o [String],
-    asked: Rc<RefCell<BTreeSet<String>>>,
+    requested: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'o> WeightDtypes<'o> {
-    /// `keep_fp32`: patterns of paths, see [`matches`].
+    /// `keep_fp32` are patterns of module paths: see [`matches`].
     pub(crate) fn new(dtype: Dtype, keep_fp32: &'o [String]) -> Self {
         WeightDtypes {
             dtype,
             keep_fp32,
-            asked: Rc::default(),
+            requested: Rc::default(),
         }
     }
 
-    /// The export's.
+    /// Returns the dtype of the export.
     pub(crate) fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// How the weight of `module` is to be stored.
+    /// Returns the dtype of the weight of `module`.
     pub(crate) fn of(&self, module: &str) -> Dtype {
         if self.dtype != Dtype::Fp32 {
-            self.asked.borrow_mut().insert(module.to_owned());
+            self.requested.borrow_mut().insert(module.to_owned());
         }
-        match self.keep_fp32.iter().any(|pattern| matches(pattern, module)) {
-            true => Dtype::Fp32,
-            false => self.dtype,
+        if self.keep_fp32.iter().any(|pattern| matches(pattern, module)) {
+            Dtype::Fp32
+        } else {
+            self.dtype
         }
     }
 
-    /// That each pattern fits a weight that was asked for and is not in fp32 anyway.
+    /// Checks that each pattern matches a requested weight that would have another dtype than fp32.
     ///
     /// # Errors
-    /// [`Error::KeepFp32`] names the first that does not.
+    /// [`Error::KeepFp32`] with the first pattern that does not.
     pub(crate) fn check(&self) -> Result<()> {
-        let asked = self.asked.borrow();
-        let idle = |pattern: &&String| !asked.iter().any(|module| matches(pattern, module));
-        match self.keep_fp32.iter().find(idle) {
-            None => Ok(()),
-            Some(pattern) => {
-                let names: BTreeSet<String> = asked.iter().map(|module| without_numbers(module)).collect();
-                Err(Error::KeepFp32 {
-                    pattern: pattern.clone(),
-                    names: names.into_iter().collect(),
-                })
-            }
-        }
+        let requested = self.requested.borrow();
+        let is_unused = |pattern: &&String| !requested.iter().any(|module| matches(pattern, module));
+        let Some(pattern) = self.keep_fp32.iter().find(is_unused) else {
+            return Ok(());
+        };
+        let names: BTreeSet<String> = requested.iter().map(|module| without_numbers(module)).collect();
+        Err(Error::KeepFp32 {
+            pattern: pattern.clone(),
+            names: names.into_iter().collect(),
+        })
     }
 }
 
-/// Whether `pattern` is a run of whole parts of the dotted `path`; in a part, `*` stands for any characters. So
-/// `blocks.1` fits `tower.blocks.1.0.qkv`, but not `tower.blocks.10.0.qkv`.
+/// Returns whether `pattern` equals consecutive components of the dotted `path`, where `*` matches any characters of a
+/// component: `blocks.1` matches `tower.blocks.1.0.qkv`, but not `tower.blocks.10.0.qkv`.
 fn matches(pattern: &str, path: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('.').collect();
     let path: Vec<&str> = path.split('.').collect();
@@ -87,7 +86,7 @@ fn part_matches(pattern: &str, part: &str) -> bool {
         .any(|end| part.get(end..).is_some_and(|part| part_matches(rest, part)))
 }
 
-/// The path with `*` for each number.
+/// Returns the path with `*` for each number.
 fn without_numbers(path: &str) -> String {
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = path
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_whole_parts() {
+    fn patterns_match_whole_components() {
         let path = "model.vision_tower.blocks.1.10.spatial_block.ffn.fc2";
         for pattern in [
             path,
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_fp32_and_an_idle_pattern_is_an_error() {
+    fn kept_weights_are_fp32_and_an_unused_pattern_is_an_error() {
         let keep = ["blocks.0".to_owned()];
         let dtypes = WeightDtypes::new(Dtype::Q4, &keep);
         assert_eq!(dtypes.of("blocks.1.fc1"), Dtype::Q4);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn in_fp32_there_is_nothing_to_keep() {
+    fn patterns_of_an_fp32_export_are_an_error() {
         let keep = ["fc1".to_owned()];
         let dtypes = WeightDtypes::new(Dtype::Fp32, &keep);
         assert_eq!(dtypes.of("fc1"), Dtype::Fp32);

@@ -1,4 +1,4 @@
-//! The files beside the graphs: copied from the checkpoint, and completed where runtimes would miss something.
+//! The files beside the graphs, copied from the checkpoint and completed where runtimes need more.
 
 mod generation;
 mod preprocessor;
@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 pub(crate) use generation::published as published_generation_config;
 pub(crate) use preprocessor::image_size;
 
-/// Copied as they are.
+/// Files that are copied unchanged.
 const COPIED: [&str; 4] = [SPECIAL_TOKENS_MAP, ADDED_TOKENS, VOCABULARY, MERGES];
 
-/// The files, by name.
+/// Returns the files by name.
 pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let mut push = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes);
@@ -32,7 +32,7 @@ pub(crate) fn files(checkpoint: &Checkpoint, image_size: ImageSize) -> Result<BT
     );
     let mut processor = read(checkpoint, PROCESSOR_CONFIG)?;
     if !processor.is_empty() {
-        // Its settings are in preprocessor_config.json now, with the size of these graphs.
+        // Its image processor's settings are in preprocessor_config.json, with the image size of the export.
         processor.remove(IMAGE_PROCESSOR);
         push(PROCESSOR_CONFIG, pretty(processor));
     }

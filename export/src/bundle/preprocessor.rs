@@ -1,4 +1,4 @@
-//! `preprocessor_config.json`: how pixels are prepared, and the task tables that transformers.js reads there.
+//! `preprocessor_config.json`: settings of the image processor, and the task tables that transformers.js reads there.
 
 use florence2_layout::files::{IMAGE_PROCESSOR, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG};
 use florence2_layout::image_size::ImageSize;
@@ -9,7 +9,7 @@ use super::{object, read, set_defaults};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
-/// ImageNet's channel means and standard deviations, by which Florence-2 normalises.
+/// ImageNet's channel means and standard deviations, which Florence-2 normalizes with.
 const IMAGE_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGE_STD: [f64; 3] = [0.229, 0.224, 0.225];
 /// Pillow's number for bicubic.

@@ -6,8 +6,8 @@ use florence2_layout::tokenizer::{self, InvalidTokenizer};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
-/// The checkpoint's tokenizer with all tokens, `None` if it has none. Without `tokenizer.json` it is made from
-/// `vocab.json` and `merges.txt`. One that lacks nothing comes back as it is.
+/// Returns the checkpoint's `tokenizer.json` with all added tokens, unchanged if it has them; without one, it is built from
+/// `vocab.json` and `merges.txt`. Returns `None`, after a warning, if the checkpoint has no tokenizer.
 pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>> {
     let original = checkpoint.file(TOKENIZER);
     let mut tokenizer = match (original, checkpoint.file(VOCABULARY), checkpoint.file(MERGES)) {

@@ -1,4 +1,4 @@
-//! A Florence-2 checkpoint: configuration, weights, and the small files beside them.
+//! Florence-2 checkpoints: configuration, weights and tokenizer files.
 
 pub(crate) mod naming;
 mod storage;
@@ -16,18 +16,18 @@ pub(crate) use weights::Weights;
 
 use storage::{Entry, Shard};
 
-/// A checkpoint, opened: weights are mapped, and read only when a graph is written.
+/// An open checkpoint. Weights are memory-mapped, and read only when a graph is written.
 pub struct Checkpoint {
-    /// Where it lies, if in a folder.
+    /// The folder, unless opened from bytes.
     folder: Option<PathBuf>,
     config: ModelConfig,
     files: BTreeMap<String, Vec<u8>>,
     shards: Vec<Shard>,
-    /// By native name.
+    /// Tensors by native name.
     tensors: BTreeMap<String, Stored>,
 }
 
-/// A tensor as it is stored.
+/// A stored tensor.
 struct Stored {
     /// Its name in the checkpoint.
     name: String,
@@ -35,11 +35,10 @@ struct Stored {
 }
 
 impl Checkpoint {
-    /// Opens a folder that holds `config.json` and `model.safetensors`, or the shards that
-    /// `model.safetensors.index.json` lists.
+    /// Opens a folder with `config.json` and `model.safetensors` or the shards that `model.safetensors.index.json` lists.
     ///
     /// # Errors
-    /// Names the file that is absent, unreadable or damaged.
+    /// If a file is missing, unreadable or malformed.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         if !folder.join(CONFIG).is_file() {
@@ -67,7 +66,7 @@ impl Checkpoint {
         })
     }
 
-    /// A checkpoint from the bytes of its `config.json` and its `model.safetensors`.
+    /// Opens a checkpoint from the bytes of its `config.json` and its `model.safetensors`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -81,7 +80,7 @@ impl Checkpoint {
         )
     }
 
-    /// Adds a small file that lies elsewhere, such as `tokenizer.json`; it replaces one of the same name.
+    /// Adds a file from elsewhere, such as `tokenizer.json`, or replaces the one of the same name.
     pub fn with_file(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.insert(name.into(), bytes.into());
         self
@@ -113,28 +112,28 @@ impl Checkpoint {
         })
     }
 
-    /// Whether it lies in this folder, by whatever name.
-    pub(crate) fn lies_in(&self, folder: &Path) -> bool {
-        let own = self.folder.as_ref().and_then(|own| own.canonicalize().ok());
-        own.is_some() && own == folder.canonicalize().ok()
+    /// Returns whether `folder` is the checkpoint's folder, possibly by another path.
+    pub(crate) fn is_in(&self, folder: &Path) -> bool {
+        let path = self.folder.as_ref().and_then(|path| path.canonicalize().ok());
+        path.is_some() && path == folder.canonicalize().ok()
     }
 
-    /// The model's dimensions.
+    /// Returns the model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// One of the small files beside the weights, by name.
+    /// Returns the contents of a file beside the weights, by name.
     pub(crate) fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// The weights, to be asked for by native name.
+    /// Returns the weights, by native name.
     pub(crate) fn weights(&self) -> Weights<'_> {
         Weights::new(self)
     }
 
-    /// What an entry holds. In bounds: ranges were checked against their file when its header was read.
+    /// Returns the bytes of a tensor. Its range is in bounds, as checked when the file's header was parsed.
     fn bytes(&self, entry: &Entry) -> &[u8] {
         let shard = self.shards.get(entry.shard);
         shard
@@ -142,7 +141,7 @@ impl Checkpoint {
             .unwrap_or_default()
     }
 
-    /// Whether the names are Microsoft's.
+    /// Returns whether the names are Microsoft's.
     fn is_microsoft(&self) -> bool {
         self.tensors
             .values()

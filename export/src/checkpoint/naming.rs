@@ -1,13 +1,12 @@
-//! The two namings of Florence-2's weights, and the way between them.
+//! Translation between the two naming schemes of Florence-2's weights.
 //!
-//! Inside this crate a weight is known by its transformers-native name, as
-//! `Florence2ForConditionalGeneration.state_dict()` prints it. Microsoft's original names are translated by two
-//! tables: how a name begins, and what stands inside a name of the vision tower.
+//! This crate uses native names: those of `Florence2ForConditionalGeneration.state_dict()` in transformers. Microsoft's
+//! original names are translated by two tables: of prefixes, and of parts of names in the vision tower.
 
-/// The projection of the image features: Microsoft keeps it as `[in, out]` and native as `[out, in]`.
+/// The projection of the image features, stored as `[in, out]` by Microsoft and as `[out, in]` natively.
 pub(crate) const IMAGE_PROJECTION: &str = "model.multi_modal_projector.image_projection.weight";
 
-/// Beginnings: (Microsoft's, native).
+/// Prefixes of names: (Microsoft's, native).
 const PREFIXES: [(&str, &str); 8] = [
     ("vision_tower.", "model.vision_tower."),
     ("image_projection", IMAGE_PROJECTION),
@@ -25,8 +24,8 @@ const PREFIXES: [(&str, &str); 8] = [
     ("language_model.final_logits_bias", "final_logits_bias"),
 ];
 
-/// Parts of names in the vision tower: (Microsoft's, native). A native part may stand inside another one's
-/// translation only if it comes earlier.
+/// Parts of names in the vision tower: (Microsoft's, native). A native part that occurs in the translation of another one
+/// must precede that one.
 const VISION_PARTS: [(&str, &str); 8] = [
     (".window_attn.fn.", ".window_attn."),
     (".channel_attn.fn.", ".channel_attn."),
@@ -38,10 +37,10 @@ const VISION_PARTS: [(&str, &str); 8] = [
     (".ffn.norm.", ".norm2."),
 ];
 
-/// Where a stage's patch embedding keeps its convolution: (Microsoft's, native), within `.convs.`.
+/// The convolution of a stage's patch embedding in names with `.convs.`: (Microsoft's, native).
 const PATCH_CONVOLUTION: (&str, &str) = (".proj.", ".conv.");
 
-/// The native name for one of Microsoft's; `None` where it is not one of them.
+/// Returns the native name of a weight with this Microsoft name; `None` if it is not a Microsoft name.
 pub(crate) fn native(microsoft: &str) -> Option<String> {
     let (from, to) = PREFIXES.iter().find(|(from, _)| microsoft.starts_with(from))?;
     let mut name = microsoft.replacen(from, to, 1);
@@ -56,7 +55,7 @@ pub(crate) fn native(microsoft: &str) -> Option<String> {
     Some(name)
 }
 
-/// Microsoft's name for a native one; `None` where it is not one of ours.
+/// Returns Microsoft's name of a weight with this native name; `None` if it is not a native name.
 pub(crate) fn microsoft(native: &str) -> Option<String> {
     let (to, from) = PREFIXES.iter().find(|(_, from)| native.starts_with(from))?;
     let mut name = native.replacen(from, to, 1);
@@ -75,7 +74,7 @@ pub(crate) fn microsoft(native: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Pairs as transformers' conversion of the original checkpoints lists them.
+    /// Pairs of transformers' conversion of the original checkpoints.
     const PAIRS: [(&str, &str); 15] = [
         (
             "vision_tower.convs.0.proj.weight",
@@ -134,10 +133,10 @@ mod tests {
     ];
 
     #[test]
-    fn names_translate_both_ways() {
-        for (theirs, ours) in PAIRS {
-            assert_eq!(native(theirs).as_deref(), Some(ours));
-            assert_eq!(microsoft(ours).as_deref(), Some(theirs));
+    fn names_are_translated_both_ways() {
+        for (original, converted) in PAIRS {
+            assert_eq!(native(original).as_deref(), Some(converted));
+            assert_eq!(microsoft(converted).as_deref(), Some(original));
         }
         assert_eq!(native("optimizer.state"), None);
     }

@@ -1,4 +1,4 @@
-//! Safetensors files, mapped into memory or given as bytes.
+//! Safetensors files, memory-mapped or given as bytes.
 
 use florence2_layout::files::{WEIGHTS, WEIGHTS_INDEX};
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// A file's name and its bytes.
+/// A safetensors file.
 pub(super) struct Shard {
     name: String,
     bytes: Bytes,
@@ -24,7 +24,7 @@ enum Bytes {
     Given(Cow<'static, [u8]>),
 }
 
-/// Where a tensor lies.
+/// The location and type of a tensor.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) shard: usize,
@@ -52,11 +52,11 @@ impl Shard {
         let failed = Error::read(&path);
         let file = File::open(&path).map_err(&failed)?;
         if file.metadata().map_err(&failed)?.len() == 0 {
-            // A file of no bytes cannot be mapped on every system; parsing then says what is wrong.
+            // Not every system can map an empty file; parsing it then fails.
             return Ok(Shard::given(name, Cow::Borrowed(&[])));
         }
-        // SAFETY: the mapping is read-only and private to this process. Should another process shrink the file
-        // meanwhile, the system ends this one; that is the accepted cost of not reading gigabytes into memory.
+        // SAFETY: the mapping is read-only. If another process truncates the file meanwhile, reading it raises SIGBUS, which
+        // ends this process: the accepted cost of not reading gigabytes into memory.
         let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(&failed)?;
         Ok(Shard {
             name: name.into(),
@@ -71,7 +71,7 @@ impl Shard {
         }
     }
 
-    /// The tensors in it, by the names that they have there.
+    /// Returns its tensors by their stored names.
     pub(super) fn entries(&self, shard: usize) -> Result<BTreeMap<String, Entry>> {
         let bytes = self.bytes();
         let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors {
@@ -93,7 +93,7 @@ impl Shard {
     }
 }
 
-/// Maps the safetensors files of a folder: the single one, or those that the index lists.
+/// Maps the safetensors files of a folder: `model.safetensors`, or the shards that the index lists.
 pub(super) fn open(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<String, Entry>)> {
     if folder.join(WEIGHTS).is_file() {
         let shard = Shard::map(folder, WEIGHTS)?;
@@ -129,12 +129,12 @@ pub(super) fn open(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<String, Entry>
     Ok((shards, entries))
 }
 
-/// Whether [`to_f32`] reads this type.
+/// Returns whether [`to_f32`] supports this type.
 pub(super) fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
-/// Little-endian floats to f32; exact for all three types.
+/// Converts little-endian floats to f32, exactly for all three types.
 pub(super) fn to_f32(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     let halves = || bytes.as_chunks::<2>().0.iter();
     match dtype {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats_of_all_three_types_are_read_exactly() {
+    fn floats_of_all_three_types_are_converted_exactly() {
         let values = [1.5f32, -0.015625, 0.0, 240.0];
         let f32s: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let f16s: Vec<u8> = values

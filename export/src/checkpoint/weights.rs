@@ -1,4 +1,4 @@
-//! Weights by name and shape, as modules ask for them.
+//! Access to weights by name and shape.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,14 +10,14 @@ use super::{Checkpoint, naming};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, transpose};
 
-/// The weights of a checkpoint below a prefix of their names; all clones remember together what was asked for.
+/// The weights of a checkpoint below a prefix of their names. Clones share the record of used weights.
 #[derive(Clone)]
 pub(crate) struct Weights<'a> {
-    /// `None` for a model that is only planned: every weight is there, and made of zeros.
+    /// `None` for a planned model, whose weights all exist and are zeros.
     checkpoint: Option<&'a Checkpoint>,
     prefix: String,
     used: Rc<RefCell<BTreeMap<String, Vec<usize>>>>,
-    /// By full names: a factor for each place along the last axis.
+    /// Factors of weights by full name, one for each index along the last axis.
     factors: Rc<BTreeMap<String, Rc<[f32]>>>,
 }
 
@@ -25,13 +25,12 @@ impl<'a> Weights<'a> {
     pub(super) fn new(checkpoint: &'a Checkpoint) -> Self {
         Weights {
             checkpoint: Some(checkpoint),
-            prefix: String::new(),
-            used: Rc::default(),
-            factors: Rc::default(),
+            ..Weights::planned()
         }
     }
 
-    /// The weights of a model that does not exist yet: [`used`](Self::used) then tells what it is made of.
+    /// Returns the weights of a model that does not exist yet: building its graphs collects their names and shapes in
+    /// [`used`](Self::used).
     pub(crate) fn planned() -> Self {
         Weights {
             checkpoint: None,
@@ -41,12 +40,12 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The weights with some of them multiplied, by full names: by a factor for each place along the last axis.
+    /// Multiplies weights by `factors`, by full name: one for each index along the last axis.
     pub(crate) fn multiplied(self, factors: Rc<BTreeMap<String, Rc<[f32]>>>) -> Self {
         Weights { factors, ..self }
     }
 
-    /// The weights below `module`.
+    /// Returns the weights below `module`.
     pub(crate) fn at(&self, module: impl Display) -> Weights<'a> {
         Weights {
             prefix: format!("{}{module}.", self.prefix),
@@ -54,7 +53,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The weight `name`, which must have this shape.
+    /// Returns the weight `name`, which must exist and have this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {
         let Some(checkpoint) = self.checkpoint else {
             return Ok(self.plan(name, shape));
@@ -70,7 +69,7 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// The weight `name`, if it is there; then it must have this shape.
+    /// Returns the weight `name` if it exists, in which case it must have this shape.
     pub(crate) fn optional(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor<'a>>> {
         let native = self.path(name);
         let Some(checkpoint) = self.checkpoint else {
@@ -83,10 +82,10 @@ impl<'a> Weights<'a> {
         let Entry {
             shape: found, dtype, ..
         } = &stored.entry;
-        // Microsoft's projection of the image features is kept as [in, out].
-        let turned = native == naming::IMAGE_PROJECTION && stored.name != native;
+        // Microsoft stores the projection of the image features as [in, out].
+        let is_transposed = native == naming::IMAGE_PROJECTION && stored.name != native;
         let mut expected = shape.to_vec();
-        if turned {
+        if is_transposed {
             expected.reverse();
         }
         if *found != expected {
@@ -105,7 +104,7 @@ impl<'a> Weights<'a> {
         let (bytes, dtype) = (checkpoint.bytes(&stored.entry), *dtype);
         let factors = self.factors.get(&native).cloned();
         let tensor = match *shape {
-            [outputs, inputs] if turned => Tensor::new(native, shape, move || {
+            [outputs, inputs] if is_transposed => Tensor::new(native, shape, move || {
                 transpose(&storage::to_f32(bytes, dtype), inputs, outputs)
             }),
             _ => Tensor::new(native, shape, move || storage::to_f32(bytes, dtype)),
@@ -123,28 +122,28 @@ impl<'a> Weights<'a> {
         Tensor::new(native, shape, move || vec![0.0; len])
     }
 
-    /// The full name of `name`.
+    /// Returns the full name of the weight `name`.
     pub(crate) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The path of the module `name`; of the module that these are the weights of, if it is empty.
+    /// Returns the path of the module `name`; if that is empty, of the module that these weights belong to.
     pub(crate) fn module(&self, name: &str) -> String {
         let path = self.path(name);
         path.strip_suffix('.').map(str::to_owned).unwrap_or(path)
     }
 
-    /// Marks a weight as known though no graph holds it, such as a second copy of a shared one.
+    /// Marks a weight as used that no graph holds, such as a second copy of a shared one.
     pub(crate) fn ignore(&self, name: &str) {
         self.used.borrow_mut().insert(self.path(name), Vec::new());
     }
 
-    /// Names and shapes of what was asked for.
+    /// Returns names and shapes of the used weights.
     pub(crate) fn used(&self) -> BTreeMap<String, Vec<usize>> {
         self.used.borrow().clone()
     }
 
-    /// The names, as stored, of what nothing has asked for.
+    /// Returns the stored names of unused weights.
     pub(crate) fn unused(&self) -> Vec<String> {
         let used = self.used.borrow();
         let stored = self

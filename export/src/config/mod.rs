@@ -1,5 +1,4 @@
-//! The dimensions of a model, from `config.json` in either of its two forms: transformers' own, and that of
-//! Microsoft's repositories.
+//! A model's configuration, from `config.json` in the form of transformers or of Microsoft's repositories.
 
 mod check;
 mod grid;
@@ -11,20 +10,20 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 pub(crate) use grid::Grid;
 
-/// A model's configuration.
+/// The configuration of a model.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// DaViT and the projection of its output.
+    /// Vision tower (DaViT) and projector.
     pub vision_config: VisionConfig,
     /// BART.
     pub text_config: TextConfig,
-    /// Whether the output projection is the embedding matrix.
+    /// Whether the output projection shares the embedding matrix.
     #[serde(default = "yes")]
     pub tie_word_embeddings: bool,
 }
 
-/// The image side: DaViT, then positions, pooling and the projection to the text side's width.
+/// The configuration of the vision encoder: DaViT, positional embeddings, pooling and projection to BART's width.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct VisionConfig {
@@ -48,13 +47,13 @@ pub struct VisionConfig {
     /// Padding of each stage's convolution.
     #[serde(default = "defaults::patch_padding")]
     pub patch_padding: Vec<usize>,
-    /// Whether a stage normalises before its convolution (else after it).
+    /// Whether a stage's layer norm precedes its convolution (otherwise it follows).
     #[serde(default = "defaults::patch_prenorm")]
     pub patch_prenorm: Vec<bool>,
     /// Side of the attention windows, in tokens.
     #[serde(default = "defaults::window_size")]
     pub window_size: usize,
-    /// Hidden width of the MLPs over their input's.
+    /// Ratio of the MLPs' hidden width to their input width.
     #[serde(default = "defaults::mlp_ratio")]
     pub mlp_ratio: f64,
     /// Whether the query, key and value projections have a bias.
@@ -65,37 +64,37 @@ pub struct VisionConfig {
     pub activation_function: String,
     /// Width of the image features.
     pub projection_dim: usize,
-    /// What the image features are made of, in order (Microsoft's form).
+    /// The parts of the image features, in order; only in Microsoft's form.
     #[serde(default = "defaults::image_feature_source")]
     pub image_feature_source: Vec<ImageFeatureSource>,
-    /// Rows of each of the two tables of learned positions: the largest grid the model can take, in tokens.
+    /// Rows of each of the two tables of learned positions: the largest grid, in tokens.
     #[serde(default = "defaults::max_positions")]
     pub max_position_embeddings: usize,
-    /// Rows of the table of temporal positions, of which one image uses the first.
+    /// Rows of the table of temporal positions; an image uses the first.
     #[serde(default = "defaults::max_frames")]
     pub max_temporal_embeddings: usize,
 }
 
-/// A part of the image features. With one frame, averaging over time and taking the last frame are the same.
+/// A part of the image features. For a single image, the average over frames and the last frame are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ImageFeatureSource {
-    /// The mean token.
+    /// The mean of all tokens.
     SpatialAvgPool,
-    /// Every token.
+    /// All tokens.
     TemporalAvgPool,
-    /// Every token.
+    /// All tokens.
     LastFrame,
 }
 
-/// The text side: BART.
+/// The configuration of BART.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct TextConfig {
-    /// Tokens of the embedding matrix.
+    /// Rows of the embedding matrix.
     pub vocab_size: usize,
-    /// Width.
+    /// Width of the hidden states.
     pub d_model: usize,
     /// Layers of the encoder.
     pub encoder_layers: usize,
@@ -124,7 +123,7 @@ fn yes() -> bool {
     true
 }
 
-/// What transformers' configuration classes take for a setting that is not there.
+/// The defaults of transformers' configuration classes.
 mod defaults {
     use super::ImageFeatureSource;
 
@@ -170,11 +169,10 @@ mod defaults {
 }
 
 impl ModelConfig {
-    /// Reads a `config.json` and checks that it is consistent.
+    /// Parses a `config.json` and checks that it is consistent.
     ///
     /// # Errors
-    /// [`Error::Json`] where a setting is missing or has the wrong type, [`Error::Config`] where settings
-    /// contradict each other.
+    /// [`Error::Json`] if a setting is missing or has the wrong type, [`Error::Config`] if settings are inconsistent.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let mut json: Value = serde_json::from_slice(json).map_err(Error::json(CONFIG))?;
         if let Some(vision) = json.get_mut("vision_config") {
@@ -194,8 +192,8 @@ impl ModelConfig {
     }
 }
 
-/// Where Microsoft's form of `vision_config` keeps a setting, and what transformers calls it. Checkpoints that were
-/// converted from one to the other have both; then transformers' counts.
+/// Paths of settings in Microsoft's form of `vision_config`, and their keys in transformers' form. Converted checkpoints may
+/// have both; the value of transformers' key is used then.
 const MICROSOFT_SETTINGS: [(&str, &str); 4] = [
     ("/dim_embed", "embed_dim"),
     ("/in_chans", "in_channels"),
@@ -207,23 +205,23 @@ const MICROSOFT_SETTINGS: [(&str, &str); 4] = [
 ];
 
 fn rename_microsoft(vision: &mut Value) {
-    for (theirs, ours) in MICROSOFT_SETTINGS {
-        let Some(value) = vision.pointer(theirs).cloned() else {
+    for (path, key) in MICROSOFT_SETTINGS {
+        let Some(value) = vision.pointer(path).cloned() else {
             continue;
         };
         if let Value::Object(settings) = vision {
-            settings.entry(ours).or_insert(value);
+            settings.entry(key).or_insert(value);
         }
     }
 }
 
 impl VisionConfig {
-    /// Hidden width of a stage's MLPs.
+    /// Returns the hidden width of a stage's MLPs.
     pub fn mlp_dim(&self, embed_dim: usize) -> usize {
         (embed_dim as f64 * self.mlp_ratio) as usize
     }
 
-    /// Pixels per token, along each axis: the product of the strides.
+    /// Returns the pixels per token along each axis: the product of the strides.
     pub fn total_stride(&self) -> usize {
         let strides = self.patch_stride.iter();
         strides.fold(1, |product, &stride| product.saturating_mul(stride))
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn microsofts_form_is_read() {
+    fn microsofts_form_is_parsed() {
         let vision = config(microsoft()).unwrap().vision_config;
         assert_eq!(vision.embed_dim, [128, 256, 512, 1024]);
         assert_eq!(
@@ -277,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_mixture_transformers_form_counts() {
+    fn transformers_form_has_priority_in_a_mixture() {
         let mut mixed = microsoft();
         mixed["embed_dim"] = json!([64, 128, 256, 512]);
         mixed["max_position_embeddings"] = json!(50);
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn strides_beyond_all_measure_fit_no_image() {
+    fn huge_strides_fit_no_image() {
         let mut vision = microsoft();
         vision["patch_stride"] = json!([1 << 20, 1 << 20, 1 << 20, 1 << 20]);
         let vision = config(vision).unwrap().vision_config;

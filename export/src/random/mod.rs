@@ -22,10 +22,10 @@ use crate::target::Target;
 use crate::weight_dtypes::WeightDtypes;
 use values::{RandomTensor, Values};
 
-/// A constant of the model, not a weight.
+/// The name of the table of temporal positions, which is a constant of the model.
 const TEMPORAL_POSITIONS: &str = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed";
 
-/// Whose dimensions a random checkpoint has.
+/// The published model whose dimensions a random checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RandomSize {
@@ -36,15 +36,15 @@ pub enum RandomSize {
     Large,
 }
 
-/// What to make.
+/// Options of [`random_checkpoint`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RandomOptions {
-    /// Dimensions.
+    /// The dimensions.
     pub size: RandomSize,
-    /// The same seed gives the same bytes, on every machine.
+    /// The seed; the same seed gives the same bytes on every machine.
     pub seed: u64,
-    /// Whether weights are stored as f16 (else f32).
+    /// Whether weights are stored as f16 (otherwise as f32).
     pub half_precision: bool,
 }
 
@@ -68,10 +68,10 @@ impl RandomOptions {
     }
 }
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` (native naming) into `folder`, which is
-/// made if need be. Memory is needed for the largest tensor only.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (native names) into `folder`, which is created if
+/// needed. At most one tensor is in memory at a time.
 ///
-/// Weights are drawn such that answers depend on image and prompt, and that few tokens come close to each other.
+/// The distribution of the weights makes answers depend on image and prompt, and separates the best tokens from the others.
 ///
 /// # Errors
 /// [`Error::Write`] if a file cannot be written.
@@ -111,14 +111,14 @@ fn write_checkpoint(folder: &Path, json: &Value, options: &RandomOptions) -> Res
     let failed = Error::write(&path);
     safetensors::serialize_to_file(tensors, Some(metadata), &path)
         .map_err(|source| failed(std::io::Error::other(source)))?;
-    // The library makes the file readable to its owner only: give it what the other files have.
+    // The library makes the file readable for its owner only: copy the permissions of another file.
     let permissions = std::fs::metadata(folder.join(CONFIG))
         .map_err(&failed)?
         .permissions();
     std::fs::set_permissions(&path, permissions).map_err(&failed)
 }
 
-/// Names and shapes of all weights: what the graphs ask for.
+/// Returns names and shapes of all weights that the graphs use.
 fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String, Vec<usize>)> + use<>> {
     let weights = Weights::planned();
     let recipe = Recipe {
@@ -133,7 +133,7 @@ fn planned_weights(config: &ModelConfig) -> Result<impl Iterator<Item = (String,
     for file in GraphFile::PLAIN {
         model::build(file, &recipe, &weights)?;
     }
-    // Without a shape: names under which others know the embedding matrix.
+    // Entries without a shape are other names of the embedding matrix.
     Ok(weights.used().into_iter().filter(|(_, shape)| !shape.is_empty()))
 }
 
@@ -203,7 +203,7 @@ mod tests {
     use crate::export::export;
     use crate::options::ExportOptions;
 
-    /// Base's configuration with everything small.
+    /// Returns a configuration of base's form with small dimensions.
     fn small_config(options: &RandomOptions) -> Value {
         let mut json = config(options);
         for (section, key, value) in [
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_a_whole_checkpoint_and_always_the_same() {
+    fn a_seed_gives_a_complete_and_reproducible_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, options: &RandomOptions| {
             let folder = folder.path().join(name);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sizes_have_the_published_numbers_of_parameters() {
+    fn both_sizes_have_the_published_parameter_counts() {
         for (size, billions) in [(RandomSize::Base, 0.23), (RandomSize::Large, 0.77)] {
             let json = config(&RandomOptions::default().with_size(size));
             let config = ModelConfig::from_json(json.to_string().as_bytes()).unwrap();

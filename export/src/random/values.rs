@@ -1,22 +1,22 @@
-//! Random values, made when they are written.
+//! Random values, generated when they are written.
 
 use std::borrow::Cow;
 
 use half::f16;
 use safetensors::{Dtype, View};
 
-/// How a tensor's values come about.
+/// The distribution of a tensor's values.
 pub(super) enum Values {
-    /// Drawn from a normal distribution.
+    /// A normal distribution.
     Normal { mean: f32, deviation: f32, seed: u64 },
-    /// A table of sines and cosines with rows of `dim` values.
+    /// A table of sines and cosines with rows of `dim` values, not random.
     Sinusoids { dim: usize },
 }
 
 impl Values {
-    /// What a weight is drawn from. With the small deviation of transformers' initialisation (0.02) answers would
-    /// depend neither on the image nor on the prompt; these keep the signal's size through every layer, make
-    /// attention look somewhere, and set the best tokens apart.
+    /// Returns the distribution of a weight. With the standard deviation of transformers' initialization (0.02), answers
+    /// would depend neither on the image nor on the prompt; these preserve the variance of activations through the layers,
+    /// concentrate attention and separate the best tokens from the others.
     pub(super) fn of(name: &str, shape: &[usize], seed: u64) -> Self {
         let per_input = |gain: f32| gain / (shape.iter().skip(1).product::<usize>() as f32).sqrt();
         let (mean, deviation) = if name.ends_with(".bias") {
@@ -30,7 +30,7 @@ impl Values {
         } else {
             (0.0, per_input(1.0))
         };
-        // FNV-1a of the name: each tensor has a sequence of its own.
+        // FNV-1a of the name, so that each tensor has a different sequence.
         let seed = name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -53,21 +53,23 @@ impl Values {
     }
 }
 
-/// transformers' `Florence2VisionPositionalEmbeddingCosine1D`: sines at even places, cosines at odd ones, of
-/// wavelengths up to 2π · 10000.
-fn sinusoid(position: usize, place: usize, dim: usize) -> f32 {
+/// Returns a value of transformers' `Florence2VisionPositionalEmbeddingCosine1D`: sines at even indices, cosines at odd
+/// ones, with wavelengths up to 2π · 10000.
+fn sinusoid(position: usize, index: usize, dim: usize) -> f32 {
     let half = dim / 2;
-    let angle = position as f64 * (-(10000f64.ln()) / half as f64 * (place / 2) as f64).exp();
-    if place.is_multiple_of(2) {
+    let angle = position as f64 * (-(10000f64.ln()) / half as f64 * (index / 2) as f64).exp();
+    if index.is_multiple_of(2) {
         angle.sin() as f32
     } else {
         angle.cos() as f32
     }
 }
 
-/// The `index`th draw of a sequence: nearly normal (the sum of four uniform numbers, scaled to variance 1).
+/// Returns draw `index` of a sequence with an approximately normal distribution: the sum of four uniform numbers, scaled to
+/// variance 1.
 ///
-/// Own code, so that a seed's bytes never change with a dependency: SplitMix64 (Steele et al., 2014) by index.
+/// The generator is SplitMix64 (Steele et al., 2014) by index, implemented here so that a seed's bytes never change with a
+/// dependency.
 fn normal(seed: u64, index: u64) -> f32 {
     let mut bits = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -81,7 +83,7 @@ fn normal(seed: u64, index: u64) -> f32 {
     (sum - 2 * 65535) as f32 * (1.0 / (65536.0 * 0.577_350_26))
 }
 
-/// A tensor whose values are made when they are written.
+/// A tensor whose values are generated when they are written.
 pub(super) struct RandomTensor {
     pub(super) shape: Vec<usize>,
     pub(super) values: Values,

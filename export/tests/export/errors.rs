@@ -1,4 +1,4 @@
-//! What is wrong with a checkpoint is said by name, before anything is written.
+//! Errors of a checkpoint name the tensor, setting or file, and precede any output.
 
 use florence2_export::{Checkpoint, Error, ExportOptions, Report, export};
 use safetensors::Dtype;
