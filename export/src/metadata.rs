@@ -1,12 +1,14 @@
 //! The `metadata_props` of a graph's file.
 
 use florence2_layout::dtypes::Dtype;
-use florence2_layout::graphs::{CACHES_ON_DEVICE, GraphFile, MIXED_Q4, PRECISION, SHARED_ENCODER_ROW};
+use florence2_layout::graphs::{
+    CACHES_ON_DEVICE, GraphFile, MIXED_Q4, ModelPart, PRECISION, SHARED_ENCODER_ROW,
+};
 use florence2_layout::image_size::ImageSize;
 
 use crate::config::ModelConfig;
 use crate::options::ExportOptions;
-use crate::target::{Operators, Target};
+use crate::target::Target;
 
 /// Returns keys and values in the order in which they are written.
 pub(crate) fn metadata(
@@ -52,20 +54,15 @@ pub(crate) fn metadata(
     } else {
         options.dtype.name()
     };
-    let precision = (PRECISION.to_owned(), precision.to_owned());
-    let shared_row = is_decoder(file).then(|| (SHARED_ENCODER_ROW.to_owned(), "true".to_owned()));
-    let is_step = file == GraphFile::DecoderStep;
-    let on_device = (is_step && options.target.spec().operators == Operators::Contrib)
-        .then(|| (CACHES_ON_DEVICE.to_owned(), "true".to_owned()));
-    let facts = facts.into_iter().chain([precision]);
-    facts.chain(shared_row).chain(on_device).collect()
-}
-
-fn is_decoder(file: GraphFile) -> bool {
-    matches!(
-        file,
-        GraphFile::DecoderModel | GraphFile::DecoderModelMerged | GraphFile::DecoderWithPastModel
-    )
+    let flag = match file.part() {
+        ModelPart::Decoder if !is_fused => Some(SHARED_ENCODER_ROW),
+        ModelPart::Decoder => (options.target == Target::Cuda).then_some(CACHES_ON_DEVICE),
+        ModelPart::Vision | ModelPart::Text => None,
+    };
+    let mut metadata = facts.to_vec();
+    metadata.push((PRECISION.to_owned(), precision.to_owned()));
+    metadata.extend(flag.map(|key| (key.to_owned(), "true".to_owned())));
+    metadata
 }
 
 /// Returns the name of the published model with these dimensions. (Not the folder's name, so that the same weights give the
