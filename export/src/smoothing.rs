@@ -11,10 +11,10 @@ use std::rc::Rc;
 
 use crate::calibration::ActivationRanges;
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::{DECODER, ENCODER, VISION_TOWER};
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
 use crate::error::{Error, Result};
 use crate::lowering::Factors;
-use crate::model::paths::{DECODER, ENCODER, VISION_TOWER};
 
 /// A norm, and the linear layers that take its result.
 struct SmoothQuantSite {

@@ -1,6 +1,7 @@
 //! Florence-2 checkpoints: configuration, weights and tokenizer files.
 
 pub(crate) mod naming;
+pub(crate) mod paths;
 mod storage;
 mod weights;
 

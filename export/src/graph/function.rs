@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
-
 use super::value::value_of_any_shape;
 use super::{Attribute, Graph, Value};
-
-use super::{Attribute, Graph, Value, value_of_any_shape};
+use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
 
 /// A custom operator. Runtimes that have no kernel for it run its body instead.
 pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {

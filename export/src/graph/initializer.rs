@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 use half::f16;
 
 use crate::tensor::Tensor;
+use florence2_layout::onnx::{DataType, EXTERNAL, TensorProto, entry};
 
 /// Number of values that are converted to bytes at a time.
 const CHUNK: usize = 1 << 14;

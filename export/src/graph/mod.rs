@@ -13,12 +13,11 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use florence2_layout::onnx::{DataType, GraphProto, NodeProto, ValueInfoProto};
-
 use crate::lowering::Lowering;
 use crate::tensor::Tensor;
 pub(crate) use contrib::{KeyMask, Transposed};
 use floats::FloatValue;
+use florence2_layout::onnx::{DataType, GraphProto, NodeProto, ValueInfoProto};
 pub(crate) use function::Function;
 use function::Functions;
 pub(crate) use initializer::Element;

@@ -1,9 +1,8 @@
 //! ONNX operators as methods, of opset 17 unless stated otherwise.
 
-use florence2_layout::onnx::{DataType, TensorProto};
-
 use super::{Attribute, Graph, Value};
 use crate::tensor::Tensor;
+use florence2_layout::onnx::{DataType, TensorProto};
 
 /// PyTorch's `LayerNorm` default, which every norm of the model uses.
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;

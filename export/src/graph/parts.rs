@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use florence2_layout::onnx::{DataType, NodeProto};
-
 use super::Graph;
+use florence2_layout::onnx::{DataType, NodeProto};
 
 impl Graph<'_> {
     pub(crate) fn node_protos(&self) -> &[NodeProto] {

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
-use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 use prost::Message;
 
 use super::Graph;
@@ -13,6 +11,8 @@ use super::function::{Definition, Functions};
 use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
+use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
+use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
 
 /// Weights of fewer bytes stay in the graph's own file even if others do not.
 const SMALLEST_EXTERNAL: u64 = 1024;

@@ -1,6 +1,5 @@
 //! Attention, by single operators where the target has them.
 
-use florence2_layout::onnx::AttributeType;
 use florence2_layout::operators::{
     BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION, DOMAIN, VERSION,
 };
@@ -8,6 +7,7 @@ use florence2_layout::operators::{
 use super::{Linear, LinearInput};
 use crate::graph::{Attribute, Function, Graph, KeyMask, Value};
 use crate::target::Operators;
+use florence2_layout::onnx::AttributeType;
 
 const HEADS: &str = "heads";
 

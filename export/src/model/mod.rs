@@ -3,7 +3,6 @@
 mod axes;
 mod bart;
 mod davit;
-pub(crate) mod paths;
 mod projector;
 
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, PIXEL_VALUES};
@@ -12,6 +11,7 @@ use florence2_layout::onnx::DataType;
 
 use crate::calibration::observer;
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::{PROJECTOR, VISION_TOWER};
 use crate::config::{Grid, ModelConfig};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -20,7 +20,6 @@ use crate::smoothing::{self, Smoothing};
 use crate::target::Target;
 use crate::weight_dtypes::WeightDtypes;
 use bart::DecoderKind;
-use paths::{PROJECTOR, VISION_TOWER};
 
 /// The settings of an export that decide on its graphs.
 pub(crate) struct Recipe<'r> {

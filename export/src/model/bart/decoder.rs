@@ -7,11 +7,11 @@ use super::decoder_io::{DecoderKind, Inputs, declare_outputs};
 use super::layer::decoder_layers;
 use super::{embed_positions, embedding};
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::DECODER;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::layers::additive_mask;
-use crate::model::paths::DECODER;
 
 /// Embeddings of new tokens to logits.
 pub(crate) fn decoder<'a>(

@@ -4,12 +4,11 @@ use florence2_layout::graphs::{
     Attention, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES, INPUTS_EMBEDS, KeyValue, LOGITS,
     USE_CACHE_BRANCH, past, present,
 };
-use florence2_layout::onnx::DataType;
-use florence2_layout::onnx::DataType;
 
 use crate::config::TextConfig;
 use crate::graph::{Dim, Graph, Value};
 use crate::model::axes;
+use florence2_layout::onnx::DataType;
 
 /// The three decoder graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

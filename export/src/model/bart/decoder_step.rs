@@ -9,12 +9,12 @@ use super::decoder_io::{Cache, cache_dims};
 use super::layer::{Layer, decoder_layers};
 use super::{POSITION_OFFSET, embedding, position_table};
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::DECODER;
 use crate::config::{ModelConfig, TextConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, KeyMask, Value};
 use crate::layers::{Linear, bias_of_lengths, cached_self_attention, cross_attention, layer_norm};
 use crate::model::axes;
-use crate::model::paths::DECODER;
 use crate::target::Operators;
 
 /// The divisor of the head sizes that [`cached_self_attention`] takes.

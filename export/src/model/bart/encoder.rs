@@ -9,12 +9,12 @@ use super::decoder_io::cache_dims;
 use super::layer::encoder_layers;
 use super::{embed_positions, embedding};
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::{DECODER, ENCODER};
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::layers::{Linear, LinearInput, additive_mask, split_heads};
 use crate::model::axes;
-use crate::model::paths::{DECODER, ENCODER};
 
 /// The plain layout's graph from embeddings to hidden states.
 pub(crate) fn encoder<'a>(

@@ -1,6 +1,5 @@
 //! Attention among the channels of each group: tokens play the part of features.
 
-use florence2_layout::onnx::AttributeType;
 use florence2_layout::operators::{CHANNEL_ATTENTION, DOMAIN, VERSION};
 
 use super::gram;
@@ -10,6 +9,7 @@ use crate::error::Result;
 use crate::graph::{Attribute, Function, Graph, Transposed, Value};
 use crate::layers::{Linear, LinearInput, merge_heads, split_heads};
 use crate::target::Operators;
+use florence2_layout::onnx::AttributeType;
 
 impl Stage {
     /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.

@@ -1,6 +1,5 @@
 //! Depthwise convolutions with the residual connection around them and the norm behind them.
 
-use florence2_layout::onnx::AttributeType;
 use florence2_layout::operators::{DEPTHWISE_CONV_LAYER_NORM, DOMAIN, VERSION};
 
 use super::stage::{Stage, channels_first, channels_last};
@@ -10,6 +9,7 @@ use crate::graph::{Attribute, Conv2d, Function, Graph, LAYER_NORM_EPSILON, Value
 use crate::layers::{layer_norm, layer_norm_weights};
 use crate::target::Operators;
 use crate::tensor::Tensor;
+use florence2_layout::onnx::AttributeType;
 
 /// Kernel of the convolutions.
 const KERNEL: usize = 3;
