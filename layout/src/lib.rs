@@ -1,9 +1,7 @@
-//! What every Florence-2 deployment has in common, as data: [tasks and their prompts](tasks), [special
-//! tokens](tokens) and the [`tokenizer`] that has them, the [file and tensor names](graphs) of the ONNX layouts ([as they
-//! are read](file_names)), their [protobuf schema](onnx) and the [types](dtypes) of their numbers, the [names of
-//! the files](files) beside them, and [how the published models search](generation).
-//!
-//! Both sides read it: `florence2-export`, which writes deployments, and `florence2`, which runs them.
+//! Facts about Florence-2 deployments that `florence2-export`, which writes them, and `florence2`, which runs them, share:
+//! [tasks and their prompts](tasks), [special tokens](tokens) and the [`tokenizer`], the [file and tensor names](graphs) of
+//! the ONNX layouts and their [parser](file_names), the ONNX [protobuf schema](onnx) and [operators], [dtypes], [image
+//! sizes](image_size), [files] beside the graphs, and [generation settings](generation).
 #![warn(missing_docs)]
 
 pub mod dtypes;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2_export::{Checkpoint, Dtype, ExportOptions, Target};
+use florence2_export::{Checkpoint, ExportOptions, Target};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -92,7 +92,7 @@ fn root(options: &HubOptions) -> Result<PathBuf> {
 /// Checks that a checkpoint can be exported with these options.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if the devices' target has no such precision.
+/// [`Error::InvalidOption`] if the devices' target has no such dtype.
 pub(super) fn check_export(options: &LoadOptions) -> Result<()> {
     let target = target(&options.session)?;
     dtype(&options.dtype, target, &options.session).map(drop)
@@ -107,8 +107,8 @@ fn target(session: &SessionOptions) -> Result<Target> {
     })
 }
 
-/// Returns the precision whose files the choice of dtypes loads; without a choice, the one that suits the devices.
-fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Dtype> {
+/// Returns the dtype whose files the choice of dtypes loads; without a choice, the one that suits the devices.
+fn dtype(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Dtype> {
     let wanted: Vec<Option<Dtype>> = target
         .graphs()
         .iter()
@@ -134,7 +134,7 @@ fn precision(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) 
 }
 
 /// Returns a checksum of the checkpoint's files and the options of the export.
-fn key(checkpoint: &Path, files: &[String], target: Target, precision: Dtype) -> Result<String> {
+fn key(checkpoint: &Path, files: &[String], target: Target, dtype: Dtype) -> Result<String> {
     let mut text = format!(
         "{} {} {}\n",
         env!("CARGO_PKG_VERSION"),

@@ -1,7 +1,7 @@
 //! Checks of a graph's inputs and outputs, when it is loaded and after a run.
 
 use florence2_layout::files::CONFIG;
-use florence2_layout::graphs::PRECISION;
+use florence2_layout::graphs::{MIXED_Q4, PRECISION};
 use serde_json::Value;
 
 use super::graph::Graph;
@@ -111,7 +111,7 @@ impl TextSizes {
 }
 
 /// The dtypes whose graphs multiply unsigned by signed bytes.
-const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", "int4"];
+const SIGNED_BYTES: [&str; 3] = ["int8", "quantized", MIXED_Q4];
 
 /// Warns if sums of an 8-bit graph can saturate on this CPU.
 pub(super) fn warn_of_saturation(signature: &GraphSignature, placement: &Placement) {
