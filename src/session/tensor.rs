@@ -1,9 +1,11 @@
 //! Conversions between arrays and ONNX Runtime's tensors, in the float type of a graph.
 
+use std::fmt::Debug;
+
 use half::f16;
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::session::SessionInputValue;
-use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Result};
 
@@ -31,20 +33,29 @@ impl FloatType {
     }
 }
 
+/// An element type of tensors that Rust has, too.
+pub(crate) trait Element: PrimitiveTensorElementType + Copy + Debug + 'static {}
+
+impl<T: PrimitiveTensorElementType + Copy + Debug + 'static> Element for T {}
+
+fn make<T: Element>(shape: Vec<usize>, values: Vec<T>) -> Result<DynValue> {
+    let tensor = Tensor::from_array((shape, values)).map_err(Error::ort("making a tensor"))?;
+    Ok(tensor.into_dyn())
+}
+
+fn values<T: Element>(value: &DynValue) -> Result<&[T]> {
+    let (_, values) = value
+        .try_extract_tensor::<T>()
+        .map_err(Error::ort("reading a tensor"))?;
+    Ok(values)
+}
+
 /// Returns a tensor of `shape` in a float type.
 pub(crate) fn floats(shape: &[usize], values: Vec<f32>, float: FloatType) -> Result<DynValue> {
-    let context = "making an input tensor";
-    Ok(match float {
-        FloatType::F32 => Tensor::from_array((shape, values))
-            .map_err(Error::ort(context))?
-            .into_dyn(),
-        FloatType::F16 => {
-            let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-            Tensor::from_array((shape, values))
-                .map_err(Error::ort(context))?
-                .into_dyn()
-        }
-    })
+    match float {
+        FloatType::F32 => make(shape.to_vec(), values),
+        FloatType::F16 => make(shape.to_vec(), values.into_iter().map(f16::from_f32).collect()),
+    }
 }
 
 /// Returns a tensor with the values of an array.
@@ -61,7 +72,7 @@ pub(crate) fn float_input<D: Dimension + 'static>(
     float: FloatType,
 ) -> Result<SessionInputValue<'_>> {
     if float == FloatType::F32 && array.is_standard_layout() {
-        let tensor = TensorRef::from_array_view(array).map_err(Error::ort("making an input tensor"))?;
+        let tensor = TensorRef::from_array_view(array).map_err(Error::ort("making a tensor"))?;
         return Ok(tensor.into());
     }
     Ok(float_array(array, float)?.into())
@@ -69,51 +80,31 @@ pub(crate) fn float_input<D: Dimension + 'static>(
 
 /// Returns an int64 tensor.
 pub(crate) fn integers(shape: &[usize], values: Vec<i64>) -> Result<DynValue> {
-    Ok(Tensor::from_array((shape, values))
-        .map_err(Error::ort("making an input tensor"))?
-        .into_dyn())
+    make(shape.to_vec(), values)
 }
 
 /// Returns an int64 tensor of indices, `[indices]`.
 pub(crate) fn indices(indices: &[usize]) -> Result<DynValue> {
-    integers(
-        &[indices.len()],
-        indices.iter().map(|&index| index as i64).collect(),
-    )
+    let values = indices.iter().map(|&index| index as i64);
+    make(vec![indices.len()], values.collect())
 }
 
 /// Returns a bool tensor, `[1]`.
 pub(crate) fn flag(value: bool) -> Result<DynValue> {
-    Ok(Tensor::from_array(([1usize], vec![value]))
-        .map_err(Error::ort("making an input tensor"))?
-        .into_dyn())
+    make(vec![1], vec![value])
 }
 
 /// Converts a tensor to a float type; returns `None` if it has that type.
 pub(crate) fn converted(value: &DynValue, float: FloatType) -> Result<Option<DynValue>> {
-    let context = "converting a cache";
     match (element_type(value).and_then(FloatType::of), float) {
-        (Some(FloatType::F32), FloatType::F16) => {
-            let (dims, values) = value.try_extract_tensor::<f32>().map_err(Error::ort(context))?;
-            let values: Vec<f16> = values.iter().copied().map(f16::from_f32).collect();
-            tensor(dims.to_vec(), values).map(Some)
-        }
-        (Some(FloatType::F16), FloatType::F32) => {
-            let (dims, values) = value.try_extract_tensor::<f16>().map_err(Error::ort(context))?;
-            let values: Vec<f32> = values.iter().copied().map(f16::to_f32).collect();
-            tensor(dims.to_vec(), values).map(Some)
-        }
+        (Some(FloatType::F32), FloatType::F16) => mapped(value, f16::from_f32).map(Some),
+        (Some(FloatType::F16), FloatType::F32) => mapped(value, f16::to_f32).map(Some),
         _ => Ok(None),
     }
 }
 
-fn tensor<T>(shape: Vec<i64>, values: Vec<T>) -> Result<DynValue>
-where
-    T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-{
-    Ok(Tensor::from_array((shape, values))
-        .map_err(Error::ort("converting a cache"))?
-        .into_dyn())
+fn mapped<A: Element, B: Element>(value: &DynValue, map: fn(A) -> B) -> Result<DynValue> {
+    make(shape(value), values(value)?.iter().copied().map(map).collect())
 }
 
 /// Returns the values of output `name` as f32, with `D`'s number of dimensions.
@@ -145,23 +136,12 @@ pub(crate) fn check_finite(values: &[f32], graph: &str, output: &str) -> Result<
     }
 }
 
-/// [`check_finite`] of a tensor in the CPU's memory.
+/// Checks that an output in the CPU's memory is finite.
 pub(crate) fn check_finite_value(value: &DynValue, graph: &str, output: &str) -> Result<()> {
-    let context = || format!("reading {output} of {graph}");
-    let is_finite = match element_type(value) {
-        Some(TensorElementType::Float16) => {
-            let (_, values) = value.try_extract_tensor::<f16>().map_err(Error::ort(context()))?;
-            all_finite(values, |value| value.is_finite())
-        }
-        _ => {
-            let (_, values) = value.try_extract_tensor::<f32>().map_err(Error::ort(context()))?;
-            all_finite(values, |value| value.is_finite())
-        }
-    };
-    if is_finite {
-        Ok(())
-    } else {
-        Err(not_finite(graph, output))
+    match element_type(value) {
+        Some(TensorElementType::Float16) if all_finite(values(value)?, f16::is_finite) => Ok(()),
+        Some(TensorElementType::Float16) => Err(not_finite(graph, output)),
+        _ => check_finite(values(value)?, graph, output),
     }
 }
 
@@ -204,69 +184,53 @@ pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> 
         Some(TensorElementType::Float16) => gather::<f16>(value, rows),
         Some(TensorElementType::Int64) => gather::<i64>(value, rows),
         Some(TensorElementType::Bool) => gather::<bool>(value, rows),
-        other => Err(Error::InvalidGraph {
-            graph: "decoder".into(),
-            reason: format!("a cache has type {other:?}"),
-        }),
+        other => Err(invalid_cache(format!("a cache has type {other:?}"))),
+    }
+}
+
+fn gather<T: Element>(value: &DynValue, rows: &[usize]) -> Result<DynValue> {
+    let (mut shape, values) = (shape(value), values::<T>(value)?);
+    let row_size: usize = shape.iter().skip(1).product();
+    let mut gathered = Vec::with_capacity(rows.len() * row_size);
+    for &row in rows {
+        let source = values.get(row * row_size..(row + 1) * row_size);
+        let source =
+            source.ok_or_else(|| invalid_cache(format!("a cache of shape {shape:?} has no row {row}")))?;
+        gathered.extend_from_slice(source);
+    }
+    if let Some(first) = shape.first_mut() {
+        *first = rows.len();
+    }
+    make(shape, gathered)
+}
+
+fn invalid_cache(reason: String) -> Error {
+    Error::InvalidGraph {
+        graph: "decoder".into(),
+        reason,
     }
 }
 
 /// Concatenates tensors along the first axis; their other axes are the same.
-pub(crate) fn join_rows(values: &[DynValue]) -> Result<DynValue> {
-    match values.first().and_then(element_type) {
-        Some(TensorElementType::Float16) => join::<f16>(values),
-        Some(TensorElementType::Int64) => join::<i64>(values),
-        _ => join::<f32>(values),
+pub(crate) fn join_rows(tensors: &[DynValue]) -> Result<DynValue> {
+    match tensors.first().and_then(element_type) {
+        Some(TensorElementType::Float16) => join::<f16>(tensors),
+        Some(TensorElementType::Int64) => join::<i64>(tensors),
+        _ => join::<f32>(tensors),
     }
 }
 
-fn join<T>(values: &[DynValue]) -> Result<DynValue>
-where
-    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
-{
-    let context = "joining the rows of an output";
-    let (mut shape, mut joined) = (Vec::new(), Vec::new());
-    for value in values {
-        let (dims, data) = value.try_extract_tensor::<T>().map_err(Error::ort(context))?;
-        let rows: i64 = shape.first().copied().unwrap_or(0);
-        shape = dims.to_vec();
-        if let Some(first) = shape.first_mut() {
-            *first += rows;
-        }
-        joined.extend_from_slice(data);
-    }
-    Ok(Tensor::from_array((shape, joined))
-        .map_err(Error::ort(context))?
-        .into_dyn())
-}
-
-fn gather<T>(value: &DynValue, rows: &[usize]) -> Result<DynValue>
-where
-    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
-{
-    let (dims, data) = value
-        .try_extract_tensor::<T>()
-        .map_err(Error::ort("reordering a cache"))?;
-    let mut shape: Vec<i64> = dims.to_vec();
-    let row_size: usize = shape
-        .iter()
-        .skip(1)
-        .map(|&dim| usize::try_from(dim).unwrap_or(0))
-        .product();
-    let mut gathered = Vec::with_capacity(rows.len() * row_size);
-    for &row in rows {
-        let source = data
-            .get(row * row_size..(row + 1) * row_size)
-            .ok_or_else(|| Error::InvalidGraph {
-                graph: "decoder".into(),
-                reason: format!("a cache of shape {dims:?} has no row {row}"),
-            })?;
-        gathered.extend_from_slice(source);
+fn join<T: Element>(tensors: &[DynValue]) -> Result<DynValue> {
+    let mut shape = tensors.first().map(shape).unwrap_or_default();
+    let mut joined = Vec::new();
+    for tensor in tensors {
+        joined.extend_from_slice(values::<T>(tensor)?);
     }
     if let Some(first) = shape.first_mut() {
-        *first = rows.len() as i64;
+        let rows = tensors
+            .iter()
+            .filter_map(|tensor| self::shape(tensor).first().copied());
+        *first = rows.sum();
     }
-    Ok(Tensor::from_array((shape, gathered))
-        .map_err(Error::ort("reordering a cache"))?
-        .into_dyn())
+    make(shape, joined)
 }

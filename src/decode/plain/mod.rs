@@ -9,7 +9,7 @@ use ndarray::{Array2, Axis};
 
 use self::decoder::PlainDecoder;
 use self::state::PlainState;
-use self::text_encoder::{EncoderOutput, TextEncoder, TokenEmbedding};
+use self::text_encoder::{load_embedding, load_encoder};
 use super::{DecodeState, DecodeTimes, DecodingLimits, LanguageModel, TextInput};
 use crate::bundle::Bundle;
 use crate::error::Result;
@@ -19,8 +19,8 @@ use crate::session::Graph;
 
 /// BART in the plain layout's graphs.
 pub(super) struct PlainModel {
-    embedding: TokenEmbedding,
-    encoder: TextEncoder,
+    embedding: Graph,
+    encoder: Graph,
     decoder: PlainDecoder,
     /// Fills up the shorter prompts of a batch.
     pad: u32,
@@ -29,16 +29,11 @@ pub(super) struct PlainModel {
 impl PlainModel {
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Self> {
         Ok(Self {
-            embedding: TokenEmbedding::load(bundle, options)?,
-            encoder: TextEncoder::load(bundle, options)?,
+            embedding: load_embedding(bundle, options)?,
+            encoder: load_encoder(bundle, options)?,
             decoder: PlainDecoder::load(bundle, options)?,
             pad,
         })
-    }
-
-    /// Encodes inputs together.
-    fn encode(&self, inputs: &[TextInput<'_>], clock: &Stopwatch) -> Result<EncoderOutput> {
-        self.encoder.run(&self.embedding, inputs, self.pad, clock)
     }
 }
 
@@ -49,7 +44,7 @@ impl LanguageModel for PlainModel {
     }
 
     fn placements(&self) -> Vec<&Placement> {
-        let mut graphs = vec![self.embedding.graph(), self.encoder.graph()];
+        let mut graphs = vec![&self.embedding, &self.encoder];
         graphs.extend(self.decoder.graphs());
         graphs.into_iter().map(Graph::placement).collect()
     }

@@ -140,7 +140,7 @@ impl<'m> PlainState<'m> {
         let (decoder, clock) = (&self.model.decoder, &self.times.runtime);
         let graph = if is_first { &decoder.first } else { decoder.next() };
         self.last_graph = graph;
-        let embeds = self.model.embedding.run(tokens, clock)?;
+        let embeds = self.model.embed(tokens, clock)?;
         let inputs = self.inputs(graph, &embeds)?;
         let mut outputs = decoder.run(graph, inputs, self.device_top_k.is_some(), clock)?;
         let logits = outputs.take(LOGITS)?;

@@ -3,6 +3,7 @@
 use florence2_layout::graphs::{ATTENTION_MASK, GraphFile, INPUT_IDS, INPUTS_EMBEDS, LAST_HIDDEN_STATE};
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 
+use super::PlainModel;
 use crate::bundle::Bundle;
 use crate::decode::TextInput;
 use crate::error::Result;
@@ -10,34 +11,27 @@ use crate::metrics::Stopwatch;
 use crate::runtime::{ElementType, SessionOptions};
 use crate::session::{Graph, TextSizes, tensor};
 
-/// The embedding table.
-pub(super) struct TokenEmbedding {
-    graph: Graph,
+/// Loads the embedding table.
+pub(super) fn load_embedding(bundle: &Bundle, options: &SessionOptions) -> Result<Graph> {
+    let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
+    graph.check_input(INPUT_IDS, ElementType::Int64)?;
+    graph.float_output(INPUTS_EMBEDS)?;
+    let d_model = TextSizes::of(bundle).d_model;
+    graph.check_size(graph.output(INPUTS_EMBEDS)?, 2, d_model, TextSizes::D_MODEL)?;
+    Ok(graph)
 }
 
-impl TokenEmbedding {
-    pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
-        graph.check_input(INPUT_IDS, ElementType::Int64)?;
-        graph.float_output(INPUTS_EMBEDS)?;
-        let d_model = TextSizes::of(bundle).d_model;
-        graph.check_size(graph.output(INPUTS_EMBEDS)?, 2, d_model, TextSizes::D_MODEL)?;
-        Ok(Self { graph })
+/// Loads BART's encoder.
+pub(super) fn load_encoder(bundle: &Bundle, options: &SessionOptions) -> Result<Graph> {
+    let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
+    graph.float_input(INPUTS_EMBEDS)?;
+    graph.check_input(ATTENTION_MASK, ElementType::Int64)?;
+    graph.float_output(LAST_HIDDEN_STATE)?;
+    let d_model = TextSizes::of(bundle).d_model;
+    for spec in [graph.input(INPUTS_EMBEDS)?, graph.output(LAST_HIDDEN_STATE)?] {
+        graph.check_size(spec, 2, d_model, TextSizes::D_MODEL)?;
     }
-
-    pub(super) fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    /// Returns the embeddings of ids, `[batch, sequence]`: `[batch, sequence, d_model]`.
-    pub(super) fn run(&self, ids: ArrayView2<'_, u32>, clock: &Stopwatch) -> Result<Array3<f32>> {
-        let (batch, sequence) = ids.dim();
-        let ids = tensor::integers(ids.shape(), ids.iter().map(|&id| i64::from(id)).collect())?;
-        let mut outputs = self.graph.run(vec![(INPUT_IDS, ids.into())], clock)?;
-        let embeds = outputs.take_finite(INPUTS_EMBEDS)?;
-        check_tokens(&self.graph, INPUTS_EMBEDS, &embeds, (batch, sequence))?;
-        Ok(embeds)
-    }
+    Ok(graph)
 }
 
 /// Checks that an output has the shape `[rows, tokens, d_model]`.
@@ -51,11 +45,6 @@ fn check_tokens(graph: &Graph, name: &str, output: &Array3<f32>, wanted: (usize,
     Ok(())
 }
 
-/// BART's encoder.
-pub(super) struct TextEncoder {
-    graph: Graph,
-}
-
 /// The encoder's output.
 #[derive(Debug, Clone)]
 pub(super) struct EncoderOutput {
@@ -65,40 +54,30 @@ pub(super) struct EncoderOutput {
     pub(super) attention_mask: Array2<i64>,
 }
 
-impl TextEncoder {
-    pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
-        let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
-        graph.float_input(INPUTS_EMBEDS)?;
-        graph.check_input(ATTENTION_MASK, ElementType::Int64)?;
-        graph.float_output(LAST_HIDDEN_STATE)?;
-        let d_model = TextSizes::of(bundle).d_model;
-        for spec in [graph.input(INPUTS_EMBEDS)?, graph.output(LAST_HIDDEN_STATE)?] {
-            graph.check_size(spec, 2, d_model, TextSizes::D_MODEL)?;
-        }
-        Ok(Self { graph })
+impl PlainModel {
+    /// Returns the embeddings of ids, `[batch, sequence]`: `[batch, sequence, d_model]`.
+    pub(super) fn embed(&self, ids: ArrayView2<'_, u32>, clock: &Stopwatch) -> Result<Array3<f32>> {
+        let graph = &self.embedding;
+        let values = ids.iter().map(|&id| i64::from(id)).collect();
+        let input = tensor::integers(ids.shape(), values)?;
+        let mut outputs = graph.run(vec![(INPUT_IDS, input.into())], clock)?;
+        let embeds = outputs.take_finite(INPUTS_EMBEDS)?;
+        check_tokens(graph, INPUTS_EMBEDS, &embeds, ids.dim())?;
+        Ok(embeds)
     }
 
-    pub(super) fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    /// Encodes each image's features (`[image tokens, d_model]`) with its prompt; shorter prompts are padded
-    /// with `pad` on the right, and masked.
-    pub(super) fn run(
-        &self,
-        embedding: &TokenEmbedding,
-        inputs: &[TextInput<'_>],
-        pad: u32,
-        clock: &Stopwatch,
-    ) -> Result<EncoderOutput> {
+    /// Encodes each image's features (`[image tokens, d_model]`) with its prompt. Shorter prompts are padded on the right,
+    /// and masked.
+    pub(super) fn encode(&self, inputs: &[TextInput<'_>], clock: &Stopwatch) -> Result<EncoderOutput> {
+        let graph = &self.encoder;
         let longest = inputs.iter().map(|input| input.prompt.len()).max().unwrap_or(0);
-        let mut ids = Array2::from_elem((inputs.len(), longest), pad);
+        let mut ids = Array2::from_elem((inputs.len(), longest), self.pad);
         for (mut row, input) in ids.rows_mut().into_iter().zip(inputs) {
             row.iter_mut()
                 .zip(input.prompt)
                 .for_each(|(id, &token)| *id = token);
         }
-        let prompts = embedding.run(ids.view(), clock)?;
+        let prompts = self.embed(ids.view(), clock)?;
         let (_, _, d_model) = prompts.dim();
         let image_tokens = inputs
             .iter()
@@ -109,7 +88,7 @@ impl TextEncoder {
         let mut attention_mask = Array2::zeros((inputs.len(), image_tokens + longest));
         for (row, TextInput { features, prompt }) in inputs.iter().enumerate() {
             if features.dim() != (image_tokens, d_model) {
-                return Err(self.graph.invalid(format!(
+                return Err(graph.invalid(format!(
                     "image features are {:?}, not {:?}",
                     features.dim(),
                     (image_tokens, d_model)
@@ -123,15 +102,15 @@ impl TextEncoder {
                 .slice_mut(s![row, ..image_tokens + prompt.len()])
                 .fill(1);
         }
-        let float = self.graph.float_input(INPUTS_EMBEDS)?;
+        let float = graph.float_input(INPUTS_EMBEDS)?;
         let mask = tensor::integers(attention_mask.shape(), attention_mask.iter().copied().collect())?;
         let inputs = vec![
             (INPUTS_EMBEDS, tensor::float_input(embeds.view(), float)?),
             (ATTENTION_MASK, mask.into()),
         ];
-        let hidden_states = self.graph.run(inputs, clock)?.take_finite(LAST_HIDDEN_STATE)?;
+        let hidden_states = graph.run(inputs, clock)?.take_finite(LAST_HIDDEN_STATE)?;
         let wanted = attention_mask.dim();
-        check_tokens(&self.graph, LAST_HIDDEN_STATE, &hidden_states, wanted)?;
+        check_tokens(graph, LAST_HIDDEN_STATE, &hidden_states, wanted)?;
         Ok(EncoderOutput {
             hidden_states,
             attention_mask,
