@@ -47,7 +47,7 @@ impl<'m> FusedState<'m> {
     fn prefill(&self, input: TextInput<'_>, prompt: &[u32]) -> Result<StepTensors<'m>> {
         let decoder = &self.model.decoder;
         let clock = &self.times.runtime;
-        let encode = || self.model.encoder.run(input, decoder, clock);
+        let encode = || self.model.encode(input, clock);
         let cross = self.times.text_encoder.time(encode)?;
         let encoder_length = cross.shape().capacity;
         let own = KvCache::zeros(decoder.format(), 1, self.capacity_for(prompt.len(), 0)?, clock)?;
@@ -174,7 +174,7 @@ impl DecodeState for FusedState<'_> {
 
     fn not_finite(&self) -> Error {
         // Hidden states are checked when they are made; the caches that are made of them are not.
-        let encoder = self.model.encoder.graph().name();
+        let encoder = self.model.encoder.name();
         let mut tensors = [self.admitted.as_ref(), Some(&self.tensors)]
             .into_iter()
             .flatten();

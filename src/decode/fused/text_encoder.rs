@@ -4,6 +4,7 @@ use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, INPUT_IDS, LAST_HIDDEN
 use ndarray::{Array2, Axis};
 use ort::value::DynValue;
 
+use super::FusedModel;
 use super::decoder::FusedDecoder;
 use crate::bundle::Bundle;
 use crate::decode::TextInput;
@@ -13,61 +14,51 @@ use crate::metrics::Stopwatch;
 use crate::runtime::SessionOptions;
 use crate::session::{Graph, Inputs, Outputs, tensor};
 
-/// BART's encoder, with the decoder's projections of its result.
-pub(super) struct TextEncoder {
-    graph: Graph,
+/// Loads BART's encoder, which must give the cross-attention caches of `decoder`.
+pub(super) fn load_encoder(
+    bundle: &Bundle,
+    options: &SessionOptions,
+    decoder: &FusedDecoder,
+) -> Result<Graph> {
+    let graph = Graph::load(bundle, GraphFile::TextEncoder, options)?;
+    graph.input(INPUT_IDS)?;
+    graph.float_input(IMAGE_FEATURES)?;
+    for names in &decoder.caches().cross_attention {
+        decoder.check_cache(&graph, graph.output(&names.present)?)?;
+    }
+    Ok(graph)
 }
 
-impl TextEncoder {
-    /// Loads the graph; it must give the cross-attention caches of `decoder`.
-    pub(super) fn load(bundle: &Bundle, options: &SessionOptions, decoder: &FusedDecoder) -> Result<Self> {
-        let graph = Graph::load(bundle, GraphFile::TextEncoder, options)?;
-        graph.input(INPUT_IDS)?;
-        graph.float_input(IMAGE_FEATURES)?;
-        for names in &decoder.caches().cross_attention {
-            let spec = graph.output(&names.present)?;
-            decoder.check_cache(&graph, spec)?;
-        }
-        Ok(Self { graph })
-    }
-
-    pub(super) fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
+impl FusedModel {
     /// Returns the cross-attention caches of an input: `[1, heads, image tokens + prompt tokens, head size]`.
     ///
     /// Inputs are encoded one by one: a batch would have to be padded, or have activations of several inputs quantized by one
     /// scale, and either changes the answers. Nothing would be gained: one input's 589 tokens keep a CPU busy.
-    pub(super) fn run<'m>(
-        &self,
-        input: TextInput<'_>,
-        decoder: &'m FusedDecoder,
-        clock: &Stopwatch,
-    ) -> Result<KvCache<'m>> {
-        let format = decoder.format();
+    pub(super) fn encode(&self, input: TextInput<'_>, clock: &Stopwatch) -> Result<KvCache<'_>> {
+        let graph = &self.encoder;
+        let format = self.decoder.format();
         let memory = format.device.as_ref().map(|device| device.memory());
-        let is_at_home = memory == self.graph.memory();
+        let is_at_home = memory == graph.memory();
         let mut outputs = match memory {
             Some(memory) if is_at_home => {
                 let inputs = self.inputs(input, true)?;
-                self.graph.run_on_device(inputs, memory, is_cache, clock)?
+                graph.run_on_device(inputs, memory, is_cache, clock)?
             }
             _ => self.outputs(input, clock)?,
         };
-        if self.graph.has_output(LAST_HIDDEN_STATE) {
+        if graph.has_output(LAST_HIDDEN_STATE) {
             let states = outputs.take(LAST_HIDDEN_STATE)?;
-            tensor::check_finite_value(&states, self.graph.name(), LAST_HIDDEN_STATE)?;
+            tensor::check_finite_value(&states, graph.name(), LAST_HIDDEN_STATE)?;
         }
         let shape = format.shape(1, input.features.nrows() + input.prompt.len());
-        let tensors = decoder.caches().cross_attention.iter().map(|names| {
+        let tensors = self.decoder.caches().cross_attention.iter().map(|names| {
             let value = outputs.take(&names.present)?;
             let (found, wanted) = (tensor::shape(&value), shape.dims());
             if found == wanted {
                 Ok(value)
             } else {
                 let reason = format!("{} has shape {found:?}, not {wanted:?}", names.present);
-                Err(self.graph.invalid(reason))
+                Err(graph.invalid(reason))
             }
         });
         let tensors: Vec<DynValue> = tensors.collect::<Result<_>>()?;
@@ -79,19 +70,19 @@ impl TextEncoder {
     }
 
     /// Returns the last hidden states, `[image tokens + prompt tokens, d_model]`.
-    pub(super) fn hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
+    pub(super) fn last_hidden_states(&self, input: TextInput<'_>) -> Result<Array2<f32>> {
         let mut outputs = self.outputs(input, &Stopwatch::default())?;
         let states = outputs.take_finite(LAST_HIDDEN_STATE)?;
         match states.dim() {
             (1, _, _) => Ok(states.index_axis_move(Axis(0), 0)),
             found => Err(self
-                .graph
+                .encoder
                 .invalid(format!("{LAST_HIDDEN_STATE} has shape {found:?} for one input"))),
         }
     }
 
     fn outputs(&self, input: TextInput<'_>, clock: &Stopwatch) -> Result<Outputs<'_>> {
-        self.graph.run(self.inputs(input, false)?, clock)
+        self.encoder.run(self.inputs(input, false)?, clock)
     }
 
     /// Returns the inputs of a run; they own their values if `owned`, as a binding wants.
@@ -99,7 +90,7 @@ impl TextEncoder {
         let ids = input.prompt.iter().map(|&id| i64::from(id)).collect();
         let ids = tensor::integers(&[1, input.prompt.len()], ids)?;
         let features = input.features.insert_axis(Axis(0));
-        let float = self.graph.float_input(IMAGE_FEATURES)?;
+        let float = self.encoder.float_input(IMAGE_FEATURES)?;
         let features = if owned {
             tensor::float_array(features, float)?.into()
         } else {
