@@ -1,4 +1,4 @@
-//! What goes to stderr: notes, warnings, errors, logs, progress.
+//! Output to stderr: notes, warnings, errors, logs, progress.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -21,9 +21,10 @@ pub struct Console {
 
 impl Console {
     pub fn new(globals: &GlobalArgs) -> Self {
-        let target = match globals.quiet || !io::stderr().is_terminal() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr(),
+        let target = if globals.quiet || !io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
         };
         Self {
             quiet: globals.quiet,
@@ -32,7 +33,7 @@ impl Console {
         }
     }
 
-    /// Shows what the libraries log: warnings, and with `--verbose` more. `RUST_LOG` overrides it.
+    /// Shows the libraries' logs: warnings, and more with `--verbose`. `RUST_LOG` overrides the level.
     pub fn show_logs(&self, globals: &GlobalArgs) {
         let default = match (globals.quiet, globals.verbose) {
             (true, _) => "error",
@@ -50,38 +51,38 @@ impl Console {
             .init();
     }
 
-    /// Something worth knowing.
+    /// Prints a note, unless `--quiet`.
     pub fn note(&self, message: &str) {
         if !self.quiet {
             self.print(AnsiColor::Cyan, "note", message);
         }
     }
 
-    /// A detail for those who asked for details.
+    /// Prints a note with `--verbose`.
     pub fn detail(&self, message: &str) {
         if self.verbose {
             self.note(message);
         }
     }
 
-    /// Something that is probably not as it was meant.
+    /// Prints a warning, unless `--quiet`.
     pub fn warn(&self, message: &str) {
         if !self.quiet {
             self.print(AnsiColor::Yellow, "warning", message);
         }
     }
 
-    /// What ends the command.
+    /// Prints an error and its causes.
     pub fn error(&self, error: &dyn std::error::Error) {
         self.failure(&describe(error));
     }
 
-    /// What went wrong.
+    /// Prints an error message.
     pub fn failure(&self, message: &str) {
         self.print(AnsiColor::Red, "error", message);
     }
 
-    /// What went wrong with an input, which is named first; errors of files name it already.
+    /// Prints an error message of an input, after the input's name unless the message begins with it.
     pub fn input_failure(&self, input: &str, message: &str) {
         if message.starts_with(input) {
             self.failure(message);
@@ -92,30 +93,30 @@ impl Console {
 
     fn print(&self, color: AnsiColor, kind: &str, message: &str) {
         let style = Style::new().fg_color(Some(color.into())).bold();
-        // Nowhere to complain if stderr itself fails.
+        // An error of stderr cannot be reported.
         let _ = self.suspend(|| writeln!(anstream::stderr(), "{style}{kind}:{style:#} {message}"));
     }
 
-    /// Does `work`, which writes to the terminal, with the progress out of its way.
+    /// Runs `work`, which writes to the terminal, while the progress is hidden.
     pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.progress.suspend(work)
     }
 
-    /// A sign of life for work of unknown length.
+    /// Returns a spinner for work of unknown length.
     pub fn spinner(&self, message: impl Into<String>) -> Progress {
         let bar = self.progress.add(ProgressBar::new_spinner());
         bar.set_style(style("{spinner:.cyan} {msg}"));
         Self::animate(bar, message.into())
     }
 
-    /// Progress through `steps` steps.
+    /// Returns a progress bar of `steps` steps.
     pub fn bar(&self, steps: usize) -> Progress {
         let bar = self.progress.add(ProgressBar::new(steps as u64));
         bar.set_style(style("{spinner:.cyan} {pos}/{len} {wide_bar:.cyan/dim} {msg}"));
         Self::animate(bar, String::new())
     }
 
-    /// Progress through so many bytes.
+    /// Returns a progress bar of `bytes` bytes.
     pub fn byte_bar(&self, bytes: u64) -> Progress {
         let bar = self.progress.add(ProgressBar::new(bytes));
         bar.set_style(style(
@@ -131,31 +132,31 @@ impl Console {
     }
 }
 
-/// The templates are ours, and right; indicatif's default is as good if one were not.
+/// Returns the style of a template, indicatif's default if the template is invalid.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Progress on the terminal while it lives.
+/// A progress bar or spinner, shown until it is dropped.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Progress that does not show.
+    /// Returns progress that is not shown.
     pub fn hidden() -> Self {
         Self(ProgressBar::hidden())
     }
 
-    /// What is being done.
+    /// Sets the message.
     pub fn message(&self, message: impl Into<String>) {
         self.0.set_message(message.into());
     }
 
-    /// One step more is done.
+    /// Advances by one step.
     pub fn step(&self) {
         self.0.inc(1);
     }
 
-    /// So many bytes more are done.
+    /// Advances by `bytes`.
     pub fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
     }
@@ -167,7 +168,7 @@ impl Drop for Progress {
     }
 }
 
-/// Log lines.
+/// Writes log lines to stderr.
 impl Write for Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.suspend(|| io::stderr().write(bytes))

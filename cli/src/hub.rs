@@ -1,4 +1,4 @@
-//! Models on a hub: how they are fetched, and what is shown of it.
+//! Options of fetching models, and the progress of it.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use florence2::hub::HubProgress;
 use crate::args::GlobalArgs;
 use crate::console::{Console, Progress};
 
-/// How models are fetched, by the global options; the console shows how far they are.
+/// Returns the options of fetching models. The console shows the progress.
 pub fn options(globals: &GlobalArgs, console: &Console) -> HubOptions {
     let console = console.clone();
     let shown: Mutex<Option<Progress>> = Mutex::new(None);
@@ -16,13 +16,14 @@ pub fn options(globals: &GlobalArgs, console: &Console) -> HubOptions {
         let mut bar = shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         show(progress, &mut bar, &console);
     });
-    match globals.offline {
-        true => options.with_offline(true),
-        false => options,
+    if globals.offline {
+        options.with_offline(true)
+    } else {
+        options
     }
 }
 
-/// One bar for all files of a model; it is gone when the last of them is there.
+/// Shows progress in one bar for all files of a model.
 fn show(progress: HubProgress<'_>, bar: &mut Option<Progress>, console: &Console) {
     match progress {
         HubProgress::Planned { files, bytes } => {
@@ -35,7 +36,7 @@ fn show(progress: HubProgress<'_>, bar: &mut Option<Progress>, console: &Console
         }
         HubProgress::Exporting => {
             *bar = None;
-            console.note("exporting the checkpoint, just this once");
+            console.note("exporting the checkpoint; the export is cached");
         }
         _ => {
             let Some(bar) = bar else { return };

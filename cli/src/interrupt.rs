@@ -1,21 +1,23 @@
-//! Ctrl-C.
+//! Cancellation by Ctrl-C.
 
 use std::process;
 
 use florence2::CancelToken;
 
-/// What shells give a program that was interrupted.
+/// The exit code of an interrupted program, as shells have it.
 pub const EXIT_CODE: u8 = 130;
 
-/// Work that holds this token ends in order at the first Ctrl-C: the JSON array is closed, unfinished files are
-/// removed. At the second, the program ends at once.
+/// Returns a token that the first Ctrl-C cancels: the JSON array is closed, and unfinished files are removed. The second
+/// one ends the program at once.
 pub fn cancelling() -> CancelToken {
     let token = CancelToken::new();
     let handler = {
         let token = token.clone();
-        move || match token.is_cancelled() {
-            true => process::exit(EXIT_CODE.into()),
-            false => token.cancel(),
+        move || {
+            if token.is_cancelled() {
+                process::exit(EXIT_CODE.into());
+            }
+            token.cancel();
         }
     };
     if let Err(error) = ctrlc::set_handler(handler) {

@@ -1,4 +1,4 @@
-//! `florence2 export`: a checkpoint to ONNX graphs.
+//! `florence2 export`: exports a checkpoint to ONNX graphs.
 
 mod calibrate;
 
@@ -37,13 +37,13 @@ pub struct ExportArgs {
     /// The checkpoint's folder
     #[arg(required_unless_present = "random", conflicts_with = "random")]
     checkpoint: Option<PathBuf>,
-    /// Make a checkpoint of real size with random weights (in DIR/checkpoint) and export that: for benchmarks
+    /// Export a checkpoint of a published size with random weights, written to DIR/checkpoint: for benchmarks
     #[arg(long, value_enum, value_name = "SIZE")]
     random: Option<RandomSizeArg>,
     /// The seed of the random weights
     #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
     seed: u64,
-    /// The folder to write; made if need be
+    /// The folder to write, created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// The runtime that the graphs are for: plain for the layout of onnx-community with standard ONNX operators, cpu for
@@ -59,17 +59,17 @@ pub struct ExportArgs {
     /// `*` for any characters between dots; may be repeated
     #[arg(long, value_name = "PATTERN")]
     keep_fp32: Vec<String>,
-    /// With fp16 and q4f16: inputs, outputs and caches in float16 too, not converted at the graphs' borders
+    /// With fp16 and q4f16: inputs, outputs and KV caches in float16 too, without conversion
     #[arg(long)]
     float16_io: bool,
-    /// Photos of the kind that the model is for: with them, a quantised export keeps channels of large values from
-    /// costing the others their accuracy. Runs the model once on each (about 20 are plenty)
+    /// Sample photos for SmoothQuant: in a quantized export, channels of large activations then cost the others less
+    /// accuracy. The model runs once on each (about 20 are enough)
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
     calibrate: Vec<PathBuf>,
-    /// Side of the square images that the model will take, in pixels, a multiple of 32 [default: the checkpoint's]
+    /// The side of the model's square input images in pixels, a multiple of 32 [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     image_size: Option<u32>,
-    /// Take the tokenizer's files from this folder, for a checkpoint that has none
+    /// The folder of the tokenizer's files, for a checkpoint without them
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// Write into a folder that is not empty
@@ -137,17 +137,17 @@ pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Res
     Ok(Outcome::AllGood)
 }
 
-/// That something is quantised for which `--calibrate` makes a difference.
+/// Checks that `--calibrate` is given for a quantized export only.
 fn check_calibration(args: &ExportArgs) -> Result<()> {
-    match args.calibrate.is_empty() || args.precision != Dtype::Fp32 {
-        true => Ok(()),
-        false => Err(Error::Usage(
-            "--calibrate is for quantised exports; give --target cpu --precision int8 with it".into(),
-        )),
+    if args.calibrate.is_empty() || args.precision != Dtype::Fp32 {
+        return Ok(());
     }
+    Err(Error::Usage(
+        "--calibrate is for quantized exports; give --target cpu --precision int8 with it".into(),
+    ))
 }
 
-/// The folder of the checkpoint to export; a random one is made first.
+/// Returns the folder of the checkpoint to export, after a random one is made if that is asked for.
 fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
     match (&args.checkpoint, args.random) {
         (Some(folder), _) => Ok(folder.clone()),
@@ -164,7 +164,7 @@ fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
     }
 }
 
-/// The tokenizer's files in a folder, with their names.
+/// Reads the tokenizer's files in a folder, with their names.
 fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let Some(folder) = folder else {
         return Ok(Vec::new());
@@ -176,16 +176,16 @@ fn tokenizer_files(folder: Option<&Path>) -> Result<Vec<(&'static str, Vec<u8>)>
             files.push((name, fs::read(&path).map_err(Error::io(path))?));
         }
     }
-    match files.is_empty() {
-        true => Err(Error::Usage(format!(
+    if files.is_empty() {
+        return Err(Error::Usage(format!(
             "--tokenizer: {} has neither tokenizer.json nor vocab.json and merges.txt",
             folder.display()
-        ))),
-        false => Ok(files),
+        )));
     }
+    Ok(files)
 }
 
-/// Refuses to mix an export with what is there already.
+/// Checks that the output folder is empty, unless `force` is set.
 fn check_out(out: &Path, force: bool) -> Result<()> {
     if out.is_file() {
         return Err(Error::Usage(format!(
@@ -194,13 +194,13 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
         )));
     }
     let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    match occupied && !force {
-        true => Err(Error::Usage(format!(
-            "{} is not empty; name another folder, or give --force to overwrite what has the same names",
+    if occupied && !force {
+        return Err(Error::Usage(format!(
+            "{} is not empty; name another folder, or give --force to overwrite files of the same names",
             out.display()
-        ))),
-        false => Ok(()),
+        )));
     }
+    Ok(())
 }
 
 fn summary(out: &Path, report: &Report) -> String {

@@ -1,4 +1,4 @@
-//! `florence2 repair`: a deployment whose graphs are right in any engine.
+//! `florence2 repair`: writes a repaired copy of a deployment, for other engines.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,21 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, Target};
 
-/// Write a copy of a deployment whose wrong graphs are repaired, for other engines
+/// Write a copy of a deployment with its wrong graphs repaired, for other engines
 ///
 /// Some published vision encoders were frozen at another image size than the model's: their answers differ from the
-/// checkpoint's. This program repairs them when it loads them; others (transformers.js, ...) need the copy. Every dtype
-/// that is in the folder is repaired.
+/// checkpoint's. This program repairs them on load; other engines (transformers.js, ...) need the copy. All dtypes in the
+/// folder are repaired.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   florence2 repair -m onnx-community/Florence-2-base-ft --dtype vision=fp16,q4 --out base-ft
   florence2 repair -m Florence-2-base-ft --out base-ft-repaired")]
 pub struct RepairArgs {
-    /// The model: a folder, or a name on a hub (`organisation/name`)
+    /// The model: a folder, or an id on a hub (`organisation/name`)
     #[arg(short, long, value_name = "MODEL")]
     model: ModelArg,
-    /// The folder to write; made if need be
+    /// The folder to write, created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `--task`, `--text`, `--region` and `--prompt`: what is asked of each image.
+//! `--task`, `--text`, `--region` and `--prompt`: the tasks of each image.
 
 use clap::Args;
 use florence2::{BoundingBox, Region, TASKS, Task, TaskInput, TaskKind};
@@ -7,27 +7,27 @@ use crate::args::task_kind;
 use crate::console::Console;
 use crate::error::{Error, Result};
 
-/// What to ask.
+/// The tasks.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tasks")]
 pub struct RequestArgs {
     /// A task: od, caption, ocr-with-region, ... or its tag (see `florence2 tasks`); several: repeat it, or commas
     #[arg(short, long = "task", value_name = "TASK", value_parser = task_kind, value_delimiter = ',')]
     tasks: Vec<TaskKind>,
-    /// The text for the tasks that take one: a caption, a phrase
+    /// The text of tasks that take one: a caption, a phrase
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// The region for the tasks that take one, in pixels of the image
+    /// The region of tasks that take one, in pixels of the image
     #[arg(long, value_name = "x1,y1,x2,y2", value_parser = region, allow_hyphen_values = true)]
     region: Option<BoundingBox>,
-    /// A prompt that the model gets as it is, for what fine-tunes were taught; may be repeated. A tag of the
-    /// checkpoint's own (and the text behind it) is worded, and its answer read, as the checkpoint says
+    /// A raw prompt, for the tasks of fine-tunes; may be repeated. A tag that the checkpoint defines (with the text behind
+    /// it) is expanded, and its answer parsed, as the checkpoint's configuration has it
     #[arg(long = "prompt", value_name = "RAW", allow_hyphen_values = true)]
     prompts: Vec<String>,
 }
 
 impl RequestArgs {
-    /// What is asked; where nothing is, all tasks that need no input, and those whose input is given.
+    /// Returns the tasks. Without any, those without an input and those whose input is given.
     pub fn tasks_or_all(&self, console: &Console) -> Result<Vec<Task>> {
         if !self.tasks.is_empty() || !self.prompts.is_empty() {
             return self.tasks(console);
@@ -46,7 +46,7 @@ impl RequestArgs {
         all.tasks(console)
     }
 
-    /// The tasks with their inputs, then the prompts.
+    /// Returns the tasks with their inputs, then the prompts.
     pub fn tasks(&self, console: &Console) -> Result<Vec<Task>> {
         self.check_taken(TaskInput::Text, "--text", self.text.is_some())?;
         self.check_taken(TaskInput::Region, "--region", self.region.is_some())?;
@@ -81,7 +81,7 @@ impl RequestArgs {
         tasks.chain(prompts).collect()
     }
 
-    /// That an input which was given is for at least one of the tasks.
+    /// Checks that a given input is for at least one of the tasks.
     fn check_taken(&self, input: TaskInput, option: &str, given: bool) -> Result<()> {
         let takes = |kind: &TaskKind| kind.spec().input == input;
         if !given || self.tasks.iter().any(takes) {
@@ -100,7 +100,7 @@ impl RequestArgs {
     }
 }
 
-/// A box that may lie inside some image.
+/// Parses a box.
 fn region(text: &str) -> Result<BoundingBox, String> {
     let numbers: Vec<f32> = text
         .split(',')
@@ -108,14 +108,14 @@ fn region(text: &str) -> Result<BoundingBox, String> {
             number
                 .trim()
                 .parse()
-                .map_err(|_| format!("{number:?} is no number"))
+                .map_err(|_| format!("{number:?} is not a number"))
         })
         .collect::<Result<_, String>>()?;
     let &[x1, y1, x2, y2] = numbers.as_slice() else {
-        return Err("it is four numbers: x1,y1,x2,y2".into());
+        return Err("expected four numbers: x1,y1,x2,y2".into());
     };
     if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
-        return Err("it is in pixels of the image, from its upper left corner".into());
+        return Err("coordinates are in pixels from the upper left corner of the image".into());
     }
     if x1 >= x2 || y1 >= y2 {
         return Err("it is empty or reversed: x1 must be less than x2, and y1 less than y2".into());

@@ -1,4 +1,4 @@
-//! `florence2 tasks`: what there is to ask.
+//! `florence2 tasks`: lists the tasks.
 
 use clap::Args;
 use florence2::{TASKS, TaskInput, TaskSpec};
@@ -9,10 +9,10 @@ use crate::output::{Column, ReportFormat, Table};
 
 /// List the tasks
 ///
-/// Name, tag, what a task takes and answers, and the sentence that the model gets.
+/// With the name, the tag, the input, the kind of answer, and the prompt of the model.
 #[derive(Debug, Args)]
 pub struct TasksArgs {
-    /// How the list is written
+    /// The format of the list
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
 }

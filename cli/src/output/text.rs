@@ -1,29 +1,29 @@
-//! Answers for people.
+//! Answers as text.
 
 use anstyle::Style;
 use florence2::{BoundingBox, Detection, OcrRegion, Parsed, Segmentation};
 
 use super::table::{Column, Table};
 
-/// A heading, bold on a terminal.
+/// Returns a heading, bold on a terminal.
 pub fn heading(title: &str, detail: &str) -> String {
     let bold = Style::new().bold();
     let gap = if detail.is_empty() { "" } else { "  " };
     format!("{bold}{}{bold:#}{gap}{}\n", printable(title), printable(detail))
 }
 
-/// What an answer says, as lines `indent` columns from the left: a text, or a table of its instances.
+/// Returns an answer as lines indented by `indent` spaces: a text, or a table of its instances.
 pub fn answer_text(parsed: &Parsed, indent: usize) -> String {
     match parsed {
         Parsed::Text(text) => {
             let (indent, text) = (" ".repeat(indent), without_location(text));
-            match text.is_empty() {
-                true => nothing(&indent),
-                false => printable(text)
-                    .lines()
-                    .map(|line| format!("{indent}{line}\n"))
-                    .collect(),
+            if text.is_empty() {
+                return nothing(&indent);
             }
+            printable(text)
+                .lines()
+                .map(|line| format!("{indent}{line}\n"))
+                .collect()
         }
         Parsed::Detections(found) => boxes(found, indent),
         Parsed::OcrRegions(found) => lines(found, indent),
@@ -40,12 +40,12 @@ pub fn answer_text(parsed: &Parsed, indent: usize) -> String {
             detections,
             segmentations,
         } => boxes(detections, indent) + &outlines(segmentations, indent),
-        // A kind that this program does not know yet still has its generic shape.
+        // `Parsed` is non-exhaustive.
         other => format!("{other:?}\n"),
     }
 }
 
-/// Text for a terminal: what model and files say must not steer it.
+/// Replaces control characters other than newlines: models and files must not control the terminal.
 pub fn printable(text: &str) -> String {
     let visible = |c: char| {
         if c.is_control() && c != '\n' {
@@ -57,7 +57,7 @@ pub fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// A text without the location tokens at its end: asked about a region, models repeat it.
+/// Returns a text without the location tokens at its end, in which models repeat the region of the prompt.
 fn without_location(text: &str) -> &str {
     let mut text = text.trim_end();
     while let Some((before, bin)) = text.strip_suffix('>').and_then(|text| text.rsplit_once("<loc_"))
@@ -103,7 +103,7 @@ fn lines(found: &[OcrRegion], indent: usize) -> String {
     })
 }
 
-/// Outlines by their extent: the points are for programs.
+/// Returns a table of outlines by their bounding boxes.
 fn outlines(found: &[Segmentation], indent: usize) -> String {
     let labelled = found.iter().any(|instance| !instance.label.is_empty());
     let columns = ["polygons", "points", "x1", "y1", "x2", "y2"];
@@ -124,7 +124,7 @@ fn outlines(found: &[Segmentation], indent: usize) -> String {
     })
 }
 
-/// A table with a row for each instance: number, label, score where there is one, and further cells.
+/// Returns a table with a row for each instance: number, label, score if there is one, and further cells.
 fn instances<T>(
     found: &[T],
     indent: usize,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn outlines_show_their_extent() {
+    fn outlines_show_their_bounding_box() {
         let points = [(5.0, 1.0), (2.0, 8.0), (9.0, 4.0)]
             .map(|(x, y)| Point { x, y })
             .into();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_cannot_steer_the_terminal() {
+    fn a_model_cannot_control_the_terminal() {
         assert_eq!(
             answer_text(&Parsed::Text("a\u{1b}[2Jb\nc".into()), 0),
             "a\u{fffd}[2Jb\nc\n"

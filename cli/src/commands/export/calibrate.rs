@@ -15,7 +15,8 @@ use florence2_layout::graphs::{EXTENSION, FOLDER, IMAGE_FEATURES, INPUT_IDS, PIX
 use crate::console::Console;
 use crate::error::{Error, Result};
 
-/// Exports both encoders in fp32 with observers, and runs them on each image, with every prompt that takes no input.
+/// Returns the activation ranges of both encoders, exported in fp32 with observers and run on each image with every prompt
+/// that takes no input.
 pub fn activation_ranges(
     checkpoint: &Checkpoint,
     images: &[PathBuf],
@@ -66,7 +67,7 @@ fn load(folder: &Path, file: GraphFile, options: &SessionOptions) -> Result<Sess
     Ok(build_session(&GraphSource::File(path), options)?)
 }
 
-/// The ids of the prompts that take no input.
+/// Returns the token ids of the prompts that take no input.
 fn prompts(bundle: &Bundle) -> Result<Vec<Vec<i64>>> {
     let tokenizer = bundle.tokenizer()?;
     let tasks = TASKS.iter().filter(|task| task.input == TaskInput::None);
