@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_settings_are_named() {
+    fn invalid_settings_are_named() {
         for (key, config) in [
             ("resample", json!({"resample": 6})),
             ("resample", json!({"resample": "bicubic"})),

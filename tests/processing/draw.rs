@@ -28,7 +28,7 @@ fn as_is() -> DrawOptions {
     DrawOptions::default().with_min_side(0)
 }
 
-/// The pixels that differ, as a box: left, top, right, bottom (exclusive).
+/// Returns the bounds of the pixels that differ: left, top, right, bottom (exclusive).
 fn changed(before: &RgbImage, after: &RgbImage) -> Option<[u32; 4]> {
     assert_eq!(before.dimensions(), after.dimensions());
     let differing = before
@@ -63,7 +63,7 @@ fn boxes_are_outlined_and_nothing_else_changes() {
 }
 
 #[test]
-fn objects_have_colours_of_their_own() {
+fn objects_have_distinct_colours() {
     let parsed = Parsed::Detections(vec![
         detection([50.0, 50.0, 150.0, 150.0], "a"),
         detection([250.0, 50.0, 350.0, 150.0], "a"),
@@ -73,7 +73,7 @@ fn objects_have_colours_of_their_own() {
 }
 
 #[test]
-fn outlined_objects_are_tinted() {
+fn segmented_objects_are_filled() {
     let image = plain(400, 400);
     let triangle = points([(100.0, 100.0), (300.0, 100.0), (100.0, 300.0)]);
     let island = points([(320.0, 320.0), (380.0, 320.0), (380.0, 380.0), (320.0, 380.0)]);

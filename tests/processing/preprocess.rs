@@ -1,4 +1,4 @@
-//! Images against Pillow, torchvision and transformers. `tests/reference/make_preprocess.py` makes the fixtures.
+//! Comparison of images with Pillow, torchvision and transformers. `tests/reference/make_preprocess.py` makes the fixtures.
 
 use std::fmt::Write;
 use std::fs;
@@ -57,7 +57,7 @@ fn scene(ImageSize { width, height }: ImageSize) -> RgbImage {
 }
 
 #[test]
-fn scenes_are_those_of_the_script() {
+fn scenes_equal_the_scripts() {
     assert_eq!(sha256(&scene(ImageSize::new(61, 47))), cases()["scene_sha256"]);
 }
 
@@ -98,7 +98,7 @@ fn filters_that_torchvision_lacks_are_rejected() {
 }
 
 #[test]
-fn pixel_values_are_those_of_transformers() {
+fn pixel_values_equal_transformers() {
     let image = scene(ImageSize::new(37, 23));
     for case in cases()["processor"].as_array().unwrap() {
         let mut processor = ImageProcessor::from_config(&case["config"]).unwrap();
@@ -205,7 +205,7 @@ fn missing_files_and_folders_are_io_errors() {
 }
 
 #[test]
-fn limits_hold() {
+fn limits_are_enforced() {
     let bytes = fs::read(fixture("odd/rgb.png")).unwrap();
     let pixels = 23 * 17;
     assert!(decode_image("a", &bytes, &ImageLimits::default().with_max_pixels(pixels)).is_ok());
@@ -235,7 +235,7 @@ fn every_prefix_of_an_image_is_rejected_or_read_without_panic() {
             }
             let mut damaged = bytes.clone();
             damaged[length] ^= 0x55;
-            // Either is right, depending on where the damage is.
+            // Depending on the position of the damage.
             let _ = decode_image(&name, &damaged, &ImageLimits::default());
         }
     }

@@ -1,10 +1,10 @@
-//! The tokenizer against the real Florence-2 vocabulary (where it is at hand) and against `tokenizers` itself.
+//! Comparison of the tokenizer with the published Florence-2 vocabulary (if present) and with `tokenizers`.
 
 use std::path::{Path, PathBuf};
 
 use florence2::Tokenizer;
 
-/// The folder of the real vocabulary, which is not part of the repository.
+/// The folder of the published vocabulary, which is not part of the repository.
 fn real_vocabulary() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tokenizer");
     if folder.is_dir() {
@@ -27,7 +27,7 @@ fn read(folder: &Path, file: &str) -> Vec<u8> {
 }
 
 #[test]
-fn real_prompts_have_the_published_ids() {
+fn prompts_have_the_published_ids() {
     let Some(folder) = real_vocabulary() else { return };
     let tokenizer = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
     for (prompt, ids) in [
@@ -51,7 +51,7 @@ fn real_prompts_have_the_published_ids() {
 }
 
 #[test]
-fn all_forms_of_the_real_tokenizer_are_one() {
+fn all_files_of_the_published_tokenizer_are_equivalent() {
     let Some(folder) = real_vocabulary() else { return };
     let complete = Tokenizer::from_bytes(&read(&folder, "tokenizer.json")).unwrap();
     let completed = [
@@ -88,7 +88,7 @@ fn all_forms_of_the_real_tokenizer_are_one() {
 }
 
 #[test]
-fn decoding_gives_the_text_and_each_tokens_place() {
+fn decoding_returns_the_text_and_each_tokens_range() {
     let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
     let reference = tokenizers::Tokenizer::from_bytes(demo()).unwrap();
     for prompt in [
@@ -116,7 +116,7 @@ fn decoding_gives_the_text_and_each_tokens_place() {
 }
 
 #[test]
-fn every_cut_of_a_text_decodes_as_tokenizers_does() {
+fn any_tokens_decode_as_in_tokenizers() {
     let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
     let reference = tokenizers::Tokenizer::from_bytes(demo()).unwrap();
     let ids = tokenizer.encode_prompt("x 你好 🙂🙂 é<loc_7>ü\u{301}z").unwrap();
@@ -147,7 +147,7 @@ fn ids_outside_the_vocabulary_have_no_text() {
 }
 
 #[test]
-fn a_stream_gives_the_same_text_piece_by_piece() {
+fn a_stream_returns_the_same_text_in_pieces() {
     let tokenizer = Tokenizer::from_bytes(&demo()).unwrap();
     let ids = tokenizer.encode_prompt("a 你好 🙂<loc_1> é").unwrap();
     for end in 0..=ids.len() {
@@ -159,7 +159,7 @@ fn a_stream_gives_the_same_text_piece_by_piece() {
 }
 
 #[test]
-fn what_is_no_tokenizer_is_an_error_that_says_so() {
+fn malformed_tokenizers_are_errors() {
     for bytes in [
         &b""[..],
         b"{}",
@@ -173,9 +173,9 @@ fn what_is_no_tokenizer_is_an_error_that_says_so() {
     }
 }
 
-/// Fine-tunes save the tokenizer as their training used it: with truncation and padding switched on.
+/// Fine-tunes save the tokenizer as used in training, with truncation and padding.
 #[test]
-fn prompts_are_neither_cut_nor_filled_up() {
+fn prompts_are_neither_truncated_nor_padded() {
     let mut json: serde_json::Value = serde_json::from_slice(&demo()).unwrap();
     json["truncation"] = serde_json::json!({
         "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0
@@ -192,9 +192,9 @@ fn prompts_are_neither_cut_nor_filled_up() {
     assert_eq!(trained.encode_prompt(prompt).unwrap(), ids);
 }
 
-/// An added token with a character that byte-level BPE does not write stands for itself, all of it.
+/// An added token with a character outside byte-level BPE's alphabet is literal text.
 #[test]
-fn added_tokens_are_decoded_as_tokenizers_does() {
+fn added_tokens_are_decoded_as_in_tokenizers() {
     let mut json: serde_json::Value = serde_json::from_slice(&demo()).unwrap();
     let id = Tokenizer::from_bytes(&demo()).unwrap().vocabulary_size();
     json["added_tokens"]

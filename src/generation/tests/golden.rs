@@ -1,4 +1,4 @@
-//! Against transformers.
+//! Comparison with transformers.
 
 use serde::Deserialize;
 
@@ -132,8 +132,8 @@ fn processors_equal_transformers() {
     }
 }
 
-/// Every golden case of one vocabulary, in batches of different models, gives what each gives alone: whether all are in
-/// the batch from the beginning, or there is room for two, which others follow as they leave, one by one or together.
+/// In batches of different models, every golden case has the result of a single run: with all inputs in the batch from the
+/// start, or at most two at a time.
 #[test]
 fn a_batch_equals_single_runs() {
     let (models, cases) = fixture(SEARCHES);

@@ -1,4 +1,4 @@
-//! Random choices: repeatable, and by the right probabilities.
+//! Tests of sampling: reproducible, and by the right probabilities.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ fn seeded(settings: serde_json::Value, seed: u64) -> GenerationConfig {
 }
 
 #[test]
-fn a_seed_gives_the_same_sequences_again() {
+fn equal_seeds_give_equal_sequences() {
     let model = FakeModel {
         bias: Vec::new(),
         ..FakeModel::new(4, 300)
@@ -37,7 +37,7 @@ fn a_seed_gives_the_same_sequences_again() {
     }
 }
 
-/// The stream of random numbers is part of what a seed promises.
+/// Equal seeds give equal random numbers in all versions.
 #[test]
 fn the_random_numbers_stay_the_same() {
     let model = FakeModel {
@@ -51,10 +51,10 @@ fn the_random_numbers_stay_the_same() {
     assert_eq!(found[0][0].token_ids, [194, 291, 147, 192, 70, 75]);
 }
 
-/// Frequencies of first tokens over many sequences against the probabilities, for plain sampling and for the best
+/// Compares frequencies of first tokens over many sequences with their probabilities, for plain sampling and for the best
 /// beam's first token.
 #[test]
-fn tokens_are_drawn_by_their_probabilities() {
+fn tokens_are_sampled_by_their_probabilities() {
     const DRAWS: usize = 4000;
     let model = FakeModel {
         bias: Vec::new(),
@@ -89,9 +89,9 @@ fn tokens_are_drawn_by_their_probabilities() {
     }
 }
 
-/// Without replacement: of two beams and one end token, four candidates are drawn, and the best two of these are kept.
+/// Without replacement: with two beams and one end token, four candidates are drawn, and the best two of these kept.
 #[test]
-fn beams_are_drawn_by_their_probabilities() {
+fn beams_are_sampled_by_their_probabilities() {
     const DRAWS: usize = 3000;
     const CANDIDATES: usize = 4;
     let model = FakeModel {

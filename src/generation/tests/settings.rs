@@ -1,4 +1,4 @@
-//! Reading, overriding and checking settings.
+//! Tests of generation settings.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::generation::{EarlyStopping, GenerationOptions};
 
 #[test]
-fn the_checkpoints_of_florence_2_are_read() {
-    // generation_config.json of base, and of large, which leaves the rest to config.json.
+fn published_checkpoints_are_read() {
+    // generation_config.json of base, and of large, whose other settings are in config.json.
     let base = json!({
         "_from_model_config": true, "bos_token_id": 0, "decoder_start_token_id": 2, "early_stopping": true,
         "eos_token_id": 2, "forced_bos_token_id": 0, "forced_eos_token_id": 2, "no_repeat_ngram_size": 3,
@@ -33,7 +33,7 @@ fn the_checkpoints_of_florence_2_are_read() {
     }
 }
 
-/// Where `generation_config.json` and `config.json` disagree, what transformers generates with: see
+/// Compares with the settings in force in transformers if `generation_config.json` and `config.json` disagree: see
 /// `tests/reference/make_generation_configs.py`.
 #[test]
 fn settings_in_force_are_those_of_transformers() {
@@ -43,7 +43,7 @@ fn settings_in_force_are_those_of_transformers() {
         let generation = Some(&case["generation_config"]).filter(|generation| !generation.is_null());
         let settings = GenerationConfig::from_json(generation, Some(&case["config"])).unwrap();
         let in_force = match &case["in_force"] {
-            // Where transformers refuses to generate: what is there, filled up.
+            // transformers refuses to generate: the settings present, completed.
             Value::Null => &json!({
                 "decoder_start_token_id": 2, "early_stopping": false, "eos_token_id": 2, "forced_bos_token_id": 0,
                 "forced_eos_token_id": 2, "length_penalty": 1.0, "no_repeat_ngram_size": 3, "num_beams": 3
@@ -70,7 +70,7 @@ fn settings_in_force_are_those_of_transformers() {
 }
 
 #[test]
-fn end_tokens_are_those_of_all_places() {
+fn end_tokens_are_the_union_of_all_sources() {
     let config = json!({"eos_token_id": -1, "text_config": {"eos_token_id": [2, 1]}});
     let settings = GenerationConfig::from_json(Some(&json!({"eos_token_id": 1})), Some(&config)).unwrap();
     assert_eq!(settings.eos_token_ids, [1, 2]);
@@ -81,13 +81,13 @@ fn end_tokens_are_those_of_all_places() {
 }
 
 #[test]
-fn without_settings_of_its_own_a_checkpoint_searches_as_the_published_ones() {
-    let silent = GenerationConfig::from_json(None, None).unwrap();
-    assert_eq!((silent.num_beams, silent.no_repeat_ngram_size), (3, 3));
-    assert_eq!(silent.early_stopping, EarlyStopping::WhenFull);
-    assert_eq!(silent.forced_bos_token_id, Some(0));
-    assert_eq!(silent.forced_eos_token_ids, [2]);
-    // What `config.json` says comes before that.
+fn checkpoints_without_settings_have_the_published_ones() {
+    let unset = GenerationConfig::from_json(None, None).unwrap();
+    assert_eq!((unset.num_beams, unset.no_repeat_ngram_size), (3, 3));
+    assert_eq!(unset.early_stopping, EarlyStopping::WhenFull);
+    assert_eq!(unset.forced_bos_token_id, Some(0));
+    assert_eq!(unset.forced_eos_token_ids, [2]);
+    // `config.json` takes precedence over them.
     let config = json!({"text_config": {"num_beams": 1, "forced_bos_token_id": 7}});
     let settings = GenerationConfig::from_json(None, Some(&config)).unwrap();
     assert_eq!((settings.num_beams, settings.forced_bos_token_id), (1, Some(7)));
@@ -95,7 +95,7 @@ fn without_settings_of_its_own_a_checkpoint_searches_as_the_published_ones() {
 }
 
 #[test]
-fn settings_of_sampling_that_are_not_in_force_do_no_harm() {
+fn invalid_sampling_settings_are_reset_if_unused() {
     let settings = config(json!({"temperature": 0.0, "top_p": 0.0, "num_beams": 3}));
     assert_eq!(
         (settings.temperature, settings.top_p, settings.num_beams),
@@ -105,7 +105,7 @@ fn settings_of_sampling_that_are_not_in_force_do_no_harm() {
 }
 
 #[test]
-fn lengths_leave_out_the_start_token() {
+fn lengths_exclude_the_start_token() {
     assert_eq!(
         config(json!({"max_length": 20, "min_length": 5})).max_new_tokens,
         19
@@ -130,7 +130,7 @@ fn lengths_leave_out_the_start_token() {
 }
 
 #[test]
-fn invalid_settings_of_a_checkpoint_are_refused_by_name() {
+fn invalid_settings_of_a_checkpoint_are_named() {
     let cases = [
         (json!({"num_beams": "three"}), "num_beams"),
         (json!({"num_beams": -1}), "num_beams"),
@@ -152,7 +152,7 @@ fn invalid_settings_of_a_checkpoint_are_refused_by_name() {
 }
 
 #[test]
-fn options_override_and_are_checked() {
+fn options_override_settings_and_are_validated() {
     let config = config(json!({"num_beams": 3, "no_repeat_ngram_size": 3}));
     let unchanged = config.with_options(&GenerationOptions::default()).unwrap();
     assert_eq!(unchanged, config);
@@ -168,7 +168,7 @@ fn options_override_and_are_checked() {
     assert_eq!(changed.no_repeat_ngram_size, 3);
 
     let none = GenerationOptions::default;
-    let refused = [
+    let rejected = [
         (none().with_num_beams(0), "num_beams"),
         (none().with_num_beams(usize::MAX), "num_beams"),
         (none().with_num_return_sequences(0), "num_return_sequences"),
@@ -189,7 +189,7 @@ fn options_override_and_are_checked() {
         (none().with_min_p(2.0), "min_p"),
         (none().with_typical_p(f64::NAN), "typical_p"),
     ];
-    for (options, expected) in refused {
+    for (options, expected) in rejected {
         let error = config.with_options(&options).unwrap_err();
         assert!(
             matches!(error, Error::InvalidOption { name, .. } if name == expected),
@@ -199,12 +199,12 @@ fn options_override_and_are_checked() {
 }
 
 #[test]
-fn forcing_what_is_suppressed_is_refused() {
+fn forcing_a_suppressed_token_is_rejected() {
     for name in ["forced_bos_token_id", "forced_eos_token_id"] {
         let settings = json!({name: 7, "suppress_tokens": [3, 7]});
         let error = GenerationConfig::from_json(Some(&settings), None).unwrap_err();
         assert!(
-            matches!(error, Error::InvalidOption { name: refused, .. } if refused == name),
+            matches!(error, Error::InvalidOption { name: rejected, .. } if rejected == name),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! Tests of attention in numbers of 16 bits.
+//! Tests of attention in bfloat16.
 
 use super::super::reference::{assert_close, attention, noise};
 use super::*;
@@ -9,12 +9,12 @@ fn any_size_is_computed_as_defined_to_8_bits() {
         return;
     }
     let mut head = Head::default();
-    // Sizes and numbers of tokens that vectors, pairs, panels and rows divide, and that they do not.
+    // Sizes and numbers of tokens that are multiples of vectors, pairs, panels and rows, and others.
     for (size, tokens) in [1, 8, 15, 24, 32, 64, 80]
         .into_iter()
         .flat_map(|size| [1, 2, 6, 16, 17, 64, 79, 144].map(|tokens| (size, tokens)))
     {
-        // A head in the middle of others; its values are one row, as the reference wants them.
+        // A head between others, and its values as rows for the reference.
         let stride = 3 * size;
         let inputs = [1, 2, 3].map(|seed| noise(tokens * stride, seed));
         let inputs: [&[f32]; 3] = [0, 1, 2].map(|index| inputs[index].as_slice());
@@ -28,7 +28,7 @@ fn any_size_is_computed_as_defined_to_8_bits() {
             stride,
             size,
         });
-        // SAFETY: the CPU has what it needs.
+        // SAFETY: `is_supported` found the instructions.
         unsafe { head.attend(views, attended.chunks_mut(size)) };
         let reference: Vec<f64> = query
             .chunks(size)
@@ -39,7 +39,7 @@ fn any_size_is_computed_as_defined_to_8_bits() {
 }
 
 #[test]
-fn nan_is_not_lost() {
+fn nan_is_propagated() {
     if !is_supported() {
         return;
     }
@@ -55,7 +55,7 @@ fn nan_is_not_lost() {
             size,
         });
         let mut attended = vec![0.0; tokens * size];
-        // SAFETY: the CPU has what it needs.
+        // SAFETY: `is_supported` found the instructions.
         unsafe { Head::default().attend(views, attended.chunks_mut(size)) };
         assert!(!attended[7].is_finite(), "{nan} in input {which}");
     }

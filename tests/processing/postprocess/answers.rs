@@ -1,4 +1,4 @@
-//! Where results differ from those of transformers, by the value.
+//! Values of results that differ from transformers'.
 
 use florence2::postprocess::{BANNED_GROUNDING_TOKENS, ParseOptions, RawAnswer, parse};
 use florence2::{OutputKind, Parsed};
@@ -29,7 +29,7 @@ fn coordinates_are_the_centres_of_bins() {
     let text = "</s><s>café<loc_0><loc_999><loc_500><loc_1></s>";
     assert_eq!(
         detections(read(OutputKind::DescriptionWithBboxes, text, false)),
-        // To the bit as in torch's f32: 1.5 · (480 / 1000) is just below 0.72.
+        // As in torch's f32: 1.5 · (480 / 1000) is just below 0.72.
         [("café".to_owned(), [0.32, 479.75998, 320.32, 0.71999997])]
     );
     assert_eq!(
@@ -51,7 +51,7 @@ fn ocr_text_may_have_newlines_unless_strict() {
 }
 
 #[test]
-fn ocr_regions_below_the_threshold_are_left_out() {
+fn ocr_regions_below_the_threshold_are_omitted() {
     // 0.1 × 0.1 and 0.5 × 0.5 of the image, both far from its corner.
     let text = "small<loc_800><loc_800><loc_900><loc_800><loc_900><loc_900><loc_800><loc_900>\
                 large<loc_400><loc_400><loc_900><loc_400><loc_900><loc_900><loc_400><loc_900>";
@@ -67,7 +67,7 @@ fn ocr_regions_below_the_threshold_are_left_out() {
 }
 
 #[test]
-fn banned_phrases_are_only_left_out_of_groundings() {
+fn banned_phrases_are_omitted_from_groundings_only() {
     let text = "the image<loc_1><loc_2><loc_3><loc_4>the imagecar<loc_1><loc_2><loc_3><loc_4>";
     let labels = |kind| {
         let labels = detections(read(kind, text, false)).into_iter();

@@ -1,4 +1,4 @@
-//! Text that no model would write.
+//! Text that no model would generate.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use florence2::{CoordinateFormat, ImageSize, OutputKind};
 use super::SIZE;
 use super::scores::tokens;
 
-/// xorshift64*: the fuzz texts are the same in every run.
+/// xorshift64*, so that fuzz texts are the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -21,7 +21,7 @@ impl Random {
 }
 
 #[test]
-fn any_text_is_read_without_panic() {
+fn any_text_is_parsed_without_panic() {
     const PIECES: [&str; 28] = [
         "<loc_",
         "<loc_1>",
@@ -61,7 +61,7 @@ fn any_text_is_read_without_panic() {
             .filter_map(|_| char::from_u32(random.below(0x11_0000) as u32))
             .collect();
         let text = if round % 4 == 0 { text + &noise } else { text };
-        // Spans that have nothing to do with the text, on purpose.
+        // Spans unrelated to the text.
         let tokens: Vec<TokenSpan> = (0..random.below(8))
             .map(|_| TokenSpan {
                 range: random.below(300)..random.below(300),
@@ -94,7 +94,7 @@ fn any_text_is_read_without_panic() {
 }
 
 #[test]
-fn hostile_text_is_read_in_reasonable_time() {
+fn hostile_text_is_parsed_in_reasonable_time() {
     const LENGTH: usize = 100_000;
     let units = [
         "a",

@@ -1,4 +1,4 @@
-//! Parsing of answers: transformers' results, the deviations from them, scores, and text that no model would write.
+//! Parsing of answers: transformers' results, deviations from them, scores, and text that no model would generate.
 
 mod answers;
 mod hostile;

@@ -1,4 +1,4 @@
-//! Answers read as transformers reads them: see `tests/reference/make_postprocess.py`.
+//! Comparison with transformers: see `tests/reference/make_postprocess.py`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,12 @@ use florence2::postprocess::{ParseOptions, RawAnswer, parse};
 use florence2::{CoordinateFormat, ImageSize, OutputKind, TaskKind};
 use serde_json::Value;
 
-/// An answer, and what transformers reads in it.
+/// An answer and transformers' result.
 struct Case {
     task: TaskKind,
     text: String,
     size: ImageSize,
-    /// `None` where transformers raises an exception.
+    /// `None` if transformers raises an exception.
     native: Option<Value>,
     options: ParseOptions,
 }
@@ -39,7 +39,7 @@ impl Case {
         }
     }
 
-    /// Our result, with integers for coordinates.
+    /// Returns this crate's result with integer coordinates.
     fn ours(&self, strict: bool) -> Value {
         let spec = self.task.spec();
         let options = self.options.clone().with_strict(strict);
@@ -52,7 +52,7 @@ impl Case {
         parsed.to_transformers(spec.tag, CoordinateFormat::Integer)[spec.tag].take()
     }
 
-    /// The same without deviations 1 and 2: the labels of boxes, and only theirs, in ASCII.
+    /// Returns the result without deviations 1 and 2: the labels of boxes in ASCII.
     fn ours_like_native(&self) -> Value {
         let mut ours = self.ours(false);
         let key = match self.task.spec().output {
@@ -70,11 +70,11 @@ impl Case {
         ours
     }
 
-    /// Whether one of the listed deviations 3 to 5 may show.
+    /// Returns whether one of the deviations 3 to 5 may apply.
     fn deviates(&self) -> bool {
         let area = self.options.ocr_area_threshold > 0.0;
         let newline = self.task == TaskKind::OcrWithRegion && self.text.contains('\n');
-        // Native takes `<pad>` out of all but plain text.
+        // Native removes `<pad>` except from plain text.
         let removed: &[&str] = match self.task.spec().output {
             OutputKind::PureText => &["<s>", "</s>"],
             _ => &["<s>", "</s>", "<pad>"],
@@ -99,7 +99,7 @@ fn corpus() -> Vec<Case> {
 }
 
 #[test]
-fn strict_results_are_those_of_transformers() {
+fn strict_results_equal_transformers() {
     let (mut compared, mut refused) = (0, 0);
     for case in corpus() {
         let ours = case.ours(true);
@@ -108,7 +108,7 @@ fn strict_results_are_those_of_transformers() {
                 compared += 1;
                 assert_eq!(&ours, native, "{:?} {:?} {:?}", case.task, case.size, case.text);
             }
-            // Deviation 6: the rest of the answer is still read.
+            // Deviation 6: the rest of the answer is still parsed.
             None => {
                 refused += 1;
                 assert!(has_huge_location(&case.text), "{:?}", case.text);
@@ -132,7 +132,7 @@ fn has_huge_location(text: &str) -> bool {
 }
 
 #[test]
-fn results_are_those_of_transformers_but_for_the_listed_deviations() {
+fn results_equal_transformers_except_for_the_listed_deviations() {
     let (mut compared, mut deviating) = (0, 0);
     for case in corpus() {
         let Some(native) = &case.native else { continue };

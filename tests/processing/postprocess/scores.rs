@@ -7,7 +7,7 @@ use florence2::postprocess::{ParseOptions, RawAnswer, TokenSpan, parse};
 
 use super::SIZE;
 
-/// `text` cut into location tokens, special tokens and single characters, token `i` with log-probability `score(i)`.
+/// Splits `text` into location tokens, special tokens and single characters; token `i` has log-probability `score(i)`.
 pub(crate) fn tokens(text: &str, score: impl Fn(usize) -> f32) -> Vec<TokenSpan> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -83,7 +83,7 @@ fn an_outlines_score_is_that_of_all_its_locations() {
 }
 
 #[test]
-fn odd_token_spans_give_no_score_rather_than_a_wrong_one() {
+fn invalid_token_spans_give_no_score() {
     let text = "car<loc_1><loc_2><loc_3><loc_4>";
     let span = |range, log_probability| TokenSpan {
         range,
