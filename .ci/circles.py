@@ -18,7 +18,7 @@ def module_of(path, root):
 
 def code_of(path):
     """Returns a file's lines without comments and without the tests at its end."""
-    code = re.split(r"#\[cfg\(test\)\]\s*mod tests \{", path.read_text(encoding="utf-8"))[0]
+    code = re.split(r"#\[cfg\(test\)\]\s*(?:#\[.*\]\s*)?mod tests \{", path.read_text(encoding="utf-8"))[0]
     return re.sub(r"//.*", "", code)
 
 

@@ -1,5 +1,8 @@
 //! Options of loading and running a model.
 
+#[cfg(feature = "hub")]
+pub(crate) mod hub;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -7,12 +10,12 @@ use crate::bundle::{Dtype, DtypePreference, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::generation::GenerationOptions;
-#[cfg(feature = "hub")]
-use crate::hub::HubOptions;
 use crate::per_part::PerPart;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageBackend;
 use crate::runtime::{self, RuntimeOptions, SessionOptions, SharedSession};
+#[cfg(feature = "hub")]
+use hub::HubOptions;
 
 /// Options of loading a model.
 #[derive(Debug, Clone)]

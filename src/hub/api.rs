@@ -16,10 +16,10 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use super::cache::repo;
 use super::id::{ModelId, is_commit};
-use super::options::ResolvedOptions;
 use crate::error::{Cause, Error, Result};
 use crate::fs::{hash, sha256};
 use crate::http::{agent, check_status, header, network_error};
+use crate::options::hub::ResolvedOptions;
 
 /// The length of a SHA-256 in hexadecimal.
 const SHA256_LENGTH: usize = 64;

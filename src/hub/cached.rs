@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::cache::RepoCache;
 use super::id::ModelId;
-use super::options::HubOptions;
 use crate::cache::{CacheContent, CacheEntry};
 use crate::error::Result;
 use crate::fs::{files_below, folders_in};
+use crate::options::hub::HubOptions;
 
 /// The prefix of the folders of models.
 const PREFIX: &str = "models--";

@@ -8,12 +8,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::id::ModelId;
-use super::options::{HubOptions, HubProgress};
 use crate::bundle::Dtype;
 use crate::cache::{EXPORT_RECORD, EXPORTS};
 use crate::error::{Error, Result};
 use crate::fs::{hash, lock, move_folder, sha256, unfinished_folder};
 use crate::options::LoadOptions;
+use crate::options::hub::{HubOptions, HubProgress};
 use crate::per_part::PerPart;
 use crate::runtime::SessionOptions;
 

@@ -13,14 +13,13 @@ mod cached;
 mod catalogue;
 mod export;
 mod id;
-mod options;
 mod prepare;
 mod selection;
 mod transfer;
 
+pub use crate::options::hub::{HubOptions, HubProgress, ProgressFn};
 pub use cached::{cache_folder, cached_model, cached_models};
 pub use catalogue::{CatalogueEntry, ModelForm, catalogue};
 pub use id::ModelId;
-pub use options::{HubOptions, HubProgress, ProgressFn};
 pub(crate) use prepare::prepare_files;
 pub use prepare::{Prepared, prepare};

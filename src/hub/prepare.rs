@@ -12,13 +12,13 @@ use super::api::{Api, Listing, RemoteFile};
 use super::cache::RepoCache;
 use super::export::{check_export, export};
 use super::id::ModelId;
-use super::options::HubOptions;
 use super::selection::select;
 use super::transfer::Download;
 use crate::bundle::{Bundle, BundleSource, DtypePreference};
 use crate::error::{Error, Result};
 use crate::fs::files_below;
 use crate::options::LoadOptions;
+use crate::options::hub::HubOptions;
 
 /// A complete model in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]

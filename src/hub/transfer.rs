@@ -13,10 +13,10 @@ use florence2_layout::graphs::EXTENSION;
 
 use super::api::{Api, RemoteFile};
 use super::cache::RepoCache;
-use super::options::{HubOptions, HubProgress};
 use crate::error::{Error, Result};
 use crate::fs::remove;
 use crate::http::{check_status, header, network_error};
+use crate::options::hub::{HubOptions, HubProgress};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 16;

@@ -96,14 +96,14 @@ impl HubOptions {
         self
     }
 
-    pub(super) fn report(&self, progress: HubProgress<'_>) {
+    pub(crate) fn report(&self, progress: HubProgress<'_>) {
         if let Some(ProgressFn(report)) = &self.progress {
             report(progress);
         }
     }
 
     /// Returns the options with their defaults.
-    pub(super) fn resolve(&self) -> Result<ResolvedOptions> {
+    pub(crate) fn resolve(&self) -> Result<ResolvedOptions> {
         self.resolve_from(|name| std::env::var_os(name), std::env::home_dir())
     }
 
@@ -160,13 +160,13 @@ impl HubOptions {
 
 /// Options of which the environment and the defaults have filled in the unset ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ResolvedOptions {
+pub(crate) struct ResolvedOptions {
     /// The hub's cache folder.
-    pub(super) cache: PathBuf,
+    pub(crate) cache: PathBuf,
     /// `None` for the public hub.
-    pub(super) endpoint: Option<String>,
-    pub(super) token: Option<String>,
-    pub(super) offline: bool,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) offline: bool,
 }
 
 /// Returns whether a variable's value means yes to the hub's own tools.
