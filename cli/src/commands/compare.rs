@@ -16,13 +16,13 @@ use florence2::{Florence2, RunOptions, Task};
 use image::DynamicImage;
 
 use self::answers::Comparer;
-use self::report::{Failure, Report};
+use self::report::Report;
 use super::images::ImageArgs;
 use super::requests::RequestArgs;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
-use crate::error::{Error, Outcome, Result};
-use crate::output::ReportFormat;
+use crate::error::{Error, Outcome, Result, describe};
+use crate::output::{FailureRecord, ReportFormat};
 use crate::{engine, interrupt};
 
 /// Compare two models' answers, such as a quantised model's with the original's
@@ -101,9 +101,13 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
     for input in &inputs {
         let path = input.to_string();
         let mut fail = |task: Option<&Task>, error: Error| {
-            let failure = Failure::new(&path, task, &error);
-            console.input_failure(&path, &failure.error);
-            failures.push(failure);
+            let error = describe(&error);
+            console.input_failure(&path, &error);
+            failures.push(FailureRecord {
+                path: path.clone(),
+                task: task.map(|task| task.tag().to_owned()),
+                error,
+            });
         };
         let features = match args.images.read(input, globals.offline) {
             Ok(image) => comparer.encode(&DynamicImage::ImageRgb8(image))?,

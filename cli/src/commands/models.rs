@@ -1,11 +1,10 @@
 //! `florence2 models`: lists known and cached models.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use florence2::hub::{self, CatalogueEntry, ModelForm};
 use florence2::{CacheContent, CacheEntry, HubOptions};
-use serde::Serialize;
+use indicatif::HumanBytes;
+use serde_json::json;
 
 use crate::error::{Outcome, Result};
 use crate::output::{Column, ReportFormat, Table};
@@ -27,109 +26,71 @@ pub struct ModelsArgs {
     format: ReportFormat,
 }
 
-#[derive(Serialize)]
-struct ModelRecord {
-    id: String,
-    form: Option<ModelForm>,
-    parameters: Option<u64>,
-    about: Option<String>,
-    cached: Option<CachedRecord>,
-}
-
-#[derive(Serialize)]
-struct CachedRecord {
-    folder: PathBuf,
-    bytes: u64,
-    dtypes: Vec<&'static str>,
-    checkpoint: bool,
-}
-
-impl CachedRecord {
-    /// Returns the record of a cached model, `None` for another entry.
-    fn new(entry: &CacheEntry) -> Option<Self> {
-        let CacheContent::Model {
-            dtypes,
-            has_checkpoint,
-            ..
-        } = &entry.content
-        else {
-            return None;
-        };
-        Some(Self {
-            folder: entry.folder.clone(),
-            bytes: entry.bytes,
-            dtypes: dtypes.iter().map(|dtype| dtype.name()).collect(),
-            checkpoint: *has_checkpoint,
-        })
-    }
-}
-
 pub fn models(args: &ModelsArgs) -> Result<Outcome> {
-    let cached = hub::cached_models(&HubOptions::default())?;
-    let mut records = records(hub::catalogue(), &cached);
-    records.retain(|record| record.cached.is_some() || !args.cached);
-    args.format.print(&records, || table(&records))?;
-    Ok(Outcome::AllGood)
-}
-
-/// Returns the known models in their order, then the other cached ones.
-fn records(known: Vec<CatalogueEntry>, cached: &[CacheEntry]) -> Vec<ModelRecord> {
-    let is = |entry: &CacheEntry, id: &str| entry.repository() == Some(id);
-    let others = cached
-        .iter()
-        .filter(|entry| !known.iter().any(|model| is(entry, &model.id)));
-    let others = others.filter_map(|entry| {
-        Some(ModelRecord {
-            id: entry.repository()?.to_owned(),
-            form: None,
-            parameters: None,
-            about: None,
-            cached: CachedRecord::new(entry),
-        })
-    });
-    let others: Vec<ModelRecord> = others.collect();
-    let known = known.into_iter().map(|model| ModelRecord {
-        cached: cached
-            .iter()
-            .find(|entry| is(entry, &model.id))
-            .and_then(CachedRecord::new),
-        id: model.id,
-        form: Some(model.form),
-        parameters: Some(model.parameters),
-        about: Some(model.about),
-    });
-    known.chain(others).collect()
-}
-
-fn table(records: &[ModelRecord]) -> String {
-    let columns = [
+    let (known, cached) = (hub::catalogue(), hub::cached_models(&HubOptions::default())?);
+    let mut table = Table::new([
         Column::Text("model"),
         Column::Text("form"),
         Column::Number("parameters"),
         Column::Number("cached"),
         Column::Text("as"),
         Column::Text("about"),
-    ];
-    let mut table = Table::new(columns);
-    for record in records {
-        let cached = record.cached.as_ref();
-        let mut forms: Vec<&str> = cached.map(|cached| cached.dtypes.clone()).unwrap_or_default();
-        if cached.is_some_and(|cached| cached.checkpoint) {
-            forms.push(ModelForm::Safetensors.name());
+    ]);
+    let mut records = Vec::new();
+    for (id, known, cached) in with_cached(&known, &cached) {
+        if args.cached && cached.is_none() {
+            continue;
         }
-        let parameters = record
-            .parameters
-            .map(|count| format!("{:.2} B", count as f64 / 1e9));
+        let form = known.map(|model| model.form.name());
+        let (mut dtypes, mut checkpoint) = (Vec::new(), false);
+        if let Some(CacheContent::Model {
+            dtypes: found,
+            has_checkpoint,
+            ..
+        }) = cached.map(|entry| &entry.content)
+        {
+            dtypes.extend(found.iter().map(|dtype| dtype.name()));
+            checkpoint = *has_checkpoint;
+        }
+        records.push(json!({
+            "id": id,
+            "form": form,
+            "parameters": known.map(|model| model.parameters),
+            "about": known.map(|model| &model.about),
+            "cached": cached.map(|entry| json!({
+                "folder": entry.folder,
+                "bytes": entry.bytes,
+                "dtypes": dtypes,
+                "checkpoint": checkpoint,
+            })),
+        }));
+        dtypes.extend(checkpoint.then_some(ModelForm::Safetensors.name()));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         table.row([
-            record.id.clone(),
-            record.form.map_or("-", ModelForm::name).to_owned(),
-            parameters.unwrap_or_else(|| "-".into()),
-            cached.map_or("-".into(), |cached| {
-                indicatif::HumanBytes(cached.bytes).to_string()
-            }),
-            forms.join(" "),
-            record.about.clone().unwrap_or_default(),
+            id.to_owned(),
+            form.unwrap_or("-").to_owned(),
+            or_dash(known.map(|model| format!("{:.2} B", model.parameters as f64 / 1e9))),
+            or_dash(cached.map(|entry| HumanBytes(entry.bytes).to_string())),
+            dtypes.join(" "),
+            known.map_or(String::new(), |model| model.about.clone()),
         ]);
     }
-    table.text(0)
+    args.format.print(&records, || table.text(0))?;
+    Ok(Outcome::AllGood)
+}
+
+type Row<'a> = (&'a str, Option<&'a CatalogueEntry>, Option<&'a CacheEntry>);
+
+/// Returns the known models in their order, then the other cached ones, by their ids.
+fn with_cached<'a>(known: &'a [CatalogueEntry], cached: &'a [CacheEntry]) -> impl Iterator<Item = Row<'a>> {
+    let is = |entry: &CacheEntry, model: &CatalogueEntry| entry.repository() == Some(&model.id);
+    let all_known = known.iter().map(move |model| {
+        let entry = cached.iter().find(|entry| is(entry, model));
+        (model.id.as_str(), Some(model), entry)
+    });
+    let others = cached
+        .iter()
+        .filter(move |entry| !known.iter().any(|model| is(entry, model)))
+        .filter_map(|entry| Some((entry.repository()?, None, Some(entry))));
+    all_known.chain(others)
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use florence2::{TASKS, TaskInput, TaskSpec};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::error::{Outcome, Result};
 use crate::output::{Column, ReportFormat, Table};
@@ -17,54 +17,35 @@ pub struct TasksArgs {
     format: ReportFormat,
 }
 
-#[derive(Serialize)]
-struct TaskRecord {
-    name: &'static str,
-    tag: &'static str,
-    input: Option<&'static str>,
-    output: &'static str,
-    prompt: &'static str,
-    summary: &'static str,
-}
-
-impl From<&TaskSpec> for TaskRecord {
-    fn from(row: &TaskSpec) -> Self {
-        Self {
-            name: row.name,
-            tag: row.tag,
-            input: input_name(row.input),
-            output: row.output.name(),
-            prompt: row.prompt,
-            summary: row.summary,
+pub fn tasks(args: &TasksArgs) -> Result<Outcome> {
+    let records: Vec<_> = TASKS
+        .iter()
+        .map(|task| {
+            json!({
+                "name": task.name,
+                "tag": task.tag,
+                "input": input(task),
+                "output": task.output.name(),
+                "prompt": task.prompt,
+                "summary": task.summary,
+            })
+        })
+        .collect();
+    args.format.print(&records, || {
+        let mut table = Table::new(["name", "tag", "takes", "answers", "prompt"].map(Column::Text));
+        for task in &TASKS {
+            let input = input(task).unwrap_or("-");
+            table.row([task.name, task.tag, input, task.output.name(), task.prompt]);
         }
-    }
+        table.text(0)
+    })?;
+    Ok(Outcome::AllGood)
 }
 
-fn input_name(input: TaskInput) -> Option<&'static str> {
-    match input {
+fn input(task: &TaskSpec) -> Option<&'static str> {
+    match task.input {
         TaskInput::None => None,
         TaskInput::Text => Some("text"),
         TaskInput::Region => Some("region"),
     }
-}
-
-pub fn tasks(args: &TasksArgs) -> Result<Outcome> {
-    let records: Vec<TaskRecord> = TASKS.iter().map(TaskRecord::from).collect();
-    args.format.print(&records, table)?;
-    Ok(Outcome::AllGood)
-}
-
-fn table() -> String {
-    let columns = ["name", "tag", "takes", "answers", "prompt"].map(Column::Text);
-    let mut table = Table::new(columns);
-    for row in &TASKS {
-        table.row([
-            row.name,
-            row.tag,
-            input_name(row.input).unwrap_or("-"),
-            row.output.name(),
-            row.prompt,
-        ]);
-    }
-    table.text(0)
 }

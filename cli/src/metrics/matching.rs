@@ -1,22 +1,20 @@
 //! Matching of answered and true instances.
 
-use super::shapes::Labelled;
-
 /// The lowest IoU of a match; the threshold of PASCAL VOC (Everingham et al., "The PASCAL Visual Object Classes (VOC)
 /// Challenge", 2010, section 4.2).
 const THRESHOLD: f64 = 0.5;
 
-/// Returns the IoU of each match between `answered` and `truths`, the highest first.
+/// Returns the IoU of each match between `answered` and `truths`, labels and shapes, the highest first.
 ///
 /// A match is a pair with equal labels and an IoU of [`THRESHOLD`] or more; each instance has one match at most. Pairs
 /// are matched greedily by descending IoU; among equals, the pair of the earlier answer, then of the earlier truth,
 /// comes first. (VOC and COCO order by the answers' confidence instead, which Florence-2 does not give.)
-pub fn pairs<S>(answered: &[Labelled<S>], truths: &[Labelled<S>], iou: impl Fn(&S, &S) -> f64) -> Vec<f64> {
+pub fn pairs<S>(answered: &[(String, S)], truths: &[(String, S)], iou: impl Fn(&S, &S) -> f64) -> Vec<f64> {
     let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
-    for (i, answer) in answered.iter().enumerate() {
-        for (j, truth) in truths.iter().enumerate() {
-            if answer.label == truth.label {
-                candidates.push((iou(&answer.shape, &truth.shape), i, j));
+    for (i, (answered_label, answered)) in answered.iter().enumerate() {
+        for (j, (true_label, truth)) in truths.iter().enumerate() {
+            if answered_label == true_label {
+                candidates.push((iou(answered, truth), i, j));
             }
         }
     }
@@ -43,11 +41,9 @@ mod tests {
     use crate::metrics::overlap::box_iou;
 
     /// Boxes 10 high, from `x1` to `x2`.
-    fn strips(strips: &[(&str, f32, f32)]) -> Vec<Labelled<BoundingBox>> {
-        let labelled = |&(label, x1, x2): &(&str, f32, f32)| Labelled {
-            label: label.to_owned(),
-            shape: BoundingBox::new(x1, 0.0, x2, 10.0),
-        };
+    fn strips(strips: &[(&str, f32, f32)]) -> Vec<(String, BoundingBox)> {
+        let labelled =
+            |&(label, x1, x2): &(&str, f32, f32)| (label.to_owned(), BoundingBox::new(x1, 0.0, x2, 10.0));
         strips.iter().map(labelled).collect()
     }
 

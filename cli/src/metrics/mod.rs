@@ -1,11 +1,11 @@
 //! Metrics of two answers, or of an answer and the truth: matching of instances, overlap of shapes, distance of texts.
 
+mod content;
 mod matching;
 mod overlap;
-mod shapes;
+mod ratio;
 mod text;
 
-pub use matching::pairs;
-pub use overlap::{box_iou, mask_iou, quad_iou};
-pub use shapes::{Labelled, boxes, polygons, quads};
+pub use content::{Content, content};
+pub use ratio::Ratio;
 pub use text::{character_errors, normalise, without_locations};

@@ -1,10 +1,10 @@
-//! The JSON records of results.
+//! One JSON object for each image and task.
 
 use florence2::{CoordinateFormat, ImageSize, Output, Task, Timings};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The record of an image and a task.
+/// What `run` says about one image and one task.
 #[derive(Debug, Serialize)]
 pub struct OutputRecord<'a> {
     path: &'a str,
@@ -15,13 +15,13 @@ pub struct OutputRecord<'a> {
     input: Option<String>,
     #[serde(flatten)]
     best: SequenceRecord<'a>,
-    /// All sequences, the best one included, if several were requested.
+    /// All of them, the best one too, where several were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sequences: Vec<SequenceRecord<'a>>,
     timings: Timings,
 }
 
-/// A sequence with its parsed result.
+/// One sequence, as generated and as read.
 #[derive(Debug, Serialize)]
 struct SequenceRecord<'a> {
     result: Value,
@@ -32,20 +32,20 @@ struct SequenceRecord<'a> {
     truncated: bool,
 }
 
-/// The record of an image, or a task on it, that failed.
+/// An image, or a task on it, that failed.
 #[derive(Debug, Serialize)]
-pub struct FailureRecord<'a> {
-    /// The image.
-    pub path: &'a str,
-    /// The task, `None` if the image itself failed.
+pub struct FailureRecord {
+    /// The image's path or address.
+    pub path: String,
+    /// The task's tag; `None` if the image itself could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<&'a str>,
-    /// The message.
-    pub error: &'a str,
+    pub task: Option<String>,
+    /// The error and its causes.
+    pub error: String,
 }
 
 impl<'a> OutputRecord<'a> {
-    /// Returns the record of answers, the best first; `None` if there are none.
+    /// The record of an image's and a task's answers, the best first; `None` if there is none.
     pub fn new(path: &'a str, answers: &'a [Output], coordinates: CoordinateFormat) -> Option<Self> {
         let best = answers.first()?;
         let sequences = match answers {
@@ -81,7 +81,7 @@ impl<'a> SequenceRecord<'a> {
     }
 }
 
-/// Returns the task's text or region (as location tokens), `None` if it takes neither.
+/// The task's text or region (as location tokens), if it takes one.
 fn input(task: &Task, size: ImageSize) -> Option<String> {
     task.input(size).ok().filter(|input| !input.is_empty())
 }

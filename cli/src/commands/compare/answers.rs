@@ -1,12 +1,12 @@
 //! The comparison of two models' answers to one task about one image.
 
-use florence2::{Florence2, ImageFeatures, Output, Parsed, RunOptions, Task};
+use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
 use image::DynamicImage;
 use serde::Serialize;
 
 use super::divergence::{Divergence, next_token_logits, shared_prefix};
 use crate::error::Result;
-use crate::metrics::{Labelled, box_iou, boxes, mask_iou, normalise, pairs, polygons, quad_iou, quads};
+use crate::metrics::{Content, content};
 
 /// Runs both models and compares their answers.
 pub struct Comparer<'a> {
@@ -55,31 +55,6 @@ pub struct Count {
     pub same: usize,
     /// The total.
     pub of: usize,
-}
-
-/// The comparison of what two answers say, by the kind of answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Content {
-    /// Captions and text read.
-    Text {
-        /// Whether the texts are equal apart from white space.
-        same: bool,
-    },
-    /// Labelled boxes or quadrilaterals.
-    Instances {
-        /// The number of the reference's instances.
-        reference: usize,
-        /// The number of the candidate's instances.
-        candidate: usize,
-        /// The IoU of each matched pair: same label, IoU of 0.5 or more.
-        ious: Vec<f64>,
-    },
-    /// Outlines.
-    Mask {
-        /// The IoU of the masks that all outlines make; 1 if both answers have none.
-        iou: f64,
-    },
 }
 
 impl Comparer<'_> {
@@ -139,106 +114,9 @@ fn likeliest(logits: &[f32]) -> Option<usize> {
     logits.iter().position(|&logit| logit == highest)
 }
 
-/// Compares what two answers say.
-pub fn content(reference: &Parsed, candidate: &Parsed) -> Content {
-    match reference {
-        Parsed::Text(text) => Content::Text {
-            same: matches!(candidate, Parsed::Text(other) if normalise(text) == normalise(other)),
-        },
-        Parsed::OcrRegions(_) => instances(&quads(reference), &quads(candidate), quad_iou),
-        Parsed::Segmentations(_) => {
-            let (theirs, ours) = (polygons(reference), polygons(candidate));
-            let both_empty = theirs.is_empty() && ours.is_empty();
-            Content::Mask {
-                iou: if both_empty { 1.0 } else { mask_iou(&ours, &theirs) },
-            }
-        }
-        _ => instances(&boxes(reference), &boxes(candidate), box_iou),
-    }
-}
-
-fn instances<S>(
-    reference: &[Labelled<S>],
-    candidate: &[Labelled<S>],
-    iou: impl Fn(&S, &S) -> f64,
-) -> Content {
-    Content::Instances {
-        reference: reference.len(),
-        candidate: candidate.len(),
-        ious: pairs(candidate, reference, iou),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use florence2::{BoundingBox, Detection, Point, Polygon, Segmentation};
-
-    use super::*;
-
-    fn detections(boxes: &[(&str, f32)]) -> Parsed {
-        let detection = |&(label, x2): &(&str, f32)| Detection {
-            bbox: BoundingBox::new(0.0, 0.0, x2, 10.0),
-            label: label.into(),
-            score: None,
-        };
-        Parsed::Detections(boxes.iter().map(detection).collect())
-    }
-
-    fn outline(corners: &[(f32, f32)]) -> Parsed {
-        let points = corners.iter().map(|&(x, y)| Point { x, y }).collect();
-        Parsed::Segmentations(vec![Segmentation {
-            polygons: vec![Polygon { points }],
-            label: String::new(),
-            score: None,
-        }])
-    }
-
-    #[test]
-    fn boxes_match_by_label_and_overlap() {
-        let reference = detections(&[("star", 10.0), ("ring", 10.0), ("moon", 10.0)]);
-        let candidate = detections(&[("ring", 8.0), ("star", 10.0)]);
-        let Content::Instances {
-            reference,
-            candidate,
-            ious,
-        } = content(&reference, &candidate)
-        else {
-            panic!("boxes are instances");
-        };
-        assert_eq!((reference, candidate), (3, 2));
-        assert!((ious[0] - 1.0).abs() < 1e-6 && (ious[1] - 0.8).abs() < 1e-6);
-        assert_eq!(ious.len(), 2);
-    }
-
-    #[test]
-    fn texts_are_equal_apart_from_white_space() {
-        let text = |text: &str| Parsed::Text(text.into());
-        assert_eq!(
-            content(&text("a  star "), &text("a star")),
-            Content::Text { same: true }
-        );
-        assert_eq!(
-            content(&text("a star"), &text("A star")),
-            Content::Text { same: false }
-        );
-        assert_eq!(
-            content(&text(""), &detections(&[])),
-            Content::Text { same: false }
-        );
-    }
-
-    #[test]
-    fn outlines_are_masks() {
-        let square = outline(&[(0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (0.0, 10.0)]);
-        let half = outline(&[(0.0, 0.0), (10.0, 0.0), (10.0, 5.0), (0.0, 5.0)]);
-        let none = Parsed::Segmentations(Vec::new());
-        for (one, other, expected) in [(&square, &half, 0.5), (&square, &none, 0.0), (&none, &none, 1.0)] {
-            let Content::Mask { iou } = content(one, other) else {
-                panic!("outlines are masks");
-            };
-            assert!((iou - expected).abs() < 1e-6, "{iou}");
-        }
-    }
+    use super::likeliest;
 
     #[test]
     fn the_likeliest_is_the_first_of_equals() {

@@ -1,13 +1,11 @@
 //! The report on two models.
 
-use florence2::Task;
 use serde::Serialize;
 
 use super::answers::AnswerComparison;
 use super::divergence::{Divergence, Token};
 use super::summary::Summary;
-use crate::error::{Error, describe};
-use crate::output::{Column, Table, heading};
+use crate::output::{Column, FailureRecord, Table, heading};
 
 /// The number of differences in the text; JSON has all.
 const SHOWN: usize = 10;
@@ -23,26 +21,7 @@ pub struct Report {
     pub tasks: Vec<Summary>,
     /// The answers, grouped by image.
     pub answers: Vec<AnswerComparison>,
-    pub failures: Vec<Failure>,
-}
-
-/// An image, or a task on it, that failed.
-#[derive(Debug, Serialize)]
-pub struct Failure {
-    pub path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<String>,
-    pub error: String,
-}
-
-impl Failure {
-    pub fn new(path: &str, task: Option<&Task>, error: &Error) -> Self {
-        Self {
-            path: path.to_owned(),
-            task: task.map(|task| task.tag().to_owned()),
-            error: describe(error),
-        }
-    }
+    pub failures: Vec<FailureRecord>,
 }
 
 impl Report {
@@ -50,25 +29,24 @@ impl Report {
         reference: String,
         candidate: String,
         answers: Vec<AnswerComparison>,
-        failures: Vec<Failure>,
+        failures: Vec<FailureRecord>,
     ) -> Self {
-        let mut tasks: Vec<&str> = Vec::new();
-        for answer in &answers {
-            if !tasks.contains(&answer.task.as_str()) {
-                tasks.push(&answer.task);
+        let all: Vec<&AnswerComparison> = answers.iter().collect();
+        let mut by_task: Vec<(&str, Vec<&AnswerComparison>)> = Vec::new();
+        for &answer in &all {
+            match by_task.iter_mut().find(|(task, _)| *task == answer.task) {
+                Some((_, answers)) => answers.push(answer),
+                None => by_task.push((&answer.task, vec![answer])),
             }
         }
-        let of_task = |task| {
-            Summary::of(
-                Some(task),
-                answers.iter().filter(move |answer| answer.task == task),
-            )
-        };
         Self {
             reference,
             candidate,
-            overall: Summary::of(None, answers.iter()),
-            tasks: tasks.into_iter().map(of_task).collect(),
+            overall: Summary::of(None, &all),
+            tasks: by_task
+                .into_iter()
+                .map(|(task, answers)| Summary::of(Some(task), &answers))
+                .collect(),
             answers,
             failures,
         }
@@ -81,36 +59,31 @@ impl Report {
     }
 
     fn summaries(&self) -> String {
-        let forced = self.overall.teacher_forced_agreement.is_some();
-        let mut columns = vec![
-            Column::Text("task"),
-            Column::Number("answers"),
-            Column::Number("tokens"),
-        ];
-        columns.extend(forced.then_some(Column::Number("forced")));
-        columns.extend(["exact", "text", "F1", "IoU", "mask IoU", "score ±"].map(Column::Number));
+        let mut columns = vec![Column::Text("task")];
+        columns.extend(
+            [
+                "answers", "tokens", "forced", "exact", "text", "F1", "IoU", "mask IoU", "score ±",
+            ]
+            .map(Column::Number),
+        );
         let mut table = Table::new(columns);
         for summary in self.tasks.iter().chain([&self.overall]) {
-            let mut row = vec![
-                summary.task.clone().unwrap_or_else(|| "all".into()),
-                summary.answers.to_string(),
-                figure(summary.token_agreement),
+            let task = summary.task.clone().unwrap_or_else(|| "all".into());
+            let mut row = vec![task, summary.answers.to_string()];
+            let figures = [
+                summary.token_agreement,
+                summary.teacher_forced_agreement,
+                summary.exact,
+                summary.same_text,
+                summary.f1,
+                summary.mean_iou,
+                summary.mask_iou,
+                summary.score_difference,
             ];
-            row.extend(forced.then(|| figure(summary.teacher_forced_agreement)));
-            row.extend(
-                [
-                    summary.exact,
-                    summary.same_text,
-                    summary.f1,
-                    summary.mean_iou,
-                    summary.mask_iou,
-                    summary.score_difference,
-                ]
-                .map(figure),
-            );
+            row.extend(figures.map(|value| value.map_or("-".into(), |value| format!("{value:.4}"))));
             table.row(row);
         }
-        table.text(2)
+        table.without_empty_columns().text(2)
     }
 
     /// Returns the table of first differences, those with the largest gap first.
@@ -154,10 +127,6 @@ impl Report {
             table.text(2)
         )
     }
-}
-
-fn figure(value: Option<f64>) -> String {
-    value.map_or("-".into(), |value| format!("{value:.4}"))
 }
 
 /// Returns a token's text in quotes, so that spaces are visible.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::answers::{AnswerComparison, Content};
+use super::answers::{AnswerComparison, Count};
+use crate::metrics::{Content, Ratio};
 
 /// The summary of one task's comparisons, or of all. A figure without a denominator is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,60 +34,46 @@ pub struct Summary {
 
 impl Summary {
     /// Summarises `answers`.
-    pub fn of<'a>(task: Option<&str>, answers: impl Iterator<Item = &'a AnswerComparison> + Clone) -> Self {
-        let count = answers.clone().count();
-        let contents = || answers.clone().map(|answer| &answer.content);
-        let tokens = answers.clone().map(|answer| (answer.same_tokens, answer.tokens));
-        let forced = answers.clone().filter_map(|answer| answer.teacher_forced);
-        let ious = || {
-            contents().flat_map(|content| match content {
-                Content::Instances { ious, .. } => ious.as_slice(),
-                _ => &[],
-            })
-        };
-        let instances: usize = contents()
-            .map(|content| match content {
+    pub fn of(task: Option<&str>, answers: &[&AnswerComparison]) -> Self {
+        let [mut tokens, mut forced, mut exact, mut text] = [Ratio::default(); 4];
+        let [mut f1, mut iou, mut mask, mut score] = [Ratio::default(); 4];
+        for answer in answers {
+            tokens.add(answer.same_tokens as f64, answer.tokens as f64);
+            if let Some(Count { same, of }) = answer.teacher_forced {
+                forced.add(same as f64, of as f64);
+            }
+            exact.add_one(answer.exact);
+            score.add(f64::from(answer.score_difference.abs()), 1.0);
+            match &answer.content {
+                Content::Text { same } => text.add_one(*same),
                 Content::Instances {
-                    reference, candidate, ..
-                } => reference + candidate,
-                _ => 0,
-            })
-            .sum();
+                    reference,
+                    candidate,
+                    ious,
+                } => {
+                    f1.add(2.0 * ious.len() as f64, (reference + candidate) as f64);
+                    iou.add(ious.iter().sum(), ious.len() as f64);
+                }
+                Content::Mask { iou } => mask.add(*iou, 1.0),
+            }
+        }
         Self {
             task: task.map(str::to_owned),
-            answers: count,
-            token_agreement: share(tokens),
-            teacher_forced_agreement: share(forced.map(|count| (count.same, count.of))),
-            exact: share(answers.clone().map(|answer| (usize::from(answer.exact), 1))),
-            same_text: share(contents().filter_map(|content| match content {
-                Content::Text { same } => Some((usize::from(*same), 1)),
-                _ => None,
-            })),
-            f1: share([(2 * ious().count(), instances)].into_iter()),
-            mean_iou: mean(ious().copied()),
-            mask_iou: mean(contents().filter_map(|content| match content {
-                Content::Mask { iou } => Some(*iou),
-                _ => None,
-            })),
-            score_difference: mean(answers.map(|answer| f64::from(answer.score_difference.abs()))),
+            answers: answers.len(),
+            token_agreement: tokens.value(),
+            teacher_forced_agreement: forced.value(),
+            exact: exact.value(),
+            same_text: text.value(),
+            f1: f1.value(),
+            mean_iou: iou.value(),
+            mask_iou: mask.value(),
+            score_difference: score.value(),
         }
     }
 }
 
-/// Returns the sum of the parts over the sum of the wholes, or `None` if the latter is 0.
-fn share(parts: impl Iterator<Item = (usize, usize)>) -> Option<f64> {
-    let (part, whole) = parts.fold((0, 0), |(part, whole), (p, w)| (part + p, whole + w));
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / count as f64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::answers::Count;
     use super::*;
 
     fn answer(same_tokens: usize, tokens: usize, content: Content) -> AnswerComparison {
@@ -119,7 +106,7 @@ mod tests {
             answer(1, 10, Content::Mask { iou: 0.5 }),
             answer(4, 10, Content::Text { same: false }),
         ];
-        let summary = Summary::of(None, answers.iter());
+        let summary = Summary::of(None, &answers.iter().collect::<Vec<_>>());
         assert_eq!(
             summary,
             Summary {
@@ -139,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_summary_of_nothing_has_no_figures() {
-        let none = Summary::of(Some("<OD>"), [].iter());
+        let none = Summary::of(Some("<OD>"), &[]);
         assert_eq!((none.answers, none.token_agreement, none.f1), (0, None, None));
     }
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2::{BoundingBox, Cause, ImageSize, Region, Task, TaskKind};
+use florence2::{BoundingBox, Cause, ImageSize, Parsed, Region, Task, TaskKind};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::truth::Truth;
+use super::truth;
 use crate::error::{Error, Result};
 
 /// The file that describes the scenes.
@@ -38,7 +38,7 @@ pub struct Sample {
     /// The task without its input.
     pub kind: TaskKind,
     pub task: Task,
-    pub truth: Truth,
+    pub truth: Parsed,
 }
 
 #[derive(Deserialize)]
@@ -146,15 +146,16 @@ impl Sample {
         Ok(Self {
             kind,
             task,
-            truth: Truth::parse(kind, line.truth).map_err(|cause| format!("truth: {cause}"))?,
+            truth: truth::parse(kind, line.truth).map_err(|cause| format!("truth: {cause}"))?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use florence2::Detection;
+
     use super::*;
-    use crate::metrics::Labelled;
 
     fn opened(lines: &str, limit: Option<usize>, tasks: &[TaskKind]) -> Result<Dataset> {
         let folder = tempfile::tempdir().unwrap();
@@ -179,12 +180,13 @@ mod tests {
         assert_eq!(all.scenes[0].name(), "a.png");
         assert_eq!(all.scenes[0].size, ImageSize::new(100, 50));
         assert_eq!(all.scenes[0].samples[1].task, Task::Caption);
-        assert_eq!(all.scenes[0].samples[1].truth, Truth::Text("A star.".into()));
+        assert_eq!(all.scenes[0].samples[1].truth, Parsed::Text("A star.".into()));
         assert_eq!(
             all.scenes[0].samples[0].truth,
-            Truth::Boxes(vec![Labelled {
-                label: "a star".into(),
-                shape: BoundingBox::new(1.0, 2.5, 3.0, 4.0)
+            Parsed::Detections(vec![Detection {
+                bbox: BoundingBox::new(1.0, 2.5, 3.0, 4.0),
+                label: " a  star".into(),
+                score: None,
             }])
         );
 

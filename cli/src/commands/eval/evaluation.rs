@@ -152,7 +152,7 @@ impl Evaluation {
             result.answers += 1;
             result.tokens += best.token_ids.len();
             score(&mut result.tally, task, &best.parsed, &question.sample.truth);
-            result.tally.add_one(Metric::Truncated, best.truncated);
+            result.tally.of(Metric::Truncated).add_one(best.truncated);
         }
         Ok(())
     }

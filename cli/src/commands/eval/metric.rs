@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Ratio;
+
 /// A metric. Its value lies between 0 and 1, except that a character error rate may be higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// F1 at an IoU of 0.5: `2 TP / (answered + true instances)`, over the instances of all samples. An instance is a
-    /// true positive if it is [matched](crate::metrics::pairs): same label, IoU of 0.5 or more, each truth once.
+    /// true positive if it is matched: same label, IoU of 0.5 or more, each truth once.
     F1,
     /// The mean IoU of the matched instances of all samples.
     MeanIou,
@@ -56,27 +58,21 @@ impl Metric {
     }
 }
 
-/// The numerator and denominator of each metric of one task, summed over its samples.
+/// The average of each metric of one task.
 #[derive(Debug, Default)]
-pub struct Tally(BTreeMap<Metric, (f64, f64)>);
+pub struct Tally(BTreeMap<Metric, Ratio>);
 
 impl Tally {
-    /// Adds `numerator` and `denominator` to the sums of `metric`.
-    pub fn add(&mut self, metric: Metric, numerator: f64, denominator: f64) {
-        let sums = self.0.entry(metric).or_default();
-        *sums = (sums.0 + numerator, sums.1 + denominator);
-    }
-
-    /// Adds one sample, of which `metric` holds or does not, to a share of samples.
-    pub fn add_one(&mut self, metric: Metric, holds: bool) {
-        self.add(metric, f64::from(u8::from(holds)), 1.0);
+    /// Returns the average of `metric`, to which samples are added.
+    pub fn of(&mut self, metric: Metric) -> &mut Ratio {
+        self.0.entry(metric).or_default()
     }
 
     /// Returns the metrics' values; a metric whose denominator is 0 has none.
     pub fn values(&self) -> BTreeMap<Metric, f64> {
-        let with_value = self.0.iter().filter(|(_, (_, denominator))| *denominator > 0.0);
-        with_value
-            .map(|(&metric, (numerator, denominator))| (metric, numerator / denominator))
+        let values = self.0.iter();
+        values
+            .filter_map(|(&metric, ratio)| Some((metric, ratio.value()?)))
             .collect()
     }
 }

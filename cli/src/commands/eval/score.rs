@@ -3,45 +3,41 @@
 use florence2::{Parsed, TaskInput, TaskKind};
 
 use super::metric::{Metric, Tally};
-use super::truth::Truth;
-use crate::metrics::{
-    Labelled, box_iou, boxes, character_errors, mask_iou, normalise, pairs, polygons, quad_iou, quads,
-    without_locations,
-};
+use crate::metrics::{Content, character_errors, content, normalise, without_locations};
 
 /// Adds an answer to the metrics of its task.
-pub fn score(tally: &mut Tally, task: TaskKind, answer: &Parsed, truth: &Truth) {
-    match truth {
-        Truth::Text(truth) => text(tally, task, answer, &normalise(truth)),
-        Truth::Boxes(truths) => instances(tally, &boxes(answer), truths, box_iou),
-        Truth::Quads(truths) => instances(tally, &quads(answer), truths, quad_iou),
-        Truth::Mask(truth) => tally.add(Metric::MaskIou, mask_iou(&polygons(answer), truth), 1.0),
-    }
-}
-
-fn text(tally: &mut Tally, task: TaskKind, answer: &Parsed, truth: &str) {
+pub fn score(tally: &mut Tally, task: TaskKind, answer: &Parsed, truth: &Parsed) {
     let answer = match answer {
-        Parsed::Text(text) if task.spec().input == TaskInput::Region => normalise(&without_locations(text)),
-        Parsed::Text(text) => normalise(text),
-        _ => String::new(),
+        Parsed::Text(text) if task.spec().input == TaskInput::Region => Parsed::Text(without_locations(text)),
+        _ => answer.clone(),
     };
-    tally.add_one(Metric::Exact, answer == truth);
-    if matches!(task, TaskKind::Ocr | TaskKind::RegionToOcr) {
-        let (errors, length) = character_errors(&answer, truth);
-        tally.add(Metric::CharacterErrorRate, errors as f64, length as f64);
+    match content(truth, &answer) {
+        Content::Text { same } => tally.of(Metric::Exact).add_one(same),
+        Content::Instances {
+            reference,
+            candidate,
+            ious,
+        } => {
+            let matched = ious.len() as f64;
+            tally
+                .of(Metric::F1)
+                .add(2.0 * matched, (reference + candidate) as f64);
+            tally.of(Metric::MeanIou).add(ious.iter().sum(), matched);
+        }
+        // Nothing overlaps an empty mask, an empty answer included.
+        Content::Mask { .. } if *truth == Parsed::Segmentations(Vec::new()) => {
+            tally.of(Metric::MaskIou).add(0.0, 1.0);
+        }
+        Content::Mask { iou } => tally.of(Metric::MaskIou).add(iou, 1.0),
     }
-}
-
-fn instances<S>(
-    tally: &mut Tally,
-    answered: &[Labelled<S>],
-    truths: &[Labelled<S>],
-    iou: impl Fn(&S, &S) -> f64,
-) {
-    let ious = pairs(answered, truths, iou);
-    let (matched, all) = (ious.len() as f64, (answered.len() + truths.len()) as f64);
-    tally.add(Metric::F1, 2.0 * matched, all);
-    tally.add(Metric::MeanIou, ious.iter().sum(), matched);
+    if matches!(task, TaskKind::Ocr | TaskKind::RegionToOcr)
+        && let (Parsed::Text(answer), Parsed::Text(truth)) = (&answer, truth)
+    {
+        let (errors, length) = character_errors(&normalise(answer), &normalise(truth));
+        tally
+            .of(Metric::CharacterErrorRate)
+            .add(errors as f64, length as f64);
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    fn values(task: TaskKind, samples: &[(Parsed, Truth)]) -> BTreeMap<Metric, f64> {
+    fn values(task: TaskKind, samples: &[(Parsed, Parsed)]) -> BTreeMap<Metric, f64> {
         let mut tally = Tally::default();
         for (answer, truth) in samples {
             score(&mut tally, task, answer, truth);
@@ -68,10 +64,6 @@ mod tests {
         }
     }
 
-    fn truth(label: &str, x2: f32) -> Labelled<BoundingBox> {
-        Labelled::normalised(label, BoundingBox::new(0.0, 0.0, x2, 10.0))
-    }
-
     fn square(x: f32, side: f32) -> [Point; 4] {
         [(x, 0.0), (x + side, 0.0), (x + side, side), (x, side)].map(|(x, y)| Point { x, y })
     }
@@ -82,15 +74,15 @@ mod tests {
             // one of two found, at an IoU of 0.8
             (
                 Parsed::Detections(vec![detection("a  star ", 8.0)]),
-                Truth::Boxes(vec![truth(" a star", 10.0), truth("ring", 10.0)]),
+                Parsed::Detections(vec![detection(" a star", 10.0), detection("ring", 10.0)]),
             ),
             // one found at an IoU of 0.6, one false positive
             (
                 Parsed::Detections(vec![detection("ring", 6.0), detection("star", 10.0)]),
-                Truth::Boxes(vec![truth("ring", 10.0)]),
+                Parsed::Detections(vec![detection("ring", 10.0)]),
             ),
             // correctly empty
-            (Parsed::Detections(Vec::new()), Truth::Boxes(Vec::new())),
+            (Parsed::Detections(Vec::new()), Parsed::Detections(Vec::new())),
         ];
         let values = values(TaskKind::ObjectDetection, &samples);
         // 2 · 2 of 3 answered and 3 true
@@ -103,7 +95,7 @@ mod tests {
     fn without_a_match_there_is_no_mean() {
         let missed = (
             Parsed::Detections(Vec::new()),
-            Truth::Boxes(vec![truth("ring", 10.0)]),
+            Parsed::Detections(vec![detection("ring", 10.0)]),
         );
         let values = values(TaskKind::ObjectDetection, &[missed]);
         assert_eq!(values.into_iter().collect::<Vec<_>>(), [(Metric::F1, 0.0)]);
@@ -121,7 +113,7 @@ mod tests {
                 score: None,
             }],
         };
-        let truths = Truth::Boxes(vec![truth("star", 10.0), truth("star", 10.0)]);
+        let truths = Parsed::Detections(vec![detection("star", 10.0), detection("star", 10.0)]);
         let values = values(TaskKind::OpenVocabularyDetection, &[(answer, truths)]);
         assert_eq!(values[&Metric::F1], 1.0);
     }
@@ -135,12 +127,6 @@ mod tests {
             text: text.into(),
             score: None,
         };
-        let truth = |text: &str| Labelled {
-            label: text.into(),
-            shape: Quad {
-                points: square(0.0, 10.0),
-            },
-        };
         for (text, x, f1) in [
             ("FIRE", 0.0, 1.0),
             ("FIRE", 2.0, 1.0),
@@ -149,7 +135,7 @@ mod tests {
         ] {
             let sample = (
                 Parsed::OcrRegions(vec![line(text, x)]),
-                Truth::Quads(vec![truth("FIRE")]),
+                Parsed::OcrRegions(vec![line("FIRE", 0.0)]),
             );
             let values = values(TaskKind::OcrWithRegion, &[sample]);
             assert_eq!(values[&Metric::F1], f1, "{text} {x}");
@@ -168,12 +154,11 @@ mod tests {
                 score: None,
             }])
         };
-        let truth = || Truth::Mask(vec![outline(0.0)]);
         let samples = [
-            (answer(0.0), truth()),
+            (answer(0.0), answer(0.0)),
             // 5 · 10 of 150
-            (answer(5.0), truth()),
-            (Parsed::Segmentations(Vec::new()), truth()),
+            (answer(5.0), answer(0.0)),
+            (Parsed::Segmentations(Vec::new()), answer(0.0)),
         ];
         let values = values(TaskKind::RegionToSegmentation, &samples);
         assert!((values[&Metric::MaskIou] - 4.0 / 9.0).abs() < 1e-6);
@@ -182,7 +167,7 @@ mod tests {
 
     #[test]
     fn texts_are_right_or_wrong_and_read_text_also_by_character() {
-        let sample = |answer: &str, truth: &str| (Parsed::Text(answer.into()), Truth::Text(truth.into()));
+        let sample = |answer: &str, truth: &str| (Parsed::Text(answer.into()), Parsed::Text(truth.into()));
         let samples = [
             sample(" FIRE  EXIT", "FIRE EXIT"),
             // one of four wrong, and one too many
@@ -203,7 +188,7 @@ mod tests {
     fn only_region_tasks_may_add_locations() {
         let sample = [(
             Parsed::Text("star<loc_1><loc_2><loc_3><loc_4>".into()),
-            Truth::Text("star".into()),
+            Parsed::Text("star".into()),
         )];
         assert_eq!(values(TaskKind::RegionToCategory, &sample)[&Metric::Exact], 1.0);
         assert_eq!(values(TaskKind::Caption, &sample)[&Metric::Exact], 0.0);

@@ -1,25 +1,14 @@
-//! True answers, by the kind of the task's output.
+//! The true answers of a data set.
 
-use florence2::{BoundingBox, Cause, OutputKind, Point, Polygon, Quad, TaskKind};
+use florence2::{
+    BoundingBox, Cause, Detection, OcrRegion, OutputKind, Parsed, Point, Polygon, Quad, Segmentation,
+    TaskKind,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::metrics::Labelled;
-
-/// The true answer of a sample. Labels are [normalised](crate::metrics::normalise).
-#[derive(Debug, Clone, PartialEq)]
-pub enum Truth {
-    /// The text of captions, OCR and the region tasks that answer with text.
-    Text(String),
-    /// The boxes of detection and grounding; region proposals have empty labels.
-    Boxes(Vec<Labelled<BoundingBox>>),
-    /// The lines of OCR with regions, labelled with their text.
-    Quads(Vec<Labelled<Quad>>),
-    /// The polygons of all instances of a segmentation, joined into one mask.
-    Mask(Vec<Polygon>),
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,16 +24,8 @@ struct Instances<T> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LabelledBox {
-    label: String,
-    bbox: [f32; 4],
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Proposal {
-    #[serde(default, rename = "label")]
-    _label: Option<String>,
+struct LabelledBox<L> {
+    label: L,
     bbox: [f32; 4],
 }
 
@@ -58,40 +39,47 @@ struct TextLine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Outline {
-    #[serde(default, rename = "label")]
+    #[serde(rename = "label")]
     _label: Option<String>,
     polygons: Vec<Vec<f32>>,
 }
 
-impl Truth {
-    /// Parses the `truth` of a sample.
-    pub fn parse(kind: TaskKind, truth: Value) -> Result<Self, Cause> {
-        Ok(match kind.spec().output {
-            OutputKind::PureText => Truth::Text(serde_json::from_value::<TextTruth>(truth)?.text),
-            OutputKind::DescriptionWithBboxes
-            | OutputKind::PhraseGrounding
-            | OutputKind::DescriptionWithBboxesOrPolygons => {
-                Truth::Boxes(instances(truth, |LabelledBox { label, bbox }| {
-                    Ok(Labelled::normalised(&label, bounding_box(bbox)?))
-                })?)
+/// Parses the `truth` of a sample. Region proposals and outlines have empty labels.
+pub fn parse(kind: TaskKind, truth: Value) -> Result<Parsed, Cause> {
+    Ok(match kind.spec().output {
+        OutputKind::PureText => Parsed::Text(serde_json::from_value::<TextTruth>(truth)?.text),
+        OutputKind::DescriptionWithBboxes
+        | OutputKind::PhraseGrounding
+        | OutputKind::DescriptionWithBboxesOrPolygons => {
+            let detection = |it: LabelledBox<String>| detection(it.label, it.bbox);
+            Parsed::Detections(instances(truth, detection)?)
+        }
+        OutputKind::Bboxes => {
+            let detection = |it: LabelledBox<Option<String>>| detection(String::new(), it.bbox);
+            Parsed::Detections(instances(truth, detection)?)
+        }
+        OutputKind::Ocr => Parsed::OcrRegions(instances(truth, |TextLine { text, quad }| {
+            finite(&quad)?;
+            let [x1, y1, x2, y2, x3, y3, x4, y4] = quad;
+            let points = [(x1, y1), (x2, y2), (x3, y3), (x4, y4)].map(|(x, y)| Point { x, y });
+            Ok(OcrRegion {
+                quad: Quad { points },
+                text,
+                score: None,
+            })
+        })?),
+        OutputKind::Polygons => Parsed::Segmentations(instances(truth, |outline: Outline| {
+            if outline.polygons.is_empty() {
+                return Err("an instance has no polygon".into());
             }
-            OutputKind::Bboxes => Truth::Boxes(instances(truth, |proposal: Proposal| {
-                Ok(Labelled::normalised("", bounding_box(proposal.bbox)?))
-            })?),
-            OutputKind::Ocr => Truth::Quads(instances(truth, |TextLine { text, quad }| {
-                Ok(Labelled::normalised(&text, quadrilateral(quad)?))
-            })?),
-            OutputKind::Polygons => {
-                let outlines: Vec<Vec<Polygon>> = instances(truth, |outline: Outline| {
-                    if outline.polygons.is_empty() {
-                        return Err("an instance has no polygon".into());
-                    }
-                    outline.polygons.iter().map(|polygon| corners(polygon)).collect()
-                })?;
-                Truth::Mask(outlines.concat())
-            }
-        })
-    }
+            let polygons = outline.polygons.iter().map(|polygon| corners(polygon));
+            Ok(Segmentation {
+                polygons: polygons.collect::<Result<_, _>>()?,
+                label: String::new(),
+                score: None,
+            })
+        })?),
+    })
 }
 
 fn instances<T: DeserializeOwned, U>(
@@ -102,20 +90,17 @@ fn instances<T: DeserializeOwned, U>(
     list.instances.into_iter().map(convert).collect()
 }
 
-fn bounding_box([x1, y1, x2, y2]: [f32; 4]) -> Result<BoundingBox, Cause> {
+fn detection(label: String, [x1, y1, x2, y2]: [f32; 4]) -> Result<Detection, Cause> {
     let bbox = BoundingBox::new(x1, y1, x2, y2);
     finite(&bbox.to_array())?;
-    if x1 < x2 && y1 < y2 {
-        Ok(bbox)
-    } else {
-        Err(format!("box {bbox} is empty or reversed").into())
+    if x1 >= x2 || y1 >= y2 {
+        return Err(format!("box {bbox} is empty or reversed").into());
     }
-}
-
-fn quadrilateral([x1, y1, x2, y2, x3, y3, x4, y4]: [f32; 8]) -> Result<Quad, Cause> {
-    finite(&[x1, y1, x2, y2, x3, y3, x4, y4])?;
-    let points = [(x1, y1), (x2, y2), (x3, y3), (x4, y4)].map(|(x, y)| Point { x, y });
-    Ok(Quad { points })
+    Ok(Detection {
+        bbox,
+        label,
+        score: None,
+    })
 }
 
 fn corners(coordinates: &[f32]) -> Result<Polygon, Cause> {

@@ -57,9 +57,9 @@ impl ResultWriter {
             Format::Text => Ok(()),
             Format::Json | Format::Jsonl => {
                 let record = FailureRecord {
-                    path: &input.to_string(),
-                    task: task.map(Task::tag),
-                    error,
+                    path: input.to_string(),
+                    task: task.map(|task| task.tag().to_owned()),
+                    error: error.to_owned(),
                 };
                 self.records.write(&mut self.out, &record)
             }
