@@ -27,7 +27,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct VisionConfig {
-    /// Colour channels.
+    /// Color channels.
     #[serde(default = "defaults::in_channels")]
     pub in_channels: usize,
     /// Channels of each stage.

@@ -1,4 +1,4 @@
-//! The files beside the graphs.
+//! The configuration and tokenizer files of a deployment.
 
 use std::path::PathBuf;
 
@@ -51,13 +51,13 @@ fn the_preprocessor_is_completed() {
 }
 
 #[test]
-fn the_checkpoints_own_settings_stay() {
-    let own = json!({
+fn settings_of_the_checkpoint_are_kept() {
+    let original = json!({
         "size": { "height": 32, "width": 32 },
         "image_mean": [0.5, 0.5, 0.5],
         "task_prompts_without_inputs": { "<MINE>": "mine" },
     });
-    let checkpoint = checkpoint().with_file("preprocessor_config.json", own.to_string());
+    let checkpoint = checkpoint().with_file("preprocessor_config.json", original.to_string());
     let files = export_config_files(&checkpoint, &ExportOptions::default()).unwrap();
     let (_, bytes) = files
         .iter()
@@ -65,9 +65,9 @@ fn the_checkpoints_own_settings_stay() {
         .unwrap();
     let settings: Value = serde_json::from_slice(bytes).unwrap();
     for key in ["size", "image_mean", "task_prompts_without_inputs"] {
-        assert_eq!(settings[key], own[key]);
+        assert_eq!(settings[key], original[key]);
     }
-    // Another size for the graph is another size for the pixels.
+    // The size is that of the exported graph.
     assert_eq!(
         json_file(&checkpoint, "preprocessor_config.json")["size"]["width"],
         48
@@ -75,20 +75,20 @@ fn the_checkpoints_own_settings_stay() {
 }
 
 #[test]
-fn generation_settings_come_from_three_places() {
-    // Nothing anywhere: as the published models.
+fn generation_settings_come_from_three_sources() {
+    // Without any settings, those of the published models are used.
     let settings = json_file(&checkpoint(), "generation_config.json");
     assert_eq!(settings["num_beams"], 3);
     assert_eq!(settings["forced_bos_token_id"], 0);
 
-    // What the checkpoint leaves out it means; text_config fills in, built-in ids too.
+    // A checkpoint with settings is completed from text_config and by token ids only.
     let mut model = native();
     model.config["text_config"]["no_repeat_ngram_size"] = json!(4);
     model.config["text_config"]["num_beams"] = json!(9);
     model.config["text_config"]["early_stopping"] = Value::Null;
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::F32)).unwrap();
-    let own = json!({ "num_beams": 5, "eos_token_id": 7, "max_length": 99 });
-    let checkpoint = checkpoint.with_file("generation_config.json", own.to_string());
+    let original = json!({ "num_beams": 5, "eos_token_id": 7, "max_length": 99 });
+    let checkpoint = checkpoint.with_file("generation_config.json", original.to_string());
     let expected = json!({
         "num_beams": 5, "eos_token_id": 7, "max_length": 99, "no_repeat_ngram_size": 4,
         "bos_token_id": 0, "pad_token_id": 1, "decoder_start_token_id": 2,
@@ -96,7 +96,7 @@ fn generation_settings_come_from_three_places() {
     assert_eq!(json_file(&checkpoint, "generation_config.json"), expected);
 }
 
-/// The published large disagrees with itself; its own code looks at `text_config`.
+/// The published large model's files disagree; its own code reads `text_config`.
 #[test]
 fn settings_of_microsofts_repositories_are_those_of_text_config() {
     let mut model = native();
@@ -113,7 +113,7 @@ fn settings_of_microsofts_repositories_are_those_of_text_config() {
 }
 
 #[test]
-fn config_and_unknown_side_files_are_copied_verbatim() {
+fn config_and_other_files_are_copied_verbatim() {
     let checkpoint = checkpoint().with_file("special_tokens_map.json", "{ \"x\":1}");
     assert_eq!(file(&checkpoint, "config.json").unwrap(), native().config_bytes());
     assert_eq!(
@@ -128,7 +128,7 @@ const VOCABULARY: &str =
 const MERGES: &str = "#version: 0.2\na b\nĠ ab\n";
 
 #[test]
-fn a_tokenizer_is_made_of_vocabulary_and_merges() {
+fn a_tokenizer_is_built_from_vocabulary_and_merges() {
     let checkpoint = checkpoint()
         .with_file("vocab.json", VOCABULARY)
         .with_file("merges.txt", MERGES);
@@ -136,7 +136,7 @@ fn a_tokenizer_is_made_of_vocabulary_and_merges() {
     let tokenizer = Tokenizer::from_bytes(&bytes).unwrap();
     let ids = |text: &str| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
     assert_eq!(ids("ab ab"), [0, 7, 8, 2]);
-    // Task and location tokens follow the vocabulary, in their order.
+    // Task and location tokens follow the vocabulary in the order of Microsoft's processor.
     assert_eq!(ids("<od>a<loc_0><loc_999><and>"), [0, 10, 4, 14, 1013, 1033, 2]);
     assert_eq!(tokenizer.get_vocab_size(true), 10 + 1024);
     assert_eq!(tokenizer.decode(&[7, 8], false).unwrap(), "ab ab");
@@ -145,7 +145,7 @@ fn a_tokenizer_is_made_of_vocabulary_and_merges() {
         "BartTokenizer"
     );
 
-    // A complete one stays as it is, to the byte.
+    // A complete tokenizer is copied byte for byte.
     let again = checkpoint.with_file("tokenizer.json", bytes.clone());
     assert_eq!(file(&again, "tokenizer.json").unwrap(), bytes);
 }
@@ -183,7 +183,7 @@ fn damaged_tokenizer_files_are_errors() {
     }
 }
 
-/// The real tokenizer, where it lies beside the repository.
+/// Returns a file of the published tokenizer if it is beside the repository.
 fn real_tokenizer(name: &str) -> Option<Vec<u8>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let folders =
@@ -194,7 +194,7 @@ fn real_tokenizer(name: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn the_real_tokenizer_comes_out_with_the_published_ids() {
+fn the_published_tokenizer_keeps_its_ids() {
     let names = [
         "tokenizer.json",
         "tokenizer.microsoft.json",

@@ -28,7 +28,7 @@ fn export_at(checkpoint: &Checkpoint, image_size: u32) -> Result<Report, Error> 
 }
 
 #[test]
-fn a_missing_tensor_is_named_whichever_it_is() {
+fn every_missing_tensor_is_named() {
     let model = native();
     for name in model.tensors.keys() {
         if name.ends_with("pos_idx_to_embed") {
@@ -47,7 +47,7 @@ fn a_missing_tensor_is_named_whichever_it_is() {
 }
 
 #[test]
-fn names_in_errors_are_the_checkpoints_own() {
+fn names_in_errors_are_those_of_the_checkpoint() {
     let mut model = microsoft();
     let name = "vision_tower.blocks.0.0.spatial_block.window_attn.fn.qkv.weight";
     model.tensors.remove(name).unwrap();
@@ -58,7 +58,7 @@ fn names_in_errors_are_the_checkpoints_own() {
 }
 
 #[test]
-fn a_misshaped_tensor_is_named_with_both_shapes() {
+fn a_tensor_of_wrong_shape_is_named_with_both_shapes() {
     let mut model = native();
     let name = "model.language_model.decoder.layers.1.fc1.weight";
     model.add(name, &[14, 13]);
@@ -78,7 +78,7 @@ fn a_misshaped_tensor_is_named_with_both_shapes() {
 }
 
 #[test]
-fn a_tensor_without_use_is_reported_and_no_error() {
+fn an_unused_tensor_is_reported_without_an_error() {
     let mut model = native();
     model.add("vision_tower_of_someone_else.weight", &[2]);
     let shared = model.tensors["model.language_model.shared.weight"].clone();
@@ -93,14 +93,14 @@ fn a_tensor_without_use_is_reported_and_no_error() {
 }
 
 #[test]
-fn a_weight_under_two_names_is_refused() {
+fn a_weight_under_two_names_is_an_error() {
     let mut model = native();
     model.add("vision_tower.convs.0.proj.bias", &[8]);
     assert!(matches!(export_tiny(&model), Err(Error::AmbiguousTensor { .. })));
 }
 
 #[test]
-fn integers_are_no_weights() {
+fn integer_weights_are_an_error() {
     let model = native();
     let checkpoint = Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::I32)).unwrap();
     assert!(matches!(
@@ -110,7 +110,7 @@ fn integers_are_no_weights() {
 }
 
 #[test]
-fn half_a_file_is_refused_at_every_length() {
+fn a_truncated_file_is_an_error_at_every_length() {
     let model = native();
     let bytes = model.safetensors(Dtype::F32);
     for length in (0..bytes.len()).step_by(997).chain([1, 7, 8, 9, bytes.len() - 1]) {
@@ -120,7 +120,7 @@ fn half_a_file_is_refused_at_every_length() {
 }
 
 #[test]
-fn folders_that_are_no_checkpoint_say_what_they_lack() {
+fn errors_name_the_missing_file_of_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let lacks = |expected: &str| match Checkpoint::open(folder.path()).err() {
         Some(Error::NotACheckpoint { file, .. }) => assert_eq!(file, expected),
@@ -146,7 +146,7 @@ fn folders_that_are_no_checkpoint_say_what_they_lack() {
 }
 
 #[test]
-fn shards_that_do_not_fit_their_index_are_refused() {
+fn shards_that_contradict_their_index_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let model = native();
     model.write_sharded(folder.path());
@@ -173,7 +173,7 @@ fn image_sizes_must_fit_strides_and_positions() {
     for size in [8, 16, 56] {
         assert_eq!(export_at(&checkpoint, size).unwrap().image_size.height, size);
     }
-    // The stride is 8, and there are 7 positions.
+    // The model has a stride of 8 and 7 positions.
     for size in [0, 44, 64, u32::MAX] {
         assert!(
             matches!(export_at(&checkpoint, size), Err(Error::ImageSize { .. })),
@@ -204,7 +204,7 @@ fn image_tokens_must_leave_capacity_for_a_prompt() {
 }
 
 #[test]
-fn a_checkpoint_is_not_exported_into_its_own_folder() {
+fn exporting_into_the_checkpoints_folder_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     native().write(folder.path(), Dtype::F32);
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
@@ -217,7 +217,7 @@ fn a_checkpoint_is_not_exported_into_its_own_folder() {
 }
 
 #[test]
-fn configurations_that_cannot_be_are_refused() {
+fn inconsistent_configurations_are_errors() {
     let cases = [
         ("text_config", "activation_function", json!("tanhshrink")),
         ("text_config", "decoder_attention_heads", json!(5)),
@@ -250,7 +250,7 @@ fn configurations_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn a_decoder_with_embeddings_of_its_own_is_refused() {
+fn a_decoder_with_separate_embeddings_is_an_error() {
     let mut model = native();
     model.add("model.language_model.decoder.embed_tokens.weight", &[30, 12]);
     assert!(matches!(

@@ -1,4 +1,4 @@
-//! Exports: graphs of every target and precision, configuration files, and checkpoints that are errors.
+//! Exports: graphs of every target and dtype, configuration files, and invalid checkpoints.
 
 mod common;
 

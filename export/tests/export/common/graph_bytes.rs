@@ -1,8 +1,8 @@
-//! Graphs of a checkpoint that is in the repository, as bytes.
+//! Graphs of a fixture checkpoint, as bytes.
 
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export_graph_bytes};
 
-/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
+/// Returns a checkpoint made by `tests/reference/make_checkpoints.py`.
 pub fn base_like() -> Checkpoint {
     let folder = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -11,12 +11,12 @@ pub fn base_like() -> Checkpoint {
     Checkpoint::open(folder).unwrap()
 }
 
-/// A graph of [`base_like`].
+/// Returns a graph of [`base_like`].
 pub fn graph(file: GraphFile, options: &ExportOptions) -> Vec<u8> {
     export_graph_bytes(&base_like(), file, options).unwrap()
 }
 
-/// How often `text` is in a graph.
+/// Returns the number of occurrences of `text` in a graph.
 pub fn count(graph: &[u8], text: &str) -> usize {
     graph
         .windows(text.len())

@@ -1,4 +1,4 @@
-//! A tiny Florence-2 checkpoint, in memory, that the tests bend.
+//! A tiny Florence-2 checkpoint in memory, for tests to modify.
 #![allow(dead_code)] // each test program uses a part
 
 pub mod graph_bytes;
@@ -24,7 +24,7 @@ pub struct TinyModel {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// transformers' naming, as `Florence2ForConditionalGeneration.state_dict()` prints it.
+/// Returns a checkpoint with the names of transformers' `Florence2ForConditionalGeneration.state_dict()`.
 pub fn native() -> TinyModel {
     let config = json!({
         "model_type": "florence2",
@@ -49,7 +49,7 @@ pub fn native() -> TinyModel {
     model
 }
 
-/// The same weights and dimensions, as Microsoft's repositories have them.
+/// Returns the same weights and dimensions in the form of Microsoft's repositories.
 pub fn microsoft() -> TinyModel {
     let native = native();
     let mut tensors = BTreeMap::new();
@@ -84,7 +84,7 @@ pub fn microsoft() -> TinyModel {
     TinyModel { config, tensors }
 }
 
-/// The table of transformers' conversion script, from its other end.
+/// The inverse of the name table of transformers' conversion script.
 fn microsoft_name(native: &str) -> String {
     const TABLE: [(&str, &str); 16] = [
         ("model.vision_tower.", "vision_tower."),
@@ -187,7 +187,7 @@ impl TinyModel {
             }
         }
         let projector = "model.multi_modal_projector";
-        // Square: only the values tell whether it was transposed.
+        // The matrix is square, so that only its values show whether it was transposed.
         self.add(format!("{projector}.image_projection.weight"), &[12, 12]);
         self.add_norm(&format!("{projector}.image_proj_norm"), 12);
         self.add(
