@@ -75,7 +75,7 @@ fn nan_names_the_graph_that_made_it() {
             ["encoder_model", "encoder_model", "text_encoder"],
         ),
         (
-            // The text encoder of the step layout projects what the decoder attends to.
+            // The text encoder of the fused layout projects what the decoder attends to.
             "model.language_model.decoder.layers.1.encoder_attn.v_proj.weight",
             5,
             ["decoder_model_merged", "decoder_model", "text_encoder"],

@@ -75,6 +75,6 @@ fn with_a_split_decoder() {
 }
 
 #[test]
-fn in_the_step_layout() {
+fn in_the_fused_layout() {
     check(&GraphFile::FUSED);
 }

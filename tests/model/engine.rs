@@ -184,7 +184,7 @@ fn threads_share_a_model() {
 }
 
 #[test]
-fn threads_share_a_model_in_the_step_layout() {
+fn threads_share_a_model_in_the_fused_layout() {
     share(&load(&exported("base-like", &GraphFile::FUSED)));
 }
 

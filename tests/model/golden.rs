@@ -252,7 +252,7 @@ fn demo() {
 }
 
 #[test]
-fn base_like_in_the_step_layout() {
+fn base_like_in_the_fused_layout() {
     let subject = Subject::new("base-like", &GraphFile::FUSED, 24);
     subject.check_stages();
     subject.check_answers();
@@ -260,7 +260,7 @@ fn base_like_in_the_step_layout() {
 }
 
 #[test]
-fn large_like_in_the_step_layout() {
+fn large_like_in_the_fused_layout() {
     let subject = Subject::new("large-like", &GraphFile::FUSED, 24);
     subject.check_stages();
     subject.check_answers();
@@ -268,7 +268,7 @@ fn large_like_in_the_step_layout() {
 }
 
 #[test]
-fn demo_in_the_step_layout() {
+fn demo_in_the_fused_layout() {
     let subject = Subject::new("demo", &GraphFile::FUSED, 120);
     subject.check_stages();
     subject.check_answers();
@@ -291,7 +291,7 @@ fn settings() {
 }
 
 #[test]
-fn settings_in_the_step_layout() {
+fn settings_in_the_fused_layout() {
     check_settings(&GraphFile::FUSED);
 }
 
