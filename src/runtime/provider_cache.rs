@@ -1,4 +1,4 @@
-//! Where execution providers keep what they make of graphs: `providers/<device>/<key of the graph>` in our cache folder.
+//! The folders in which execution providers cache what they compile: `providers/<device>/<key>` in the cache folder.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,107 +6,136 @@ use std::path::{Path, PathBuf};
 
 use florence2_layout::graphs::is_external_data;
 
-use super::device::{Device, ProviderCache};
+use super::device::{Device, ProviderOption};
 use super::graph_source::GraphSource;
-use crate::cache::GRAPH_RECORD;
+use crate::cache::{GRAPH_RECORD, PROVIDERS};
 use crate::error::{Error, Result};
 
-#[derive(serde::Serialize)]
-struct Record {
-    graph: String,
+/// Returns the folder for what `device`'s provider compiles from `graph`; `None` without a cache folder, or if the graph's
+/// files cannot be read.
+pub(super) fn folder(
+    graph: &GraphSource,
+    device: Device,
+    options: &[ProviderOption],
+    build: &str,
+) -> Option<PathBuf> {
+    let key = key(graph, device, options, build)?;
+    let root = crate::cache_dir()?;
+    Some(root.join(PROVIDERS).join(device.kind().name()).join(key))
 }
 
-/// The cache of one graph.
-pub(super) struct ProviderCacheKey {
-    root: PathBuf,
-    graph: String,
-    /// The graph's file or name, for people.
-    name: String,
-}
-
-impl ProviderCacheKey {
-    /// The cache of this graph, with these weights and this ONNX Runtime; `None` if there is no place for one, or the
-    /// graph cannot be told from others.
-    pub(super) fn of(graph: &GraphSource) -> Option<Self> {
-        let mut hasher = DefaultHasher::new();
-        ort::info().hash(&mut hasher);
-        let mut name = graph.name();
-        match graph {
-            GraphSource::File(path) => {
-                let path = std::path::absolute(path).ok()?;
-                hash_file(&path, &mut hasher)?;
-                name = path.display().to_string();
+/// A hash of the graph, its weights, the device, its options and the build of ONNX Runtime. Providers themselves tell graphs
+/// apart by their nodes' names, which are the same in every fine-tune.
+fn key(graph: &GraphSource, device: Device, options: &[ProviderOption], build: &str) -> Option<String> {
+    let mut hasher = DefaultHasher::new();
+    (build, device).hash(&mut hasher);
+    for option in options.iter().filter(|option| option.kind() == device.kind()) {
+        (option.name(), option.value()).hash(&mut hasher);
+    }
+    match graph {
+        GraphSource::File(path) => hash_file(path, &mut hasher)?,
+        GraphSource::Memory {
+            model, external_data, ..
+        } => {
+            model.as_ref().hash(&mut hasher);
+            for (name, data) in external_data {
+                (name, data.as_ref()).hash(&mut hasher);
             }
-            GraphSource::Memory {
-                model, external_data, ..
-            } => {
-                model.as_ref().hash(&mut hasher);
-                for (name, data) in external_data {
-                    (name, &**data).hash(&mut hasher);
-                }
-            }
-            GraphSource::Repaired { file, model, .. } => {
-                hash_file(&std::path::absolute(file).ok()?, &mut hasher)?;
-                model.as_ref().hash(&mut hasher);
-            }
-            GraphSource::Session(_) => return None,
         }
-        Some(Self {
-            root: crate::cache_dir()?,
-            graph: format!("{:016x}", hasher.finish()),
-            name,
-        })
-    }
-
-    pub(super) fn cache(&self) -> ProviderCache<'_> {
-        ProviderCache {
-            root: &self.root,
-            graph: &self.graph,
+        GraphSource::Repaired { file, model, .. } => {
+            hash_file(file, &mut hasher)?;
+            model.as_ref().hash(&mut hasher);
         }
+        GraphSource::Session(_) => return None,
     }
-
-    /// Says in the folder of what this device's provider makes of the graph, if there is one, which graph it is.
-    pub(super) fn describe(&self, device: Device) -> Result<()> {
-        let folder = self.cache().graph_folder(device.kind());
-        match folder.is_dir() {
-            true => describe(&folder, &self.name),
-            false => Ok(()),
-        }
-    }
+    Some(format!("{:016x}", hasher.finish()))
 }
 
-/// Says in a folder, if it does not yet, which graph it is of.
-pub(super) fn describe(folder: &Path, graph: &str) -> Result<()> {
-    let path = folder.join(GRAPH_RECORD);
-    if path.is_file() {
-        return Ok(());
-    }
-    let record = Record {
-        graph: graph.to_owned(),
-    };
-    let json = serde_json::to_vec(&record).map_err(|source| Error::Json {
-        path: path.clone(),
-        source,
-    })?;
-    fs::write(&path, json).map_err(Error::io(&path))
-}
-
-/// Where a graph's file is, and how long and how old it and the files of its weights are: they may have gigabytes.
+/// Hashes path, size and time of a graph's file and of the files of its weights, which may have gigabytes.
 fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Option<()> {
-    let file = fs::metadata(path).ok()?;
-    (path, file.len(), file.modified().ok()?).hash(hasher);
+    let path = std::path::absolute(path).ok()?;
     let name = path.file_name()?.to_str()?;
-    let mut weights: Vec<_> = fs::read_dir(path.parent()?)
+    let mut files: Vec<_> = fs::read_dir(path.parent()?)
         .ok()?
         .flatten()
-        .filter(|entry| is_external_data(&entry.file_name().to_string_lossy(), name))
+        .filter(|entry| {
+            let file = entry.file_name();
+            file == name || is_external_data(&file.to_string_lossy(), name)
+        })
         .filter_map(|entry| {
-            // Followed, where it is a link: into a hub's cache, say.
+            // Links, as in a hub's cache, are followed.
             let file = fs::metadata(entry.path()).ok()?;
             Some((entry.file_name(), file.len(), file.modified().ok()?))
         })
         .collect();
-    weights.sort();
-    weights.hash(hasher);
+    files.sort();
+    (&path, files).hash(hasher);
     Some(())
+}
+
+/// Writes the graph's name into its provider's folder, if the folder is there and has no name yet.
+pub(super) fn describe(folder: &Path, graph: &GraphSource) -> Result<()> {
+    let record = folder.join(GRAPH_RECORD);
+    if !folder.is_dir() || record.is_file() {
+        return Ok(());
+    }
+    let graph = match graph {
+        GraphSource::File(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+        graph => graph.name().into(),
+    };
+    let json = serde_json::json!({ "graph": graph.display().to_string() });
+    fs::write(&record, json.to_string()).map_err(Error::io(&record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_by_graph_weights_device_options_and_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("graph.onnx");
+        fs::write(&file, "graph").unwrap();
+        let options = ["tensorrt.trt_fp16_enable=1".parse::<ProviderOption>().unwrap()];
+        let of = |device: &str, options: &[ProviderOption], build: &str| {
+            let file = GraphSource::File(file.clone());
+            key(&file, device.parse().unwrap(), options, build).unwrap()
+        };
+        let first = of("tensorrt", &[], "1.32");
+        assert_eq!(of("tensorrt", &[], "1.32"), first);
+        let mut keys = vec![
+            first,
+            of("tensorrt:1", &[], "1.32"),
+            of("tensorrt", &options, "1.32"),
+            of("tensorrt", &[], "1.31"),
+        ];
+        // Options of other devices do not count.
+        assert_eq!(of("coreml", &options, "1.32"), of("coreml", &[], "1.32"));
+        fs::write(folder.path().join("graph.onnx_data"), "weights").unwrap();
+        keys.push(of("tensorrt", &[], "1.32"));
+        fs::write(&file, "another graph").unwrap();
+        keys.push(of("tensorrt", &[], "1.32"));
+        let memory = GraphSource::memory("graph", b"graph".to_vec());
+        keys.extend(key(&memory, Device::CPU, &[], "1.32"));
+        let unique: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!((unique.len(), keys.len()), (7, 7), "{keys:?}");
+        fs::remove_file(&file).unwrap();
+        let absent = GraphSource::File(folder.path().join("absent/graph.onnx"));
+        assert_eq!(key(&absent, Device::CPU, &[], "1.32"), None);
+    }
+
+    #[test]
+    fn folders_name_their_graph_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("graph.json");
+        describe(
+            &folder.path().join("absent"),
+            &GraphSource::memory("a", Vec::new()),
+        )
+        .unwrap();
+        for name in ["a", "b"] {
+            describe(folder.path(), &GraphSource::memory(name, Vec::new())).unwrap();
+            assert_eq!(fs::read_to_string(&record).unwrap(), r#"{"graph":"a"}"#);
+        }
+    }
 }

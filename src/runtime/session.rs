@@ -173,7 +173,7 @@ fn load(
     let builder = configured(environment, runtime, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
-    let builder = register(builder, cached, &devices, &options.provider_options)?;
+    let builder = register(builder, runtime, cached, &devices, &options.provider_options)?;
     let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);

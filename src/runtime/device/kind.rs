@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 
 use super::invalid;
-use super::options::{self, Default::*, Options};
+use super::options::Options;
 use super::provider::{arbitrary, cpu, direct_ml, migraphx};
 use crate::error::{Error, Result};
 
@@ -125,7 +125,9 @@ pub(crate) struct KindSpec {
     /// The part of the name of the provider's own library that follows `onnxruntime_providers_`, if it has one.
     pub(crate) library: Option<&'static str>,
     /// Our values for the provider's options.
-    pub(super) defaults: &'static [(&'static str, options::Default)],
+    pub(super) defaults: &'static [(&'static str, &'static str)],
+    /// Our values for the options of the provider's cache of what it compiles; `None` is the cache's folder.
+    pub(super) cache: &'static [(&'static str, Option<&'static str>)],
     /// The provider's options for the smallest, usual and largest input shapes to compile for, each as
     /// `input_ids:1x12,attention_mask:1x589`.
     pub(crate) shapes: Option<[&'static str; 3]>,
@@ -157,6 +159,7 @@ impl KindSpec {
             make,
             library: None,
             defaults: &[],
+            cache: &[],
             shapes: None,
             index: None,
             automatic: false,
@@ -174,11 +177,11 @@ const TABLE: [KindSpec; 11] = [
     KindSpec {
         defaults: &[
             // The provider's default, an exhaustive search, measures every algorithm for every new shape.
-            ("cudnn_conv_algo_search", Is("HEURISTIC")),
+            ("cudnn_conv_algo_search", "HEURISTIC"),
             // The provider's default, doubling, can take twice the memory that is needed.
-            ("arena_extend_strategy", Is("kSameAsRequested")),
+            ("arena_extend_strategy", "kSameAsRequested"),
             // By default the provider rounds float32 factors to 10 bits: other answers than the CPU's.
-            ("use_tf32", Is("0")),
+            ("use_tf32", "0"),
         ],
         memory: Some("Cuda"),
         library: Some("cuda"),
@@ -194,11 +197,11 @@ const TABLE: [KindSpec; 11] = [
         )
     },
     KindSpec {
-        defaults: &[
-            ("trt_engine_cache_enable", WithCache("1")),
-            ("trt_engine_cache_path", GraphCache),
-            ("trt_timing_cache_enable", WithCache("1")),
-            ("trt_timing_cache_path", SharedCache),
+        cache: &[
+            ("trt_engine_cache_enable", Some("1")),
+            ("trt_engine_cache_path", None),
+            ("trt_timing_cache_enable", Some("1")),
+            ("trt_timing_cache_path", None),
         ],
         shapes: Some([
             "trt_profile_min_shapes",
@@ -252,10 +255,8 @@ const TABLE: [KindSpec; 11] = [
         )
     },
     KindSpec {
-        defaults: &[
-            ("ModelFormat", Is("MLProgram")),
-            ("ModelCacheDirectory", GraphCache),
-        ],
+        defaults: &[("ModelFormat", "MLProgram")],
+        cache: &[("ModelCacheDirectory", None)],
         float16: true,
         compiles: true,
         ..KindSpec::new::<ep::CoreML>(

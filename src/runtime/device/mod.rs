@@ -5,7 +5,6 @@ mod list;
 mod memory;
 mod options;
 mod provider;
-mod register;
 mod usable;
 
 use std::fmt;
@@ -14,9 +13,8 @@ use std::str::FromStr;
 pub use kind::DeviceKind;
 pub use list::Devices;
 pub(crate) use memory::DeviceMemory;
-pub(crate) use options::ProviderCache;
 pub use options::ProviderOption;
-pub(crate) use register::register;
+pub(crate) use provider::register;
 pub use usable::DeviceProblem;
 
 use crate::error::{Error, Result};

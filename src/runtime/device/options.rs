@@ -1,12 +1,11 @@
-//! The options of execution providers: ours, and those that a user gives.
+//! The options of execution providers: ours and the user's.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use super::{Device, DeviceKind};
-use crate::cache::PROVIDERS;
 use crate::error::{Error, Result};
 
 /// A provider's options by name.
@@ -19,45 +18,6 @@ pub struct ProviderOption {
     kind: DeviceKind,
     name: String,
     value: String,
-}
-
-/// An option's value where the user gives none.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Default {
-    /// This.
-    Is(&'static str),
-    /// This, if there is a place for caches.
-    WithCache(&'static str),
-    /// A folder for what is made of this graph, and of no other.
-    GraphCache,
-    /// A folder for what serves any graph.
-    SharedCache,
-}
-
-/// Where a provider may keep what it makes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ProviderCache<'a> {
-    /// Our cache folder.
-    pub(crate) root: &'a Path,
-    /// What tells the graph from all others. Providers tell graphs apart by their nodes' names, which are the same in
-    /// every fine-tune: they would take one's engine, weights and all, for another's.
-    pub(crate) graph: &'a str,
-}
-
-impl ProviderCache<'_> {
-    /// The folder of what a provider keeps for any graph.
-    pub(crate) fn shared_folder(self, kind: DeviceKind) -> PathBuf {
-        self.folder(kind).join("shared")
-    }
-
-    /// The folder of what a provider makes of this graph.
-    pub(crate) fn graph_folder(self, kind: DeviceKind) -> PathBuf {
-        self.folder(kind).join(self.graph)
-    }
-
-    fn folder(self, kind: DeviceKind) -> PathBuf {
-        self.root.join(PROVIDERS).join(kind.name())
-    }
 }
 
 impl ProviderOption {
@@ -139,32 +99,24 @@ pub(super) fn invalid(reason: String) -> Error {
 }
 
 impl Device {
-    /// The options that the device's provider gets: ours, the index, and those given; of several with one name the last
-    /// counts. Ours for caches are left out where there is no place for them.
-    pub(super) fn options(self, given: &[ProviderOption], cache: Option<ProviderCache<'_>>) -> Options {
+    /// Returns the options that the device's provider gets: ours, the index, and the given ones; of several with one name
+    /// the last counts. `cache` is the folder for what the provider compiles.
+    pub(super) fn options(self, given: &[ProviderOption], cache: Option<&Path>) -> Options {
         let spec = self.kind().spec();
-        let ours = spec.defaults.iter().filter_map(|&(name, default)| {
-            let value = match default {
-                Default::Is(value) => value.to_owned(),
-                Default::WithCache(value) => cache.map(|_| value)?.to_owned(),
-                Default::GraphCache => cache?.graph_folder(self.kind()).to_str()?.to_owned(),
-                Default::SharedCache => cache?.shared_folder(self.kind()).to_str()?.to_owned(),
-            };
-            Some((name.to_owned(), value))
+        let defaults = spec
+            .defaults
+            .iter()
+            .map(|&(name, value)| (name, value.to_owned()));
+        let cache = cache.and_then(Path::to_str).into_iter().flat_map(|folder| {
+            let options = spec.cache.iter();
+            options.map(move |&(name, value)| (name, value.unwrap_or(folder).to_owned()))
         });
         let index = spec.index.zip(self.index());
-        let index = index.map(|(name, index)| (name.to_owned(), index.to_string()));
+        let index = index.map(|(name, index)| (name, index.to_string()));
         let given = given.iter().filter(|option| option.kind == self.kind());
-        let given = given.map(|option| (option.name.clone(), option.value.clone()));
-        ours.chain(index).chain(given).collect()
-    }
-
-    /// Whether its provider keeps what it makes of a graph.
-    pub(crate) fn caches(self) -> bool {
-        let defaults = self.kind().spec().defaults;
-        defaults
-            .iter()
-            .any(|(_, default)| matches!(default, Default::GraphCache))
+        let given = given.map(|option| (option.name.as_str(), option.value.clone()));
+        let all = defaults.chain(cache).chain(index).chain(given);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -243,24 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_a_graph_is_kept_apart_from_what_is_made_of_others() {
-        let root = tempfile::tempdir().unwrap();
-        let options = |device: &str, graph| {
-            let cache = ProviderCache {
-                root: root.path(),
-                graph,
-            };
-            self::device(device).options(&[], Some(cache))
-        };
-        let (one, two) = (options("tensorrt", "1"), options("tensorrt", "2"));
-        assert_ne!(one["trt_engine_cache_path"], two["trt_engine_cache_path"]);
-        assert_eq!(one["trt_timing_cache_path"], two["trt_timing_cache_path"]);
-        assert_eq!(one["trt_engine_cache_enable"], "1");
-        assert!(Path::new(&one["trt_engine_cache_path"]).starts_with(root.path()));
-        let core_ml = options("coreml", "1");
+    fn compiled_graphs_are_cached_in_the_given_folder() {
+        let options = |device: &str| self::device(device).options(&[], Some(Path::new("/cache/key")));
+        let tensorrt = options("tensorrt");
+        assert_eq!(tensorrt["trt_engine_cache_path"], "/cache/key");
+        assert_eq!(tensorrt["trt_timing_cache_path"], "/cache/key");
+        assert_eq!(tensorrt["trt_engine_cache_enable"], "1");
+        let core_ml = options("coreml");
         assert_eq!(core_ml["ModelFormat"], "MLProgram");
-        assert!(core_ml["ModelCacheDirectory"].contains("coreml"));
-        // Without a place for them, there are none.
+        assert_eq!(core_ml["ModelCacheDirectory"], "/cache/key");
+        // Without a folder, nothing is cached.
         assert_eq!(device("tensorrt").options(&[], None), Options::new());
         assert!(
             !device("coreml")

@@ -1,41 +1,74 @@
-//! Making execution providers of options.
+//! Execution providers with their options, registered with sessions.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 
 use ort::ep::directml::{DeviceFilter, PerformancePreference};
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::session::builder::SessionBuilder;
 
-use super::options::{self, Options, ProviderCache, invalid};
+use super::options::{Options, invalid};
+use super::usable::joined;
 use super::{Device, ProviderOption};
 use crate::error::{Error, Result};
+use crate::runtime::{GraphSource, RuntimeInfo, log, provider_cache};
 
 impl Device {
-    /// The execution provider, made so that a failure is an error, never a silent fall back to the processor. Folders
-    /// for its caches are made.
+    /// Returns the execution provider, for which a failure is an error, never a silent fallback to the CPU. The folders of
+    /// its cache are made; `cache` is their default.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an option that is known not to be one.
-    pub(crate) fn provider(
+    /// [`Error::InvalidOption`] for an option that is known to be invalid.
+    pub(super) fn provider(
         self,
         given: &[ProviderOption],
-        cache: Option<ProviderCache<'_>>,
+        cache: Option<&Path>,
     ) -> Result<ExecutionProviderDispatch> {
         let values = self.options(given, cache);
         let spec = self.kind().spec();
-        for (name, default) in spec.defaults {
-            if matches!(
-                default,
-                options::Default::GraphCache | options::Default::SharedCache
-            ) && let Some(folder) = values.get(*name).map(PathBuf::from)
-            {
-                std::fs::create_dir_all(&folder).map_err(Error::io(folder))?;
-            }
+        let folders = spec.cache.iter().filter(|(_, value)| value.is_none());
+        for folder in folders.filter_map(|(name, _)| values.get(*name)) {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         let provider =
             (spec.make)(&values).map_err(|reason| invalid(format!("{}: {reason}", self.kind())))?;
         Ok(provider.error_on_failure())
     }
+}
+
+/// Registers the devices' providers with a session, in their order, with the given options beside ours; `graph` is what
+/// the providers may cache.
+///
+/// # Errors
+/// [`Error::DeviceUnusable`] if a device cannot be used; [`Error::InvalidOption`] if it can, but not with these options.
+pub(crate) fn register(
+    mut builder: SessionBuilder,
+    runtime: &RuntimeInfo,
+    graph: Option<&GraphSource>,
+    devices: &[Device],
+    options: &[ProviderOption],
+) -> Result<SessionBuilder> {
+    for &device in devices {
+        device.check_in_library()?;
+        let cached = graph.filter(|_| !device.kind().spec().cache.is_empty());
+        let folder = cached.and_then(|graph| provider_cache::folder(graph, device, options, &runtime.build));
+        let provider = device.provider(options, folder.as_deref())?;
+        if let (Some(graph), Some(folder)) = (cached, &folder) {
+            provider_cache::describe(folder, graph)?;
+        }
+        let (registered, logged) = log::keeping_errors(|| builder.with_execution_providers([provider]));
+        builder = match registered {
+            Ok(builder) => builder,
+            Err(error) => {
+                device.usable()?;
+                return Err(invalid(format!(
+                    "{device} rejects its options: {}",
+                    joined(error.message(), &logged)
+                )));
+            }
+        };
+    }
+    Ok(builder)
 }
 
 /// A provider that takes any options, and says itself which it does not know.
@@ -138,16 +171,15 @@ mod tests {
     #[test]
     fn folders_are_made_where_options_name_them() {
         let root = tempfile::tempdir().unwrap();
-        let cache = ProviderCache {
-            root: root.path(),
-            graph: "1",
-        };
-        device("tensorrt").provider(&[], Some(cache)).unwrap();
-        assert!(root.path().join("providers/tensorrt/1").is_dir());
+        let folder = root.path().join("providers/key");
+        let cache = Some(folder.as_path());
+        device("tensorrt").provider(&[], cache).unwrap();
+        assert!(folder.is_dir());
+        std::fs::remove_dir(&folder).unwrap();
         let own = root.path().join("own");
         let own = ProviderOption::new(DeviceKind::CoreMl, "ModelCacheDirectory", own.to_str().unwrap());
-        device("coreml").provider(&[own.unwrap()], Some(cache)).unwrap();
-        assert!(root.path().join("own").is_dir() && !root.path().join("providers/coreml").exists());
+        device("coreml").provider(&[own.unwrap()], cache).unwrap();
+        assert!(root.path().join("own").is_dir() && !folder.exists());
     }
 
     /// What `ort` hands to ONNX Runtime is what was given.

@@ -1,4 +1,4 @@
-//! Whether a device can be used here, and why not.
+//! Checking whether a device can be used here.
 
 use std::fmt;
 
@@ -23,12 +23,12 @@ pub enum DeviceProblem {
     },
     /// The provider's own library does not load, or one that it needs is missing.
     NotLoaded {
-        /// What the system's loader says.
+        /// The message of the system's loader.
         message: String,
     },
-    /// The provider is there, but does not work: there is no such device, say, or its driver is too old.
+    /// The provider loads but does not work: there is no such device, for instance, or its driver is too old.
     Refused {
-        /// What ONNX Runtime says.
+        /// ONNX Runtime's message.
         message: String,
     },
 }
@@ -37,23 +37,20 @@ impl fmt::Display for DeviceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceProblem::NotInLibrary { library } => {
-                write!(
-                    f,
-                    "ONNX Runtime ({library}) was built without it; another is taken by --ort-library or ORT_DYLIB_PATH"
-                )
+                write!(f, "ONNX Runtime ({library}) was built without its provider")
             }
             DeviceProblem::NotLoaded { message } => write!(f, "its library does not load: {message}"),
-            DeviceProblem::Refused { message } => write!(f, "ONNX Runtime refuses it: {message}"),
+            DeviceProblem::Refused { message } => write!(f, "ONNX Runtime rejects it: {message}"),
         }
     }
 }
 
 impl Device {
-    /// Whether the device can be used: a session with a small graph is made on it, and run. ONNX Runtime is started with
-    /// the default options if it is not running yet.
+    /// Checks that the device can be used, by running a session with a small graph on it. ONNX Runtime is started with the
+    /// default options if it is not running yet.
     ///
     /// # Errors
-    /// [`Error::DeviceUnusable`], which says why and what to install; what [`init`](crate::runtime::init) returns.
+    /// [`Error::DeviceUnusable`], with the problem and what to install; those of [`init`](crate::runtime::init).
     pub fn usable(self) -> Result<()> {
         if self.is_cpu() {
             return Ok(());
@@ -66,7 +63,7 @@ impl Device {
         }
     }
 
-    /// That the library was built with the device's provider.
+    /// Checks that the library was built with the device's provider.
     pub(crate) fn check_in_library(self) -> Result<()> {
         if self.kind().is_in_library()? {
             return Ok(());
@@ -85,7 +82,7 @@ impl Device {
         }
     }
 
-    /// Doubles numbers on the device; or what ONNX Runtime says against it.
+    /// Doubles numbers on the device. The inner error is ONNX Runtime's message.
     fn try_out(self) -> Result<Result<(), String>> {
         let provider = self.provider(&[], None)?;
         let environment = environment()?;
@@ -103,7 +100,7 @@ impl Device {
         };
         Ok(match doubled() {
             Ok(true) => Ok(()),
-            Ok(false) => Err("it does not add rightly".into()),
+            Ok(false) => Err("its sums are wrong".into()),
             Err(error) => Err(error.message().to_owned()),
         })
     }
@@ -120,7 +117,8 @@ fn doubling() -> ort::Result<Model> {
     small_graph::model([vector(INPUT)], [vector(OUTPUT)], [add])
 }
 
-/// What is wrong, by what ONNX Runtime returned and what it logged: why a library does not load, it only logs.
+/// Returns the problem, from the error that ONNX Runtime returned and those that it logged: the reason why a library does not
+/// load is only logged.
 fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
     const NOT_LOADED: &str = "Failed to load library";
     let mut messages = logged.iter().map(String::as_str).chain([returned]);
@@ -129,21 +127,21 @@ fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
             message: message.trim().to_owned(),
         },
         None => DeviceProblem::Refused {
-            message: said(returned, logged),
+            message: joined(returned, logged),
         },
     }
 }
 
-/// What ONNX Runtime logged and returned, each thing once.
-pub(super) fn said(returned: &str, logged: &[String]) -> String {
+/// Joins the errors that ONNX Runtime logged and returned, without repetitions.
+pub(super) fn joined(returned: &str, logged: &[String]) -> String {
     let messages = logged.iter().map(String::as_str).chain([returned]);
-    let mut messages: Vec<&str> = messages.map(essence).collect();
+    let mut messages: Vec<&str> = messages.map(summary).collect();
     messages.dedup();
     messages.join("; ")
 }
 
-/// A message without the place in ONNX Runtime's source that it came from, and without the condition that failed there.
-fn essence(message: &str) -> &str {
+/// Returns a message without the location in ONNX Runtime's source and the condition that failed there.
+fn summary(message: &str) -> &str {
     const BEFORE: [&str; 2] = ["[ONNXRuntimeError] : ", " was false. "];
     let cut = |text, mark| str::rsplit_once(text, mark).map_or(text, |(_, rest)| rest);
     BEFORE.into_iter().fold(message, cut).trim()
@@ -153,9 +151,9 @@ fn essence(message: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// As ONNX Runtime 1.31 for CUDA says it on a machine without CUDA.
+    /// The messages of ONNX Runtime 1.31 for CUDA on a machine without CUDA.
     #[test]
-    fn what_does_not_load_is_said() {
+    fn libraries_that_do_not_load_are_reported() {
         let returned = "CUDA execution provider is either not enabled or not available.";
         let logged = "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& \
                       onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library \
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_wrong_is_said_without_its_place() {
+    fn other_problems_are_reported_without_their_location_in_the_source() {
         let logged = [
             "x.cc:1 f() [ONNXRuntimeError] : 1 : FAIL : no such GPU",
             "y.cc:65 g() status == Success was false. Failed to get a WebGPU adapter",
