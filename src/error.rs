@@ -1,4 +1,4 @@
-//! The one error type.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
@@ -7,35 +7,35 @@ use florence2_layout::tokenizer::InvalidTokenizer;
 
 use crate::runtime::{Device, DeviceProblem};
 
-/// A boxed cause whose type is not part of this crate's interface.
+/// A boxed cause whose type is not part of this crate's API.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What messages call a picture that is asked for at an address.
-pub(crate) const PICTURE: &str = "the picture";
+/// The name in messages of an image that is fetched from an address.
+pub(crate) const IMAGE: &str = "the image";
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. Odd model text is not among it: what parses is returned, with the raw text.
+/// An error of this crate. Unexpected text from the model is none: what can be parsed is returned, with the raw text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No ONNX Runtime library in any of the places where it is looked for.
+    /// No ONNX Runtime library was found.
     #[error(
         "ONNX Runtime was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set ORT_DYLIB_PATH to the \
-         library, or call `florence2::runtime::fetch` (the command line does so by itself).",
-        searched.iter().map(|place| format!("  - {place}")).collect::<Vec<_>>().join("\n")
+         library, or call `florence2::runtime::fetch` (the program `florence2` does so by itself).",
+        searched.iter().map(|location| format!("  - {location}")).collect::<Vec<_>>().join("\n")
     )]
     RuntimeNotFound {
-        /// The places, in the order in which they were tried, each with what was wrong there.
+        /// The locations in the order in which they were searched, each with the reason why nothing there was loaded.
         searched: Vec<String>,
     },
-    /// A library was found (or named) but could not be loaded.
+    /// The ONNX Runtime library that the user named could not be loaded.
     #[error("cannot load ONNX Runtime from {}: {reason}. It must be version 1.22 or later, for this machine.", path.display())]
     RuntimeLoad {
         /// The library.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         reason: String,
     },
     /// ONNX Runtime could not be fetched.
@@ -43,94 +43,94 @@ pub enum Error {
         "cannot fetch ONNX Runtime: {reason}. Install it (`pip install onnxruntime`) or set ORT_DYLIB_PATH to the library."
     )]
     RuntimeFetch {
-        /// What was tried, and what came of it.
+        /// What was tried, and the result.
         reason: String,
     },
-    /// ONNX Runtime refused something.
+    /// ONNX Runtime returned an error.
     #[error("ONNX Runtime failed while {context}: {source}")]
     Ort {
-        /// What was being done.
+        /// The operation: `loading graph …`.
         context: String,
-        /// What it said.
+        /// ONNX Runtime's error.
         source: ort::Error,
     },
-    /// A device that cannot be used here.
+    /// A device cannot be used on this machine.
     #[error(
-        "device {device} cannot be used: {problem}. It takes {}. `florence2 devices` shows what can be used here; another \
-         ONNX Runtime is named by --ort-library or ORT_DYLIB_PATH.",
+        "device {device} cannot be used: {problem}. It needs {}. `florence2 devices` lists the devices that can be used here; \
+         set ORT_DYLIB_PATH to use another ONNX Runtime.",
         device.kind().needs()
     )]
     DeviceUnusable {
         /// The device.
         device: Device,
-        /// Why.
+        /// The reason.
         problem: DeviceProblem,
     },
-    /// A file or folder could not be read or written.
+    /// A file or folder cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file does not hold the JSON that its name promises.
+    /// A JSON file cannot be parsed.
     #[error("{} is not valid: {source}. Fetch or export the model again.", path.display())]
     Json {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// Not a model, or not all of one.
+    /// A folder or repository is no model, or an incomplete one.
     #[error("{} is not a usable Florence-2 model: {reason}", path.display())]
     InvalidBundle {
         /// The folder.
         path: PathBuf,
-        /// What is missing or wrong, and what to do.
+        /// What is missing or invalid, and what to do.
         reason: String,
     },
-    /// A graph has not the inputs and outputs that its layout promises.
-    #[error("graph {graph} does not fit: {reason}")]
+    /// A graph does not have the inputs and outputs of its layout.
+    #[error("graph {graph} is invalid: {reason}")]
     InvalidGraph {
         /// The graph.
         graph: String,
-        /// What is missing or wrong.
+        /// What is missing or invalid.
         reason: String,
     },
-    /// A graph's output that holds NaN or infinity.
+    /// A graph's output has NaN or infinity.
     #[error(
-        "graph {graph} gave NaN or infinity in {output}: float16 overflowed in it, or its weights are damaged. Take this \
+        "output {output} of graph {graph} has NaN or infinity: float16 overflowed, or the weights are damaged. Use this \
          graph in fp32, or fetch or export the model again."
     )]
     NotFinite {
-        /// The graph, of which the inputs are finite.
+        /// The graph; its inputs are finite.
         graph: String,
         /// The output.
         output: String,
     },
-    /// The tokenizer could not be read, or refused a text.
+    /// The tokenizer cannot be read, or rejects a text.
     #[error("tokenizer: {reason}{}", source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
     Tokenizer {
-        /// What was being done.
+        /// The operation, or what is wrong.
         reason: String,
-        /// What it said.
+        /// The tokenizer's error.
         source: Option<Cause>,
     },
-    /// A picture that is none, or is damaged, or is of a kind that cannot be read.
-    #[error("{}: cannot be read as a picture: {source}", name)]
+    /// A file is no image, is damaged, or has an unsupported format.
+    #[error("{name}: cannot be read as an image: {source}")]
     ImageDecode {
-        /// The file, or what the picture was called.
+        /// The file, or the image's name.
         name: String,
-        /// What the decoder said.
+        /// The decoder's error.
         source: image::ImageError,
     },
-    /// A picture that would need more memory than the limit allows.
+    /// An image has more pixels than the limit.
     #[error(
-        "{name}: {width}x{height} pixels are over the limit of {limit} pixels; raise `ImageLimits::max_pixels` (--max-pixels) if you trust it"
+        "{name}: {width}x{height} pixels exceed the limit of {limit} pixels; raise `ImageLimits::max_pixels` if you trust the image"
     )]
     ImageTooLarge {
-        /// The file, or what the picture was called.
+        /// The file, or the image's name.
         name: String,
         /// Width in pixels.
         width: u32,
@@ -139,27 +139,27 @@ pub enum Error {
         /// The limit, in pixels.
         limit: u64,
     },
-    /// A picture without pixels.
-    #[error("the picture is empty ({width}x{height} pixels)")]
+    /// An image has no pixels.
+    #[error("the image is empty ({width}x{height} pixels)")]
     ImageEmpty {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
-    /// The task wants a text, and got none.
-    #[error("task {} needs a text: what to look for", task.spec().tag)]
+    /// A task needs a text and got none.
+    #[error("task {} needs a text: the phrase to look for", task.spec().tag)]
     TaskNeedsText {
         /// The task.
         task: TaskKind,
     },
-    /// The task wants a region, and got none.
+    /// A task needs a region and got none.
     #[error("task {} needs a region: x1,y1,x2,y2", task.spec().tag)]
     TaskNeedsRegion {
         /// The task.
         task: TaskKind,
     },
-    /// The task takes no such input.
+    /// A task does not take this input.
     #[error("task {} takes no {input}", task.spec().tag)]
     TaskTakesNo {
         /// The task.
@@ -167,26 +167,26 @@ pub enum Error {
         /// `text` or `region`.
         input: &'static str,
     },
-    /// A region that is reversed, empty or not inside the image.
+    /// A region is reversed, empty or outside the image.
     #[error(
         "region {region} is {reason}; the image is {width}x{height} pixels, and a region is x1,y1,x2,y2 with x1 < x2 and y1 < y2"
     )]
     InvalidRegion {
         /// The region as given.
         region: String,
-        /// What is wrong with it.
+        /// The reason: `empty`, `not inside the image`.
         reason: &'static str,
         /// Image width in pixels.
         width: u32,
         /// Image height in pixels.
         height: u32,
     },
-    /// A setting that makes no sense, alone or beside the others.
+    /// The value of a setting is invalid, by itself or together with others.
     #[error("{name}: {reason}")]
     InvalidOption {
         /// The setting.
         name: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
     /// A setting in a model's files that is not of its type, or not supported.
@@ -199,152 +199,147 @@ pub enum Error {
         /// What is wrong with its value.
         reason: String,
     },
-    /// Image and prompt together are longer than the model's positions.
+    /// Image and prompt together have more tokens than the model has positions.
     #[error("the prompt has {tokens} tokens with the image; this model takes at most {limit}. Shorten it.")]
     PromptTooLong {
-        /// Image tokens and prompt tokens.
+        /// The number of image tokens and prompt tokens.
         tokens: usize,
-        /// The model's positions.
+        /// The number of the model's positions.
         limit: usize,
     },
-    /// A name that is no folder's and cannot be a model's on a hub.
+    /// A name is neither that of a folder nor that of a model on a hub.
     #[error(
-        "{name:?}: there is no such folder, and a model's name on a hub would be `organisation/name` or \
+        "{name:?}: there is no such folder, and a model on a hub is named `organisation/name` or \
          `organisation/name@revision`"
     )]
     UnknownModel {
         /// The name as given.
         name: String,
     },
-    /// A model, revision or file that a server has not, or does not show.
+    /// A server does not have a model, revision or file, or does not show it.
     #[error(
         "{what} was not found (HTTP {status} for {url}). Check the spelling{}",
         of_models(what, "; a private model needs a token (HF_TOKEN)")
     )]
     NotFound {
-        /// What was looked for.
+        /// The name of the thing requested.
         what: String,
-        /// Where.
+        /// The address.
         url: String,
-        /// What the server answered.
+        /// The HTTP status.
         status: u16,
     },
-    /// A server refused access.
+    /// A server denied access.
     #[error(
-        "access to {what} was refused (HTTP {status} for {url}){}{}",
+        "access to {what} was denied (HTTP {status} for {url}){}{}",
         quoted(reason),
         of_models(
             what,
-            ". A private model needs HF_TOKEN, a token that may read it; a gated one's terms are to be accepted on its page \
-             first"
+            ". A private model needs a token with read access in HF_TOKEN; for a gated model, accept its terms on its page first"
         )
     )]
     AccessDenied {
-        /// What was asked for.
+        /// The name of the thing requested.
         what: String,
-        /// Where.
+        /// The address.
         url: String,
-        /// What the server answered.
+        /// The HTTP status.
         status: u16,
-        /// Its reason; may be empty.
+        /// The server's reason; may be empty.
         reason: String,
     },
-    /// A server that cannot be reached, falls silent, or speaks of something else.
+    /// A server cannot be reached, stops sending, or sends something unexpected.
     #[error("cannot fetch {url}: {source}. {}", network_advice(source))]
     Network {
-        /// What was asked for.
+        /// The address.
         url: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
-    /// A server's answer that is neither the file nor a refusal.
+    /// A server answered with a status other than success, not found and access denied.
     #[error(
         "{url} answered with HTTP status {status}{}. Try again later.",
         quoted(reason)
     )]
     HttpStatus {
-        /// What was asked for.
+        /// The address.
         url: String,
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The server's reason; may be empty.
         reason: String,
     },
-    /// What came is not what the hub lists. Nothing of it was kept.
+    /// A downloaded file differs from what the hub lists. It was not kept.
     #[error(
-        "{url} is not the file that the hub lists: {reason}. Nothing of it was kept; try again, or without proxies."
+        "{url} is not the file that the hub lists: {reason}. It was not kept; try again, or without proxies."
     )]
     CorruptDownload {
         /// The file.
         url: String,
-        /// What differs.
+        /// The difference.
         reason: String,
     },
-    /// A model that is to be used without network, and is not there.
-    #[error("{model} is not whole in the cache ({}), and the network is not to be used: {reason}. Fetch it while online: `florence2 pull {model}`.", folder.display())]
+    /// A model is needed without network and is not complete in the cache.
+    #[error("{model} is not complete in the cache ({}), and network use is disabled: {reason}. Fetch it while online: `florence2 pull {model}`.", folder.display())]
     NotCached {
         /// The model.
         model: String,
-        /// Where it would be.
+        /// The model's folder in the cache.
         folder: PathBuf,
         /// What is missing.
         reason: String,
     },
     /// The disk is full.
-    #[error("no space for {}: {needed} bytes are still to come. Make room (`florence2 cache list` shows what is kept), and try again: it goes on where it ended.", path.display())]
+    #[error("no space for {}: {needed} bytes are missing. Free disk space (`florence2 cache list` lists what is cached) and try again: the download resumes.", path.display())]
     NoSpace {
         /// The file.
         path: PathBuf,
-        /// Bytes that are missing.
+        /// The number of bytes still to be downloaded.
         needed: u64,
     },
-    /// A picture on a server that is longer than the limit allows.
-    #[error(
-        "{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` (--url-max-bytes) if you trust it"
-    )]
+    /// An image on a server has more bytes than the limit.
+    #[error("{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` if you trust it")]
     DownloadTooLarge {
-        /// The picture.
+        /// The address.
         url: String,
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The work was called off by its caller.
+    /// The caller cancelled the request.
     #[error("cancelled")]
     Cancelled,
-    /// The answer was not there by the time that its caller had set.
+    /// The request was not answered by its deadline.
     #[error(
         "the deadline has passed; allow more time (`RunOptions::with_timeout`), or fewer beams or tokens"
     )]
     DeadlineExceeded,
-    /// A checkpoint (the embedded one, or one of a hub) could not be exported.
+    /// A checkpoint (the embedded one, or one of a hub) cannot be exported.
     #[cfg(any(feature = "demo", feature = "hub"))]
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
 }
 
-/// What to do about a connection that failed.
+/// Returns what to do about a failed connection.
 fn network_advice(source: &Cause) -> &'static str {
     if source.to_string().contains("UnknownIssuer") {
-        "The server's certificate is by nobody whom this program knows: name a file of certificates to trust (PEM) in \
-         SSL_CERT_FILE, as a company's proxy may need."
+        "The server's certificate is not signed by a trusted authority: set SSL_CERT_FILE to a PEM file of certificates to \
+         trust, as a company's proxy may need."
     } else {
-        "Check the connection and the address, and try again; a model's files go on where they ended."
+        "Check the connection and the address, and try again; downloads of a model's files resume."
     }
 }
 
-/// Advice that is of use where a model is asked for.
+/// Returns advice about models, unless an image was requested.
 fn of_models<'a>(what: &str, advice: &'a str) -> &'a str {
-    match what {
-        PICTURE => "",
-        _ => advice,
-    }
+    if what == IMAGE { "" } else { advice }
 }
 
-/// A reason that may be empty, to follow a sentence.
+/// Formats a reason, which may be empty, to follow a sentence.
 fn quoted(reason: &str) -> String {
-    match reason.is_empty() {
-        true => String::new(),
-        false => format!(": {reason}"),
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
     }
 }
 

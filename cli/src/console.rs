@@ -73,7 +73,7 @@ impl Console {
     }
 
     /// Prints an error and its causes.
-    pub fn error(&self, error: &dyn std::error::Error) {
+    pub fn error(&self, error: &(dyn std::error::Error + 'static)) {
         self.failure(&describe(error));
     }
 

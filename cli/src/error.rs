@@ -123,9 +123,27 @@ impl Error {
     }
 }
 
+/// Returns the flag for the setting that an error of the engine names.
+fn flag(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let error = match error.downcast_ref() {
+        Some(Error::Engine(error)) => error,
+        Some(Error::Answer { source, .. }) => source,
+        _ => error.downcast_ref()?,
+    };
+    match error {
+        florence2::Error::ImageTooLarge { .. } => Some("--max-pixels"),
+        florence2::Error::DownloadTooLarge { .. } => Some("--url-max-bytes"),
+        florence2::Error::DeviceUnusable { .. } => Some("--ort-library"),
+        _ => None,
+    }
+}
+
 /// Returns an error and its causes in one line, without causes that a message quotes already.
-pub fn describe(error: &dyn std::error::Error) -> String {
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
+    if let Some(flag) = flag(error) {
+        text.push_str(&format!(" (see {flag})"));
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use image::RgbImage;
 
 use super::{ImageLimits, decode_image};
-use crate::error::{Error, PICTURE, Result};
+use crate::error::{Error, IMAGE, Result};
 use crate::http::{agent, check_status, network_error};
 
 /// Limits of an image's transfer.
@@ -65,7 +65,7 @@ pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits)
         .timeout_global(Some(limits.timeout))
         .build();
     let response = request.call().map_err(network_error(url))?;
-    check_status(PICTURE, url, response.status().as_u16(), response.headers())?;
+    check_status(IMAGE, url, response.status().as_u16(), response.headers())?;
     let too_large = || Error::DownloadTooLarge {
         url: url.to_owned(),
         limit: limits.max_bytes,

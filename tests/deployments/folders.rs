@@ -257,7 +257,7 @@ fn a_decoder_step_that_does_not_fit() {
         rename(&decoder_step, name, other);
         let message = message(folder.path());
         assert!(
-            message.contains("graph decoder_step does not fit") && message.contains(reason),
+            message.contains("graph decoder_step is invalid") && message.contains(reason),
             "{message}"
         );
         fs::write(&decoder_step, &whole).unwrap();
@@ -273,7 +273,7 @@ fn step_graphs_of_two_models() {
     fs::copy(other.path().join(name), folder.path().join(name)).unwrap();
     let message = message(folder.path());
     assert!(
-        message.contains("graph text_encoder does not fit") && message.contains("is not f32 [rows, "),
+        message.contains("graph text_encoder is invalid") && message.contains("is not f32 [rows, "),
         "{message}"
     );
 }

@@ -81,7 +81,7 @@ fn device(record: &DeviceRecord) -> String {
         text += &format!("  {}\n", printable(problem));
     }
     if let Some(needs) = record.needs {
-        text += &format!("  It takes {needs}.\n");
+        text += &format!("  It needs {needs}.\n");
     }
     text
 }

@@ -37,8 +37,8 @@ fn bad_images_do_not_stop_the_others() {
     for (error, (input, reason)) in errors.iter().zip([
         (&missing, "No such file"),
         (&folder, "is a folder"),
-        (&text, "cannot be read as a picture"),
-        (&empty, "cannot be read as a picture"),
+        (&text, "cannot be read as an image"),
+        (&empty, "cannot be read as an image"),
         (&cut, "truncated"),
     ]) {
         assert_eq!(
