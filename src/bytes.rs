@@ -1,10 +1,10 @@
-//! The bytes of a file in memory.
+//! Shared bytes of files.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The bytes of a file in memory: a part of the program, or shared. A clone does not copy them.
+/// The bytes of a file in memory, static or shared. Cloning does not copy them.
 #[derive(Clone)]
 pub struct Bytes(Kind);
 
@@ -15,7 +15,7 @@ enum Kind {
 }
 
 impl Bytes {
-    /// The same bytes, shared; those of the program are copied for that.
+    /// Returns the bytes as an `Arc`; static bytes are copied.
     pub(crate) fn to_shared(&self) -> Arc<[u8]> {
         match &self.0 {
             Kind::Static(bytes) => Arc::from(*bytes),
@@ -47,7 +47,7 @@ impl Default for Bytes {
     }
 }
 
-/// Their number: a file's contents are too much for a message.
+/// Formats the number of bytes.
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())
@@ -66,7 +66,7 @@ impl From<Arc<[u8]>> for Bytes {
     }
 }
 
-/// Copies them once.
+/// Copies the bytes once.
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Kind::Shared(bytes.into()))

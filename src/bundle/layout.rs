@@ -1,4 +1,4 @@
-//! Which graphs a bundle has, and which of them make a model.
+//! The graphs in a bundle, and the layouts in which they make a complete model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,29 +11,29 @@ use super::source::BundleSource;
 use crate::error::{Error, Result};
 use crate::runtime::{GraphSource, SharedSession};
 
-/// The layouts in which a model's graphs come.
+/// The layout of a model's graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayoutKind {
-    /// [`GraphFile::FUSED`]: made for processors by `florence2 export --target cpu`.
+    /// [`GraphFile::FUSED`]: exported for CPUs by `florence2 export --target cpu`.
     Step,
-    /// [`GraphFile::PLAIN`]: that of the onnx-community deployments.
+    /// [`GraphFile::PLAIN`]: the layout of the onnx-community deployments.
     Plain,
 }
 
-/// The graphs with which a decoder of the `plain` layout takes its first and its further steps.
+/// The graphs that run the first and the following steps of a decoder of the `plain` layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecoderGraphs {
-    /// One graph for both, told apart by `use_cache_branch`.
+    /// One graph for both, switched by its input `use_cache_branch`.
     Merged,
     /// `decoder_model` first, then `decoder_with_past_model`.
     Split,
 }
 
 impl DecoderGraphs {
-    /// All combinations in use, best first: a single graph holds the decoder's weights once.
+    /// All combinations, best first: a single graph has the decoder's weights once.
     const ALL: [DecoderGraphs; 2] = [DecoderGraphs::Merged, DecoderGraphs::Split];
 
-    /// The graphs of the first step and of the further ones.
+    /// Returns the graphs of the first step and of the following ones.
     pub const fn graphs(self) -> (GraphFile, GraphFile) {
         match self {
             DecoderGraphs::Merged => (GraphFile::DecoderModelMerged, GraphFile::DecoderModelMerged),
@@ -41,7 +41,7 @@ impl DecoderGraphs {
         }
     }
 
-    /// The graphs, each once.
+    /// Returns the graphs, each once.
     fn files(self) -> impl Iterator<Item = GraphFile> {
         let (first, next) = self.graphs();
         [Some(first), (next != first).then_some(next)]
@@ -112,8 +112,8 @@ impl GraphLayout {
             offered: offered.clone(),
             sessions: BTreeMap::new(),
         };
-        let none = (BTreeMap::from([("", BTreeMap::new())])).into_iter();
-        let layouts: Vec<Self> = by_prefix.into_iter().chain(none).map(of_prefix).collect();
+        by_prefix.entry("").or_default();
+        let layouts: Vec<Self> = by_prefix.into_iter().map(of_prefix).collect();
         let complete = layouts.iter().filter(|layout| layout.kind().is_some());
         let prefixes: Vec<&str> = complete.map(|layout| layout.prefix.as_str()).collect();
         if let [taken, _, ..] = prefixes[..] {
@@ -127,14 +127,14 @@ impl GraphLayout {
         layouts.into_iter().rev().max_by_key(graphs).unwrap_or_default()
     }
 
-    /// In which types there are graphs, where others were asked for: a part of a message.
+    /// Returns the dtypes of the graphs that are there, for the message that those wanted are not; empty if none were wanted.
     pub(crate) fn offer(&self) -> String {
         if self.dtypes.wanted().is_empty() || self.offered.is_empty() {
             return String::new();
         }
         let names: Vec<&str> = self.offered.iter().map(|dtype| dtype.name()).collect();
         format!(
-            ". Of dtype {} nothing whole is there; there are graphs of {}",
+            ". There is no complete model of dtype {}; there are graphs of {}",
             self.dtypes.wanted(),
             names.join(", ")
         )
@@ -194,8 +194,7 @@ impl GraphLayout {
         files.cloned().collect()
     }
 
-    /// What is missing for a whole model, in words; empty if nothing is. Of the layouts, it is the one meant of which
-    /// more is there.
+    /// Returns the names of the files that a complete model lacks, in the layout of which more files are there.
     pub fn missing(&self) -> Vec<String> {
         if self.kind().is_some() {
             return Vec::new();
@@ -237,12 +236,13 @@ impl GraphLayout {
         self.sessions.contains_key(&graph) || self.files.contains_key(&graph)
     }
 
-    /// The name that a graph's file should have.
+    /// Returns the expected name of a graph's file.
     fn file_name(&self, graph: GraphFile) -> String {
         let name = graph.file_name(self.dtypes.of(graph).unwrap_or(Dtype::Fp32));
         format!("{}{name}", self.prefix)
     }
 
+    /// Returns the source of a graph: the application's session, or the file.
     pub(crate) fn graph(&self, source: &BundleSource, graph: GraphFile) -> Result<GraphSource> {
         if let Some(session) = self.sessions.get(&graph) {
             return Ok(GraphSource::Session(session.clone()));

@@ -1,4 +1,4 @@
-//! What a model folder holds: configuration files, tokenizer and graphs.
+//! The files of a model: configuration, tokenizer and graphs.
 
 mod dtypes;
 mod layout;
@@ -22,12 +22,12 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// A model's files, read but for the graphs' weights.
+/// The files of a model. Configuration files are read, graphs are only looked for.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// Where they come from.
+    /// Where the files are.
     pub source: BundleSource,
-    /// The graphs found.
+    /// The graphs that were found.
     pub layout: GraphLayout,
     /// `config.json`.
     pub config: Option<Value>,
@@ -40,17 +40,17 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads the configuration files and looks for the graphs. What is not there by its usual name is looked for by that of
-    /// older exports, with the graphs' [prefix](GraphLayout::prefix).
+    /// Reads the configuration files and looks for the graphs. A file that is missing is also looked for by the name of older
+    /// exports, with the graphs' [prefix](GraphLayout::prefix).
     ///
     /// # Errors
-    /// If there is no such folder, a file cannot be read, or one is not the JSON it should be. What a model
-    /// needs and is not there is reported by [`Bundle::check`].
+    /// [`Error::Io`] if the folder or a file cannot be read, [`Error::Json`] if a file is not valid JSON. Missing files are
+    /// reported by [`Bundle::check`].
     pub fn open(source: BundleSource) -> Result<Self> {
         Self::open_with(source, DtypePreference::default())
     }
 
-    /// [`open`](Self::open), for graphs of certain types.
+    /// [`open`](Self::open), for graphs of certain dtypes.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -78,13 +78,13 @@ impl Bundle {
         })
     }
 
-    /// What is missing for a whole model, in words; empty if nothing is.
+    /// Returns the names of the files that a complete model lacks.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = self.layout.missing();
         if self.config.is_none() {
             missing.push(CONFIG.into());
         }
-        // What cannot be read is there; reading it says why it cannot be.
+        // A file that cannot be read is there; reading it later reports why.
         let has = |file: &str| !matches!(self.read(file), Ok(None));
         if !(has(TOKENIZER) || has(VOCABULARY) && has(MERGES)) {
             missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));
@@ -92,10 +92,10 @@ impl Bundle {
         missing
     }
 
-    /// Checks that a whole model is there.
+    /// Checks that the model is complete.
     ///
     /// # Errors
-    /// [`Error::InvalidBundle`] naming all that is missing.
+    /// [`Error::InvalidBundle`], naming all missing files.
     pub fn check(&self) -> Result<()> {
         let missing = self.missing();
         if missing.is_empty() {
@@ -104,7 +104,7 @@ impl Bundle {
         let advice = if self.has_checkpoint() && self.layout.files.is_empty() {
             "It holds a checkpoint, not graphs: export it first (`florence2 export CHECKPOINT --out DIR`)."
         } else if !self.layout.offer().is_empty() {
-            "Name one of those (--dtype), or none."
+            "Choose one of those dtypes, or none."
         } else {
             "Fetch or export the model again."
         };
@@ -114,7 +114,7 @@ impl Bundle {
         })
     }
 
-    /// The tokenizer.
+    /// Reads the tokenizer.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if it cannot be read, [`Error::InvalidBundle`] if there is none.
@@ -132,12 +132,12 @@ impl Bundle {
         })
     }
 
-    /// A file beside the graphs, by its usual name or that of older exports.
+    /// Reads a file by its usual name or that of older exports.
     fn read(&self, file: &str) -> Result<Option<Bytes>> {
         by_either_name(file, &self.layout.prefix, |name| self.source.read(name))
     }
 
-    /// Whether safetensors weights are here.
+    /// Returns `true` if there are safetensors weights.
     fn has_checkpoint(&self) -> bool {
         match &self.source {
             BundleSource::Folder(folder) => [WEIGHTS, WEIGHTS_INDEX]
@@ -148,7 +148,7 @@ impl Bundle {
     }
 }
 
-/// What is read by a file's usual name, or else by that with a prefix, if there is one.
+/// Reads a file by its usual name, or else by its name with a prefix, if there is one.
 fn by_either_name<T>(
     file: &str,
     prefix: &str,

@@ -1,4 +1,4 @@
-//! A graph's file as a message that can be changed and given to ONNX Runtime, while its weights stay where they are.
+//! Reading and changing a graph's ONNX message without loading its weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,22 +13,22 @@ use prost::bytes::Bytes as SharedBytes;
 use crate::error::{Error, Result};
 use crate::runtime::GraphSource;
 
-/// Weights of fewer bytes stay in the graph: ONNX Runtime looks at the small ones (shapes, axes) when it reads it.
+/// Weights of fewer bytes stay in the graph: ONNX Runtime reads the small ones (shapes, axes) with the graph.
 const SMALLEST_EXTERNAL: usize = 1024;
-/// Location of the weights inside a graph in memory, once they are external data of the rebuilt one.
+/// The name of a graph in memory as the external data of its changed copy.
 const INLINE_WEIGHTS: &str = "florence2.inline_weights";
 /// A tensor's entry that names the file of its external data.
 const LOCATION: &str = "location";
 
-/// A graph's message, and the bytes that it was read from.
+/// A graph's ONNX message, and the bytes that it was read from.
 pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
-    /// The weights inside the message are parts of these.
+    /// The weights inside the message are slices of these.
     bytes: SharedBytes,
 }
 
 impl ModelFile {
-    /// Reads a graph, without its weights; `None` if it cannot be read, or is a session already.
+    /// Reads a graph without its weights. Returns `None` if it cannot be read, is repaired already, or is a session.
     pub(crate) fn read(graph: &GraphSource) -> Option<Self> {
         let bytes = match graph {
             GraphSource::File(path) => map(path)?,
@@ -39,10 +39,10 @@ impl ModelFile {
         Some(Self { model, bytes })
     }
 
-    /// The changed graph, whose weights are external data: those inside the original file or bytes, too.
+    /// Returns the changed graph, whose weights are external data: those inside the original file or bytes, too.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file of the weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
+    /// [`Error::Io`] if a file of weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
     pub(crate) fn rebuild(mut self, graph: GraphSource) -> Result<GraphSource> {
         match graph {
             GraphSource::File(path) => self.beside(path),
@@ -64,8 +64,8 @@ impl ModelFile {
         }
     }
 
-    /// The changed graph, with its weights by their files' real names: ONNX Runtime follows no links for a graph that is
-    /// given from memory.
+    /// Returns the changed graph, with its weights by their files' real paths: ONNX Runtime follows no links for a graph in
+    /// memory.
     fn beside(mut self, path: PathBuf) -> Result<GraphSource> {
         let invalid = |reason: String| Error::InvalidGraph {
             graph: path.display().to_string(),
@@ -78,7 +78,7 @@ impl ModelFile {
         };
         let file = real_path(&path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        // A hub's cache has links to files that lie beside each other elsewhere.
+        // A hub's cache has links to files that are together in another folder.
         let permitted = [
             real_path(&folder.join("."))?,
             file.parent().unwrap_or(&file).to_owned(),
@@ -122,8 +122,8 @@ impl ModelFile {
         })
     }
 
-    /// Makes the weights inside the message external data of the file `location`, in which the message itself is. Returns
-    /// `true` if any was moved.
+    /// Makes the weights inside the message external data in the file `location`, which contains the message itself.
+    /// Returns `true` if there are any.
     fn externalize(&mut self, location: &str) -> bool {
         let start = self.bytes.as_ptr() as usize;
         let end = start + self.bytes.len();
@@ -153,7 +153,7 @@ impl ModelFile {
         found
     }
 
-    /// The names of the files that the graph has weights in, relative to its folder.
+    /// Returns the names of the files that contain weights, relative to the graph's folder.
     pub(super) fn external_files(&mut self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         self.for_each_location(|location| {
@@ -177,13 +177,13 @@ impl ModelFile {
         }
     }
 
-    /// The changed graph, its weights where they were.
+    /// Returns the bytes of the changed graph, its weights where they were.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.model.encode_to_vec()
     }
 }
 
-/// Visits a graph's tensors, those of its branches too.
+/// Visits the tensors of a graph and its branches.
 fn for_each_tensor(graph: &mut GraphProto, visit: &mut impl FnMut(&mut TensorProto)) {
     graph.initializer.iter_mut().for_each(&mut *visit);
     graph
@@ -216,7 +216,7 @@ fn for_each_part(tensor: &mut SparseTensorProto, visit: &mut impl FnMut(&mut Ten
         .for_each(visit);
 }
 
-/// A file's bytes; `None` if it cannot be read.
+/// Maps a file into memory; `None` if it cannot be read.
 fn map(path: &Path) -> Option<SharedBytes> {
     let file = File::open(path).ok()?;
     if file.metadata().ok()?.len() == 0 {
@@ -228,13 +228,14 @@ fn map(path: &Path) -> Option<SharedBytes> {
     Some(SharedBytes::from_owner(mapped))
 }
 
-/// Whether a path stays inside the folder that it is relative to.
+/// Returns `true` if a relative path stays inside its folder.
 pub(crate) fn is_inside(path: &str) -> bool {
     let mut components = Path::new(path).components();
     components.all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
-/// The file itself, behind links. (On Windows, where it is none: the real path would have a form that takes no `/`.)
+/// Returns the path of a file with links resolved. On Windows, only links are: a resolved path would have a form without
+/// `/`.
 fn real_path(path: &Path) -> Result<PathBuf> {
     let real = if cfg!(windows) && !path.is_symlink() {
         std::path::absolute(path)
@@ -244,14 +245,14 @@ fn real_path(path: &Path) -> Result<PathBuf> {
     real.map_err(Error::io(path))
 }
 
-/// The innermost folder that contains a file and all of the others.
+/// Returns the innermost folder that contains a file and all of the others.
 fn common_folder<'p>(file: &Path, others: impl Iterator<Item = &'p PathBuf> + Clone) -> PathBuf {
     let holds_all = |folder: &&Path| others.clone().all(|other| other.starts_with(folder));
     let mut folders = file.ancestors().skip(1);
     folders.find(holds_all).unwrap_or(Path::new("")).to_owned()
 }
 
-/// A path inside a folder, as ONNX has it: with `/` between folders.
+/// Returns a file's path relative to a folder, with `/` as ONNX has it; `None` if it is not Unicode.
 fn relative(file: &Path, folder: &Path) -> Option<String> {
     let inside = file.strip_prefix(folder).ok()?;
     let names: Option<Vec<&str>> = inside.iter().map(|name| name.to_str()).collect();

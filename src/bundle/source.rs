@@ -1,4 +1,4 @@
-//! Where a bundle's files come from.
+//! Sources of a bundle's files: a folder, or memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::runtime::GraphSource;
 
-/// Where a bundle's files come from.
+/// The source of a bundle's files.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BundleSource {
@@ -21,15 +21,15 @@ pub enum BundleSource {
     Folder(PathBuf),
     /// Files in memory.
     Memory {
-        /// What the model is called in messages.
+        /// The model's name in messages.
         name: String,
-        /// File contents by path inside the bundle, `/` between folders; a graph's external data beside the graph,
+        /// File contents by path inside the bundle, with `/` between folders. A graph's external data is beside the graph,
         /// under the name that the graph has for it.
         files: BTreeMap<String, Bytes>,
     },
 }
 
-/// Files in memory by name and size: their contents are too much for a message.
+/// Formats files in memory by name and size.
 impl fmt::Debug for BundleSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,7 +47,7 @@ impl fmt::Debug for BundleSource {
 }
 
 impl BundleSource {
-    /// What the model is called in messages.
+    /// Returns the model's name in messages.
     pub fn name(&self) -> String {
         match self {
             BundleSource::Folder(folder) => folder.display().to_string(),
@@ -55,7 +55,7 @@ impl BundleSource {
         }
     }
 
-    /// The path of a file, for messages.
+    /// Returns the path of a file, for messages.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         match self {
             BundleSource::Folder(folder) => folder.join(file),
@@ -63,7 +63,7 @@ impl BundleSource {
         }
     }
 
-    /// A file's bytes; `None` if there is no such file.
+    /// Reads a file; `None` if there is no such file.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Bytes>> {
         match self {
             BundleSource::Folder(folder) => {
@@ -78,7 +78,7 @@ impl BundleSource {
         }
     }
 
-    /// A JSON file's value; `None` if there is no such file.
+    /// Reads a JSON file; `None` if there is no such file.
     pub(crate) fn read_json(&self, file: &str) -> Result<Option<serde_json::Value>> {
         let Some(bytes) = self.read(file)? else {
             return Ok(None);
@@ -90,13 +90,13 @@ impl BundleSource {
         Ok(Some(value))
     }
 
-    /// The files of graphs, in the folder for them and beside the configuration, as paths inside the bundle.
+    /// Returns the files of graphs, in their folder and beside the configuration, as sorted paths inside the bundle.
     pub(crate) fn graph_files(&self) -> Vec<String> {
         let mut files: Vec<String> = match self {
             BundleSource::Folder(folder) => ["", FOLDER]
                 .into_iter()
                 .flat_map(|inner| {
-                    // What cannot be read shows where its files are missed.
+                    // A folder that cannot be read is reported as missing files.
                     let entries = std::fs::read_dir(folder.join(inner))
                         .into_iter()
                         .flatten()
@@ -124,7 +124,7 @@ impl BundleSource {
         files
     }
 
-    /// The files of external data that a graph in a folder names, as paths inside the bundle.
+    /// Returns the files of external data that a graph in a folder names, as paths inside the bundle.
     pub(crate) fn named_data(&self, graph: &str) -> Vec<String> {
         let BundleSource::Folder(folder) = self else {
             return Vec::new();
@@ -143,7 +143,7 @@ impl BundleSource {
         names.into_iter().map(path).collect()
     }
 
-    /// The graph in this file, a path inside the bundle; `None` if there is no such file.
+    /// Returns the graph in this file, a path inside the bundle; `None` if there is no such file.
     pub fn graph(&self, file: &str) -> Option<GraphSource> {
         match self {
             BundleSource::Folder(folder) => {
@@ -159,7 +159,7 @@ impl BundleSource {
     }
 }
 
-/// The external data of a graph among files in memory, by their names without the folder.
+/// Returns the external data of a graph among files in memory, by their names without the folder.
 fn external_data(files: &BTreeMap<String, Bytes>, graph: &str) -> Vec<(String, Bytes)> {
     let after = (Bound::Excluded(graph), Bound::Unbounded);
     files
