@@ -1,19 +1,18 @@
-//! Whether an ELF file is whole. The system's loader maps a library that was cut short and then ends the process
-//! with SIGBUS, where every other damage is an error.
+//! Checking whether an ELF file is complete. The system's loader maps a truncated library and then ends the process with
+//! SIGBUS, where any other damage is an error.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Why the file cannot be loaded, if it is a 64-bit little-endian ELF file that ends before its segments do.
-///
-/// Anything else is left to the loader, files that cannot be read included.
-pub(super) fn cut_short(path: &Path) -> Option<String> {
+/// Returns the reason if the file is a 64-bit little-endian ELF file that ends before its segments do. Other files, and
+/// those that cannot be read, are left to the loader.
+pub(super) fn truncation(path: &Path) -> Option<String> {
     let (ends, size) = File::open(path).and_then(ends_and_size).ok()??;
-    (size < ends).then(|| format!("it is cut short: {size} bytes of at least {ends}"))
+    (size < ends).then(|| format!("it is truncated: {size} bytes of at least {ends}"))
 }
 
-/// Where the last loaded segment ends, and the file's size. `None` if it is another kind of file.
+/// Returns the end of the last loaded segment and the file's size, in bytes; `None` for other kinds of files.
 fn ends_and_size(mut file: File) -> io::Result<Option<(u64, u64)>> {
     // Offsets and sizes as in the System V ABI: Elf64_Ehdr (64 bytes) and Elf64_Phdr (56 bytes).
     const LOADED: u32 = 1; // PT_LOAD

@@ -6,40 +6,39 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::library::{self, Places};
+use super::library::{self, Locations};
 use super::{DeviceKind, elf, log, telemetry};
 use crate::error::{Error, Result};
 
-/// How to start ONNX Runtime.
+/// Options for starting ONNX Runtime.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// The library to load, instead of looking for one.
+    /// The library to load; `None`: one is looked for.
     pub library: Option<PathBuf>,
-    /// The environment that the application has made with `ort`, to be used as it is: there can be only one in a
-    /// process.
+    /// The environment that the application has made with `ort`: there can be only one in a process.
     pub environment: Option<Environment>,
-    /// Which devices' providers the library should have, the most wanted first: where there are several libraries, one with
-    /// the first provider is taken, then one with the second, .., then any. Only providers that are libraries of their own,
-    /// beside ONNX Runtime's, are known before it is loaded (CUDA, TensorRT, ROCm, MIGraphX, OpenVINO). Where it is empty, a
-    /// model's loading fills in its own devices.
+    /// The devices whose providers the library should have, the most important first: of several libraries, one with the
+    /// first provider is preferred, then one with the second, then any. Only providers with a library of their own are
+    /// known before ONNX Runtime is loaded (CUDA, TensorRT, ROCm, MIGraphX, OpenVINO). If it is empty, loading a model uses
+    /// the model's devices.
     pub devices: Vec<DeviceKind>,
 }
 
 impl RuntimeOptions {
-    /// Load this library, and no other.
+    /// Loads this library, and no other.
     pub fn with_library(mut self, path: impl Into<PathBuf>) -> Self {
         self.library = Some(path.into());
         self
     }
 
-    /// Prefer a library that has these devices' providers.
+    /// Prefers a library that has these devices' providers.
     pub fn with_devices(mut self, devices: impl Into<Vec<DeviceKind>>) -> Self {
         self.devices = devices.into();
         self
     }
 
-    /// Use the environment that the application has made.
+    /// Uses the environment that the application has made.
     pub fn with_environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
         self
@@ -52,9 +51,9 @@ impl RuntimeOptions {
 pub struct RuntimeInfo {
     /// The library; `None` if the application loaded it.
     pub path: Option<PathBuf>,
-    /// Its version, as `1.32`; `None` if the application loaded it.
+    /// The library's version, as `1.32`; `None` if the application loaded it.
     pub version: Option<String>,
-    /// What the library says about its build: commit, build type, compiler flags.
+    /// The library's build: commit, build type, compiler flags.
     pub build: String,
 }
 
@@ -63,29 +62,29 @@ struct Runtime {
     environment: Environment,
 }
 
-/// Never emptied: ONNX Runtime allows one environment per process, ever.
+/// Never reset: ONNX Runtime allows one environment in the life of a process.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-/// Held while the library is looked for.
+/// Locked while ONNX Runtime is being started.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Starts ONNX Runtime, if it is not running yet. After an error, other options may be tried.
+/// Starts ONNX Runtime if it is not running yet. After an error, other options may be tried.
 ///
-/// The first success stands for the life of the process: later calls return it whatever their options, with a
-/// warning in the log if those name another library. A library or an environment that the application has made
-/// with `ort` is kept; an environment must then be handed over ([`RuntimeOptions::with_environment`]).
+/// The first success holds for the life of the process: later calls return it whatever their options, and log a warning
+/// if those name another library. A library that the application has loaded with `ort` is used; an environment that it
+/// has made must be passed by [`RuntimeOptions::with_environment`].
 ///
-/// ONNX Runtime's telemetry is disabled before the library is loaded where that is sound: see
+/// Telemetry is disabled before the library is loaded, if that is sound: see
 /// [`disable_telemetry`](super::disable_telemetry).
 ///
 /// # Errors
 /// [`Error::RuntimeNotFound`] if no usable library is found, [`Error::RuntimeLoad`] if the one named in the options
 /// or in `ORT_DYLIB_PATH` is unusable, [`Error::Ort`] if the application has made an environment that it did not
-/// hand over.
+/// pass.
 pub fn init(options: &RuntimeOptions) -> Result<&'static RuntimeInfo> {
     start(options).map(|runtime| &runtime.info)
 }
 
-/// The process's environment, started with the default options if it is not running yet.
+/// Returns the process's environment; ONNX Runtime is started with the default options if it is not running yet.
 pub(super) fn environment() -> Result<&'static Environment> {
     match RUNTIME.get() {
         Some(runtime) => Ok(&runtime.environment),
@@ -93,7 +92,7 @@ pub(super) fn environment() -> Result<&'static Environment> {
     }
 }
 
-/// The ONNX Runtime that this process uses, started with the default options if it is not running yet.
+/// Returns the ONNX Runtime of this process, started with the default options if it is not running yet.
 pub(super) fn running() -> Result<&'static RuntimeInfo> {
     match RUNTIME.get() {
         Some(runtime) => Ok(&runtime.info),
@@ -104,7 +103,7 @@ pub(super) fn running() -> Result<&'static RuntimeInfo> {
 fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = RUNTIME.get() {
-        warn_if_another_was_asked(runtime, options);
+        warn_if_another_is_wanted(runtime, options);
         return Ok(runtime);
     }
     let runtime = match &options.environment {
@@ -113,9 +112,10 @@ fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
             environment: environment.clone(),
         },
         None => {
-            let path = match application_loaded_a_library() {
-                true => None,
-                false => Some(find_and_load(options)?),
+            let path = if application_loaded_a_library() {
+                None
+            } else {
+                Some(find_and_load(options)?)
             };
             if path.is_none()
                 && let Some(asked) = &options.library
@@ -135,7 +135,7 @@ fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-fn warn_if_another_was_asked(runtime: &Runtime, options: &RuntimeOptions) {
+fn warn_if_another_is_wanted(runtime: &Runtime, options: &RuntimeOptions) {
     if let Some(asked) = &options.library
         && runtime.info.path.as_ref() != Some(&library::absolute(asked))
     {
@@ -157,8 +157,8 @@ fn same(a: &Environment, b: &Environment) -> bool {
     std::ptr::eq(a.ptr(), b.ptr())
 }
 
-/// Whether `ort` has a library already. It has no such question in its interface, but `init_from` is `Ok` for any
-/// path once a library is loaded, and a path with a NUL in it can never be loaded.
+/// Returns `true` if `ort` has loaded a library. `ort` has no function for this, but `init_from` succeeds for any path once a
+/// library is loaded, and a path with a NUL can never be loaded.
 fn application_loaded_a_library() -> bool {
     ort::init_from(std::env::temp_dir().join("no\0library")).is_ok()
 }
@@ -167,28 +167,32 @@ fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
     telemetry::disable_telemetry();
     let wanted = options.devices.iter().filter_map(|kind| kind.spec().library);
     let wanted: Vec<&str> = wanted.collect();
-    library::find(&Places::of_this_process(options.library.clone()), &wanted, load)
+    library::find(
+        &Locations::of_this_process(options.library.clone()),
+        &wanted,
+        load,
+    )
 }
 
-/// Loads the library for good, or says what is wrong with it.
+/// Loads the library, for the life of the process. The error is the reason.
 fn load(path: &Path) -> Result<(), String> {
     use ort::LoadDynamicError as Load;
-    if let Some(reason) = elf::cut_short(path) {
+    if let Some(reason) = elf::truncation(path) {
         return Err(reason);
     }
     match ort::init_from(path) {
         Ok(_) => Ok(()),
         Err(Load::Dlopen { error, .. }) => Err(innermost(&error)),
         Err(Load::MissingApi { .. }) => Err("not an ONNX Runtime library".into()),
-        Err(Load::InvalidVersionString) => Err("its version is not text".into()),
+        Err(Load::InvalidVersionString) => Err("its version is not Unicode".into()),
         Err(Load::BadVersion { version_str, .. }) => Err(format!(
-            "version {version_str} is too old: 1.{} is the least",
+            "version {version_str} is too old: 1.{} or later is needed",
             ort::MINOR_VERSION
         )),
     }
 }
 
-/// What the system's loader said: the outer message is only that it failed.
+/// Returns the system loader's message: the outer one is only that loading failed.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
@@ -200,11 +204,11 @@ fn make_environment() -> Result<Environment> {
         .with_logger(log::logger())
         .build()
         .map_err(Error::ort(
-            "making its environment: a process can have only one, ever. If the application has made one, hand it over \
-             (RuntimeOptions::with_environment)",
+            "making its environment: a process can have only one. If the application has made one, pass it by \
+             RuntimeOptions::with_environment",
         ))?;
-    // ONNX Runtime formats every message of its level, whether or not someone reads it.
-    if !log::details_are_read() {
+    // ONNX Runtime formats every message of its level, whether or not it is logged.
+    if !log::details_are_logged() {
         environment.set_log_level(LogLevel::Warning);
     }
     Ok(environment)

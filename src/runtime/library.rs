@@ -6,15 +6,15 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::fs::entries;
 
-/// What the library's file is called.
+/// The parts of the library's file name.
 struct FileName {
-    /// Before the version, or all of the name.
+    /// The part before the version.
     stem: &'static str,
-    /// After the version.
+    /// The part after the version.
     extension: &'static str,
-    /// Names that the system's loader is asked for.
+    /// The names that the system's loader is tried with.
     loader: &'static [&'static str],
-    /// Folders that package managers use and the system's loader does not look into.
+    /// Folders of package managers that the system's loader does not search.
     folders: &'static [&'static str],
 }
 
@@ -49,7 +49,7 @@ const FILE_NAME: FileName = if cfg!(windows) {
 };
 
 impl FileName {
-    /// The version in a library's file name, as numbers (none: empty); `None` if it is no such name.
+    /// Parses the version in a library's file name, which may be empty; `None` for other names.
     fn version_in(&self, name: &str) -> Option<Vec<u32>> {
         let version = name.strip_prefix(self.stem)?.strip_suffix(self.extension)?;
         if version.is_empty() {
@@ -63,26 +63,26 @@ impl FileName {
     }
 }
 
-/// Where to look.
+/// The locations that are searched.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places {
+pub(super) struct Locations {
     /// The path in the options.
     pub(super) explicit: Option<PathBuf>,
     /// The path in `ORT_DYLIB_PATH`.
     pub(super) dylib_path: Option<PathBuf>,
     /// The executable's folder.
     pub(super) executable_dir: Option<PathBuf>,
-    /// Our cache folder.
+    /// The cache folder.
     pub(super) cache: Option<PathBuf>,
-    /// Whether the system's loader is asked.
+    /// Whether the system's loader is tried.
     pub(super) system: bool,
-    /// Python environments that are active, as folders.
+    /// The folders of active Python environments.
     pub(super) python_prefixes: Vec<PathBuf>,
-    /// Python interpreters, to be asked where their packages are.
+    /// Python interpreters, which are run to find their packages.
     pub(super) pythons: Vec<PathBuf>,
 }
 
-impl Places {
+impl Locations {
     pub(super) fn of_this_process(explicit: Option<PathBuf>) -> Self {
         let path = |name| {
             std::env::var_os(name)
@@ -106,33 +106,33 @@ impl Places {
     }
 }
 
-/// Returns the first library in the given places that `load` accepts. Libraries that have the providers in `wanted` beside
+/// Returns the first library in the given locations that `load` accepts. Libraries that have the providers in `wanted` beside
 /// them come first, by the order of `wanted`. `load` returns the reason if it rejects a library.
 ///
-/// A path that the user named ([`Places::explicit`], [`Places::dylib_path`]) is the only one tried.
+/// A path that the user named ([`Locations::explicit`], [`Locations::dylib_path`]) is the only one tried.
 ///
 /// # Errors
 /// [`Error::RuntimeLoad`] if a named path fails, [`Error::RuntimeNotFound`] with everything that was tried if no library
 /// is left.
 pub(super) fn find(
-    places: &Places,
+    locations: &Locations,
     wanted: &[&str],
     mut load: impl FnMut(&Path) -> Result<(), String>,
 ) -> Result<PathBuf> {
-    if let Some(named) = places.explicit.as_ref().or(places.dylib_path.as_ref()) {
+    if let Some(named) = locations.explicit.as_ref().or(locations.dylib_path.as_ref()) {
         let path = absolute(named);
         return match load(&path) {
             Ok(()) => Ok(path),
             Err(reason) => Err(Error::RuntimeLoad { path, reason }),
         };
     }
-    // Lazy: a place is searched when no library before it was accepted.
-    let found = PLACES.iter().flat_map(|(place, libraries)| {
-        let found = match libraries(places) {
+    // Lazy: a location is searched if no library before it was accepted.
+    let found = LOCATIONS.iter().flat_map(|(location, libraries)| {
+        let found = match libraries(locations) {
             Ok(found) => found.into_iter().map(Ok).collect(),
             Err(absent) => vec![Err(absent)],
         };
-        found.into_iter().map(move |library| (place, library))
+        found.into_iter().map(move |library| (location, library))
     });
     let mut candidates: Box<dyn Iterator<Item = (&&str, Result<PathBuf, String>)>> = Box::new(found);
     if !wanted.is_empty() {
@@ -145,40 +145,43 @@ pub(super) fn find(
         candidates = Box::new(all.into_iter());
     }
     let mut searched = Vec::new();
-    for (place, library) in candidates {
+    for (location, library) in candidates {
         let loaded = library.and_then(|path| match load(&path) {
             Ok(()) => Ok(path),
             Err(reason) => Err(format!("{}: {reason}", path.display())),
         });
         match loaded {
             Ok(path) => return Ok(path),
-            Err(reason) => searched.push(format!("{place}: {reason}")),
+            Err(reason) => searched.push(format!("{location}: {reason}")),
         }
     }
     Err(Error::RuntimeNotFound { searched })
 }
 
-/// Whether a provider's own library lies beside this one.
+/// Returns `true` if the library of a provider is beside this one.
 fn has_provider(library: &Path, provider: &str) -> bool {
-    let (prefix, extension) = match cfg!(windows) {
-        true => ("", ".dll"),
-        false => ("lib", ".so"),
+    let (prefix, extension) = if cfg!(windows) {
+        ("", ".dll")
+    } else {
+        ("lib", ".so")
     };
     let name = format!("{prefix}onnxruntime_providers_{provider}{extension}");
     library.parent().is_some_and(|folder| folder.join(name).is_file())
 }
 
-/// Returns the libraries in a place, best first, or why there are none.
-type Libraries = fn(&Places) -> Result<Vec<PathBuf>, String>;
+/// Returns the libraries in a location, best first, or the reason why there are none.
+type Libraries = fn(&Locations) -> Result<Vec<PathBuf>, String>;
 
-/// The places in the order in which they are searched; starting Python, which takes longest, comes last.
-const PLACES: &[(&str, Libraries)] = &[
-    ("beside the executable", |places| match &places.executable_dir {
-        Some(folder) => libraries_in(folder),
-        None => Err("the executable's folder is unknown".into()),
+/// The locations in the order in which they are searched; starting Python takes longest.
+const LOCATIONS: &[(&str, Libraries)] = &[
+    ("beside the executable", |locations| {
+        match &locations.executable_dir {
+            Some(folder) => libraries_in(folder),
+            None => Err("the executable's folder is unknown".into()),
+        }
     }),
-    ("cache", |places| match &places.cache {
-        Some(cache) => super::cached::libraries(cache),
+    ("cache", |locations| match &locations.cache {
+        Some(cache) => super::library_cache::libraries(cache),
         None => Err("no home folder".into()),
     }),
     ("system", in_system),
@@ -186,8 +189,8 @@ const PLACES: &[(&str, Libraries)] = &[
     ("Python package onnxruntime", in_python_package),
 ];
 
-fn in_system(places: &Places) -> Result<Vec<PathBuf>, String> {
-    if !places.system {
+fn in_system(locations: &Locations) -> Result<Vec<PathBuf>, String> {
+    if !locations.system {
         return Err("not searched".into());
     }
     let names = FILE_NAME.loader.iter().map(PathBuf::from);
@@ -196,28 +199,31 @@ fn in_system(places: &Places) -> Result<Vec<PathBuf>, String> {
     Ok(names.chain(installed.flatten()).collect())
 }
 
-fn in_python_prefixes(places: &Places) -> Result<Vec<PathBuf>, String> {
-    let site_packages = places.python_prefixes.iter().flat_map(|prefix| {
+fn in_python_prefixes(locations: &Locations) -> Result<Vec<PathBuf>, String> {
+    let site_packages = locations.python_prefixes.iter().flat_map(|prefix| {
         let versions = entries(&prefix.join("lib"));
         [prefix.join("Lib")].into_iter().chain(versions)
     });
     let packages = site_packages.map(|python| python.join("site-packages").join("onnxruntime"));
     let found = packages.filter_map(|package| libraries_in(&package.join("capi")).ok());
-    not_empty(found.flatten().collect(), || match &places.python_prefixes[..] {
-        [] => "none".into(),
-        prefixes => {
-            let prefixes: Vec<String> = prefixes.iter().map(|path| path.display().to_string()).collect();
-            format!("no package onnxruntime in {}", prefixes.join(", "))
-        }
-    })
+    not_empty(
+        found.flatten().collect(),
+        || match &locations.python_prefixes[..] {
+            [] => "none".into(),
+            prefixes => {
+                let prefixes: Vec<String> = prefixes.iter().map(|path| path.display().to_string()).collect();
+                format!("no package onnxruntime in {}", prefixes.join(", "))
+            }
+        },
+    )
 }
 
-fn in_python_package(places: &Places) -> Result<Vec<PathBuf>, String> {
+fn in_python_package(locations: &Locations) -> Result<Vec<PathBuf>, String> {
     // The package's folder, found without importing it.
     const SCRIPT: &str = "import importlib.util as u; s = u.find_spec('onnxruntime'); \
                           print(*(s.submodule_search_locations if s else []), sep='\\n')";
     let mut failures = Vec::new();
-    for python in &places.pythons {
+    for python in &locations.pythons {
         let mut command = Command::new(python);
         match command.args(["-c", SCRIPT]).stdin(Stdio::null()).output() {
             Err(error) => failures.push(format!("{}: {error}", python.display())),
@@ -260,12 +266,10 @@ pub(super) fn not_empty(
     }
 }
 
-/// The path from the root, if there is such a file; else as it is: a bare name is for the system's loader.
+/// Returns the absolute path of a file; a name without a file is for the system's loader and stays as it is.
 pub(super) fn absolute(path: &Path) -> PathBuf {
-    match path.exists() {
-        true => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        false => path.to_owned(),
-    }
+    let absolute = path.exists().then(|| std::path::absolute(path).ok());
+    absolute.flatten().unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

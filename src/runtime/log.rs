@@ -1,4 +1,4 @@
-//! What ONNX Runtime logs: handed on to `tracing`, under the target that `ort` uses for it.
+//! Forwards ONNX Runtime's log to `tracing`, under the target that `ort` uses for it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use tracing::Level;
 const TARGET: &str = "ort::logging";
 
 thread_local! {
-    /// The errors logged in this thread, while they are wanted.
+    /// The errors logged in this thread while [`keeping_errors`] runs.
     static ERRORS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Whether anyone reads what ONNX Runtime says beside warnings and errors. It formats every message of its level.
-pub(super) fn details_are_read() -> bool {
+/// Returns `true` if messages below warnings are logged. ONNX Runtime formats every message of its level.
+pub(super) fn details_are_logged() -> bool {
     tracing::enabled!(target: TARGET, Level::INFO)
 }
 
-/// The logger of the environment.
+/// Returns the logger of the environment.
 pub(super) fn logger() -> LoggerFunction {
-    Arc::new(|level, _, _, location, message| hand_on(level, location, message))
+    Arc::new(|level, _, _, location, message| forward(level, location, message))
 }
 
-/// Hands a message on. Errors that are [kept](keeping_errors) are for whoever keeps them.
-pub(super) fn hand_on(level: LogLevel, location: &str, message: &str) {
+/// Logs a message. Errors that [`keeping_errors`] collects are logged at debug level.
+pub(super) fn forward(level: LogLevel, location: &str, message: &str) {
     let is_error = matches!(level, LogLevel::Error | LogLevel::Fatal);
     let kept = is_error
         && ERRORS.with_borrow_mut(|errors| match errors {
@@ -45,8 +45,8 @@ pub(super) fn hand_on(level: LogLevel, location: &str, message: &str) {
     }
 }
 
-/// Does `work`, and gives the errors that ONNX Runtime logs in this thread meanwhile: some say more than what it
-/// returns.
+/// Runs `work`, and returns the errors that ONNX Runtime logs in this thread meanwhile: some have details that the returned
+/// error does not have.
 pub(super) fn keeping_errors<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let outer = ERRORS.replace(Some(Vec::new()));
     let done = work();
@@ -58,14 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_kept_where_they_are_wanted() {
-        hand_on(LogLevel::Error, "here", "before");
+    fn errors_are_collected_where_they_are_wanted() {
+        forward(LogLevel::Error, "here", "before");
         let ((), errors) = keeping_errors(|| {
-            hand_on(LogLevel::Error, "here", "first");
-            hand_on(LogLevel::Warning, "here", "a warning");
-            let ((), inner) = keeping_errors(|| hand_on(LogLevel::Fatal, "here", "inner"));
+            forward(LogLevel::Error, "here", "first");
+            forward(LogLevel::Warning, "here", "a warning");
+            let ((), inner) = keeping_errors(|| forward(LogLevel::Fatal, "here", "inner"));
             assert_eq!(inner, ["inner"]);
-            hand_on(LogLevel::Error, "here", "second");
+            forward(LogLevel::Error, "here", "second");
         });
         assert_eq!(errors, ["first", "second"]);
     }

@@ -1,17 +1,17 @@
-//! ONNX Runtime: finding (or fetching) the library, starting it once per process, building sessions on the devices that
-//! there are.
+//! ONNX Runtime: finding (or fetching) the library, starting it once per process, building sessions on devices.
 //!
-//! The library is loaded at run time. [`init`] looks for it, in this order: [`RuntimeOptions::library`], the
-//! variable `ORT_DYLIB_PATH`, beside the executable, our [cache](crate::cache_dir), the system's loader path, an
-//! installed Python package `onnxruntime`.
+//! The library is loaded at run time. [`init`] looks for it in this order: [`RuntimeOptions::library`], the variable
+//! `ORT_DYLIB_PATH`, the executable's folder, the [cache](crate::cache_dir), the system's loader path, the Python package
+//! `onnxruntime`.
 //!
 //! Official builds of ONNX Runtime 1.29 and later send telemetry to Microsoft unless `ORT_DISABLE_TELEMETRY=1` is in the
 //! environment before the library is loaded. [`init`] sets it if the process has only one thread by then (on Windows,
 //! always), and logs a warning if it cannot: programs with threads set it where the process is started, or call
 //! [`disable_telemetry`] first in `main`.
 
-mod cached;
+mod cpu;
 mod cpu_provider;
+mod custom_operators;
 mod device;
 mod elf;
 mod environment;
@@ -19,16 +19,16 @@ mod environment;
 mod fetch;
 mod graph_source;
 mod library;
+mod library_cache;
 mod log;
-mod own_operators;
 mod placement;
-mod processor;
 mod provider_cache;
 mod session;
 mod signature;
 pub(crate) mod small_graph;
 mod telemetry;
 
+pub(crate) use cpu::byte_products_saturate;
 pub(crate) use device::DeviceMemory;
 pub use device::{Device, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
@@ -36,7 +36,6 @@ pub use environment::{RuntimeInfo, RuntimeOptions, init};
 pub use fetch::{Progress, fetch, init_or_fetch};
 pub use graph_source::{GraphSource, SharedSession};
 pub use placement::{Placement, ProviderNodes};
-pub(crate) use processor::byte_products_saturate;
 pub use session::{OptimizationLevel, SessionOptions, build_session};
 pub(crate) use session::{load_session, run_options, session_of_model};
 pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};

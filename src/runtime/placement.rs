@@ -1,4 +1,4 @@
-//! Where the nodes of a loaded graph run.
+//! The placement of a loaded graph's nodes on devices.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,40 +8,40 @@ use ort::logging::{LogLevel, LoggerFunction};
 use super::device::{Device, DeviceKind};
 use super::log;
 
-/// Where the nodes of a loaded graph run, after all rewriting.
+/// The placement of a loaded graph's nodes on execution providers, after optimization.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Placement {
-    /// What the graph is called in messages.
+    /// The graph's name in messages.
     pub graph: String,
-    /// Each provider that got nodes, as ONNX Runtime lists them. Empty if it does not say: if the application has made
-    /// the session, or an ONNX Runtime to come says it otherwise.
+    /// The providers with nodes, in ONNX Runtime's order. Empty if they are unknown: if the application has made the
+    /// session, or a later ONNX Runtime logs them in another form.
     pub providers: Vec<ProviderNodes>,
 }
 
-/// The nodes that a provider got.
+/// The nodes that are assigned to a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ProviderNodes {
-    /// ONNX Runtime's name for it: `CUDAExecutionProvider`.
+    /// ONNX Runtime's name for the provider: `CUDAExecutionProvider`.
     pub provider: String,
-    /// How many nodes, those of branches included. What a provider [compiles](DeviceKind::compiles) is one node for each
-    /// part of the graph that it got as a whole.
+    /// The number of nodes, with those of branches. Each part of the graph that a provider
+    /// [compiles](DeviceKind::compiles) is one node.
     pub nodes: usize,
-    /// How many of each operator; empty where one provider got everything.
+    /// The number of nodes of each operator; empty if one provider has all nodes.
     pub operators: BTreeMap<String, usize>,
 }
 
-/// The operators that ONNX Runtime adds where a tensor goes from one device's memory to another's.
+/// The operators that ONNX Runtime inserts to copy tensors between devices.
 const COPIES: [&str; 2] = ["MemcpyFromHost", "MemcpyToHost"];
 
 impl Placement {
-    /// Whether it is known.
+    /// Returns `true` if the placement is known.
     pub fn is_known(&self) -> bool {
         !self.providers.is_empty()
     }
 
-    /// How many nodes the devices of a kind got.
+    /// Returns the number of nodes on devices of a kind.
     pub fn nodes_on(&self, kind: DeviceKind) -> usize {
         let of_kind = |nodes: &&ProviderNodes| nodes.provider == kind.provider();
         self.providers
@@ -51,8 +51,8 @@ impl Placement {
             .sum()
     }
 
-    /// How many nodes only copy a tensor between the processor's memory and another device's. Providers whose devices
-    /// share its memory need none.
+    /// Returns the number of nodes that copy a tensor between the CPU's memory and another device's. Providers that share the
+    /// CPU's memory need none.
     pub fn copies(&self) -> usize {
         let operators = self.providers.iter().flat_map(|nodes| &nodes.operators);
         operators
@@ -61,11 +61,11 @@ impl Placement {
             .sum()
     }
 
-    /// Says in the log where the nodes are, with a warning if a device that was asked for got none.
+    /// Logs the placement, with a warning for each of the devices that has no node.
     pub(crate) fn report(&self, devices: &[Device]) {
         let graph = &self.graph;
         if !self.is_known() {
-            tracing::warn!(graph, "ONNX Runtime does not say which devices its nodes are on");
+            tracing::warn!(graph, "the devices of the graph's nodes are unknown");
             return;
         }
         match self.providers.as_slice() {
@@ -73,31 +73,31 @@ impl Placement {
                 graph,
                 provider = only.provider,
                 nodes = only.nodes,
-                "all nodes are there"
+                "all nodes are on one provider"
             ),
             _ => {
-                tracing::info!(graph, providers = ?self.providers, copies = self.copies(), "nodes are here and there")
+                tracing::info!(graph, providers = ?self.providers, copies = self.copies(), "nodes are on several providers")
             }
         }
         for device in devices {
             if self.nodes_on(device.kind()) == 0 && !device.is_cpu() {
-                tracing::warn!(graph, %device, "nothing of the graph runs on it");
+                tracing::warn!(graph, %device, "no node of the graph runs on the device");
             }
         }
     }
 }
 
-/// Reads the placement from what ONNX Runtime logs when it makes a session. There is nothing else that all versions
-/// from 1.22 on have, and that counts the copies.
+/// Parses the placement from ONNX Runtime's log of building a session, the only source that all versions from 1.22 on have
+/// and that includes the copies.
 #[derive(Debug, Default)]
 struct Reader {
     providers: Vec<ProviderNodes>,
-    /// Nodes still to be listed for the last provider.
-    to_come: usize,
+    /// The number of nodes still to be listed for the last provider.
+    remaining: usize,
 }
 
 impl Reader {
-    /// Takes a message. These are looked for:
+    /// Parses a message. The relevant ones are:
     ///
     /// ```text
     /// Node placements
@@ -112,21 +112,21 @@ impl Reader {
             return;
         }
         if let Some((listed, nodes)) = heading(message) {
-            self.to_come = if listed { nodes.nodes } else { 0 };
+            self.remaining = if listed { nodes.nodes } else { 0 };
             self.providers.push(nodes);
             return;
         }
-        if self.to_come > 0
+        if self.remaining > 0
             && let Some(nodes) = self.providers.last_mut()
             && let Some((operator, _)) = message.split_once(" (")
         {
             *nodes.operators.entry(operator.to_owned()).or_default() += 1;
-            self.to_come -= 1;
+            self.remaining -= 1;
         }
     }
 }
 
-/// A provider and its number of nodes, and whether the nodes are listed thereafter.
+/// Parses a provider with its number of nodes. The flag is `true` if a list of the nodes follows.
 fn heading(message: &str) -> Option<(bool, ProviderNodes)> {
     let (whose, rest) = message.split_once(" placed on [")?;
     let (provider, rest) = rest.split_once("]. Number of nodes: ")?;
@@ -142,15 +142,15 @@ fn heading(message: &str) -> Option<(bool, ProviderNodes)> {
     }
 }
 
-/// Listens to the making of a session.
+/// Collects the placement while a session is built.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listener(Arc<Mutex<Reader>>);
 
 impl Listener {
-    /// The session's logger. All that is not about the placement is handed on as without it.
+    /// Returns the session's logger, which forwards all other messages.
     pub(super) fn logger(&self) -> LoggerFunction {
         let reader = Arc::clone(&self.0);
-        let details_are_read = log::details_are_read();
+        let details_are_logged = log::details_are_logged();
         Arc::new(move |level, _, _, location, message| {
             if level == LogLevel::Verbose {
                 reader
@@ -158,13 +158,13 @@ impl Listener {
                     .unwrap_or_else(PoisonError::into_inner)
                     .read(message);
             }
-            if details_are_read || level >= LogLevel::Warning {
-                log::hand_on(level, location, message);
+            if details_are_logged || level >= LogLevel::Warning {
+                log::forward(level, location, message);
             }
         })
     }
 
-    /// What was heard.
+    /// Returns the placement of `graph` that was logged.
     pub(super) fn placement(&self, graph: String) -> Placement {
         let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Placement {
@@ -217,7 +217,7 @@ mod tests {
              \x20  MemcpyToHost ()\n\
              \x20Node(s) placed on [CPUExecutionProvider]. Number of nodes: 1\n\
              \x20  Gather (Gather_1)\n\
-             Gather (no node, though it looks so)\n",
+             Gather (not a node)\n",
         );
         assert_eq!(
             (
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_up() {
+    fn unexpected_messages_are_ignored() {
         for log in [
             "",
             "Node placements\nAll nodes placed on [CPUExecutionProvider]",

@@ -10,49 +10,47 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::session::{RunOptions, Session};
 
 use super::cpu_provider;
+use super::custom_operators::add_operators;
 use super::device::{Device, Devices, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
 use super::graph_source::GraphSource;
 use super::log;
-use super::own_operators::add_operators;
 use super::placement::{Listener, Placement};
 use crate::error::{Error, Result};
 use crate::per_part::PerPart;
 
-/// How a graph is to be run.
+/// Options for running a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads within an operator; `None`: one per physical core, or, where the application's environment has a thread
-    /// pool for all sessions, that pool.
+    /// The number of threads; `None`: one per physical core, or the thread pool of the application's environment, if that
+    /// has one for all sessions.
     pub intra_threads: Option<usize>,
-    /// Whether idle threads spin, for a shorter wait in exchange for a busy processor. It hurts where the processor
-    /// is shared.
+    /// Whether idle threads spin: shorter waits, but a busy CPU, which hurts if it is shared.
     pub spinning: bool,
-    /// How far the graph is rewritten at loading.
+    /// The level of graph optimization at loading.
     pub optimization_level: OptimizationLevel,
-    /// Optimizers to leave out, by ONNX Runtime's names for them (`SimplifiedLayerNormFusion`).
+    /// The disabled optimizers, by ONNX Runtime's names (`SimplifiedLayerNormFusion`).
     pub disabled_optimizers: Vec<String>,
-    /// Whether the processor's memory for intermediate results is given back after each run, instead of being kept for
-    /// the next. For the base model's 8-bit graphs that is 110 MB between answers, and does not lower the most that is
-    /// needed while one is made.
+    /// Whether the CPU memory for intermediate results is released after each run, instead of being kept for the next. For
+    /// the base model's 8-bit graphs that is 110 MB between answers; peak memory stays the same.
     pub release_memory: bool,
-    /// The devices to use.
+    /// The devices, by part of the model.
     pub devices: PerPart<Devices>,
-    /// Options for the devices' providers, beside ours; of several with one name the last counts.
+    /// Options for the devices' providers; of several with one name the last counts.
     pub provider_options: Vec<ProviderOption>,
-    /// Whether what none of the devices takes runs on the processor where that is not among them. Without, such a graph
-    /// is refused; most graphs have something for it, if only sums over shapes.
+    /// Whether nodes that no listed device supports may fall back to the CPU. If `false`, loading such a graph is an error;
+    /// most graphs have such nodes, if only sums over shapes.
     pub cpu_fallback: bool,
-    /// Whether the caches of a `plain` decoder stay in its device's memory from step to step, where they are also put into
-    /// the beams' order and the best scores are chosen; else they travel to the processor's memory and back. `None`: if
-    /// the device has memory of its own.
+    /// Whether the KV cache of a `plain` decoder stays in its device's memory from step to step, where it is also reordered
+    /// for beams and the best scores are selected; else it is copied to the CPU's memory and back. `None`: if the device
+    /// has memory of its own.
     pub device_caches: Option<bool>,
-    /// Whether graphs that have operators of ours (`florence2 export --target cpu`) run with this crate's kernels for
-    /// them; they are for the processor only. Without, ONNX Runtime runs what the graph says that they mean: the same, in
-    /// more steps.
-    pub own_operators: bool,
-    /// Write a profile of each operator, to a file with this prefix, when the session ends.
+    /// Whether graphs with this crate's custom operators (`florence2 export --target cpu`) run with its kernels, on the CPU
+    /// only. If `false`, ONNX Runtime runs the operators' function bodies in the graph, which compute the same in more
+    /// steps.
+    pub custom_operators: bool,
+    /// The prefix of the file to which a profile of each operator is written when the session ends.
     pub profiling: Option<PathBuf>,
 }
 
@@ -68,19 +66,19 @@ impl Default for SessionOptions {
             provider_options: Vec::new(),
             cpu_fallback: true,
             device_caches: None,
-            own_operators: true,
+            custom_operators: true,
             profiling: None,
         }
     }
 }
 
 impl SessionOptions {
-    /// Whether a decoder of the `plain` layout suits the devices better than one of the `step` layout.
+    /// Returns `true` if a decoder of the `plain` layout suits the devices better than one of the `step` layout.
     pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
         Ok(!self.devices.of(ModelPart::Decoder).is_cpu()?)
     }
 
-    /// Whether all graphs' first devices are such that compute best in 16-bit floats.
+    /// Returns `true` if the first devices of all graphs prefer float16.
     pub(crate) fn float16_suits(&self) -> Result<bool> {
         for part in ModelPart::ALL {
             let first = self.devices.of(part).resolve()?.first().copied();
@@ -91,37 +89,37 @@ impl SessionOptions {
         Ok(true)
     }
 
-    /// Leaves an optimizer out.
+    /// Disables an optimizer.
     pub(crate) fn without_optimizer(mut self, name: &str) -> Self {
         self.disabled_optimizers.push(name.to_owned());
         self
     }
 }
 
-/// How far ONNX Runtime rewrites a graph.
+/// The level of ONNX Runtime's graph optimization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OptimizationLevel {
-    /// Not at all.
+    /// No optimization.
     Disabled,
-    /// Constants folded, what does nothing removed.
+    /// Constant folding and removal of redundant nodes.
     Basic,
-    /// Operators fused as well.
+    /// Operator fusion as well.
     Extended,
-    /// Everything, memory layouts included.
+    /// All optimizations, with those of memory layouts.
     #[default]
     All,
 }
 
-/// ONNX Runtime's key for the folder of a model's external data where the model itself is given from memory
+/// ONNX Runtime's key for the folder of the external data of a model in memory
 /// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
 const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// Loads a graph, ready to run, on [the devices for all graphs](PerPart::for_all). ONNX Runtime is started with the default
-/// options if it is not running yet.
+/// Loads a graph on [the devices for all graphs](PerPart::for_all). ONNX Runtime is started with the default options if it
+/// is not running yet.
 ///
 /// # Errors
-/// What [`init`](super::init) returns; [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
+/// Those of [`init`](super::init); [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
 /// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS; [`Error::Ort`] if ONNX Runtime rejects the graph
 /// (damaged, cut short, of unknown operators, a session already) or an option.
 pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Session> {
@@ -148,12 +146,12 @@ pub(crate) fn load_session(graph: &GraphSource, options: &SessionOptions) -> Res
     })
 }
 
-/// A session of a graph that was put together here, called `name` in messages.
+/// Builds a session of a model from the model editor, called `name` in messages.
 pub(crate) fn session_of_model(name: &str, model: Model, options: &SessionOptions) -> Result<Session> {
     load(name, None, options, |builder| model.into_session(&builder)).map(|(session, _)| session)
 }
 
-/// Makes a session by `commit`; `cached` is the graph of which providers may keep what they make.
+/// Builds a session by `commit`. `cached` is the graph that providers may cache.
 fn load(
     name: &str,
     cached: Option<&GraphSource>,
@@ -163,7 +161,7 @@ fn load(
     if options.intra_threads == Some(0) {
         return Err(Error::InvalidOption {
             name: "threads",
-            reason: "must be 1 or more; leave it out for ONNX Runtime's choice".into(),
+            reason: "must be 1 or more, or not set".into(),
         });
     }
     let context = || format!("loading graph {name}");
@@ -174,40 +172,41 @@ fn load(
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
     let builder = builder.map_err(Error::ort(context()))?;
     let builder = register(builder, runtime, cached, &devices, &options.provider_options)?;
-    let session = commit(builder).map_err(|error| blame(&devices, error, context()))?;
+    let session = commit(builder).map_err(|error| cause(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
     placement.report(&devices);
     Ok((session, placement))
 }
 
-/// What went wrong: a device cannot be used, or, if they all can, `error`.
-fn blame(devices: &[Device], error: ort::Error, context: String) -> Error {
+/// Returns the cause of `error`: a device that cannot be used, else the error itself.
+fn cause(devices: &[Device], error: ort::Error, context: String) -> Error {
     let unusable = devices.iter().find_map(|device| device.usable().err());
-    // What ONNX Runtime says of a file that is no ONNX model, or only half of one.
+    // ONNX Runtime's messages for a file that is not an ONNX model, or a truncated one.
     let is_damaged = ["Protobuf parsing failed", "No graph was found in the protobuf"]
         .iter()
-        .any(|said| error.message().contains(said));
-    let advice = match is_damaged {
-        true => " (the file is damaged or cut off: fetch or export it again)",
-        false => "",
+        .any(|message| error.message().contains(message));
+    let advice = if is_damaged {
+        " (the file is damaged or truncated: fetch or export it again)"
+    } else {
+        ""
     };
     unusable.unwrap_or_else(|| Error::ort(format!("{context}{advice}"))(error))
 }
 
-/// Whether sessions with these options know operators of our own: those are for the processor only.
-fn uses_own_operators(options: &SessionOptions, devices: &[Device]) -> bool {
-    options.own_operators && devices.iter().all(|device| device.is_cpu())
+/// Returns `true` if sessions with these options get the custom operators, which are for the CPU only.
+fn uses_custom_operators(options: &SessionOptions, devices: &[Device]) -> bool {
+    options.custom_operators && devices.iter().all(|device| device.is_cpu())
 }
 
-/// What a run is to be told: whether to give memory back when it ends ([`SessionOptions::release_memory`]).
+/// Returns the options of a run; `release_memory` as [`SessionOptions::release_memory`].
 pub(crate) fn run_options(release_memory: bool) -> Result<RunOptions> {
     let make = || {
         let mut options = RunOptions::new()?;
         if release_memory {
             options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         }
-        // Else a run would log as much as the session's making did.
-        if !log::details_are_read() {
+        // By default a run logs at the session's level, which is verbose.
+        if !log::details_are_logged() {
             options.set_log_level(LogLevel::Warning)?;
         }
         Ok(options)
@@ -222,9 +221,9 @@ fn configured(
     devices: &[Device],
 ) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(environment)?
-        // By itself ONNX Runtime would choose an accelerator where it knows one (CoreML on macOS).
+        // By default ONNX Runtime selects an accelerator if it knows one (CoreML on macOS).
         .with_auto_device(AutoDevicePolicy::PreferCPU)?
-        // The devices are what the options say, not what an application's environment adds.
+        // The options name the devices; those of an application's environment are not added.
         .with_no_environment_execution_providers()?
         .with_optimization_level(options.optimization_level.into())?
         // A memory layout would be kept for ever for each of a run's input shapes, of which the decoder has new ones with
@@ -232,9 +231,9 @@ fn configured(
         .with_memory_pattern(false)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(options.spinning)?
-        // Threads that spin on after a run would take the processor from the next graph's.
+        // Threads that keep spinning after a run would take the CPU from the next graph's.
         .with_config_entry("session.force_spinning_stop", "1")?
-        // At this level only, ONNX Runtime says where it puts the nodes; the logger keeps the rest to itself.
+        // Only at this level ONNX Runtime logs the placement of nodes; the logger drops the rest.
         .with_log_level(LogLevel::Verbose)?;
     if devices.iter().all(|device| device.is_cpu()) {
         cpu_provider::register(&mut builder, runtime)?;
@@ -242,7 +241,7 @@ fn configured(
     if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
         builder = builder.with_disable_cpu_fallback()?;
     }
-    if uses_own_operators(options, devices) {
+    if uses_custom_operators(options, devices) {
         builder = add_operators(builder, environment, runtime)?;
     }
     if let Some(threads) = options.intra_threads {

@@ -1,4 +1,4 @@
-//! What goes into a graph and what comes out, read from the graph itself.
+//! The signature of a graph: inputs, outputs and metadata.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,15 +17,15 @@ pub use ort::value::TensorElementType as ElementType;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GraphSignature {
-    /// What the graph is called in messages.
+    /// The graph's name in messages.
     pub graph: String,
-    /// The inputs, in the graph's order. Look them up by name.
+    /// The inputs in the graph's order.
     pub inputs: Vec<TensorSpec>,
-    /// The outputs, in the graph's order. Look them up by name.
+    /// The outputs in the graph's order.
     pub outputs: Vec<TensorSpec>,
-    /// The program that made the graph, if it says so.
+    /// The program that made the graph, if the graph names it.
     pub producer: Option<String>,
-    /// The graph's own metadata.
+    /// The graph's metadata by key.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -33,30 +33,30 @@ pub struct GraphSignature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorSpec {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The type of its elements.
+    /// The type of the elements.
     pub dtype: ElementType,
-    /// Its shape.
+    /// The shape.
     pub dims: Vec<Dimension>,
 }
 
 /// A dimension of an input or output.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Dimension {
-    /// Always this size.
+    /// A fixed size.
     Fixed(usize),
-    /// Of any size; dimensions with the same name are of the same size.
+    /// Any size; dimensions with the same name have the same size.
     Symbolic(String),
-    /// Of any size.
+    /// Any size.
     Unknown,
 }
 
 impl GraphSignature {
-    /// Reads the signature of a session's graph; `graph` is what to call it in messages.
+    /// Reads the signature of a session's graph, called `graph` in messages.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if an input or output is no tensor, [`Error::Ort`] if the metadata cannot be read.
+    /// [`Error::InvalidGraph`] if an input or output is not a tensor, [`Error::Ort`] if the metadata cannot be read.
     pub fn of(session: &Session, graph: impl Into<String>) -> Result<Self> {
         let graph = graph.into();
         let specs = |outlets: &[Outlet]| -> Result<Vec<TensorSpec>> {
@@ -77,8 +77,7 @@ impl GraphSignature {
         })
     }
 
-    /// Reads the signature of a graph that is not loaded yet, without making it ready to run; ONNX Runtime must be
-    /// running.
+    /// Reads the signature of a graph without loading its weights.
     ///
     /// # Errors
     /// [`Error::Ort`] if ONNX Runtime cannot read the graph; as [`of`](Self::of).
@@ -99,33 +98,33 @@ impl GraphSignature {
         Self::of(&*read.map_err(reading)?, name)
     }
 
-    /// Whether the metadata say `true` to this key.
-    pub(crate) fn claims(&self, key: &str) -> bool {
+    /// Returns `true` if the metadata of `key` are `true`.
+    pub(crate) fn declares(&self, key: &str) -> bool {
         self.metadata.get(key).is_some_and(|value| value == "true")
     }
 
-    /// The input of this name.
+    /// Returns the input of this name.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`], naming the inputs that there are.
+    /// [`Error::InvalidGraph`], naming all inputs.
     pub fn input(&self, name: &str) -> Result<&TensorSpec> {
         self.find("input", &self.inputs, name)
     }
 
-    /// The output of this name.
+    /// Returns the output of this name.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`], naming the outputs that there are.
+    /// [`Error::InvalidGraph`], naming all outputs.
     pub fn output(&self, name: &str) -> Result<&TensorSpec> {
         self.find("output", &self.outputs, name)
     }
 
-    /// Whether there is an input of this name.
+    /// Returns `true` if there is an input of this name.
     pub fn has_input(&self, name: &str) -> bool {
         self.inputs.iter().any(|spec| spec.name == name)
     }
 
-    /// Whether there is an output of this name.
+    /// Returns `true` if there is an output of this name.
     pub fn has_output(&self, name: &str) -> bool {
         self.outputs.iter().any(|spec| spec.name == name)
     }
@@ -163,7 +162,7 @@ impl TensorSpec {
         })
     }
 
-    /// The size of dimension `axis`, if the graph fixes it.
+    /// Returns the size of dimension `axis`, if the graph fixes it.
     pub fn fixed(&self, axis: usize) -> Option<usize> {
         match self.dims.get(axis) {
             Some(Dimension::Fixed(size)) => Some(*size),
@@ -182,7 +181,7 @@ impl Dimension {
     }
 }
 
-/// As `pixel_values f32 [batch, 3, 768, 768]`.
+/// Formats the tensor as `pixel_values f32 [batch, 3, 768, 768]`.
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dims: Vec<String> = self.dims.iter().map(Dimension::to_string).collect();

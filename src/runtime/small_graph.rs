@@ -1,14 +1,12 @@
-//! Small graphs of ONNX's own operators, put together here.
-//!
-//! ONNX Runtime has the API for them since 1.22, the oldest that the engine takes.
+//! Small graphs of standard operators, built with ONNX Runtime's model editor, which 1.22 and later have.
 
 use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
 use ort::value::{Outlet, Shape, SymbolicDimensions, TensorElementType, ValueType};
 
-/// The version of ONNX's operators.
+/// The version of the standard operators.
 const OPSET: u32 = 17;
 
-/// A tensor that a graph takes or gives; a dimension of -1 may have any size.
+/// An input or output; a dimension of -1 has any size.
 pub(crate) fn outlet<const N: usize>(name: &str, element: TensorElementType, shape: [i64; N]) -> Outlet {
     let dtype = ValueType::Tensor {
         ty: element,
@@ -18,12 +16,12 @@ pub(crate) fn outlet<const N: usize>(name: &str, element: TensorElementType, sha
     Outlet::new(name, dtype)
 }
 
-/// A node of one output, whose name is the node's too, and no attributes.
+/// A node without attributes that is named like its only output.
 pub(crate) fn node<I: AsRef<str>>(operator: &str, inputs: &[I], output: &str) -> ort::Result<Node> {
     Node::new(operator, ONNX_DOMAIN, output, inputs, [output], [])
 }
 
-/// A model of one graph.
+/// Builds a model of these nodes.
 pub(crate) fn model(
     inputs: impl IntoIterator<Item = Outlet>,
     outputs: impl IntoIterator<Item = Outlet>,

@@ -1,4 +1,4 @@
-//! Keeping ONNX Runtime's telemetry off.
+//! Disabling ONNX Runtime's telemetry.
 //!
 //! Official builds of ONNX Runtime 1.29 and later send events to Microsoft on Linux and macOS too, and keep a device id and
 //! a database of unsent events in the user's cache folder (onnxruntime #27379). They read `ORT_DISABLE_TELEMETRY` once, while
@@ -26,7 +26,7 @@ pub fn disable_telemetry() -> bool {
     if env::var_os(VARIABLE).is_some() {
         return true;
     }
-    if !environment_is_ours() {
+    if !environment_is_exclusive() {
         return false;
     }
     // SAFETY: On Windows, `set_var` is safe in any program. Elsewhere, this thread is the process's only one, so that no
@@ -47,8 +47,8 @@ pub(super) fn warn_if_enabled(version: Option<&str>) {
     }
 }
 
-/// Whether no other thread can be using the process's environment.
-fn environment_is_ours() -> bool {
+/// Returns `true` if no other thread can be using the process's environment.
+fn environment_is_exclusive() -> bool {
     #[cfg(windows)]
     return true;
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -104,13 +104,13 @@ impl Graph {
 
     /// Returns whether the graph's metadata have `true` for `key`.
     pub(crate) fn declares(&self, key: &str) -> bool {
-        self.signature.claims(key)
+        self.signature.declares(key)
     }
 
     /// Returns whether the metadata of a graph that is not loaded have `true` for `key`.
     pub(crate) fn unloaded_declares(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
         let source = bundle.layout.graph(&bundle.source, file)?;
-        Ok(GraphSignature::read(&source)?.claims(key))
+        Ok(GraphSignature::read(&source)?.declares(key))
     }
 
     pub(crate) fn takes_single_rows(&self) -> bool {

@@ -88,10 +88,10 @@ fn difference(file: GraphFile, dtype: Dtype, used: &[&str]) -> f32 {
     runtime();
     let graph = graph(file, dtype);
     let folder = tempfile::tempdir().unwrap();
-    let [(ours, our_operators), (standard, standard_operators)] = [true, false].map(|own_operators| {
+    let [(ours, our_operators), (standard, standard_operators)] = [true, false].map(|custom_operators| {
         let mut options = SessionOptions::default();
-        options.own_operators = own_operators;
-        options.profiling = Some(folder.path().join(format!("own_operators_{own_operators}")));
+        options.custom_operators = custom_operators;
+        options.profiling = Some(folder.path().join(format!("custom_operators_{custom_operators}")));
         let source = GraphSource::memory(file.name(), graph.clone());
         run(build_session(&source, &options).unwrap())
     });

@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cached::{self, Record};
 use super::environment::{RuntimeInfo, RuntimeOptions, init};
+use super::library_cache::{self, Record};
 use crate::error::{Error, Result};
 use crate::fs::{entries, lock, move_folder, unfinished_folder};
 use client::Client;
@@ -82,8 +82,10 @@ fn fetch_pinned(
             std::env::consts::ARCH
         )));
     };
-    let _lock = lock(&cached::root(cache).join(".lock"), || progress(Progress::Waiting))?;
-    let folder = cached::version_dir(cache, VERSION);
+    let _lock = lock(&library_cache::root(cache).join(".lock"), || {
+        progress(Progress::Waiting)
+    })?;
+    let folder = library_cache::version_dir(cache, VERSION);
     if !is_intact(&folder, pin) {
         download(cache, &folder, pin, &clients(), progress)?;
     }
@@ -114,7 +116,7 @@ fn download(
             package: PACKAGE,
             version: VERSION,
         });
-        let unfinished = unfinished_folder(&cached::root(cache))?;
+        let unfinished = unfinished_folder(&library_cache::root(cache))?;
         let [package, library] = ["package", "library"].map(|name| unfinished.path().join(name));
         for folder in [&package, &library] {
             fs::create_dir(folder).map_err(Error::io(folder))?;

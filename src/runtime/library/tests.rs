@@ -2,7 +2,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::super::cached::Record;
+use super::super::library_cache::Record;
 use super::*;
 
 /// This platform's library file name, of this version.
@@ -36,25 +36,25 @@ fn fake_in_cache(cache: &Path, version: &str, size: u64) -> PathBuf {
     path
 }
 
-/// Every place has a library; returns them in the order in which they are to be tried.
-fn everywhere(dir: &Path) -> (Places, Vec<PathBuf>) {
+/// Every location has a library; returns them in the order in which they are to be tried.
+fn everywhere(dir: &Path) -> (Locations, Vec<PathBuf>) {
     let (executable_dir, cache, prefix) = (dir.join("bin"), dir.join("cache"), dir.join("venv"));
     let beside = fake(&executable_dir, "");
     let cached = fake_in_cache(&cache, "1.32.0", 7);
     let in_prefix = fake(&prefix.join("lib/python3.12/site-packages/onnxruntime/capi"), "");
-    let places = Places {
+    let locations = Locations {
         executable_dir: Some(executable_dir),
         cache: Some(cache),
         python_prefixes: vec![prefix],
-        ..Places::default()
+        ..Locations::default()
     };
-    (places, vec![beside, cached, in_prefix])
+    (locations, vec![beside, cached, in_prefix])
 }
 
 /// Every path that is tried when all are refused, and the error.
-fn tried(places: &Places) -> (Vec<PathBuf>, Error) {
+fn tried(locations: &Locations) -> (Vec<PathBuf>, Error) {
     let mut tried = Vec::new();
-    let error = find(places, &[], |path| {
+    let error = find(locations, &[], |path| {
         tried.push(path.to_owned());
         Err("refused".into())
     })
@@ -81,23 +81,23 @@ fn versions_are_read_from_file_names() {
 #[test]
 fn places_are_tried_in_order() {
     let dir = TempDir::new().unwrap();
-    let (places, paths) = everywhere(dir.path());
+    let (locations, paths) = everywhere(dir.path());
     for expected in &paths {
-        let found = find(&places, &[], |path| match path == expected {
+        let found = find(&locations, &[], |path| match path == expected {
             true => Ok(()),
             false => Err("refused".into()),
         });
         assert_eq!(found.unwrap(), *expected);
     }
-    assert_eq!(tried(&places).0, paths);
+    assert_eq!(tried(&locations).0, paths);
 }
 
 #[test]
 fn the_system_is_asked_between_cache_and_python() {
     let dir = TempDir::new().unwrap();
-    let (mut places, paths) = everywhere(dir.path());
-    places.system = true;
-    let all = tried(&places).0;
+    let (mut locations, paths) = everywhere(dir.path());
+    locations.system = true;
+    let all = tried(&locations).0;
     let at = |path: &Path| all.iter().position(|tried| tried == path).unwrap();
     let system = at(Path::new(FILE_NAME.loader[0]));
     assert!(at(&paths[1]) < system && system < at(&paths[2]), "{all:?}");
@@ -106,31 +106,31 @@ fn the_system_is_asked_between_cache_and_python() {
 #[test]
 fn a_named_library_is_the_only_one_tried() {
     let dir = TempDir::new().unwrap();
-    let (mut places, _) = everywhere(dir.path());
+    let (mut locations, _) = everywhere(dir.path());
     let (explicit, variable) = (dir.path().join("explicit.so"), dir.path().join("variable.so"));
 
-    places.dylib_path = Some(variable.clone());
-    let (paths, error) = tried(&places);
+    locations.dylib_path = Some(variable.clone());
+    let (paths, error) = tried(&locations);
     assert_eq!(paths, std::slice::from_ref(&variable));
     assert!(matches!(error, Error::RuntimeLoad { path, reason } if path == variable && reason == "refused"));
 
-    places.explicit = Some(explicit.clone());
-    assert_eq!(tried(&places).0, [explicit]);
+    locations.explicit = Some(explicit.clone());
+    assert_eq!(tried(&locations).0, [explicit]);
 }
 
 #[test]
 fn the_error_names_every_place_and_what_was_wrong_there() {
     let dir = TempDir::new().unwrap();
-    let (mut places, paths) = everywhere(dir.path());
-    places.pythons = vec![dir.path().join("no-such-python")];
+    let (mut locations, paths) = everywhere(dir.path());
+    locations.pythons = vec![dir.path().join("no-such-python")];
     fs::remove_file(&paths[0]).unwrap();
-    let (_, error) = tried(&places);
+    let (_, error) = tried(&locations);
     let Error::RuntimeNotFound { searched } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(searched.len(), PLACES.len(), "{searched:#?}");
-    for ((place, _), line) in PLACES.iter().zip(searched) {
-        assert!(line.starts_with(place), "{line}");
+    assert_eq!(searched.len(), LOCATIONS.len(), "{searched:#?}");
+    for ((location, _), line) in LOCATIONS.iter().zip(searched) {
+        assert!(line.starts_with(location), "{line}");
     }
     assert!(searched[0].contains("no library in"), "{}", searched[0]);
     assert!(searched[1].ends_with("refused"), "{}", searched[1]);
@@ -152,17 +152,17 @@ fn cached_versions_come_newest_first_and_damaged_ones_not_at_all() {
     let dir = TempDir::new().unwrap();
     let old = fake_in_cache(dir.path(), "1.9.0", 7);
     let new = fake_in_cache(dir.path(), "1.32.0", 7);
-    let places = Places {
+    let locations = Locations {
         cache: Some(dir.path().to_owned()),
-        ..Places::default()
+        ..Locations::default()
     };
-    assert_eq!(tried(&places).0, [new.clone(), old.clone()]);
+    assert_eq!(tried(&locations).0, [new.clone(), old.clone()]);
 
     fs::write(&new, "lib").unwrap();
-    assert_eq!(tried(&places).0, std::slice::from_ref(&old));
+    assert_eq!(tried(&locations).0, std::slice::from_ref(&old));
 
     fs::remove_file(old.with_file_name("verified.json")).unwrap();
-    let (paths, error) = tried(&places);
+    let (paths, error) = tried(&locations);
     assert!(paths.is_empty());
     assert!(error.to_string().contains("damaged; fetch it again"), "{error}");
 }
@@ -177,18 +177,18 @@ fn python_is_asked_for_its_package() {
     let python = dir.path().join("python3");
     fs::write(&python, format!("#!/bin/sh\necho '{}'\n", package.display())).unwrap();
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
-    let places = Places {
+    let locations = Locations {
         pythons: vec![dir.path().join("absent"), python],
-        ..Places::default()
+        ..Locations::default()
     };
-    assert_eq!(tried(&places).0, [library]);
+    assert_eq!(tried(&locations).0, [library]);
 }
 
 #[test]
 fn a_library_with_the_provider_that_is_wanted_comes_first() {
     let dir = tempfile::tempdir().unwrap();
-    let (places, libraries) = everywhere(dir.path());
-    let found = |wanted: &[&str]| find(&places, wanted, |_| Ok(())).unwrap();
+    let (locations, libraries) = everywhere(dir.path());
+    let found = |wanted: &[&str]| find(&locations, wanted, |_| Ok(())).unwrap();
     assert_eq!(found(&["cuda"]), libraries[0]);
     let [prefix, suffix] = match cfg!(windows) {
         true => ["", ".dll"],
@@ -209,5 +209,5 @@ fn a_library_with_the_provider_that_is_wanted_comes_first() {
         true => Err("broken".to_owned()),
         false => Ok(()),
     };
-    assert_eq!(find(&places, &["cuda"], load).unwrap(), libraries[0]);
+    assert_eq!(find(&locations, &["cuda"], load).unwrap(), libraries[0]);
 }

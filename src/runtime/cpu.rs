@@ -1,7 +1,7 @@
-//! What the processor can do.
+//! Features of the CPU.
 
-/// Whether ONNX Runtime's products of unsigned with signed bytes can saturate here: without VNNI, x86 processors add pairs
-/// of them in 16 bits (`vpmaddubsw`).
+/// Returns `true` if ONNX Runtime's products of unsigned with signed bytes can saturate here: without VNNI, x86 CPUs add
+/// pairs of them in 16 bits (`vpmaddubsw`).
 pub(crate) fn byte_products_saturate() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

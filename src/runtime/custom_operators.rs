@@ -1,4 +1,4 @@
-//! Registering this crate's operators with sessions.
+//! Registering this crate's custom operators with sessions.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -49,7 +49,7 @@ fn register_domain(environment: &Environment, runtime: &RuntimeInfo) -> ort::Res
 }
 
 /// The bytes of a model `y = Identity(x)` of a constant `x`. A [small graph](super::small_graph) would not do: ONNX Runtime
-/// gives those no operators of an application.
+/// gives those no custom operators.
 fn smallest_model() -> Vec<u8> {
     let x = TensorProto {
         name: "x".into(),

@@ -1,5 +1,5 @@
-//! How fetched libraries lie in the cache: `onnxruntime/<version>-<os>-<arch>/<library>`, each beside a record of its
-//! size and SHA-256 that is written only when both were right.
+//! Fetched libraries in the cache: `onnxruntime/<version>-<os>-<arch>/<library>`, each beside a record of its size and
+//! SHA-256 that is written when both have been checked.
 
 use std::env::consts::{ARCH, OS};
 use std::fs;
@@ -9,22 +9,22 @@ use super::library::{libraries_in, not_empty};
 use crate::cache::{RUNTIME_RECORD, RUNTIMES};
 use crate::fs::entries;
 
-/// What a library was when it was fetched.
+/// Size and checksum of a library when it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Record {
-    /// In bytes.
+    /// The size in bytes.
     pub(super) size: u64,
-    /// In hexadecimal, lower case.
+    /// The SHA-256 in lower-case hexadecimal.
     pub(super) sha256: String,
 }
 
 impl Record {
-    /// The record in a folder; `None` if there is none, or none that can be read.
+    /// Reads the record in a folder; `None` if there is no valid one.
     pub(super) fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(dir.join(RUNTIME_RECORD)).ok()?).ok()
     }
 
-    /// The record of a library.
+    /// Computes the record of a library.
     #[cfg(feature = "fetch-runtime")]
     pub(super) fn of(library: &Path) -> std::io::Result<Self> {
         Ok(Self {
@@ -39,18 +39,18 @@ impl Record {
     }
 }
 
-/// The folder of all fetched versions.
+/// Returns the folder of all fetched versions.
 pub(super) fn root(cache: &Path) -> PathBuf {
     cache.join(RUNTIMES)
 }
 
-/// The folder of one version, for the machine that this program is built for.
+/// Returns the folder of one version, for the platform that this program is built for.
 #[cfg(feature = "fetch-runtime")]
 pub(super) fn version_dir(cache: &Path, version: &str) -> PathBuf {
     root(cache).join(format!("{version}-{OS}-{ARCH}"))
 }
 
-/// The fetched libraries that are as long as they were when fetched, the highest version first; or why there are
+/// Returns the fetched libraries whose size is that of their record, the highest version first, or the reason why there are
 /// none.
 pub(super) fn libraries(cache: &Path) -> Result<Vec<PathBuf>, String> {
     let root = root(cache);
