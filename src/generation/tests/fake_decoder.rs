@@ -110,7 +110,7 @@ impl FakeDecoder {
         }
     }
 
-    /// Gives so many of the best logits, and all only if it is asked for them.
+    /// Returns the `best` best logits, and all only on request.
     pub fn with_best(self, best: usize) -> Self {
         Self {
             best: Some(best),
