@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
-use crate::runtime::{Device, DeviceProblem};
+use crate::device::{Device, DeviceProblem};
 
 /// A boxed cause whose type is not part of this crate's API.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -32,6 +32,7 @@ mod cancel;
 mod decode;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 mod error;

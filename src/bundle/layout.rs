@@ -15,12 +15,12 @@ use crate::runtime::{GraphSource, SharedSession};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayoutKind {
     /// [`GraphFile::FUSED`]: exported for CPUs by `florence2 export --target cpu`.
-    Step,
+    Fused,
     /// [`GraphFile::PLAIN`]: the layout of the onnx-community deployments.
     Plain,
 }
 
-/// The graphs that run the first and the following steps of a decoder of the `plain` layout.
+/// The graphs that run the first and the following steps of a decoder of the plain layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecoderGraphs {
     /// One graph for both, switched by its input `use_cache_branch`.
@@ -66,7 +66,7 @@ pub struct GraphLayout {
 }
 
 impl GraphLayout {
-    /// The graphs of the `plain` layout that both combinations of decoders need.
+    /// The graphs of the plain layout that both combinations of decoders need.
     const PLAIN_ENCODERS: [GraphFile; 3] = [
         GraphFile::VisionEncoder,
         GraphFile::EmbedTokens,
@@ -142,11 +142,11 @@ impl GraphLayout {
 
     /// Returns the layout in which the model is complete, if there is one.
     ///
-    /// If it is complete in both, that is [`LayoutKind::Step`], whatever the dtypes of its graphs: with the same weights
+    /// If it is complete in both, that is [`LayoutKind::Fused`], whatever the dtypes of its graphs: with the same weights
     /// it gives the same answers, but a step of its decoder is one run that writes its caches in place, where the
     /// other's is two that copy them.
     pub fn kind(&self) -> Option<LayoutKind> {
-        [LayoutKind::Step, LayoutKind::Plain]
+        [LayoutKind::Fused, LayoutKind::Plain]
             .into_iter()
             .find(|&kind| self.is_complete(kind))
     }
@@ -165,7 +165,7 @@ impl GraphLayout {
         self.missing_of(kind).is_empty()
     }
 
-    /// Returns the decoder graphs of the `plain` layout that are there, best first.
+    /// Returns the decoder graphs of the plain layout that are there, best first.
     pub fn decoders(&self) -> impl Iterator<Item = DecoderGraphs> {
         DecoderGraphs::ALL.into_iter().filter(|combination| {
             let (first, next) = combination.graphs();
@@ -205,7 +205,7 @@ impl GraphLayout {
             own.count()
         };
         if own(&GraphFile::FUSED) > own(&GraphFile::PLAIN) {
-            self.missing_of(LayoutKind::Step)
+            self.missing_of(LayoutKind::Fused)
         } else {
             self.missing_of(LayoutKind::Plain)
         }
@@ -213,7 +213,7 @@ impl GraphLayout {
 
     fn missing_of(&self, kind: LayoutKind) -> Vec<String> {
         let single: &[GraphFile] = match kind {
-            LayoutKind::Step => &GraphFile::FUSED,
+            LayoutKind::Fused => &GraphFile::FUSED,
             LayoutKind::Plain => &Self::PLAIN_ENCODERS,
         };
         let mut missing: Vec<String> = single

@@ -100,7 +100,7 @@ pub(crate) fn load_language_model(
 ) -> Result<Box<dyn LanguageModel>> {
     let layout = &bundle.layout;
     match layout.kind_for(options.wants_plain_decoder()?) {
-        Some(LayoutKind::Step) => Ok(Box::new(FusedModel::load(bundle, options)?)),
+        Some(LayoutKind::Fused) => Ok(Box::new(FusedModel::load(bundle, options)?)),
         Some(LayoutKind::Plain) => Ok(Box::new(PlainModel::load(bundle, options, pad)?)),
         None => Err(Error::InvalidBundle {
             path: bundle.source.path(""),

@@ -73,7 +73,7 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    /// Returns `true` if a decoder of the `plain` layout suits the devices better than one of the `step` layout.
+    /// Returns `true` if a decoder of the plain layout suits the devices better than one of the fused layout.
     pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
         Ok(!self.devices.of(ModelPart::Decoder).is_cpu()?)
     }

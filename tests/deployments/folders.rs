@@ -205,7 +205,7 @@ fn the_step_layout_is_taken_where_it_is_whole() {
     assert_eq!(bundle(folder.path()).layout.kind(), Some(LayoutKind::Plain));
     load(folder.path()).unwrap();
     fs::rename(&aside, &text_encoder).unwrap();
-    assert_eq!(bundle(folder.path()).layout.kind(), Some(LayoutKind::Step));
+    assert_eq!(bundle(folder.path()).layout.kind(), Some(LayoutKind::Fused));
 }
 
 #[test]

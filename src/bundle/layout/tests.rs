@@ -24,8 +24,8 @@ fn layout(graphs: &[GraphFile]) -> GraphLayout {
 #[test]
 fn layouts_are_recognised() {
     assert_eq!(layout(&GraphFile::PLAIN).kind(), Some(LayoutKind::Plain));
-    assert_eq!(layout(&GraphFile::FUSED).kind(), Some(LayoutKind::Step));
-    assert_eq!(layout(&GraphFile::ALL).kind(), Some(LayoutKind::Step));
+    assert_eq!(layout(&GraphFile::FUSED).kind(), Some(LayoutKind::Fused));
+    assert_eq!(layout(&GraphFile::ALL).kind(), Some(LayoutKind::Fused));
     assert_eq!(layout(&[]).kind(), None);
     let half = layout(&[GraphFile::VisionEncoder, GraphFile::DecoderStep]);
     assert_eq!(half.kind(), None);
@@ -49,7 +49,7 @@ fn types_are_taken_by_preference_or_as_wanted() {
         "onnx/decoder_step_int8.onnx"
     );
     let wanted = found(&files, "int8,decoder=q4");
-    assert_eq!(wanted.kind(), Some(LayoutKind::Step));
+    assert_eq!(wanted.kind(), Some(LayoutKind::Fused));
     assert_eq!(
         wanted.files[&GraphFile::VisionEncoder],
         "onnx/vision_encoder_int8.onnx"

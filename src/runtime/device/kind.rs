@@ -8,35 +8,8 @@ use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 use super::invalid;
 use super::options::Options;
 use super::provider::{arbitrary, cpu, direct_ml, migraphx};
+use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-
-/// A kind of device: one of ONNX Runtime's execution providers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum DeviceKind {
-    /// NVIDIA GPUs, operator by operator.
-    Cuda,
-    /// NVIDIA GPUs, by engines that TensorRT builds from the graph for the input sizes that occur.
-    TensorRt,
-    /// AMD GPUs, operator by operator (up to ONNX Runtime 1.22).
-    Rocm,
-    /// AMD GPUs, compiled by MIGraphX.
-    MiGraphX,
-    /// GPUs on Windows, by DirectX 12.
-    DirectMl,
-    /// Apple's neural engine, GPU and CPU.
-    CoreMl,
-    /// Intel CPUs, GPUs and NPUs, compiled by OpenVINO.
-    OpenVino,
-    /// Any GPU that WebGPU supports (Vulkan, Metal, DirectX 12).
-    WebGpu,
-    /// Qualcomm NPUs.
-    Qnn,
-    /// The CPU, with XNNPACK's kernels.
-    Xnnpack,
-    /// The CPU, with ONNX Runtime's own kernels.
-    Cpu,
-}
 
 impl DeviceKind {
     /// All kinds, in the order in which [`Devices::AUTO`](super::Devices::AUTO) considers them.

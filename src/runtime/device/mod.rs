@@ -10,21 +10,13 @@ mod usable;
 use std::fmt;
 use std::str::FromStr;
 
-pub use kind::DeviceKind;
 pub use list::Devices;
 pub(crate) use memory::DeviceMemory;
 pub use options::ProviderOption;
 pub(crate) use provider::register;
-pub use usable::DeviceProblem;
 
+pub use crate::device::{Device, DeviceKind, DeviceProblem};
 use crate::error::{Error, Result};
-
-/// A device that a graph can run on. It is read from `cuda`, or `cuda:1` for the second of its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Device {
-    kind: DeviceKind,
-    index: Option<u32>,
-}
 
 impl Device {
     /// The processor.

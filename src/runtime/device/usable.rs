@@ -1,49 +1,14 @@
 //! Checking whether a device can be used here.
 
-use std::fmt;
-
 use ort::editor::Model;
 use ort::session::Session;
 use ort::session::builder::AutoDevicePolicy;
 use ort::value::{Tensor, TensorElementType};
 
-use super::Device;
+use super::{Device, DeviceProblem};
 use crate::error::{Error, Result};
 use crate::runtime::environment::{environment, running};
 use crate::runtime::{log, small_graph};
-
-/// Why a device cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DeviceProblem {
-    /// The ONNX Runtime library in use was built without the provider.
-    NotInLibrary {
-        /// The library.
-        library: String,
-    },
-    /// The provider's own library does not load, or one that it needs is missing.
-    NotLoaded {
-        /// The message of the system's loader.
-        message: String,
-    },
-    /// The provider loads but does not work: there is no such device, for instance, or its driver is too old.
-    Refused {
-        /// ONNX Runtime's message.
-        message: String,
-    },
-}
-
-impl fmt::Display for DeviceProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceProblem::NotInLibrary { library } => {
-                write!(f, "ONNX Runtime ({library}) was built without its provider")
-            }
-            DeviceProblem::NotLoaded { message } => write!(f, "its library does not load: {message}"),
-            DeviceProblem::Refused { message } => write!(f, "ONNX Runtime rejects it: {message}"),
-        }
-    }
-}
 
 impl Device {
     /// Checks that the device can be used, by running a session with a small graph on it. ONNX Runtime is started with the
