@@ -1,10 +1,10 @@
-//! One JSON object for each image and task.
+//! The JSON records of results.
 
 use florence2::{CoordinateFormat, ImageSize, Output, Task, Timings};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What `run` says about one image and one task.
+/// The record of an image and a task.
 #[derive(Debug, Serialize)]
 pub struct OutputRecord<'a> {
     path: &'a str,
@@ -15,13 +15,13 @@ pub struct OutputRecord<'a> {
     input: Option<String>,
     #[serde(flatten)]
     best: SequenceRecord<'a>,
-    /// All of them, the best one too, where several were asked for.
+    /// All sequences, the best one included, if several were requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sequences: Vec<SequenceRecord<'a>>,
     timings: Timings,
 }
 
-/// One sequence, as generated and as read.
+/// A sequence with its parsed result.
 #[derive(Debug, Serialize)]
 struct SequenceRecord<'a> {
     result: Value,
@@ -32,20 +32,20 @@ struct SequenceRecord<'a> {
     truncated: bool,
 }
 
-/// An image, or a task on it, that failed.
+/// The record of an image, or a task on it, that failed.
 #[derive(Debug, Serialize)]
 pub struct FailureRecord {
-    /// The image's path or address.
+    /// The image.
     pub path: String,
-    /// The task's tag; `None` if the image itself could not be read.
+    /// The task, `None` if the image itself failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// The error and its causes.
+    /// The message.
     pub error: String,
 }
 
 impl<'a> OutputRecord<'a> {
-    /// The record of an image's and a task's answers, the best first; `None` if there is none.
+    /// Returns the record of answers, the best first; `None` if there are none.
     pub fn new(path: &'a str, answers: &'a [Output], coordinates: CoordinateFormat) -> Option<Self> {
         let best = answers.first()?;
         let sequences = match answers {
@@ -81,7 +81,7 @@ impl<'a> SequenceRecord<'a> {
     }
 }
 
-/// The task's text or region (as location tokens), if it takes one.
+/// Returns the task's text or region (as location tokens), `None` if it takes neither.
 fn input(task: &Task, size: ImageSize) -> Option<String> {
     task.input(size).ok().filter(|input| !input.is_empty())
 }
