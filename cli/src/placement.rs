@@ -1,46 +1,26 @@
 //! Where a graph's nodes run, for people and programs.
 
-use std::collections::BTreeMap;
-
 use florence2::runtime::{DeviceKind, Placement, ProviderNodes};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 
-/// Where a graph's nodes run.
-#[derive(Debug, Serialize)]
-pub struct PlacementRecord {
-    pub providers: Vec<ProviderRecord>,
-    /// Nodes that copy a tensor between the processor's memory and another device's.
-    pub copies: usize,
-    /// The same in words.
-    #[serde(skip)]
-    pub summary: String,
-}
-
-/// What a provider got.
-#[derive(Debug, Serialize)]
-pub struct ProviderRecord {
-    pub provider: String,
-    pub nodes: usize,
-    /// Whether a node of it stands for a part of the graph.
-    pub compiled: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub operators: BTreeMap<String, usize>,
-}
-
-impl From<&Placement> for PlacementRecord {
-    fn from(placement: &Placement) -> Self {
-        let record = |nodes: &ProviderNodes| ProviderRecord {
-            provider: nodes.provider.clone(),
-            nodes: nodes.nodes,
-            compiled: compiles(nodes),
-            operators: nodes.operators.clone(),
-        };
-        Self {
-            providers: placement.providers.iter().map(record).collect(),
-            copies: placement.copies(),
-            summary: summary(placement),
-        }
-    }
+/// Serializes the placement of a graph that was loaded.
+pub fn serialize<S: Serializer>(placement: &Option<Placement>, serializer: S) -> Result<S::Ok, S::Error> {
+    let record = placement.as_ref().map(|placement| {
+        let providers = placement.providers.iter().map(|nodes| {
+            let mut record = json!({
+                "provider": nodes.provider,
+                "nodes": nodes.nodes,
+                "compiled": compiles(nodes),
+            });
+            if !nodes.operators.is_empty() {
+                record["operators"] = json!(nodes.operators);
+            }
+            record
+        });
+        json!({ "providers": providers.collect::<Vec<_>>(), "copies": placement.copies() })
+    });
+    record.serialize(serializer)
 }
 
 fn compiles(nodes: &ProviderNodes) -> bool {

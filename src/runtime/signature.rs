@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use ort::session::Session;
 use ort::value::{Outlet, ValueType};
+use serde::{Serialize, Serializer};
 
 use super::environment::environment;
 use super::graph_source::GraphSource;
@@ -14,30 +15,35 @@ use crate::error::{Error, Result};
 pub use ort::value::TensorElementType as ElementType;
 
 /// A graph's inputs, outputs and metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GraphSignature {
     /// The graph's name in messages.
+    #[serde(skip)]
     pub graph: String,
     /// The inputs in the graph's order.
     pub inputs: Vec<TensorSpec>,
     /// The outputs in the graph's order.
     pub outputs: Vec<TensorSpec>,
     /// The program that made the graph, if the graph names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
     /// The graph's metadata by key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
 }
 
 /// An input or output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TensorSpec {
     /// The name.
     pub name: String,
     /// The type of the elements.
+    #[serde(serialize_with = "as_text")]
     pub dtype: ElementType,
     /// The shape.
+    #[serde(rename = "shape")]
     pub dims: Vec<Dimension>,
 }
 
@@ -197,6 +203,20 @@ impl fmt::Display for Dimension {
             Dimension::Unknown => f.write_str("?"),
         }
     }
+}
+
+/// Serializes to the size, or to the text of [`Display`](fmt::Display) if the graph does not fix it.
+impl Serialize for Dimension {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Dimension::Fixed(size) => size.serialize(serializer),
+            Dimension::Symbolic(_) | Dimension::Unknown => serializer.collect_str(self),
+        }
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 fn names(specs: &[TensorSpec]) -> String {

@@ -8,9 +8,9 @@ mod report;
 use clap::Args;
 use florence2::{Bundle, BundleSource, Florence2, Repair, hub};
 
-use self::facts::Facts;
+use self::facts::facts;
 use self::graphs::GraphRecord;
-use self::report::{Report, render};
+use self::report::Report;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
@@ -44,7 +44,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
     engine::start(globals, console)?;
     let report = examine(&bundle, globals, console);
 
-    args.format.print(&report, || render(&report))?;
+    args.format.print(&report, || report.text())?;
     if report.usable {
         Ok(Outcome::AllGood)
     } else {
@@ -80,7 +80,11 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     };
     if let Some(model) = &model {
         let placements = model.placements();
-        graphs.iter_mut().for_each(|graph| graph.place(&placements));
+        for graph in &mut graphs {
+            let mut placements = placements.iter();
+            let placement = placements.find(|placement| placement.graph == graph.graph);
+            graph.placement = placement.map(|&placement| placement.clone());
+        }
     }
     Report {
         model: bundle.source.name(),
@@ -88,7 +92,7 @@ fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
         missing,
         problems,
         repairs: repair.iter().map(Repair::to_string).collect(),
-        facts: Facts::of(bundle, model.as_ref()),
+        config: facts(bundle, model.as_ref()),
         graphs,
     }
 }

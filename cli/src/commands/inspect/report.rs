@@ -1,12 +1,13 @@
 //! The report on a model.
 
+use florence2::runtime::{Dimension, TensorSpec};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::facts::Facts;
-use super::graphs::{GraphRecord, TensorRecord};
+use super::graphs::GraphRecord;
 use crate::output::{Column, Table, heading, printable};
+use crate::placement;
 
 /// The report on a model.
 #[derive(Debug, Serialize)]
@@ -21,48 +22,98 @@ pub struct Report {
     /// Errors of graphs that are repaired when they are loaded, unless `--no-repair` is given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<String>,
-    #[serde(rename = "config")]
-    pub facts: Facts,
+    /// Settings by group.
+    pub config: Value,
     pub graphs: Vec<GraphRecord>,
 }
 
-/// Returns the report as text.
-pub fn render(report: &Report) -> String {
-    let verdict = if report.usable { "usable" } else { "not usable" };
-    let mut text = heading(&report.model, verdict);
-    text += &list("missing", &report.missing);
-    text += &list("problem", &report.problems);
-    text += &list("needs repair", &report.repairs);
-    for (name, settings) in [
-        ("language model", &report.facts.text),
-        ("vision encoder", &report.facts.vision),
-        ("images", &report.facts.image),
-        ("search", &report.facts.generation),
-    ] {
-        text += &group(name, settings);
+impl Report {
+    /// Returns the report as text.
+    pub fn text(&self) -> String {
+        let verdict = if self.usable { "usable" } else { "not usable" };
+        let mut text = heading(&self.model, verdict);
+        text += &list("missing", &self.missing);
+        text += &list("problem", &self.problems);
+        text += &list("needs repair", &self.repairs);
+        for (title, group) in [
+            ("language model", "text"),
+            ("vision encoder", "vision"),
+            ("images", "image"),
+            ("search", "generation"),
+        ] {
+            let settings = self.config.get(group).and_then(Value::as_object);
+            let settings = settings.into_iter().flatten();
+            let rows = settings.map(|(key, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                [key.to_owned(), value]
+            });
+            text += &group_text(title, rows.collect());
+        }
+        let shared = self
+            .graphs
+            .first()
+            .into_iter()
+            .flat_map(|first| &first.signature.metadata);
+        let shared = shared.filter(|entry| self.is_shared(*entry));
+        let rows = shared.map(|(key, value)| [key.to_owned(), value.to_owned()]);
+        text += &group_text("metadata of all graphs", rows.collect());
+        for graph in &self.graphs {
+            text += &self.graph(graph);
+        }
+        text
     }
-    let shared = shared_metadata(&report.graphs);
-    text += &group("metadata of all graphs", &shared);
-    report
-        .graphs
-        .iter()
-        .for_each(|graph| text += &self::graph(graph, &shared));
-    text
-}
 
-/// Returns the metadata entries that all graphs share.
-fn shared_metadata(graphs: &[GraphRecord]) -> Map<String, Value> {
-    let Some((first, others)) = graphs.split_first() else {
-        return Map::new();
-    };
-    let shared = first.signature.metadata.iter().filter(|(key, value)| {
-        others
-            .iter()
-            .all(|graph| graph.signature.metadata.get(*key) == Some(*value))
-    });
-    shared
-        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
-        .collect()
+    /// Returns whether all graphs have a metadata entry.
+    fn is_shared(&self, (key, value): (&String, &String)) -> bool {
+        let mut graphs = self.graphs.iter();
+        graphs.all(|graph| graph.signature.metadata.get(key) == Some(value))
+    }
+
+    fn graph(&self, graph: &GraphRecord) -> String {
+        let mut text = format!("\n{}", heading(graph.graph, &graph.file));
+        let weights = graph.contents.weights.iter();
+        let weights: Vec<String> = weights
+            .map(|(name, elements)| format!("{} {name}", HumanCount(*elements)))
+            .collect();
+        let opsets = graph.contents.opsets.iter();
+        let opsets: Vec<String> = opsets
+            .map(|(domain, version)| format!("{domain} {version}"))
+            .collect();
+        let producer = graph.signature.producer.as_deref().unwrap_or("unknown");
+        text += &printable(&format!(
+            "  {}; weights: {}; operators: {}; made by: {producer}\n",
+            HumanBytes(graph.bytes),
+            weights.join(", "),
+            opsets.join(", "),
+        ));
+        if let Some(error) = &graph.error {
+            return text + &list("problem", std::slice::from_ref(error));
+        }
+        if let Some(placement) = &graph.placement {
+            text += &printable(&format!("  runs on: {}\n", placement::summary(placement)));
+        }
+        let mut tensors = Table::new(["", "tensor", "type", "shape"].map(Column::Text));
+        let inputs = graph.signature.inputs.iter().map(|spec| ("in", spec));
+        let outputs = graph.signature.outputs.iter().map(|spec| ("out", spec));
+        for (
+            kind,
+            TensorSpec {
+                name, dtype, dims, ..
+            },
+        ) in inputs.chain(outputs)
+        {
+            let sizes: Vec<String> = dims.iter().map(Dimension::to_string).collect();
+            let shape = format!("[{}]", sizes.join(", "));
+            tensors.row([kind.to_owned(), name.clone(), dtype.to_string(), shape]);
+        }
+        let mut metadata = Table::default();
+        for (key, value) in &graph.signature.metadata {
+            if !self.is_shared((key, value)) {
+                metadata.row([key, value]);
+            }
+        }
+        text + &tensors.text(2) + &metadata.text(2)
+    }
 }
 
 fn list(kind: &str, entries: &[String]) -> String {
@@ -72,65 +123,12 @@ fn list(kind: &str, entries: &[String]) -> String {
         .collect()
 }
 
-fn group(name: &str, settings: &Map<String, Value>) -> String {
-    if settings.is_empty() {
+/// Returns a heading and rows of two columns, or nothing if there are no rows.
+fn group_text(title: &str, rows: Vec<[String; 2]>) -> String {
+    if rows.is_empty() {
         return String::new();
     }
     let mut table = Table::default();
-    for (key, value) in settings {
-        table.row([key.to_owned(), value_text(value)]);
-    }
-    format!("\n{}{}", heading(name, ""), table.text(2))
-}
-
-fn graph(graph: &GraphRecord, shared: &Map<String, Value>) -> String {
-    let mut text = format!("\n{}", heading(graph.graph, &graph.file));
-    let weights = graph.contents.weights.iter();
-    let weights: Vec<String> = weights
-        .map(|(name, elements)| format!("{} {name}", HumanCount(*elements)))
-        .collect();
-    let opsets = graph.contents.opsets.iter();
-    let opsets: Vec<String> = opsets
-        .map(|(domain, version)| format!("{domain} {version}"))
-        .collect();
-    let producer = graph.signature.producer.as_deref().unwrap_or("unknown");
-    text += &printable(&format!(
-        "  {}; weights: {}; operators: {}; made by: {producer}\n",
-        HumanBytes(graph.bytes),
-        weights.join(", "),
-        opsets.join(", "),
-    ));
-    if let Some(error) = &graph.error {
-        return text + &list("problem", std::slice::from_ref(error));
-    }
-    if let Some(placement) = &graph.placement {
-        text += &printable(&format!("  runs on: {}\n", placement.summary));
-    }
-    let mut table = Table::new(["", "tensor", "type", "shape"].map(Column::Text));
-    let mut rows = |kind: &str, tensors: &[TensorRecord]| {
-        for tensor in tensors {
-            let shape: Vec<String> = tensor.shape.iter().map(value_text).collect();
-            table.row([
-                kind,
-                &tensor.name,
-                &tensor.dtype,
-                &format!("[{}]", shape.join(", ")),
-            ]);
-        }
-    };
-    rows("in", &graph.signature.inputs);
-    rows("out", &graph.signature.outputs);
-    text += &table.text(2);
-    let mut metadata = Table::default();
-    for (key, value) in &graph.signature.metadata {
-        if !shared.contains_key(key) {
-            metadata.row([key, value]);
-        }
-    }
-    text + &metadata.text(2)
-}
-
-/// Returns a string without its quotes, other values as JSON.
-fn value_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    rows.into_iter().for_each(|row| table.row(row));
+    format!("\n{}{}", heading(title, ""), table.text(2))
 }
