@@ -18,7 +18,6 @@ use crate::bundle::{Bundle, BundleSource, DtypePreference};
 use crate::error::{Error, Result};
 use crate::fs::files_below;
 use crate::options::LoadOptions;
-use crate::options::hub::HubOptions;
 
 /// A complete model in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,8 +194,7 @@ impl Commit for RemoteCommit<'_> {
             None => Err(self.wanted.not_listed(path)),
         };
         let files: Vec<RemoteFile> = paths.iter().map(remote).collect::<Result<_>>()?;
-        let options: &HubOptions = &self.wanted.options.hub;
-        Download::new(self.api, self.cache, commit, options).run(&files)
+        Download::new(self.api, self.cache, commit, &self.wanted.options.hub).run(&files)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is fetched, and how it lies in the cache.
+//! The fetched files, and the layout of the cache.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ const FP32: [&str; 7] = [
 ];
 
 #[test]
-fn what_is_needed_is_fetched_once() {
+fn needed_files_are_fetched_once() {
     let machine = Machine::new(deployment());
     let prepared = machine.prepare().unwrap();
     assert_eq!(machine.snapshot(), FP32);
@@ -36,14 +36,14 @@ fn what_is_needed_is_fetched_once() {
     assert_eq!(main, COMMIT);
     assert_eq!(machine.blobs().len(), FP32.len());
 
-    // Once more: the listing is asked for, the files are not.
+    // The second time, only the listing is requested.
     machine.server.requests();
     assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
     let requests = machine.server.requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0].path.starts_with("/api/models/"), "{requests:?}");
 
-    // What else is wanted is added, what is there already is not fetched.
+    // Files that are cached are not fetched for another dtype.
     let q4 = machine.options().with_dtype("q4,vision=fp32".parse().unwrap());
     let more = prepare(&id(), &q4).unwrap();
     machine.assert_whole(&more.files);
@@ -57,7 +57,7 @@ fn what_is_needed_is_fetched_once() {
 }
 
 #[test]
-fn files_lie_as_the_hubs_own_tools_lay_them() {
+fn the_cache_has_the_layout_of_the_hubs_own_tools() {
     let machine = Machine::new(deployment());
     machine.prepare().unwrap();
     let snapshot = machine.repository().join("snapshots").join(COMMIT);
@@ -100,8 +100,8 @@ fn a_listing_without_checksums_is_completed_from_headers() {
 }
 
 #[test]
-fn several_that_fetch_at_once_share_the_work() {
-    // Names that one gives to files, another finds, whenever it looks: several tries to meet in the middle.
+fn concurrent_fetches_share_the_work() {
+    // A thread may find files that another one is linking: several tries to hit such a moment.
     for _ in 0..5 {
         let machine = Arc::new(Machine::new(deployment()));
         let threads: Vec<_> = (0..3)
@@ -144,7 +144,7 @@ fn progress_adds_up() {
 }
 
 #[test]
-fn without_network_what_is_cached_is_used() {
+fn cached_files_are_used_without_network() {
     let machine = Machine::new(deployment());
     let absent = prepare(&id(), &machine.offline()).unwrap_err();
     assert!(matches!(absent, Error::NotCached { .. }), "{absent}");
@@ -156,13 +156,13 @@ fn without_network_what_is_cached_is_used() {
     assert_eq!(cached.folder, fetched.folder);
     assert!(machine.server.requests().is_empty());
 
-    // A hub that is down, or nobody there at all.
+    // The hub is down, or the address has no server.
     machine.server.fail_listing(Some((503, "")));
     assert_eq!(machine.prepare().unwrap().folder, fetched.folder);
     let nowhere = LoadOptions::default().with_hub(machine.hub().with_endpoint("http://127.0.0.1:1"));
     assert_eq!(prepare(&id(), &nowhere).unwrap().folder, fetched.folder);
 
-    // What is there is not all that this takes.
+    // Another dtype is not cached.
     let q4 = machine.offline().with_dtype("q4".parse().unwrap());
     let error = prepare(&id(), &q4).unwrap_err();
     assert!(
@@ -176,7 +176,7 @@ fn without_network_what_is_cached_is_used() {
 }
 
 #[test]
-fn a_commit_by_its_hash_is_no_reference() {
+fn a_pinned_commit_is_not_stored_as_a_reference() {
     let machine = Machine::new(deployment());
     let pinned = format!("{}@{COMMIT}", super::ID).parse().unwrap();
     let fetched = prepare(&pinned, &machine.options()).unwrap();
@@ -212,7 +212,7 @@ fn a_cache_that_python_wrote_is_used() {
     machine.assert_whole(&prepared.files);
     assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
 
-    // Python fetches what it is asked for, be it a model or not.
+    // A cache that Python wrote may lack files.
     fs::remove_file(prepared.folder.join("tokenizer.json")).unwrap();
     let error = prepare(&id(), &machine.offline()).unwrap_err();
     assert!(
@@ -224,7 +224,7 @@ fn a_cache_that_python_wrote_is_used() {
 }
 
 #[test]
-fn cached_models_are_listed_and_removed_and_others_left_alone() {
+fn cached_florence2_models_are_listed_and_removed() {
     let machine = Machine::new(deployment());
     machine.prepare().unwrap();
     let other = machine
@@ -259,7 +259,7 @@ fn cached_models_are_listed_and_removed_and_others_left_alone() {
     assert!(other.join("config.json").exists());
 }
 
-/// A graph whose only tensor is in this file beside it.
+/// Returns a graph whose only tensor is in a file beside it.
 fn graph_with_weights_in(file: &str) -> Vec<u8> {
     let tensor = TensorProto {
         external_data: vec![entry("location", file)],
@@ -313,7 +313,7 @@ fn weights_of_any_name_are_fetched_and_missed() {
         matches!(error, Error::NotCached { .. }) && error.to_string().contains("weights.bin"),
         "{error}"
     );
-    // What is kept gets its name again.
+    // Its contents are still among the blobs.
     assert_eq!(machine.prepare().unwrap().fetched_bytes, 0);
     prepare(&id(), &machine.offline()).unwrap();
 }

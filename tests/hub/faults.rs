@@ -1,4 +1,4 @@
-//! What goes wrong on the way.
+//! Failing transfers.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use florence2::{CacheContent, Error, Florence2, LoadOptions, ModelId};
 use super::server::{Fault, etag};
 use super::{Machine, deployment, id};
 
-/// The biggest file.
+/// The largest file.
 const DATA: &str = "onnx/vision_encoder.onnx_data";
 
 impl Machine {
@@ -18,7 +18,7 @@ impl Machine {
         self.repository().join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// That a failed attempt left nothing that a later one could take for the model, and that one goes well.
+    /// Checks that a failed attempt left no incomplete model, and that the next one succeeds.
     fn assert_recovers(&self) {
         assert!(self.snapshot().is_empty());
         assert!(!self.repository().join("refs/main").exists());
@@ -35,7 +35,7 @@ impl Machine {
 }
 
 #[test]
-fn a_connection_that_is_cut_is_taken_up_where_it_ended() {
+fn an_interrupted_transfer_is_resumed() {
     let machine = Machine::new(deployment());
     machine
         .server
@@ -50,14 +50,14 @@ fn a_connection_that_is_cut_is_taken_up_where_it_ended() {
 }
 
 #[test]
-fn a_transfer_that_gets_nowhere_ends_and_goes_on_later() {
+fn a_transfer_without_progress_fails_and_is_resumed_later() {
     let machine = Machine::new(deployment());
     let cuts = [Fault::Cut(100_000)].into_iter().chain(vec![Fault::Cut(0); 6]);
     machine.server.fail(DATA, cuts);
     let error = machine.prepare().unwrap_err();
     assert!(matches!(error, Error::Network { .. }), "{error}");
     assert_eq!(fs::metadata(machine.unfinished(DATA)).unwrap().len(), 100_000);
-    // It is no model yet, but what there is of it can be named and removed.
+    // It is not listed as a model, but can be named and removed.
     assert!(cached_models(&machine.hub()).unwrap().is_empty());
     let unfinished = cached_model(&id(), &machine.hub()).unwrap().unwrap();
     let dtypes = match &unfinished.content {
@@ -72,13 +72,13 @@ fn a_transfer_that_gets_nowhere_ends_and_goes_on_later() {
 }
 
 #[test]
-fn what_an_earlier_process_left_is_gone_on_with() {
+fn the_unfinished_file_of_an_earlier_process_is_resumed() {
     for (left, requests) in [
-        // Half of it; all of it; too much of it.
+        // Half of the file; all of it; more than it.
         (machine_bytes(0..150_000), vec![Some("bytes=150000-".to_owned())]),
         (machine_bytes(0..300_000), vec![]),
         (vec![1; 400_000], vec![None]),
-        // Half of something else.
+        // Half of another file.
         (vec![1; 150_000], vec![Some("bytes=150000-".to_owned()), None]),
     ] {
         let machine = Machine::new(deployment());
@@ -98,7 +98,7 @@ fn machine_bytes(range: std::ops::Range<usize>) -> Vec<u8> {
 }
 
 #[test]
-fn a_server_without_ranges_gives_the_whole_again() {
+fn without_ranges_a_transfer_starts_again() {
     let machine = Machine::new(deployment());
     machine.server.fail(DATA, [Fault::Cut(100_000), Fault::NoRanges]);
     let prepared = machine.prepare().unwrap();
@@ -142,7 +142,7 @@ fn wrong_bytes_are_not_kept() {
 }
 
 #[test]
-fn silence_is_an_end_and_what_came_is_kept() {
+fn a_stalled_transfer_ends_and_keeps_its_bytes() {
     let machine = Machine::new(deployment());
     let mut hub = machine.hub();
     hub.stall = Duration::from_millis(300);
@@ -160,7 +160,7 @@ fn silence_is_an_end_and_what_came_is_kept() {
 }
 
 #[test]
-fn a_server_s_failures_pass() {
+fn failures_of_the_server_are_retried() {
     let machine = Machine::new(deployment());
     let passing = [500, 429, 503].map(|status| Fault::Status(status, ""));
     machine.server.fail(DATA, passing);
@@ -176,7 +176,7 @@ fn a_server_s_failures_pass() {
 }
 
 #[test]
-fn what_the_hub_says_is_told_apart() {
+fn errors_of_the_hub_are_distinguished() {
     let machine = Machine::new(deployment());
     let error = || machine.prepare().unwrap_err();
     machine.server.fail_listing(Some((401, "")));
@@ -189,7 +189,7 @@ fn what_the_hub_says_is_told_apart() {
     assert!(matches!(error(), Error::HttpStatus { status: 500, .. }));
     machine.server.fail_listing(None);
 
-    // The hub does not say of a model whether it is absent or private.
+    // The hub answers alike for absent and private models.
     let absent: ModelId = "org/absent".parse().unwrap();
     let error = prepare(&absent, &machine.options()).unwrap_err();
     assert!(matches!(error, Error::NotFound { status: 401, .. }), "{error}");
@@ -202,12 +202,12 @@ fn what_the_hub_says_is_told_apart() {
         matches!(&error, Error::Network { url, .. } if url.starts_with("http://127.0.0.1:1/")),
         "{error}"
     );
-    let odd = LoadOptions::default().with_hub(machine.hub().with_endpoint("no address"));
-    assert!(matches!(prepare(&id(), &odd), Err(Error::Network { .. })));
+    let invalid = LoadOptions::default().with_hub(machine.hub().with_endpoint("no address"));
+    assert!(matches!(prepare(&id(), &invalid), Err(Error::Network { .. })));
 }
 
 #[test]
-fn a_name_that_can_be_neither_is_said_to_be_neither() {
+fn a_name_that_is_neither_a_folder_nor_an_id_is_reported() {
     for name in ["nowhere", "./no/such/folder", "org/name@../x"] {
         let error = Florence2::from_pretrained(name, LoadOptions::default()).unwrap_err();
         assert!(matches!(error, Error::UnknownModel { .. }), "{error}");
@@ -219,10 +219,10 @@ fn a_name_that_can_be_neither_is_said_to_be_neither() {
     }
 }
 
-/// Everything written to `/dev/full` finds no space.
+/// Writes to `/dev/full` fail for lack of space.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_said_to_be_full() {
+fn a_full_disk_is_reported() {
     let machine = Machine::new(deployment());
     let unfinished = machine.unfinished(DATA);
     fs::create_dir_all(unfinished.parent().unwrap()).unwrap();

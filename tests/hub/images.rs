@@ -1,4 +1,4 @@
-//! Pictures by their address.
+//! Images by their address.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Gallery {
     fn new() -> Self {
         let server = Server::new([
             (NAME, std::fs::read(scene()).unwrap()),
-            ("page.jpg", b"<html>no picture</html>".to_vec()),
+            ("page.jpg", b"<html>no image</html>".to_vec()),
         ]);
         let url = format!("{}/{ID}/resolve/{COMMIT}/", server.endpoint);
         Self { server, url }
@@ -38,7 +38,7 @@ fn scene() -> std::path::PathBuf {
 }
 
 #[test]
-fn a_picture_is_fetched_through_redirects() {
+fn an_image_is_fetched_through_redirects() {
     let fetched = Gallery::new().load(NAME, UrlLimits::default()).unwrap();
     assert!(fetched == load_image(scene(), &ImageLimits::default()).unwrap());
 }
@@ -69,7 +69,7 @@ fn sizes_and_times_have_limits() {
 }
 
 #[test]
-fn what_is_no_picture_is_an_error_of_its_kind() {
+fn failures_have_errors_of_their_kind() {
     let gallery = Gallery::new();
     let of = |name: &str| gallery.load(name, UrlLimits::default()).unwrap_err();
     assert!(matches!(of("page.jpg"), Error::ImageDecode { .. }));
@@ -79,7 +79,7 @@ fn what_is_no_picture_is_an_error_of_its_kind() {
     gallery.server.fail(NAME, [Fault::Status(403, "")]);
     let refused = of(NAME);
     assert!(matches!(refused, Error::AccessDenied { status: 403, .. }));
-    // What helps with models does not with pictures.
+    // Hints for models do not appear for images.
     for error in [refused, of("absent.jpg")] {
         assert!(!error.to_string().contains("HF_TOKEN"), "{error}");
     }

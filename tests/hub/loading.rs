@@ -1,4 +1,4 @@
-//! From a hub to answers.
+//! Models from a hub that answer.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,7 +13,7 @@ use image::DynamicImage;
 
 use super::{ID, Machine, files_in};
 
-/// A folder's files, as a repository has them.
+/// Returns a folder's files as those of a repository.
 fn repository_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let read = |file: String| {
         let bytes = fs::read(folder.join(&file)).unwrap();
@@ -22,10 +22,10 @@ fn repository_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files_in(folder).into_iter().map(read).collect()
 }
 
-/// A checkpoint, exported as deployments are.
+/// Returns the files of an exported checkpoint.
 fn deployment_of(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
-    // Weights beside the graphs, too.
+    // With external data.
     let options = ExportOptions::default().with_external_data_threshold(1 << 20);
     export(&Checkpoint::open(checkpoint).unwrap(), dir.path(), &options).unwrap();
     repository_of(dir.path())
@@ -41,7 +41,7 @@ fn scene() -> DynamicImage {
 }
 
 #[test]
-fn a_model_is_loaded_by_its_name_and_answers() {
+fn a_model_is_loaded_by_its_id_and_answers() {
     common::runtime();
     let machine = Machine::new(deployment_of(&demo()));
     let names = machine.prepare().unwrap().files;
@@ -58,7 +58,7 @@ fn a_model_is_loaded_by_its_name_and_answers() {
         "<s>A red sign, a red star, a green arrow and a green ring.</s>"
     );
 
-    // A folder of that name, as users may make it, comes first; nothing is asked of the hub.
+    // A folder of that name takes precedence; the hub gets no request.
     machine.server.requests();
     let folder = machine.repository().join("snapshots").join(super::server::COMMIT);
     Florence2::from_pretrained(folder, machine.options()).unwrap();
@@ -66,7 +66,7 @@ fn a_model_is_loaded_by_its_name_and_answers() {
 }
 
 #[test]
-fn decoders_that_are_refused_are_replaced_by_others() {
+fn rejected_decoders_fall_back_to_others() {
     common::runtime();
     let mut files = deployment_of(&common::fixture("checkpoints/base-like"));
     for (name, bytes) in &mut files {
@@ -83,7 +83,7 @@ fn decoders_that_are_refused_are_replaced_by_others() {
 }
 
 #[test]
-fn a_repository_of_weights_is_exported_once() {
+fn a_checkpoint_is_exported_once() {
     common::runtime();
     let mut files = repository_of(&common::fixture("checkpoints/large-like"));
     files.push(("pytorch_model.bin".to_owned(), vec![0; 5000]));
@@ -114,7 +114,7 @@ fn a_repository_of_weights_is_exported_once() {
     let graph = made.folder.join("onnx/decoder_step.onnx");
     let written = fs::metadata(&graph).unwrap().modified().unwrap();
 
-    // Again, and without network.
+    // The second time, offline.
     let again = Florence2::from_pretrained(ID, machine.offline()).unwrap();
     assert_eq!(
         again.run(&scene(), &Task::Caption).unwrap().raw_text,
@@ -124,7 +124,7 @@ fn a_repository_of_weights_is_exported_once() {
     let prepared = prepare(&ID.parse().unwrap(), &machine.offline()).unwrap();
     assert!(prepared.exported && prepared.folder == made.folder);
 
-    // One shard less is not the model.
+    // A missing shard is an error.
     let shard = machine.repository().join("snapshots").join(super::server::COMMIT);
     fs::remove_file(shard.join("model-00002-of-00003.safetensors")).unwrap();
     let error = prepare(&ID.parse().unwrap(), &machine.offline()).unwrap_err();
@@ -137,7 +137,7 @@ fn a_repository_of_weights_is_exported_once() {
 }
 
 #[test]
-fn a_precision_that_no_export_has_is_refused() {
+fn a_precision_without_an_export_is_rejected() {
     let machine = Machine::new(repository_of(&common::fixture("checkpoints/base-like")));
     let options: LoadOptions = machine.options().with_dtype("bnb4".parse().unwrap());
     let error = Florence2::from_pretrained(ID, options).unwrap_err();

@@ -1,4 +1,4 @@
-//! Models by their name, from a hub on this machine.
+//! Models by their id, from a hub on this machine.
 #![cfg(feature = "hub")]
 
 mod cache;
@@ -22,7 +22,7 @@ struct Machine {
     server: Server,
 }
 
-/// Bytes that are the same at no two places near each other.
+/// Returns pseudo-random bytes.
 fn bytes(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_add(1);
     let next = |_| {
@@ -32,7 +32,7 @@ fn bytes(length: usize, seed: u32) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// A deployment as it looks from outside: names, sizes and checksums.
+/// Returns the files of a deployment, with arbitrary contents.
 fn deployment() -> Vec<(String, Vec<u8>)> {
     let mut files = vec![
         ("README.md".to_owned(), bytes(2000, 1)),
@@ -99,7 +99,7 @@ impl Machine {
         prepare(&id(), &self.options())
     }
 
-    /// The files that are in the cache under their names, links followed.
+    /// Returns the files in the folder of the commit.
     fn snapshot(&self) -> Vec<String> {
         files_in(&self.repository().join("snapshots").join(server::COMMIT))
     }
@@ -108,12 +108,12 @@ impl Machine {
         self.cache().join("models--org--florence")
     }
 
-    /// The files among the blobs, by name.
+    /// Returns the names of the blobs.
     fn blobs(&self) -> Vec<String> {
         files_in(&self.repository().join("blobs"))
     }
 
-    /// That the cache holds exactly the hub's bytes for these files.
+    /// Checks that the cached files have the hub's bytes.
     fn assert_whole(&self, files: &[String]) {
         for file in files {
             let path = self

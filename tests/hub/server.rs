@@ -1,5 +1,5 @@
-//! A hub on this machine: it speaks the public one's HTTP (listing, redirects to another host for big files, ranges,
-//! checksums in headers), and fails where it is told to.
+//! A local hub with the HTTP interface of the public one (listing, redirects to another host for large files, ranges,
+//! checksums in headers) and with failures on demand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -20,13 +20,13 @@ const SMALL: usize = 1000;
 /// What goes wrong with one request for a file.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The connection ends after so many bytes.
+    /// The connection ends after this number of bytes.
     Cut(usize),
     /// The answer is this status, with this error code of the hub's.
     Status(u16, &'static str),
     /// The right number of bytes, all wrong.
     WrongBytes,
-    /// Nothing comes after so many bytes.
+    /// The connection stalls after this number of bytes.
     Silence(usize, Duration),
     /// A range is not heeded: the whole file comes.
     NoRanges,

@@ -9,7 +9,7 @@ use crate::program::florence2;
 #[test]
 fn every_task_is_shown_and_drawn() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("pictures");
+    let out = dir.path().join("images");
     let text = florence2(&["demo", "--out", out.to_str().unwrap()])
         .exits(0)
         .text();
@@ -20,16 +20,16 @@ fn every_task_is_shown_and_drawn() {
             text.lines().any(|line| line.starts_with(&format!("{name}  "))),
             "{name}: {text}"
         );
-        let picture = out.join(format!("hotel-{name}.png"));
+        let annotated = out.join(format!("hotel-{name}.png"));
         let drawable = task["output"] != "pure_text";
-        assert_eq!(picture.exists(), drawable, "{name}");
+        assert_eq!(annotated.exists(), drawable, "{name}");
         assert_eq!(
-            text.contains(picture.to_str().unwrap()),
+            text.contains(annotated.to_str().unwrap()),
             drawable,
             "{name}: {text}"
         );
         if drawable {
-            assert_eq!(image::open(picture).unwrap().dimensions(), (640, 640));
+            assert_eq!(image::open(annotated).unwrap().dimensions(), (640, 640));
         }
     }
     assert!(out.join("hotel.jpg").exists());

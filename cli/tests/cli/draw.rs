@@ -14,13 +14,13 @@ fn answers_are_drawn() {
     let file = dir.path().join("deep/er/found.jpg");
     let ran = florence2(&[&RUN[..], &["od", "--draw", file.to_str().unwrap(), &ring]].concat()).exits(0);
     assert!(ran.stderr.contains("found.jpg"), "{}", ran.stderr);
-    let picture = image::open(&file).unwrap();
-    // Small pictures are enlarged, so that labels can be read.
-    assert_eq!(picture.dimensions(), (640, 480));
+    let annotated = image::open(&file).unwrap();
+    // Small images are enlarged, so that labels can be read.
+    assert_eq!(annotated.dimensions(), (640, 480));
 }
 
 #[test]
-fn in_a_folder_each_image_and_task_has_a_picture_of_its_own() {
+fn a_folder_gets_an_annotated_image_of_each_image_and_task() {
     let dir = tempfile::tempdir().unwrap();
     let (ring, hotel, missing) = (scene("ring.png"), scene("hotel.jpg"), "missing.png");
     let folder = dir.path().to_str().unwrap();
@@ -47,7 +47,7 @@ fn in_a_folder_each_image_and_task_has_a_picture_of_its_own() {
 }
 
 #[test]
-fn a_picture_may_go_to_stdout() {
+fn an_annotated_image_can_go_to_stdout() {
     let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
     let results = dir.path().join("found.txt");
     let ran = florence2(

@@ -1,4 +1,4 @@
-//! Models by their name, and pictures by their address.
+//! Models by their id, and images by their address.
 
 #[path = "../../../tests/hub/server.rs"]
 #[allow(dead_code)] // the library's tests use the rest
@@ -14,7 +14,7 @@ use self::server::{COMMIT, ID, Server};
 use crate::program::{Ran, command, exported, scene};
 use crate::repair::traced;
 
-/// A machine whose caches are empty, and a hub that has the demo model.
+/// A machine with empty caches, and a hub with the demo model.
 struct Machine {
     dir: TempDir,
     server: Server,
@@ -25,10 +25,10 @@ impl Machine {
         Self::with(exported())
     }
 
-    /// A hub that has this deployment.
+    /// Returns a machine whose hub has a deployment.
     fn with(deployment: &Path) -> Self {
         let mut files = files_in(deployment, "");
-        files.push(("picture.jpg".to_owned(), fs::read(scene("hotel.jpg")).unwrap()));
+        files.push(("image.jpg".to_owned(), fs::read(scene("hotel.jpg")).unwrap()));
         Self {
             dir: TempDir::new().unwrap(),
             server: Server::new(files),
@@ -52,7 +52,7 @@ impl Machine {
         command.output().unwrap().into()
     }
 
-    /// With a cache of our own that is empty too; there is no ONNX Runtime in it.
+    /// Runs the program with its own cache empty too: there is no ONNX Runtime in it.
     fn run_without_runtime(&self, args: &[&str]) -> Ran {
         let mut command = command(args);
         command
@@ -94,9 +94,9 @@ fn pull_reports_a_graph_that_needs_a_repair() {
 }
 
 #[test]
-fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
+fn a_model_by_its_id_answers_about_an_image_by_its_address() {
     let machine = Machine::new();
-    let url = format!("{}/{ID}/resolve/{COMMIT}/picture.jpg", machine.server.endpoint);
+    let url = format!("{}/{ID}/resolve/{COMMIT}/image.jpg", machine.server.endpoint);
     let args = ["run", "-m", ID, "-t", "caption", "--format", "json", &url];
     let ran = machine.run(&args).exits(0);
     let record = &ran.json()[0];
@@ -106,21 +106,21 @@ fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
         "A red sign, a red star, a green arrow and a green ring."
     );
     assert!(ran.stderr.contains("fetching"), "{}", ran.stderr);
-    // No terminal, no bar.
+    // Without a terminal there is no progress bar.
     assert!(
         !ran.stderr.contains('\r') && !ran.stderr.contains('\u{1b}'),
         "{}",
         ran.stderr
     );
 
-    let missing = url.replace("picture", "absent");
+    let missing = url.replace("image.jpg", "absent.jpg");
     let args = ["run", "-m", ID, "-t", "caption", "--format", "jsonl"];
     let ran = machine.run(&[&args[..], &[&missing, &url]].concat()).exits(1);
     let records = ran.jsonl();
     assert!(records[0]["error"].as_str().unwrap().contains("404"), "{ran:?}");
     assert!(records[1].get("result").is_some());
     assert!(!ran.stderr.contains("fetching"), "{}", ran.stderr);
-    // Off the network there are no pictures at addresses; those in files are still answered.
+    // Offline, images at addresses fail; those in files are answered.
     let hotel = scene("hotel.jpg");
     let ran = machine
         .run(&[&args[..], &["--offline", &url, &hotel]].concat())
@@ -134,7 +134,7 @@ fn a_model_by_its_name_answers_about_a_picture_by_its_address() {
 }
 
 #[test]
-fn of_several_models_those_that_can_be_had_are_pulled() {
+fn pull_continues_after_a_model_that_fails() {
     let machine = Machine::new();
     let ran = machine
         .run(&["pull", "org/nothing", ID, "--format", "json"])
@@ -186,7 +186,7 @@ fn models_are_pulled_listed_and_removed() {
         .run_without_runtime(&["cache", "clean", "--all", "--dry-run"])
         .exits(0);
     assert!(Path::new(&folder).exists());
-    // What TensorRT made of the model's graph goes with it; what it made of another stays.
+    // TensorRT's files of the model's graph are removed with it; those of another graph stay.
     let graph = Path::new(&folder).join("onnx/vision_encoder.onnx");
     let made_of = |key: &str, graph: &Path| {
         let made = machine.dir.path().join("own/providers/tensorrt").join(key);
@@ -208,13 +208,13 @@ fn models_are_pulled_listed_and_removed() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|kept| kept["kind"] == "runtime");
+        .find(|entry| entry["kind"] == "runtime");
     assert_eq!(runtime.unwrap()["version"], "1.30.0-linux-x86_64");
     let made = list
         .as_array()
         .unwrap()
         .iter()
-        .find(|kept| kept["graph"] == graph.to_str().unwrap());
+        .find(|entry| entry["graph"] == graph.to_str().unwrap());
     assert_eq!(made.unwrap()["device"], "tensorrt");
     machine.run_without_runtime(&["cache", "clean", ID]).exits(0);
     assert!(!Path::new(&folder).exists() && !ours.exists());
@@ -235,7 +235,7 @@ fn models_are_pulled_listed_and_removed() {
 }
 
 #[test]
-fn what_is_not_there_is_said_to_be_neither_folder_nor_model() {
+fn a_missing_model_is_reported_with_its_cause() {
     let machine = Machine::new();
     let hotel = scene("hotel.jpg");
     let run = |model: &str, more: &[&str]| {
@@ -265,7 +265,7 @@ fn a_model_is_fetched_before_its_loading_is_measured() {
     let more = ["--warmup", "0", "--repeat", "1", "--format", "json"];
     let ran = machine.run(&[&args[..], &more].concat()).exits(0);
     assert_eq!(ran.stderr.matches("fetching").count(), 1, "{}", ran.stderr);
-    // Nothing is said by a worker.
+    // Workers write no notes.
     assert!(!ran.stderr.contains(']'), "{}", ran.stderr);
     let run = ran.json();
     assert_eq!(run["configurations"][1]["model"], ID);

@@ -1,4 +1,4 @@
-//! Images that are none, among those that are.
+//! Invalid images among valid ones.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ fn bad_images_do_not_stop_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (text, empty, cut) = (path("text.png"), path("empty.jpg"), path("cut.jpg"));
-    fs::write(&text, "this is no picture").unwrap();
+    fs::write(&text, "this is not an image").unwrap();
     fs::write(&empty, "").unwrap();
     let jpeg = fs::read(scene("hotel.jpg")).unwrap();
     fs::write(&cut, &jpeg[..jpeg.len() / 2]).unwrap();
@@ -49,7 +49,7 @@ fn bad_images_do_not_stop_the_others() {
         assert!(error.contains(reason), "{error}");
     }
 
-    // In text, stdout has the good ones only.
+    // As text, stdout has the valid ones only.
     let text = florence2(&[&args[..], &["text"], &inputs].concat())
         .exits(1)
         .text();
@@ -83,7 +83,7 @@ fn a_region_outside_one_image_is_that_image_s_failure() {
 }
 
 #[test]
-fn images_over_the_limit_are_refused() {
+fn images_over_the_limit_are_rejected() {
     let ran = florence2(&[
         "run",
         "--model",

@@ -1,4 +1,4 @@
-//! The program as its users run it: arguments in, stdout, stderr, files and exit code out.
+//! The program as users run it: its stdout, stderr, files and exit codes.
 
 mod bench;
 mod compare;

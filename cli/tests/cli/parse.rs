@@ -46,7 +46,7 @@ fn results_have_the_shape_of_transformers() {
 }
 
 #[test]
-fn strict_does_as_transformers() {
+fn strict_results_are_those_of_transformers() {
     let raw = "café<loc_100><loc_200><loc_500><loc_750>";
     let kept = json!({"bboxes": [[100.5, 100.25, 500.5, 375.25]], "labels": ["café"]});
     assert_eq!(parse("od", "1000x500", raw, &[])["result"]["<OD>"], kept);
@@ -55,7 +55,7 @@ fn strict_does_as_transformers() {
 }
 
 #[test]
-fn odd_text_is_no_error() {
+fn malformed_text_is_not_an_error() {
     for raw in [
         "",
         "<loc_5>",
@@ -70,7 +70,7 @@ fn odd_text_is_no_error() {
 }
 
 #[test]
-fn raw_text_may_come_from_stdin_and_results_be_text() {
+fn raw_text_can_come_from_stdin_and_results_be_text() {
     let args = ["parse", "-t", "od", "-s", "1000x1000", "--format", "text"];
     let ran = with_stdin(&args, "car<loc_0><loc_0><loc_9><loc_9>\n".as_bytes()).exits(0);
     assert_eq!(
@@ -80,7 +80,7 @@ fn raw_text_may_come_from_stdin_and_results_be_text() {
 }
 
 #[test]
-fn a_size_and_a_task_are_needed() {
+fn a_size_and_a_task_are_required() {
     for args in [
         &["-t", "od", "x"][..],
         &["-s", "5x5", "x"],

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -16,7 +16,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// The program with arguments, ready to be changed and started.
+/// Returns a command of the program with arguments.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_florence2"));
     command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
@@ -28,7 +28,7 @@ pub fn florence2(args: &[&str]) -> Ran {
     command(args).output().unwrap().into()
 }
 
-/// Runs the program with something on stdin.
+/// Runs the program with bytes on stdin.
 pub fn with_stdin(args: &[&str], stdin: &[u8]) -> Ran {
     let mut child = command(args)
         .stdin(Stdio::piped())
@@ -53,7 +53,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// Requires an exit code.
+    /// Checks the exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(
@@ -66,17 +66,17 @@ impl Ran {
         self
     }
 
-    /// Stdout as text.
+    /// Returns stdout as text.
     pub fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap()
     }
 
-    /// Stdout as JSON.
+    /// Returns stdout as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.stdout).unwrap()
     }
 
-    /// Stdout as JSON lines.
+    /// Returns stdout as JSON lines.
     pub fn jsonl(&self) -> Vec<Value> {
         self.text()
             .lines()
@@ -85,12 +85,12 @@ impl Ran {
     }
 }
 
-/// A file of the repository.
+/// Returns the path of a file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)
 }
 
-/// A sample scene.
+/// Returns the path of a sample scene.
 pub fn scene(file: &str) -> String {
     repository("models/demo/scenes")
         .join(file)
@@ -99,7 +99,7 @@ pub fn scene(file: &str) -> String {
         .to_owned()
 }
 
-/// The demo model, exported to a folder: once for all tests.
+/// Returns the folder of the exported demo model, one for all tests.
 pub fn exported() -> &'static Path {
     static EXPORTED: OnceLock<PathBuf> = OnceLock::new();
     EXPORTED.get_or_init(|| {
@@ -117,7 +117,7 @@ pub fn exported() -> &'static Path {
     })
 }
 
-/// A copy of a folder's files, without those called `without`.
+/// Returns a copy of a folder without the files named `without`.
 pub fn copy(from: &Path, to: &Path, without: &str) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -1,4 +1,4 @@
-//! `florence2 run`: answers.
+//! `florence2 run`.
 
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn several_tasks_on_several_images_as_json_lines() {
     check_detections(&lines[2], "ring");
     assert!(lines[1]["result"]["<CAPTION>"].as_str().unwrap().contains("star"));
     assert_eq!(lines[1]["scores"], Value::Array(Vec::new()));
-    // One pass of the vision encoder for both tasks.
+    // Both tasks share a pass of the vision encoder.
     assert_eq!(
         lines[0]["timings"]["vision_encoder"],
         lines[1]["timings"]["vision_encoder"]
@@ -134,7 +134,7 @@ fn inputs_go_to_the_tasks_that_take_them() {
             .contains("ring")
     );
     assert!(lines[2].get("input").is_none());
-    // A free prompt is passed as it is: here it is the caption's.
+    // A raw prompt is passed unchanged; this one is the caption's.
     assert_eq!(lines[3]["task"], "What does the image describe?");
     assert!(
         lines[3]["result"]["What does the image describe?"]
@@ -145,7 +145,7 @@ fn inputs_go_to_the_tasks_that_take_them() {
 }
 
 #[test]
-fn text_is_for_people() {
+fn text_has_headings_and_tables() {
     let ring = scene("ring.png");
     let alone = florence2(&["run", "-t", "caption", &ring]).exits(0);
     assert_eq!(alone.text().lines().count(), 1, "{}", alone.text());
@@ -164,7 +164,7 @@ fn text_is_for_people() {
 }
 
 #[test]
-fn settings_of_the_search() {
+fn search_settings_change_the_answer() {
     let ring = scene("ring.png");
     let line = |args: &[&str]| {
         let ran = run(&[&["-t", "caption", "--format", "jsonl", ring.as_str()], args].concat()).exits(0);

@@ -10,7 +10,7 @@ use crate::program::{command, florence2, scene, with_stdin};
 const RUN: [&str; 6] = ["run", "--model", "demo", "-t", "od", "--format"];
 
 #[test]
-fn an_image_may_come_from_stdin() {
+fn an_image_can_come_from_stdin() {
     let file = scene("hotel.jpg");
     let from_stdin = with_stdin(&[&RUN[..], &["jsonl", "-"]].concat(), &fs::read(&file).unwrap())
         .exits(0)
@@ -26,7 +26,7 @@ fn an_image_may_come_from_stdin() {
 }
 
 #[test]
-fn results_may_go_to_a_file_whole_or_not_at_all() {
+fn a_result_file_is_complete_or_unchanged() {
     let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
     let path = dir.path().join("found.json");
     let to_file = |more: &[&str]| {
@@ -43,14 +43,14 @@ fn results_may_go_to_a_file_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let ring = scene("ring.png");
     let mut child = command(&[&RUN[..], &["jsonl", &ring, &ring]].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Closed long before the model is ready to answer.
+    // Closed before the model is loaded.
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -59,7 +59,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[cfg(unix)]
 #[test]
-fn interrupted_work_ends_in_order() {
+fn interrupted_work_leaves_valid_json() {
     use std::io::{BufRead, BufReader};
     use std::process::Command;
 
@@ -71,7 +71,7 @@ fn interrupted_work_ends_in_order() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The bracket, and the first record.
+    // The opening bracket and the first record.
     let mut text: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
     assert!(
         Command::new("kill")

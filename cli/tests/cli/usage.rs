@@ -1,4 +1,4 @@
-//! Arguments that make no sense: exit code 2, before any model is loaded.
+//! Invalid arguments: exit code 2, before any model is loaded.
 
 use crate::program::{florence2, scene};
 
@@ -67,7 +67,7 @@ fn requests_are_checked_before_the_model_is_loaded() {
 }
 
 #[test]
-fn a_model_that_is_none() {
+fn invalid_models_are_reported() {
     let (ring, folder) = (scene("ring.png"), tempfile::tempdir().unwrap());
     let folder = folder.path().to_str().unwrap();
     for (model, reason) in [("no/such/model", "no/such/model"), (folder, "config.json")] {
@@ -82,7 +82,7 @@ fn a_model_that_is_none() {
 }
 
 #[test]
-fn settings_that_contradict_each_other() {
+fn contradictory_settings_are_reported() {
     let ring = scene("ring.png");
     let args = [
         "run",
@@ -100,14 +100,14 @@ fn settings_that_contradict_each_other() {
 }
 
 #[test]
-fn the_runtime_can_be_named() {
+fn the_runtime_library_can_be_given() {
     let ring = scene("ring.png");
     let ran = florence2(&["run", "-t", "od", "--ort-library", "no/such/library.so", &ring]).exits(2);
     assert!(ran.stderr.contains("no/such/library.so"), "{}", ran.stderr);
 }
 
 #[test]
-fn help_and_version_are_results() {
+fn help_and_version_go_to_stdout() {
     for command in [
         "run", "bench", "compare", "parse", "tasks", "inspect", "export", "demo",
     ] {

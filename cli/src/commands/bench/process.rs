@@ -148,13 +148,19 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::args::GlobalArgs;
+
+    #[derive(Parser)]
+    struct Globals {
+        #[command(flatten)]
+        args: GlobalArgs,
+    }
 
     fn worker(script: &str) -> WorkerProcess {
-        let cli = Cli::try_parse_from(["florence2", "models", "--quiet"]).unwrap();
+        let globals = Globals::try_parse_from(["florence2", "--quiet"]).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        WorkerProcess::spawn(command, "test", &Console::new(&cli.globals)).unwrap()
+        WorkerProcess::spawn(command, "test", &Console::new(&globals.args)).unwrap()
     }
 
     fn failure(script: &str) -> String {
