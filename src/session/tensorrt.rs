@@ -47,7 +47,7 @@ const USUAL_ENCODER_TOKENS: usize = 577 + 12;
 const USUAL_FIRST_TOKENS: usize = 2;
 /// Half of a caption.
 const USUAL_PAST_TOKENS: usize = 16;
-/// Positions of the published models, where `config.json` does not say.
+/// Positions of the published models, if `config.json` has none.
 const MAX_POSITIONS: usize = 1024;
 
 /// The sizes that the ranges depend on.

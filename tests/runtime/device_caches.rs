@@ -1,4 +1,4 @@
-//! A decoder whose caches stay in its device's memory gives the answers of one whose caches come to the processor's.
+//! A decoder whose KV cache stays in its device's memory gives the answers of one whose cache comes to the CPU's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,15 +13,15 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::common::golden::{Answers, exported_with};
 use crate::common::graphs::{MERGED, SPLIT};
 
-/// More than the decoders' caches have room for at first.
+/// More than the decoders' caches have capacity for at first.
 const MAX_NEW_TOKENS: usize = 40;
 
-/// What has a decoder whose caches may be on a device or not.
+/// Exports whose decoder's cache is on a device or not.
 const PLAIN: [(Target, &[GraphFile]); 2] = [(Target::Plain, &MERGED), (Target::Plain, &SPLIT)];
-/// What has a decoder whose caches are where it runs.
+/// The export whose decoder's cache is where it runs.
 const CUDA: (Target, &[GraphFile]) = (Target::Cuda, &GraphFile::FUSED);
 
-/// A model on these devices (`None`: on the processor), with its caches where the device has them or not.
+/// Loads a model on `device` (`None`: the CPU), with or without its cache in the device's memory.
 fn load(export: (Target, &[GraphFile]), device: Option<&str>, device_caches: bool) -> Florence2 {
     let mut session = SessionOptions::default();
     session.device_caches = Some(device_caches);
@@ -50,7 +50,7 @@ fn load_with(
 /// An answer's tokens, and their log-probabilities.
 type Answer = (Vec<u32>, Vec<f32>);
 
-/// Answers to questions of different lengths, one by one and together, for several searches.
+/// Answers to prompts of different lengths, one by one and together, for several searches.
 fn answers(model: &Florence2) -> Vec<Answer> {
     let answer = |output: Output| (output.token_ids, output.token_log_probs);
     let path = Answers::read("base-like").images[0].path();
@@ -90,7 +90,7 @@ fn assert_same(found: &[Answer], expected: &[Answer], what: &str) {
     }
 }
 
-/// Counts what is said by a module.
+/// Counts the events of a module.
 #[derive(Clone)]
 struct Log {
     module: &'static str,
@@ -144,8 +144,8 @@ fn caches_may_stay_on_the_device() {
         let log = Log::of("florence2::decode::device_top_k");
         let found = tracing::subscriber::with_default(log.clone(), || answers(&load(export, None, true)));
         assert_same(&found, &expected, &format!("{export:?}"));
-        // The best scores are chosen where the decoder runs, and are enough for nearly all steps: the forced last token
-        // of a search asks for all, as does a ban in a greedy one.
+        // Top-k logits suffice for nearly all steps: the forced last token of a search asks for all, as does a ban in a
+        // greedy one.
         let steps: usize = expected.iter().map(|(tokens, _)| tokens.len()).sum();
         let (warnings, details) = (log.warnings.load(Relaxed), log.details.load(Relaxed));
         assert_eq!(warnings, 0, "{export:?}");
@@ -169,7 +169,7 @@ fn caches_stay_on_a_device_of_its_own_memory() {
     }
 }
 
-/// On the device, the answers are those of the processor.
+/// The answers on the device are those on the CPU.
 #[test]
 #[ignore = "needs a device with memory of its own that takes the operators in float32 (not CUDA, for which benches/gpu.sh compares float16): FLORENCE2_TEST_DEVICE=webgpu cargo test --test runtime -- --ignored device_caches::caches_of_the_cuda_target"]
 fn caches_of_the_cuda_target_stay_on_a_device() {

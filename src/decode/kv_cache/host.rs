@@ -64,8 +64,8 @@ struct Step {
     tokens: Range<usize>,
 }
 
-/// Orders copies such that no row is overwritten before it is read. Each span is copied once, and once more for each ring of
-/// rows that change places.
+/// Orders copies such that no row is overwritten before it is read. Each span is copied once, and one more for each cycle of
+/// rows that replace each other.
 fn in_order(copies: &[RowCopy]) -> Vec<Step> {
     let pending = copies.iter().map(|copy| Step {
         from: Some(copy.from),
@@ -78,7 +78,7 @@ fn in_order(copies: &[RowCopy]) -> Vec<Step> {
         let is_read = |row| pending.iter().any(|other| other.from == row);
         match pending.iter().position(|step| !is_read(step.to)) {
             Some(index) => steps.push(pending.swap_remove(index)),
-            // Only rings are left: once a row is saved aside, its ring can be copied backwards.
+            // Only cycles are left: once one of its rows is saved aside, a cycle can be copied in reverse.
             None => {
                 steps.push(Step {
                     to: None,
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn rings_take_one_copy_more() {
+    fn cycles_take_one_copy_more() {
         let (rows, steps) = reordered(&[1, 2, 0, 4, 3, 0], 0);
         assert_eq!(rows, [1, 2, 0, 4, 3, 0]);
         assert_eq!((saved(&steps), steps.len()), (2, 8));

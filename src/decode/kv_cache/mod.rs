@@ -13,7 +13,7 @@ use super::slots::RowCopy;
 use crate::error::{Error, Result};
 use crate::metrics::Stopwatch;
 
-/// What a decoder's KV caches are made of.
+/// The form of a decoder's KV caches, and where they are.
 pub(super) struct CacheFormat {
     /// Keys and values of all layers.
     pub(super) tensors: usize,

@@ -257,7 +257,7 @@ impl DecodeState for PlainState<'_> {
         Ok(())
     }
 
-    /// What the decoder takes is checked when it is made.
+    /// The decoder's inputs are checked when they are made.
     fn not_finite(&self) -> Error {
         tensor::not_finite(self.last_graph.name(), LOGITS)
     }

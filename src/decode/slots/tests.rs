@@ -4,7 +4,7 @@ fn copy(from: usize, to: usize, tokens: Range<usize>) -> RowCopy {
     RowCopy { from, to, tokens }
 }
 
-/// What a reordering in place copies.
+/// The copies of a reordering in place.
 fn in_place(reordering: Option<Reordering>) -> Vec<RowCopy> {
     match reordering {
         Some(Reordering { rows, images: None }) => rows,
@@ -12,7 +12,7 @@ fn in_place(reordering: Option<Reordering>) -> Vec<RowCopy> {
     }
 }
 
-/// What a reordering to other tensors copies: rows, and images.
+/// The copies of a reordering to other tensors: of rows, and of images.
 fn elsewhere(reordering: Option<Reordering>) -> (Vec<RowCopy>, Vec<RowCopy>) {
     match reordering {
         Some(Reordering {
@@ -56,7 +56,7 @@ fn only_tokens_that_differ_are_copied() {
     assert_eq!(in_place(slots.reorder(&[1, 0], 0)), [], "they hold the same");
 }
 
-/// The parents of rows that continue the rows of each image, as many as `widths` has, chosen by `below`.
+/// Random parents for one row or more of each image; `below` returns a random number below a limit.
 fn random_parents(slots: &Slots, below: &mut impl FnMut(usize) -> usize) -> Vec<usize> {
     let width = slots.width;
     let mut parents = Vec::new();

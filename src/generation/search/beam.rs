@@ -176,7 +176,7 @@ impl<'a> BeamSearch<'a> {
     }
 }
 
-/// What a sequence must score above to be among the `beams` finished ones.
+/// Returns the score that a sequence must exceed to be among the `beams` finished ones.
 fn worst_score(finished: &[Sequence], beams: usize) -> f32 {
     match finished.last() {
         Some(worst) if finished.len() == beams => worst.score,

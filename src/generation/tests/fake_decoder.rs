@@ -16,7 +16,7 @@ use crate::generation::{Decoder, Logits, TopKLogits, TopKRow};
 pub(super) struct FakeModel {
     pub seed: u32,
     pub vocabulary: usize,
-    /// How many of the last tokens the logits depend on.
+    /// The number of last tokens that the logits depend on.
     pub context: usize,
     pub scale: f32,
     /// Added to the logits of some tokens.
@@ -60,23 +60,24 @@ fn mix(mut x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// Rows of made-up models, one for each input at first. It keeps every row's history, as a cache would, and counts
-/// what it is asked for.
+/// Rows of made-up models, one for each input at first. It keeps every row's history, as a cache would, and records its
+/// steps.
 pub(super) struct FakeDecoder {
     inputs: usize,
     /// Inputs that wait, with their models.
     waiting: VecDeque<(usize, FakeModel)>,
-    /// As many inputs may be in at the same time.
+    /// Inputs at the same time, at most.
     max_batch: usize,
     /// Inputs that are admitted in one call, at most.
     max_admitted: usize,
     /// Each row's input, its model and the tokens it was fed.
     rows: Vec<(usize, FakeModel, Vec<u32>)>,
     logits: Array2<f32>,
-    /// Of how many the logits are given at first, if not all.
-    best: Option<usize>,
-    chosen: FakeTopK,
-    places: Vec<usize>,
+    /// The number of top-k logits; `None`: all logits are returned.
+    k: Option<usize>,
+    top_k: FakeTopK,
+    /// The row of `logits` of each row.
+    logit_rows: Vec<usize>,
     /// Rows of each step, and tokens fed to each; those of admitted inputs too.
     pub steps: Vec<(usize, usize)>,
     /// Fails at this step.
@@ -93,9 +94,9 @@ impl FakeDecoder {
             max_admitted: usize::MAX,
             rows: Vec::new(),
             logits: Array2::zeros((0, 0)),
-            best: None,
-            chosen: FakeTopK::default(),
-            places: Vec::new(),
+            k: None,
+            top_k: FakeTopK::default(),
+            logit_rows: Vec::new(),
             steps: Vec::new(),
             fails_at: None,
         }
@@ -110,25 +111,22 @@ impl FakeDecoder {
         }
     }
 
-    /// Returns the `best` best logits, and all only on request.
-    pub fn with_best(self, best: usize) -> Self {
-        Self {
-            best: Some(best),
-            ..self
-        }
+    /// Returns top-k logits.
+    pub fn with_top_k(self, k: usize) -> Self {
+        Self { k: Some(k), ..self }
     }
 
-    /// How often it was asked for all logits where it had given the best.
+    /// Returns the number of times that all logits were asked for after the top k.
     pub fn fetched(&self) -> usize {
-        self.chosen.fetched.get()
+        self.top_k.fetched.get()
     }
 
-    /// What each row was fed.
+    /// Returns the tokens that each row was fed.
     pub fn histories(&self) -> Vec<&[u32]> {
         self.rows.iter().map(|(_, _, tokens)| tokens.as_slice()).collect()
     }
 
-    /// The inputs whose rows are there.
+    /// Returns the number of inputs with rows.
     fn used(&self) -> usize {
         let inputs: HashSet<usize> = self.rows.iter().map(|&(input, ..)| input).collect();
         inputs.len()
@@ -149,28 +147,28 @@ impl FakeDecoder {
         let rows = &mut self.rows[first..];
         assert!(tokens.len() == rows.len() && !rows.is_empty());
         let vocabulary = rows[0].1.vocabulary;
-        // Each input's logits begin one row further on than they need to.
+        // There is an unused row of logits before each input's.
         self.logits = Array2::from_elem((2 * rows.len(), vocabulary), f32::NAN);
-        self.places.clear();
-        let (mut place, mut last, mut width) = (0, None, 0);
+        self.logit_rows.clear();
+        let (mut at, mut last, mut width) = (0, None, 0);
         for ((input, model, history), tokens) in rows.iter_mut().zip(tokens) {
             history.extend(tokens);
             width = tokens.len();
             if last.replace(*input).is_some_and(|last| last != *input) {
-                place += 1;
+                at += 1;
             }
             self.logits
-                .row_mut(place)
+                .row_mut(at)
                 .assign(&ndarray::aview1(&model.logits(history)));
-            self.places.push(place);
-            place += 1;
+            self.logit_rows.push(at);
+            at += 1;
         }
         self.steps.push((rows.len(), width));
-        Ok(match self.best {
-            None => Logits::new(self.logits.view()).at(&self.places),
-            Some(best) => {
-                self.chosen.choose(best, &self.logits);
-                Logits::top_k(&self.chosen).at(&self.places)
+        Ok(match self.k {
+            None => Logits::new(self.logits.view()).at(&self.logit_rows),
+            Some(k) => {
+                self.top_k.select(k, &self.logits);
+                Logits::top_k(&self.top_k).at(&self.logit_rows)
             }
         })
     }
@@ -185,13 +183,13 @@ struct FakeTopK {
 }
 
 impl FakeTopK {
-    fn choose(&mut self, best: usize, all: &Array2<f32>) {
+    fn select(&mut self, k: usize, all: &Array2<f32>) {
         self.all = all.clone();
         let rows = all.rows().into_iter().map(|row| {
             let row = row.to_vec();
             let mut tokens: Vec<i64> = (0..row.len() as i64).collect();
             tokens.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
-            tokens.truncate(best);
+            tokens.truncate(k);
             let logits: Vec<f32> = tokens.iter().map(|&token| row[token as usize]).collect();
             let max = logits.first().copied().unwrap_or(0.0);
             let log_sum_exp = -log_sum_exp(&row).normalize(max);

@@ -20,7 +20,7 @@ fn check(found: &[Sequence], expected: &[Expected]) -> Result<(), String> {
     if found.len() < expected.len() {
         return Err(format!("{} sequences, expected {}", found.len(), expected.len()));
     }
-    // Where there are no more sequences, transformers gives an empty one with a losing score.
+    // Where there are no more sequences, transformers returns an empty one with a losing score.
     if let Some(more) = found[expected.len()..]
         .iter()
         .find(|sequence| sequence.score >= -1e8)
@@ -53,24 +53,24 @@ fn check(found: &[Sequence], expected: &[Expected]) -> Result<(), String> {
     Ok(())
 }
 
-/// Of logits that were chosen where the decoder runs, the same sequences come out, to the last bit.
+/// Top-k logits give the same sequences as all logits, to the last bit.
 #[test]
-fn the_best_logits_are_enough_for_the_same_sequences() {
+fn top_k_logits_give_the_same_sequences() {
     let (models, cases) = fixture(SEARCHES);
     let (mut steps, mut fetched) = (0, 0);
     for (index, case) in cases.iter().enumerate() {
         let model = std::slice::from_ref(&models[case["model"].as_u64().unwrap() as usize]);
         let config = config(case["settings"].clone());
         let expected = run(model, &config);
-        for best in [2, 12, model[0].vocabulary] {
-            let mut decoder = FakeDecoder::new(model).with_best(best);
+        for k in [2, 12, model[0].vocabulary] {
+            let mut decoder = FakeDecoder::new(model).with_top_k(k);
             let found = generate(&mut decoder, &config, Hooks::default()).unwrap();
             assert_eq!(
                 found, expected,
-                "case {index}, {best} of {}: {}",
+                "case {index}, {k} of {}: {}",
                 model[0].vocabulary, case["settings"]
             );
-            if best == 12 && config.only_bans_tokens() {
+            if k == 12 && config.only_bans_tokens() {
                 steps += decoder.steps.len();
                 fetched += decoder.fetched();
             }

@@ -1,4 +1,4 @@
-//! Streaming, calling off, errors, and what the decoder sees.
+//! Streaming, cancellation, errors, and the decoder's calls.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ fn tokens_are_streamed_as_they_are_chosen() {
 }
 
 #[test]
-fn a_listener_can_end_the_sequence() {
+fn on_token_can_end_the_sequence() {
     let model = FakeModel {
         bias: Vec::new(),
         ..FakeModel::new(4, 40)
@@ -79,7 +79,7 @@ fn only_one_row_can_be_streamed() {
 }
 
 #[test]
-fn a_search_can_be_called_off() {
+fn a_search_can_be_cancelled() {
     for settings in [json!({"num_beams": 3}), json!({})] {
         let asked = Cell::new(0);
         let is_cancelled = || {
@@ -122,7 +122,7 @@ fn forced_tokens_beyond_the_vocabulary_are_refused() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_are_an_error() {
+fn logits_that_are_not_finite_are_an_error() {
     for settings in [json!({"num_beams": 3}), json!({}), json!({"do_sample": true})] {
         for bias in [f32::NAN, f32::INFINITY] {
             let broken = FakeModel {
@@ -158,7 +158,7 @@ fn infinitely_low_logits_are_bans() {
     }
 }
 
-/// All tokens but one are suppressed, and that one is used up: there is an answer all the same.
+/// All tokens but one are suppressed, and that one may not be repeated: there is still an answer.
 #[test]
 fn a_search_without_choice_ends() {
     let suppressed: Vec<u32> = (0..40).filter(|&token| token != 9).collect();
@@ -227,9 +227,9 @@ fn a_forced_end_counts_as_cut_off() {
     );
 }
 
-/// Rows of inputs that are done leave: the rows of the steps never grow after the beams have opened.
+/// Rows of inputs that are done are dropped: the number of rows never grows after the beams have opened.
 #[test]
-fn finished_inputs_leave_the_decoder() {
+fn finished_inputs_are_dropped_from_the_decoder() {
     let models: Vec<FakeModel> = (0..6)
         .map(|seed| FakeModel {
             bias: vec![(2, seed as f32)],
@@ -250,7 +250,7 @@ fn finished_inputs_leave_the_decoder() {
     }
 }
 
-/// A decoder that knows what each row must hold: the cache follows the tokens.
+/// Each row's history is the sequence that the search continues: the cache follows the tokens.
 #[test]
 fn rows_hold_the_sequences_that_the_search_continues() {
     struct Checked(FakeDecoder, Vec<Vec<u32>>);
@@ -315,7 +315,7 @@ fn waiting_inputs_are_admitted_as_others_are_done() {
 }
 
 #[test]
-fn a_decoder_that_lets_nobody_in_is_an_error() {
+fn a_decoder_that_admits_no_input_is_an_error() {
     let mut decoder = FakeDecoder::new(&[FakeModel::new(1, 40)]).with_limits(0, 1);
     let error = generate(&mut decoder, &config(json!({})), Hooks::default()).unwrap_err();
     assert!(error.to_string().contains("admits none of 1 inputs"), "{error}");
