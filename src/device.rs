@@ -1,8 +1,8 @@
-//! Devices, and why one cannot be used: data that errors carry. [`runtime`](crate::runtime) implements their methods.
+//! Devices and the problems with them: the data in errors. [`runtime`](crate::runtime) implements their methods.
 
 use std::fmt;
 
-/// A device that a graph can run on. It is read from `cuda`, or `cuda:1` for the second of its kind.
+/// A device that a graph can run on. Parsed from `cuda`, or `cuda:1` for the second of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Device {
     pub(crate) kind: DeviceKind,
@@ -37,7 +37,7 @@ pub enum DeviceKind {
     Cpu,
 }
 
-/// Why a device cannot be used.
+/// The reason why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceProblem {

@@ -134,6 +134,10 @@ fn flag(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         florence2::Error::ImageTooLarge { .. } => Some("--max-pixels"),
         florence2::Error::DownloadTooLarge { .. } => Some("--url-max-bytes"),
         florence2::Error::DeviceUnusable { .. } => Some("--ort-library"),
+        florence2::Error::InvalidOption {
+            name: "provider option",
+            ..
+        } => Some("--ep-option"),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Where a graph's nodes run, for people and programs.
+//! The placement of a graph's nodes, as JSON and as text.
 
 use florence2::runtime::{DeviceKind, Placement, ProviderNodes};
 use serde::{Serialize, Serializer};
@@ -28,7 +28,7 @@ fn compiles(nodes: &ProviderNodes) -> bool {
     kinds.any(|kind| kind.provider() == nodes.provider && kind.compiles())
 }
 
-/// As `OpenVINOExecutionProvider 7 (compiled parts), CPUExecutionProvider 6 (3 GroupQueryAttention, 3 Add), 2 copies`.
+/// Formats a placement as `OpenVINOExecutionProvider 7 (compiled parts), CPUExecutionProvider 6 (3 GroupQueryAttention, 3 Add), 2 copies`.
 pub fn summary(placement: &Placement) -> String {
     if !placement.is_known() {
         return "unknown".into();
@@ -70,8 +70,9 @@ fn provider(nodes: &ProviderNodes) -> String {
     if operators.len() > SHOWN {
         shown.push("...".into());
     }
-    match shown.is_empty() {
-        true => format!("{provider} {count}"),
-        false => format!("{provider} {count} ({})", shown.join(", ")),
+    if shown.is_empty() {
+        format!("{provider} {count}")
+    } else {
+        format!("{provider} {count} ({})", shown.join(", "))
     }
 }

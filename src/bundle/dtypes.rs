@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_written_as_they_are_read() {
+    fn settings_are_formatted_as_they_are_parsed() {
         assert_eq!(PerPart::<Dtype>::default().to_string(), "");
         for text in ["int8", "vision=fp32,decoder=q4", "int8,vision=fp32"] {
             let choice: PerPart<Dtype> = text.parse().unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_read() {
+    fn settings_are_parsed() {
         let of = |text: &str, graph| DtypePreference::from(text.parse::<PerPart<Dtype>>().unwrap()).of(graph);
         let text = "int8,vision=fp32, decoder = q4";
         assert_eq!(of(text, GraphFile::VisionEncoder), Some(Dtype::Fp32));

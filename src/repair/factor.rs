@@ -28,7 +28,7 @@ pub(super) enum Operand {
 }
 
 impl Factor {
-    /// The factor that an attribute of a node is, if it is there and not 1.
+    /// Returns the factor in an attribute of a node, if it is set and not 1.
     pub(super) fn of_attribute(index: usize, node: &NodeProto, name: &'static str) -> Option<Self> {
         let value = attribute(node, name)?.f.filter(|&value| value != 1.0)?;
         Some(Self {
@@ -48,7 +48,7 @@ impl Factor {
         }
     }
 
-    /// Makes the factor `share` times as large. Its constant stays for others that use it.
+    /// Multiplies the factor by `share`. Other nodes that use its constant keep it.
     pub(super) fn multiply(self, share: f64, graph: &mut GraphProto) {
         let (input, value) = match self.operand {
             Operand::Multiplier(input) => (input, self.scalar.value * share),
@@ -71,7 +71,7 @@ impl Factor {
                 node.output.first().map_or("", String::as_str)
             );
             operand.clone_from(&name);
-            // Of an earlier repair for another size, or of the same constant on query and key.
+            // The name is taken by an earlier repair for another size, or by the same constant on query and key.
             graph.initializer.retain(|tensor| tensor.name != name);
             graph.initializer.push(TensorProto { name, ..tensor });
         }

@@ -1,11 +1,12 @@
-//! Repairs of published graphs that compute something else than the model they were exported from.
+//! Repairs of published graphs that do not compute what the model that they were exported from computes.
 //!
 //! The known fault: channel attention scales its scores by `N ** -0.5`, `N` being the number of tokens of the stage. An
 //! export by tracing writes that number into the graph as it was for the traced image. `onnx-community/Florence-2-base-ft`
-//! was traced with 224×224 pixels and runs on 768×768: its image features and captions differ from transformers'. [`channel_attention`] finds such scales, whatever the graph's names and dtype, and puts in those of the
-//! model's own image size.
+//! was traced with 224×224 pixels and runs on 768×768: its image features and captions differ from transformers'.
+//! [`channel_attention`] finds such scales, whatever the graph's names and dtype, and replaces them by those of the model's
+//! own image size.
 //!
-//! A repaired graph is a small one in memory: its weights stay in the files (or the memory) they are in.
+//! A repaired graph is in memory, without its weights: they stay in the files (or the memory) they are in.
 
 mod channel_attention;
 mod constants;
@@ -38,9 +39,9 @@ pub struct Repair {
     pub graph: GraphFile,
     /// The number of channel attentions whose scale was changed.
     pub attentions: usize,
-    /// The square image size whose scales the graph has.
+    /// The square image size that the graph's scales are for, if there is one.
     pub frozen_at: Option<ImageSize>,
-    /// The image size that the model takes, which the scales are for now.
+    /// The image size of the model, which the repaired scales are for.
     pub image_size: ImageSize,
 }
 

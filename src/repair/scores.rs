@@ -1,4 +1,4 @@
-//! Where an attention's scores come from.
+//! The scores of an attention, followed back to its projections.
 
 use florence2_layout::onnx::{NodeProto, TensorProto};
 
@@ -12,12 +12,13 @@ const MAX_NODES: usize = 32;
 pub(super) struct Scores<'v> {
     values: &'v Values<'v>,
     factors: Vec<Factor>,
-    /// The values that are multiplied, each with the axis that is summed over, counted from the last one.
+    /// The operands of the product, each with the axis that is summed over, counted from the last one.
     operands: [(&'v str, usize); 2],
 }
 
 impl<'v> Scores<'v> {
-    /// The scores of a `Softmax` or an `Attention`; `None` for other nodes, and if they are not a product times constants.
+    /// Returns the scores of a `Softmax` or an `Attention`; `None` for other nodes, and if they are not a product times
+    /// constants.
     pub(super) fn of(index: usize, node: &'v NodeProto, values: &'v Values<'v>) -> Option<Self> {
         let mut factors = Vec::new();
         match node.op_type.as_str() {
@@ -53,7 +54,7 @@ impl<'v> Scores<'v> {
         None
     }
 
-    /// The constant factors, if this is an attention among channels and all factors are constant.
+    /// Returns the constant factors, if this is an attention among channels and all factors are constant.
     pub(super) fn channel_factors(mut self) -> Option<Vec<Factor>> {
         for (operand, axis) in self.operands {
             let axis = self.axis_of_heads(operand, axis)?;
@@ -64,8 +65,8 @@ impl<'v> Scores<'v> {
         Some(self.factors)
     }
 
-    /// Follows an operand to the `Reshape` that splits its projection into heads, and returns which of that one's axes,
-    /// counted from the last one, has become `axis`. Collects the factors on the way.
+    /// Follows an operand to the `Reshape` that splits its projection into heads, and returns the axis of the `Reshape`,
+    /// counted from the last one, that has become `axis`. Collects the factors on the way.
     fn axis_of_heads(&mut self, operand: &'v str, mut axis: usize) -> Option<usize> {
         let mut value = operand;
         for _ in 0..MAX_NODES {
@@ -81,7 +82,7 @@ impl<'v> Scores<'v> {
                 }
                 "Split" | "Slice" => node.input.first()?,
                 "Gather" | "Squeeze" => {
-                    // Both take one axis away: `Gather` by a scalar index, `Squeeze` after a `Split`.
+                    // Both remove one axis: `Gather` by a scalar index, `Squeeze` after a `Split`.
                     let removed = self.removed_axis(node)?;
                     let rank = self.rank(node.input.first()?, MAX_NODES)?;
                     axis += usize::from(rank.checked_sub(removed + 1)? <= axis);
@@ -93,7 +94,7 @@ impl<'v> Scores<'v> {
         None
     }
 
-    /// The axis that a `Gather` or `Squeeze` takes away.
+    /// Returns the axis that a `Gather` or `Squeeze` removes.
     fn removed_axis(&self, node: &NodeProto) -> Option<usize> {
         let rank = || i64::try_from(self.rank(node.input.first()?, MAX_NODES)?).ok();
         let axis = if node.op_type == "Gather" {
@@ -131,7 +132,7 @@ impl<'v> Scores<'v> {
     }
 }
 
-/// The input of a node that only scales or converts it, with the factor, if it is constant.
+/// Returns the input of a node that only scales or converts it, and collects the factor, if it is constant.
 fn step<'v>(
     index: usize,
     node: &'v NodeProto,
@@ -167,7 +168,7 @@ fn step<'v>(
     }
 }
 
-/// The value of a tensor of one 64-bit integer.
+/// Returns the value of a tensor of one 64-bit integer.
 fn single_integer(tensor: &TensorProto) -> Option<i64> {
     match &tensor.raw_data {
         Some(raw) => Some(i64::from_le_bytes(raw.as_ref().try_into().ok()?)),

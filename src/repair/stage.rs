@@ -7,7 +7,7 @@ use crate::geometry::ImageSize;
 
 /// The stage of the vision encoder that a node belongs to.
 pub(super) struct Stage {
-    /// Tokens along each axis; `None` if the graph does not say.
+    /// The number of tokens along each axis; `None` if it is unknown.
     grid: Option<[u64; 2]>,
     pixels_per_token: u64,
     /// Whether there was a patch embedding.
@@ -23,7 +23,7 @@ impl Stage {
         }
     }
 
-    /// Goes through a convolution. Those that embed patches begin a stage; the depthwise ones keep the grid.
+    /// Updates the stage after a convolution. One that embeds patches begins a stage; a depthwise one keeps the grid.
     pub(super) fn enter(&mut self, node: &NodeProto, values: &Values<'_>) {
         let group = attribute(node, "group").and_then(|group| group.i).unwrap_or(1);
         if group != 1 {
@@ -36,7 +36,7 @@ impl Stage {
         self.pixels_per_token = self.pixels_per_token.saturating_mul(stride);
     }
 
-    /// Pixels for a token, along each axis.
+    /// Returns the number of pixels per token along each axis.
     pub(super) fn pixels_per_token(&self) -> u64 {
         self.pixels_per_token
     }

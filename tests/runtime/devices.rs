@@ -290,7 +290,7 @@ mod openvino {
                 matches!(
                     error,
                     Error::InvalidOption {
-                        name: "ep-option",
+                        name: "provider option",
                         ..
                     }
                 ),

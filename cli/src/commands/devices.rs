@@ -1,4 +1,4 @@
-//! `florence2 devices`: which can be used here, and what the others want.
+//! `florence2 devices`: the devices that can be used here, and what the others need.
 
 use clap::Args;
 use florence2::Error as EngineError;
@@ -13,7 +13,7 @@ use crate::output::{ReportFormat, heading, printable};
 
 /// List the devices that graphs can run on: which can be used here, and what is missing for the others
 ///
-/// A device can be used if a small graph runs on it. That an ONNX Runtime has a device is decided when it is built.
+/// A device can be used if a small graph runs on it. The devices of an ONNX Runtime library are fixed when it is built.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// How the list is written
@@ -63,7 +63,7 @@ fn record(kind: DeviceKind) -> Result<DeviceRecord> {
     })
 }
 
-/// What can be used first.
+/// Formats the devices as text, those that can be used first.
 fn render(records: &[DeviceRecord]) -> String {
     let (usable, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.usable);
     usable.into_iter().chain(others).map(device).collect()
@@ -76,7 +76,7 @@ fn device(record: &DeviceRecord) -> String {
         (false, false) => "not in this ONNX Runtime",
     };
     let mut text = heading(record.device, here);
-    // That it is not in the library is said already.
+    // A device that is not in the library is reported as such in the heading.
     if let Some(problem) = record.problem.as_deref().filter(|_| record.in_library) {
         text += &format!("  {}\n", printable(problem));
     }

@@ -205,7 +205,7 @@ impl PerPart<Devices> {
         match options.iter().find(|option| !is_used(option.kind())) {
             None => Ok(()),
             Some(option) => Err(Error::InvalidOption {
-                name: "ep-option",
+                name: "provider option",
                 reason: format!(
                     "{option} has no effect: {} is not among the devices ({self})",
                     option.kind()
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_as_they_are_printed() {
+    fn lists_are_parsed_as_they_are_formatted() {
         for text in ["cpu", "auto", "cuda:0,cpu", "tensorrt:1,cuda:1", "openvino"] {
             assert_eq!(text.parse::<Devices>().unwrap().to_string(), text);
         }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_make_no_sense_are_refused() {
+    fn invalid_lists_are_rejected() {
         for (text, named) in [
             ("", "there is no device"),
             ("cuda,", "there is no device"),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_for_devices_that_are_chosen() {
+    fn options_are_for_devices_in_use() {
         let options = ["cuda.use_tf32=1".parse().unwrap()];
         for (choice, good) in [
             ("cuda:1", true),

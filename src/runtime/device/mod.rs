@@ -1,4 +1,4 @@
-//! The devices that graphs can run on: ONNX Runtime's execution providers, each with an index where it has several.
+//! The devices that graphs can run on: ONNX Runtime's execution providers, with an index for those that have several.
 
 mod kind;
 mod list;
@@ -19,13 +19,13 @@ pub use crate::device::{Device, DeviceKind, DeviceProblem};
 use crate::error::{Error, Result};
 
 impl Device {
-    /// The processor.
+    /// The CPU.
     pub const CPU: Device = Device {
         kind: DeviceKind::Cpu,
         index: None,
     };
 
-    /// The device of this kind that its provider takes by itself, mostly the first.
+    /// The provider's default device of this kind, mostly the first.
     pub const fn new(kind: DeviceKind) -> Self {
         Self { kind, index: None }
     }
@@ -33,7 +33,7 @@ impl Device {
     /// The device of this kind with this index, counted from 0.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if devices of this kind are not told apart by an index.
+    /// [`Error::InvalidOption`] if devices of this kind have no index.
     pub fn with_index(kind: DeviceKind, index: u32) -> Result<Self> {
         match kind.spec().index {
             Some(_) => Ok(Self {
@@ -44,17 +44,17 @@ impl Device {
         }
     }
 
-    /// The kind of device.
+    /// Returns the kind of device.
     pub const fn kind(self) -> DeviceKind {
         self.kind
     }
 
-    /// Which of its kind, counted from 0; `None` if none was named.
+    /// Returns the index among the devices of its kind, counted from 0; `None` for the default one.
     pub const fn index(self) -> Option<u32> {
         self.index
     }
 
-    /// Whether it is the processor, with ONNX Runtime's own kernels.
+    /// Returns `true` for the CPU with ONNX Runtime's own kernels.
     pub fn is_cpu(self) -> bool {
         self.kind == DeviceKind::Cpu
     }
@@ -66,7 +66,7 @@ impl From<DeviceKind> for Device {
     }
 }
 
-/// As it is read: `cuda:0`.
+/// Formats the device as it is parsed: `cuda:0`.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.index {
@@ -84,7 +84,8 @@ impl FromStr for Device {
             None => Ok(Self::new(text.parse()?)),
             Some((kind, index)) => {
                 let number = index.trim().parse();
-                let number = number.map_err(|_| invalid(format!("{index:?} is no index, as 0 or 1")))?;
+                let number =
+                    number.map_err(|_| invalid(format!("{index:?} is not an index such as 0 or 1")))?;
                 Self::with_index(kind.parse()?, number)
             }
         }

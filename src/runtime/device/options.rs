@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// A provider's options by name.
 pub(super) type Options = BTreeMap<String, String>;
 
-/// An option for an execution provider, in that provider's own words. It is read from
-/// `tensorrt.trt_fp16_enable=1`: the [kind](DeviceKind) of device, the option's name, its value.
+/// An option for an execution provider, with the provider's own name and values. Parsed from `tensorrt.trt_fp16_enable=1`:
+/// the [kind](DeviceKind) of device, the name, the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderOption {
     kind: DeviceKind,
@@ -21,11 +21,11 @@ pub struct ProviderOption {
 }
 
 impl ProviderOption {
-    /// An option.
+    /// Creates an option.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if name or value are empty or no text for ONNX Runtime, the device has no options, or
-    /// this one (CUDA graphs) would make answers wrong.
+    /// [`Error::InvalidOption`] if name or value are empty or have a NUL, if the device has no options, and for options that
+    /// would make answers wrong (CUDA graphs).
     pub fn new(kind: DeviceKind, name: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         let (name, value) = (name.into(), value.into());
         if name.is_empty() || value.is_empty() || name.contains('\0') || value.contains('\0') {
@@ -34,36 +34,36 @@ impl ProviderOption {
             )));
         }
         if kind == DeviceKind::Cpu {
-            return Err(invalid("the processor's provider has no options".into()));
+            return Err(invalid("the CPU's provider has no options".into()));
         }
         let is_off = ["0", "false"].iter().any(|off| value.eq_ignore_ascii_case(off));
         if kind.spec().captures_runs == Some(name.as_str()) && !is_off {
-            // The provider would not say so: it does what it recorded, with the tensors of the run that it recorded.
+            // The provider would not report it: it replays the captured run with the tensors of that run.
             return Err(invalid(format!(
-                "{kind}.{name}: a recorded run is for tensors of the same sizes in the same places, which most graphs' are \
-                 not, so that answers would be wrong; leave it out"
+                "{kind}.{name}: a captured run is only valid for tensors of the same shapes and addresses, which most graphs \
+                 do not have, so that answers would be wrong; leave it out"
             )));
         }
         Ok(Self { kind, name, value })
     }
 
-    /// The kind of device whose provider it is for.
+    /// Returns the kind of device whose provider the option is for.
     pub const fn kind(&self) -> DeviceKind {
         self.kind
     }
 
-    /// The option's name.
+    /// Returns the option's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its value.
+    /// Returns the option's value.
     pub fn value(&self) -> &str {
         &self.value
     }
 }
 
-/// As it is read.
+/// Formats the option as it is parsed.
 impl fmt::Display for ProviderOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}={}", self.kind, self.name, self.value)
@@ -93,7 +93,7 @@ impl FromStr for ProviderOption {
 
 pub(super) fn invalid(reason: String) -> Error {
     Error::InvalidOption {
-        name: "ep-option",
+        name: "provider option",
         reason,
     }
 }
@@ -162,7 +162,7 @@ mod tests {
                 matches!(
                     error,
                     Error::InvalidOption {
-                        name: "ep-option",
+                        name: "provider option",
                         ..
                     }
                 ),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn given_options_win_over_ours_and_the_last_wins() {
+    fn given_options_override_ours_and_the_last_counts() {
         let given = given(&[
             "cuda.use_tf32=1",
             "tensorrt.x=y",

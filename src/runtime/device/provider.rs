@@ -71,7 +71,7 @@ pub(crate) fn register(
     Ok(builder)
 }
 
-/// A provider that takes any options, and says itself which it does not know.
+/// Makes a provider that takes any options and reports those it does not know.
 pub(super) fn arbitrary<P>(options: &Options) -> Result<ExecutionProviderDispatch, String>
 where
     P: ArbitrarilyConfigurableExecutionProvider + Default + Into<ExecutionProviderDispatch>,
@@ -89,14 +89,14 @@ where
 }
 
 pub(super) fn cpu(_: &Options) -> Result<ExecutionProviderDispatch, String> {
-    // Without the arena each tensor of each run is allocated anew; `ort`'s own default is without.
+    // Without the arena, `ort`'s default, each run allocates its tensors anew.
     Ok(ep::CPU::default().with_arena_allocator(true).build())
 }
 
-/// DirectML's provider takes its options as a structure, either an index or a way to choose.
+/// Makes DirectML's provider, which takes its options as a structure: either an index, or how to select a device.
 pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, String> {
     if options.contains_key("device_id") && options.len() > 1 {
-        return Err("an index leaves nothing to choose: give either it or other options".into());
+        return Err("device_id excludes all other options, which select a device".into());
     }
     let provider = options
         .iter()
@@ -117,7 +117,7 @@ pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, 
                 ("device_filter", "any") => provider.with_device_filter(DeviceFilter::Any),
                 _ => {
                     return Err(format!(
-                        "{name}={value} is none of its options: device_id, \
+                        "{name}={value} is not one of its options: device_id, \
                      performance_preference=default|high_performance|minimum_power, device_filter=gpu|npu|any"
                     ));
                 }
@@ -126,7 +126,7 @@ pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, 
     Ok(provider.build())
 }
 
-/// MIGraphX's provider takes its options as a structure.
+/// Makes MIGraphX's provider, which takes its options as a structure.
 pub(super) fn migraphx(options: &Options) -> Result<ExecutionProviderDispatch, String> {
     let flag = |name: &str, value: &str| number::<u8>(name, value).map(|flag| flag != 0);
     let provider = options
@@ -143,7 +143,7 @@ pub(super) fn migraphx(options: &Options) -> Result<ExecutionProviderDispatch, S
                 "migraphx_load_model_path" => provider.with_load_model(value),
                 _ => {
                     return Err(format!(
-                        "{name} is none of its options: device_id, migraphx_fp16_enable, migraphx_fp8_enable, \
+                        "{name} is not one of its options: device_id, migraphx_fp16_enable, migraphx_fp8_enable, \
                      migraphx_int8_enable, migraphx_exhaustive_tune, migraphx_mem_limit, migraphx_save_model_path, \
                      migraphx_load_model_path"
                     ));
@@ -156,7 +156,7 @@ pub(super) fn migraphx(options: &Options) -> Result<ExecutionProviderDispatch, S
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
     value
         .parse()
-        .map_err(|_| format!("{name}={value} is not the number that it must be"))
+        .map_err(|_| format!("{name}={value} is not a number in range"))
 }
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
         assert!(root.path().join("own").is_dir() && !folder.exists());
     }
 
-    /// What `ort` hands to ONNX Runtime is what was given.
+    /// `ort` passes the given options to ONNX Runtime.
     #[test]
     fn options_reach_the_provider() {
         let options = device("cuda:1").options(&["cuda.gpu_mem_limit=1000".parse().unwrap()], None);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_go_into_a_structure_are_checked() {
+    fn options_in_structures_are_checked() {
         for (text, good) in [
             ("directml.device_filter=npu", true),
             ("directml.performance_preference=minimum_power", true),
@@ -233,7 +233,7 @@ mod tests {
                     assert!(matches!(
                         error,
                         Error::InvalidOption {
-                            name: "ep-option",
+                            name: "provider option",
                             ..
                         }
                     ));

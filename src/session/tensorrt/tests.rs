@@ -172,7 +172,7 @@ fn a_graph_that_fails_with_its_profile_is_loaded_without() {
 
     let unusable = |_: &SessionOptions| -> Result<()> {
         Err(Error::InvalidOption {
-            name: "ep-option",
+            name: "provider option",
             reason: "refused".into(),
         })
     };
