@@ -1,4 +1,4 @@
-//! Tasks.
+//! Tasks and their inputs.
 
 use std::fmt;
 
@@ -64,18 +64,13 @@ impl Task {
     /// # Errors
     /// If the input is missing, empty, or of another type than the task takes.
     pub fn new(kind: TaskKind, text: Option<&str>, region: Option<Region>) -> Result<Task> {
-        let input = kind.spec().input;
-        if text.is_some() && input != TaskInput::Text {
-            return Err(Error::TaskTakesNo {
-                task: kind,
-                input: "text",
-            });
-        }
-        if region.is_some() && input != TaskInput::Region {
-            return Err(Error::TaskTakesNo {
-                task: kind,
-                input: "region",
-            });
+        for (is_given, wanted, input) in [
+            (text.is_some(), TaskInput::Text, "text"),
+            (region.is_some(), TaskInput::Region, "region"),
+        ] {
+            if is_given && kind.spec().input != wanted {
+                return Err(Error::TaskTakesNo { task: kind, input });
+            }
         }
         let text = || {
             text.map(str::trim)
@@ -103,7 +98,7 @@ impl Task {
         })
     }
 
-    /// Returns which of the fifteen tasks this is; `None` for a free prompt.
+    /// Returns the kind of task, or `None` for a free prompt.
     pub fn kind(&self) -> Option<TaskKind> {
         Some(match self {
             Task::Caption => TaskKind::Caption,
@@ -139,7 +134,7 @@ impl Task {
         }
     }
 
-    /// The task's input as it stands in the prompt; empty if it takes none.
+    /// Returns the task's input as the prompt contains it: the text, or the region's location tokens; empty if the task takes none.
     ///
     /// # Errors
     /// [`Error::TaskNeedsText`] if the text is empty, [`Error::InvalidRegion`] if the region is not inside the image.

@@ -54,7 +54,8 @@ impl Comparison {
         }
         let mut changes = Vec::new();
         for task in &report.tasks {
-            let Some(baseline) = baseline.task(&task.task) else {
+            let mut earlier = baseline.tasks.iter();
+            let Some(baseline) = earlier.find(|earlier| earlier.task == task.task) else {
                 continue;
             };
             for metric in Metric::ALL {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result, describe};
 /// The scores and times of a model on a data set.
 #[derive(Debug, Default)]
 pub struct Evaluation {
-    tasks: HashMap<TaskKind, TaskResult>,
+    pub tasks: HashMap<TaskKind, TaskResult>,
     /// The number of scenes whose image was read.
     pub scenes: usize,
     /// Seconds for preprocessing and vision encoder, summed over these scenes.
@@ -45,12 +45,8 @@ pub struct Unread {
     pub reason: String,
 }
 
-/// A sample and the image it is about.
-struct Question<'a> {
-    scene: &'a Scene,
-    features: &'a ImageFeatures,
-    sample: &'a Sample,
-}
+/// A sample, its scene and the scene's features.
+type Question<'a> = (&'a Sample, &'a Scene, &'a ImageFeatures);
 
 impl Evaluation {
     /// Evaluates `model` on all samples of `dataset`; `progress` counts scenes.
@@ -80,11 +76,7 @@ impl Evaluation {
                     .iter()
                     .flat_map(|(scene, features)| {
                         let samples = scene.samples.iter().filter(|sample| sample.kind == spec.kind);
-                        samples.map(move |sample| Question {
-                            scene,
-                            features,
-                            sample,
-                        })
+                        samples.map(move |sample| (sample, *scene, features))
                     })
                     .collect();
                 for batch in questions.chunks(batch_size.get()) {
@@ -99,13 +91,6 @@ impl Evaluation {
             }),
             _ => Ok(evaluation),
         }
-    }
-
-    /// Returns the evaluated tasks in the order of [`TASKS`].
-    pub fn tasks(&self) -> impl Iterator<Item = (TaskKind, &TaskResult)> {
-        TASKS
-            .iter()
-            .filter_map(|spec| Some((spec.kind, self.tasks.get(&spec.kind)?)))
     }
 
     /// Returns the features of a scene's image, or `None` if the image cannot be read.
@@ -135,23 +120,23 @@ impl Evaluation {
     ) -> Result<()> {
         let requests: Vec<_> = batch
             .iter()
-            .map(|question| (question.features, &question.sample.task))
+            .map(|&(sample, _, features)| (features, &sample.task))
             .collect();
         let start = Instant::now();
         let answers = model
             .answer_batch(&requests, options)
             .map_err(|source| Error::Answer {
                 task: task.spec().tag,
-                images: batch.iter().map(|question| question.scene.name()).collect(),
+                images: batch.iter().map(|(_, scene, _)| scene.name()).collect(),
                 source: Box::new(source),
             })?;
         let result = self.tasks.entry(task).or_default();
         result.seconds += start.elapsed().as_secs_f64();
-        for (question, sequences) in batch.iter().zip(answers) {
+        for ((sample, ..), sequences) in batch.iter().zip(answers) {
             let Some(best) = sequences.first() else { continue };
             result.answers += 1;
             result.tokens += best.token_ids.len();
-            score(&mut result.tally, task, &best.parsed, &question.sample.truth);
+            score(&mut result.tally, task, &best.parsed, &sample.truth);
             result.tally.of(Metric::Truncated).add_one(best.truncated);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use florence2::TaskKind;
+use florence2::{TASKS, TaskKind};
 use serde::{Deserialize, Serialize};
 
 use super::EvalArgs;
@@ -64,15 +64,16 @@ pub struct TaskReport {
 impl Report {
     /// Returns the result of `evaluation`, which used `num_beams` beams, by `args` or by the checkpoint.
     pub fn new(args: &EvalArgs, num_beams: usize, dataset: &Dataset, evaluation: &Evaluation) -> Self {
-        let tasks = evaluation.tasks().map(|(kind, result)| {
+        let tasks = TASKS.iter().filter_map(|task| {
+            let result = evaluation.tasks.get(&task.kind)?;
             let answers = result.answers as f64;
-            TaskReport {
-                task: kind.spec().tag.to_owned(),
+            Some(TaskReport {
+                task: task.tag.to_owned(),
                 answers: result.answers,
                 metrics: result.tally.values(),
                 seconds_per_answer: result.seconds / answers,
                 tokens_per_answer: result.tokens as f64 / answers,
-            }
+            })
         });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -104,11 +105,6 @@ impl Report {
         serde_json::from_slice(&text).map_err(|cause| error(&cause))
     }
 
-    /// Returns the result of the task with this tag.
-    pub fn task(&self, tag: &str) -> Option<&TaskReport> {
-        self.tasks.iter().find(|row| row.task == tag)
-    }
-
     /// Returns a table with a row for each task; metrics are in percent.
     pub fn table(&self) -> Table {
         let mut columns = vec![Column::Text("task"), Column::Number("answers")];
@@ -116,7 +112,8 @@ impl Report {
         columns.extend([Column::Number("tokens"), Column::Number("ms")]);
         let mut table = Table::new(columns);
         for task in &self.tasks {
-            let mut row = vec![task.name().to_owned(), task.answers.to_string()];
+            let name = TaskKind::from_name(&task.task).map_or(&*task.task, |kind| kind.spec().name);
+            let mut row = vec![name.to_owned(), task.answers.to_string()];
             row.extend(Metric::ALL.map(|metric| self.cell(task, metric)));
             row.push(format!("{:.1}", task.tokens_per_answer));
             row.push(format!("{:.1}", task.seconds_per_answer * 1e3));
@@ -130,20 +127,18 @@ impl Report {
     fn cell(&self, task: &TaskReport, metric: Metric) -> String {
         let percent =
             |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{:.1}", value * 100.0));
-        let value = task.metrics.get(&metric).copied();
         let comparison = self.comparison.as_ref();
-        match comparison.and_then(|comparison| comparison.change(&task.task, metric)) {
-            Some(change) if change.before != change.after => {
-                let difference = match change.points() {
-                    Some(points) => format!("{points:+.2}"),
-                    None => format!("was {}", percent(change.before)),
-                };
-                let mark = if change.worse { "!" } else { "" };
-                format!("{} ({difference}{mark})", percent(value))
-            }
-            _ if value.is_none() => String::new(),
-            _ => percent(value),
-        }
+        let change = comparison.and_then(|comparison| comparison.change(&task.task, metric));
+        let value = task.metrics.get(&metric).copied();
+        let Some(change) = change.filter(|change| change.before != change.after) else {
+            return percent(value);
+        };
+        let difference = match change.points() {
+            Some(points) => format!("{points:+.2}"),
+            None => format!("was {}", percent(change.before)),
+        };
+        let mark = if change.worse { "!" } else { "" };
+        format!("{} ({difference}{mark})", percent(value))
     }
 
     /// Returns the line below the table: what was measured and how to read it.
@@ -169,12 +164,5 @@ impl Report {
             self.dataset.scenes,
             self.seconds_per_image * 1e3,
         )
-    }
-}
-
-impl TaskReport {
-    /// Returns the task's name on the command line, or the tag of a task that this version does not know.
-    pub fn name(&self) -> &str {
-        TaskKind::from_name(&self.task).map_or(&self.task, |kind| kind.spec().name)
     }
 }
