@@ -11,6 +11,7 @@ use florence2_layout::graphs::{EXTENSION, FOLDER, is_external_data};
 use super::model_file::ModelFile;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::fs::entries;
 use crate::runtime::GraphSource;
 
 /// The source of a bundle's files.
@@ -90,37 +91,32 @@ impl BundleSource {
         Ok(Some(value))
     }
 
-    /// Returns the files of graphs, in their folder and beside the configuration, as sorted paths inside the bundle.
-    pub(crate) fn graph_files(&self) -> Vec<String> {
+    /// Returns the files in the bundle's folder and in that of the graphs, as sorted paths inside the bundle. A folder that
+    /// cannot be read has none.
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = match self {
-            BundleSource::Folder(folder) => ["", FOLDER]
-                .into_iter()
-                .flat_map(|inner| {
-                    // A folder that cannot be read is reported as missing files.
-                    let entries = std::fs::read_dir(folder.join(inner))
-                        .into_iter()
-                        .flatten()
-                        .flatten();
-                    entries
-                        .filter(|entry| entry.path().is_file())
-                        .filter_map(move |entry| {
-                            let name = entry.file_name().into_string().ok()?;
-                            Some(if inner.is_empty() {
-                                name
-                            } else {
-                                format!("{inner}/{name}")
-                            })
-                        })
-                })
-                .collect(),
+            BundleSource::Folder(folder) => {
+                let files = ["", FOLDER].into_iter().flat_map(|inner| {
+                    let paths = entries(&folder.join(inner)).into_iter();
+                    let files = paths.filter(|path| path.is_file());
+                    files.filter_map(move |path| Some(inside(inner, path.file_name()?.to_str()?)))
+                });
+                files.collect()
+            }
             BundleSource::Memory { files, .. } => {
                 let is_here =
                     |path: &&String| path.rsplit_once('/').is_none_or(|(folder, _)| folder == FOLDER);
                 files.keys().filter(is_here).cloned().collect()
             }
         };
-        files.retain(|file| file.ends_with(EXTENSION));
         files.sort_unstable();
+        files
+    }
+
+    /// Returns the [files](Self::files) of graphs.
+    pub(crate) fn graph_files(&self) -> Vec<String> {
+        let mut files = self.files();
+        files.retain(|file| file.ends_with(EXTENSION));
         files
     }
 
@@ -132,15 +128,8 @@ impl BundleSource {
         // A graph that cannot be read is reported when it is loaded.
         let file = ModelFile::read(&GraphSource::File(folder.join(graph)));
         let names = file.map(|mut file| file.external_files()).unwrap_or_default();
-        let inside = graph.rsplit_once('/').map_or("", |(inside, _)| inside);
-        let path = |name: String| {
-            if inside.is_empty() {
-                name
-            } else {
-                format!("{inside}/{name}")
-            }
-        };
-        names.into_iter().map(path).collect()
+        let folder = graph.rsplit_once('/').map_or("", |(folder, _)| folder);
+        names.iter().map(|name| inside(folder, name)).collect()
     }
 
     /// Returns the graph in this file, a path inside the bundle; `None` if there is no such file.
@@ -156,6 +145,15 @@ impl BundleSource {
                 external_data: external_data(files, file),
             }),
         }
+    }
+}
+
+/// Returns the path of a file in a folder of a bundle.
+fn inside(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use florence2_layout::file_names::GraphFileName;
-use florence2_layout::graphs::{FOLDER, GraphFile};
+use florence2_layout::graphs::GraphFile;
 
 use super::{Repair, repair_model};
 use crate::bundle::{Bundle, BundleSource, ModelFile, is_inside};
@@ -31,7 +31,7 @@ pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>
     let Some(size) = bundle.image_size()? else {
         return Ok(Vec::new());
     };
-    let files = files_of(&bundle.source, from)?;
+    let files = files_of(&bundle.source, from);
     let mut repaired = Vec::new();
     for file in files.iter().filter(|file| is_vision_encoder(file)) {
         if let Some((model, repair)) = repaired_model(&from.join(file), size) {
@@ -61,27 +61,13 @@ fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
     Some((file.into_bytes(), repair))
 }
 
-/// The files of a deployment: in its folder, in that of its graphs, and those that the graphs have weights in. Links are
-/// followed.
-fn files_of(source: &BundleSource, folder: &Path) -> Result<BTreeSet<String>> {
-    let mut files = BTreeSet::new();
-    for inner in ["", FOLDER] {
-        let path = folder.join(inner);
-        if !path.is_dir() {
-            continue;
-        }
-        for entry in fs::read_dir(&path).map_err(Error::io(&path))? {
-            let entry = entry.map_err(Error::io(&path))?;
-            if let (true, Some(name)) = (entry.path().is_file(), entry.file_name().to_str()) {
-                let inside = if inner.is_empty() { "" } else { "/" };
-                files.insert(format!("{inner}{inside}{name}"));
-            }
-        }
-    }
+/// Returns the files of a deployment: those in its folder and in that of its graphs, and those that the graphs have weights
+/// in. Links are followed.
+fn files_of(source: &BundleSource, folder: &Path) -> BTreeSet<String> {
     let graphs = source.graph_files();
     let weights = graphs.iter().flat_map(|graph| source.named_data(graph));
-    files.extend(weights.filter(|file| is_inside(file) && folder.join(file).is_file()));
-    Ok(files)
+    let weights = weights.filter(|file| is_inside(file) && folder.join(file).is_file());
+    source.files().into_iter().chain(weights).collect()
 }
 
 fn is_vision_encoder(file: &str) -> bool {

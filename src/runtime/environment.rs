@@ -86,18 +86,12 @@ pub fn init(options: &RuntimeOptions) -> Result<&'static RuntimeInfo> {
 
 /// Returns the process's environment; ONNX Runtime is started with the default options if it is not running yet.
 pub(super) fn environment() -> Result<&'static Environment> {
-    match RUNTIME.get() {
-        Some(runtime) => Ok(&runtime.environment),
-        None => start(&RuntimeOptions::default()).map(|runtime| &runtime.environment),
-    }
+    start(&RuntimeOptions::default()).map(|runtime| &runtime.environment)
 }
 
 /// Returns the ONNX Runtime of this process, started with the default options if it is not running yet.
 pub(super) fn running() -> Result<&'static RuntimeInfo> {
-    match RUNTIME.get() {
-        Some(runtime) => Ok(&runtime.info),
-        None => init(&RuntimeOptions::default()),
-    }
+    init(&RuntimeOptions::default())
 }
 
 fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
