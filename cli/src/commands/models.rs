@@ -1,7 +1,7 @@
 //! `florence2 models`: lists known and cached models.
 
 use clap::Args;
-use florence2::hub::{self, CatalogueEntry, ModelForm};
+use florence2::hub::{self, ModelForm};
 use florence2::{CacheContent, CacheEntry, HubOptions};
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -37,7 +37,13 @@ pub fn models(args: &ModelsArgs) -> Result<Outcome> {
         Column::Text("about"),
     ]);
     let mut records = Vec::new();
-    for (id, known, cached) in with_cached(&known, &cached) {
+    // The known models in their order, then the other cached ones.
+    let mut ids: Vec<&str> = known.iter().map(|model| model.id.as_str()).collect();
+    let is_other = |id: &&str| known.iter().all(|model| model.id != *id);
+    ids.extend(cached.iter().filter_map(CacheEntry::repository).filter(is_other));
+    for id in ids {
+        let known = known.iter().find(|model| model.id == id);
+        let cached = cached.iter().find(|entry| entry.repository() == Some(id));
         if args.cached && cached.is_none() {
             continue;
         }
@@ -77,20 +83,4 @@ pub fn models(args: &ModelsArgs) -> Result<Outcome> {
     }
     args.format.print(&records, || table.text(0))?;
     Ok(Outcome::AllGood)
-}
-
-type Row<'a> = (&'a str, Option<&'a CatalogueEntry>, Option<&'a CacheEntry>);
-
-/// Returns the known models in their order, then the other cached ones, by their ids.
-fn with_cached<'a>(known: &'a [CatalogueEntry], cached: &'a [CacheEntry]) -> impl Iterator<Item = Row<'a>> {
-    let is = |entry: &CacheEntry, model: &CatalogueEntry| entry.repository() == Some(&model.id);
-    let all_known = known.iter().map(move |model| {
-        let entry = cached.iter().find(|entry| is(entry, model));
-        (model.id.as_str(), Some(model), entry)
-    });
-    let others = cached
-        .iter()
-        .filter(move |entry| !known.iter().any(|model| is(entry, model)))
-        .filter_map(|entry| Some((entry.repository()?, None, Some(entry))));
-    all_known.chain(others)
 }

@@ -31,22 +31,21 @@ impl Report {
         answers: Vec<AnswerComparison>,
         failures: Vec<FailureRecord>,
     ) -> Self {
-        let all: Vec<&AnswerComparison> = answers.iter().collect();
-        let mut by_task: Vec<(&str, Vec<&AnswerComparison>)> = Vec::new();
-        for &answer in &all {
-            match by_task.iter_mut().find(|(task, _)| *task == answer.task) {
-                Some((_, answers)) => answers.push(answer),
-                None => by_task.push((&answer.task, vec![answer])),
+        let mut tasks: Vec<&str> = Vec::new();
+        for answer in &answers {
+            if !tasks.contains(&answer.task.as_str()) {
+                tasks.push(&answer.task);
             }
         }
+        let of_task = |task| {
+            let answers = answers.iter().filter(|answer| answer.task == task);
+            Summary::of(Some(task), answers)
+        };
         Self {
             reference,
             candidate,
-            overall: Summary::of(None, &all),
-            tasks: by_task
-                .into_iter()
-                .map(|(task, answers)| Summary::of(Some(task), &answers))
-                .collect(),
+            overall: Summary::of(None, &answers),
+            tasks: tasks.into_iter().map(of_task).collect(),
             answers,
             failures,
         }
@@ -59,14 +58,11 @@ impl Report {
     }
 
     fn summaries(&self) -> String {
-        let mut columns = vec![Column::Text("task")];
-        columns.extend(
-            [
-                "answers", "tokens", "forced", "exact", "text", "F1", "IoU", "mask IoU", "score ±",
-            ]
-            .map(Column::Number),
-        );
-        let mut table = Table::new(columns);
+        let figures = [
+            "answers", "tokens", "forced", "exact", "text", "F1", "IoU", "mask IoU", "score ±",
+        ];
+        let columns = [Column::Text("task")].into_iter();
+        let mut table = Table::new(columns.chain(figures.map(Column::Number)));
         for summary in self.tasks.iter().chain([&self.overall]) {
             let task = summary.task.clone().unwrap_or_else(|| "all".into());
             let mut row = vec![task, summary.answers.to_string()];
@@ -88,11 +84,9 @@ impl Report {
 
     /// Returns the table of first differences, those with the largest gap first.
     fn divergences(&self) -> String {
-        let mut found: Vec<_> = self
-            .answers
-            .iter()
-            .filter_map(|answer| Some((answer, answer.divergence.as_ref()?)))
-            .collect();
+        let answers = self.answers.iter();
+        let found = answers.filter_map(|answer| Some((answer, answer.divergence.as_ref()?)));
+        let mut found: Vec<_> = found.collect();
         if found.is_empty() {
             return String::new();
         }

@@ -34,10 +34,12 @@ pub struct Summary {
 
 impl Summary {
     /// Summarises `answers`.
-    pub fn of(task: Option<&str>, answers: &[&AnswerComparison]) -> Self {
+    pub fn of<'a>(task: Option<&str>, answers: impl IntoIterator<Item = &'a AnswerComparison>) -> Self {
+        let mut count = 0;
         let [mut tokens, mut forced, mut exact, mut text] = [Ratio::default(); 4];
         let [mut f1, mut iou, mut mask, mut score] = [Ratio::default(); 4];
         for answer in answers {
+            count += 1;
             tokens.add(answer.same_tokens as f64, answer.tokens as f64);
             if let Some(Count { same, of }) = answer.teacher_forced {
                 forced.add(same as f64, of as f64);
@@ -59,7 +61,7 @@ impl Summary {
         }
         Self {
             task: task.map(str::to_owned),
-            answers: answers.len(),
+            answers: count,
             token_agreement: tokens.value(),
             teacher_forced_agreement: forced.value(),
             exact: exact.value(),
@@ -106,7 +108,7 @@ mod tests {
             answer(1, 10, Content::Mask { iou: 0.5 }),
             answer(4, 10, Content::Text { same: false }),
         ];
-        let summary = Summary::of(None, &answers.iter().collect::<Vec<_>>());
+        let summary = Summary::of(None, &answers);
         assert_eq!(
             summary,
             Summary {

@@ -44,8 +44,8 @@ impl Comparison {
             ));
         }
         let (before, now) = (&baseline.dataset.unread, &report.dataset.unread);
-        let same_image = |(one, other): (&Unread, &Unread)| one.image == other.image;
-        if before.len() != now.len() || !before.iter().zip(now).all(same_image) {
+        let image = |scene: &Unread| scene.image.clone();
+        if !before.iter().map(image).eq(now.iter().map(image)) {
             return Err(format!(
                 "{} images could not be read for it, {} for this result",
                 before.len(),
