@@ -187,7 +187,7 @@ fn rename(graph: &Path, name: &str, other: &str) {
 }
 
 #[test]
-fn the_step_layout_is_taken_where_it_is_whole() {
+fn the_fused_layout_is_used_if_it_is_complete() {
     let folder = exported("base-like", &GraphFile::FUSED);
     let text_encoder = folder.path().join("onnx/text_encoder.onnx");
     let aside = folder.path().join("aside");
@@ -227,7 +227,7 @@ fn graphs_are_taken_by_dtype() {
 }
 
 #[test]
-fn a_decoder_step_that_does_not_fit() {
+fn an_invalid_decoder_step() {
     let folder = exported("base-like", &GraphFile::FUSED);
     let decoder_step = folder.path().join("onnx/decoder_step.onnx");
     let whole = fs::read(&decoder_step).unwrap();
@@ -266,7 +266,7 @@ fn a_decoder_step_that_does_not_fit() {
 }
 
 #[test]
-fn step_graphs_of_two_models() {
+fn fused_graphs_of_two_models() {
     let folder = exported("base-like", &GraphFile::FUSED);
     let other = exported("large-like", &GraphFile::FUSED);
     let name = "onnx/text_encoder.onnx";

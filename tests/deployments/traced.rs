@@ -28,10 +28,10 @@ const SOUND: &str = "eager";
 const CHECKPOINT: &str = "base-like";
 const GRAPH: &str = "onnx/vision_encoder.onnx";
 const WEIGHTS: &str = "weights.bin";
-/// Of image features, relative to the greatest value.
+/// The tolerance of image features, relative to the greatest value.
 const TOLERANCE: f32 = 1e-4;
 
-/// A traced graph, with its weights in `weights.bin`.
+/// Returns a traced graph with its weights in `weights.bin`.
 fn graph(form: &str) -> Vec<u8> {
     let packed = fs::read(fixture(&format!("traced/{form}.onnx.gz"))).unwrap();
     let mut bytes = Vec::new();
@@ -43,7 +43,7 @@ fn weights() -> Vec<u8> {
     fs::read(fixture("traced/weights.bin")).unwrap()
 }
 
-/// A traced graph with its weights inside.
+/// Returns a traced graph with its weights inside.
 fn inline_graph(form: &str) -> Vec<u8> {
     let (mut model, weights) = (ModelProto::decode(&graph(form)[..]).unwrap(), weights());
     for tensor in &mut model.graph.as_mut().unwrap().initializer {
@@ -62,7 +62,7 @@ fn inline_graph(form: &str) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// A deployment with a traced vision encoder, its weights inside it or beside it.
+/// Makes a deployment with a traced vision encoder, its weights inside it or beside it.
 fn deployment(form: &str, is_inline: bool) -> TempDir {
     let folder = exported(CHECKPOINT, &MERGED);
     let graphs = folder.path().join("onnx");
@@ -89,7 +89,7 @@ fn features(model: &Florence2, answers: &ImageAnswers) -> florence2::ImageFeatur
     model.encode_image(&image.into()).unwrap()
 }
 
-/// How far the image features are from transformers'.
+/// Returns the error of the image features against transformers'.
 fn error(model: &Florence2) -> f32 {
     let answers = Answers::read(CHECKPOINT);
     let stages = stages(CHECKPOINT);
@@ -100,7 +100,7 @@ fn error(model: &Florence2) -> f32 {
     errors.fold(0.0, f32::max)
 }
 
-/// That the model was repaired, and gives transformers' features and tokens.
+/// Asserts that the model was repaired, and gives transformers' features and tokens.
 fn check(model: &Florence2, what: &str) {
     let repair = model.repair().unwrap_or_else(|| panic!("{what}: no repair"));
     assert_eq!(repair.attentions, 5, "{what}");
@@ -318,7 +318,7 @@ fn weights_may_be_named_by_a_path_from_the_folder() {
     assert!(error(&model) < TOLERANCE);
 }
 
-/// ONNX Runtime refuses a location outside the graph's folder: a repair must not make it a permitted one.
+/// ONNX Runtime rejects a location outside the graph's folder: a repair must not permit it.
 #[test]
 fn weights_outside_the_folder_are_not_reached_by_a_repair() {
     let folder = deployment("original", false);
@@ -339,7 +339,7 @@ fn weights_outside_the_folder_are_not_reached_by_a_repair() {
     assert!(error.to_string().contains("not inside its folder"), "{error}");
 }
 
-/// The files of a folder and of its `onnx`, in order.
+/// Returns the files of a folder and of its `onnx`, sorted.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for inner in ["", "onnx"] {
@@ -354,7 +354,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A deployment whose graph in this file is changed by `edit`.
+/// Makes a deployment whose graph in this file is changed by `edit`.
 fn edited(graphs: &[GraphFile], file: &str, edit: impl Fn(&mut GraphProto)) -> TempDir {
     let folder = exported(CHECKPOINT, graphs);
     let path = folder.path().join("onnx").join(file);
@@ -364,7 +364,7 @@ fn edited(graphs: &[GraphFile], file: &str, edit: impl Fn(&mut GraphProto)) -> T
     folder
 }
 
-/// Makes lookups in tables, in branches too, those of the value `frozen`.
+/// Replaces the indices of lookups in tables, in branches too, by the value `frozen`.
 fn freeze_lookups(nodes: &mut [NodeProto], tables: &[String], frozen: &mut usize) {
     for node in nodes {
         if node.input.first().is_some_and(|table| tables.contains(table)) {
@@ -401,7 +401,7 @@ fn freeze_positions(graph: &mut GraphProto) {
 }
 
 #[test]
-fn frozen_positions_are_refused() {
+fn frozen_positions_are_rejected() {
     runtime();
     for (graphs, file) in [
         (&SPLIT[..], "encoder_model.onnx"),

@@ -47,15 +47,15 @@ fn load_with(
     Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
 }
 
-/// An answer's tokens, and their log-probabilities.
+/// The tokens of an answer and their log-probabilities.
 type Answer = (Vec<u32>, Vec<f32>);
 
 /// Answers to prompts of different lengths, one by one and together, for several searches.
 fn answers(model: &Florence2) -> Vec<Answer> {
     let answer = |output: Output| (output.token_ids, output.token_log_probs);
     let path = Answers::read("base-like").images[0].path();
-    let picture = load_image(path, &ImageLimits::default()).unwrap().into();
-    let features = model.encode_image(&picture).unwrap();
+    let image = load_image(path, &ImageLimits::default()).unwrap().into();
+    let features = model.encode_image(&image).unwrap();
     let tasks = [
         Task::Ocr,
         Task::OpenVocabularyDetection("a red circle beside a blue star".into()),
@@ -79,7 +79,7 @@ fn answers(model: &Florence2) -> Vec<Answer> {
     answers
 }
 
-/// The same tokens; log-probabilities to 1e-4.
+/// Asserts equal tokens, and log-probabilities within 1e-4.
 fn assert_same(found: &[Answer], expected: &[Answer], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for ((tokens, log_probs), (expected, expected_log_probs)) in found.iter().zip(expected) {

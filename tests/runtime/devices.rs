@@ -1,6 +1,6 @@
-//! Devices: which can be used, what is said of those that cannot, and where the graphs' nodes run.
+//! Devices: which can be used, the errors of those that cannot, and the placement of the graphs' nodes.
 //!
-//! The ignored tests are for an ONNX Runtime with another provider than the processor's.
+//! The ignored tests need an ONNX Runtime with a provider other than the CPU's.
 
 use florence2::bundle::ModelPart;
 use florence2::generation::GenerationOptions;
@@ -26,7 +26,7 @@ fn load(folder: &TempDir, session: SessionOptions) -> Result<Florence2, Error> {
     Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
 }
 
-/// The nodes of each graph on each device, as `vision_encoder cpu`.
+/// Returns the devices of each graph's nodes, as `vision_encoder cpu`.
 fn placed(model: &Florence2) -> Vec<String> {
     let name = |provider: &str| {
         let kind = DeviceKind::ALL.iter().find(|kind| kind.provider() == provider);
@@ -49,7 +49,7 @@ fn placed(model: &Florence2) -> Vec<String> {
         .collect()
 }
 
-/// Devices that the library in use was built without.
+/// Returns the devices that the library in use was built without.
 fn absent() -> Vec<Device> {
     runtime();
     let kinds = DeviceKind::ALL
@@ -59,7 +59,7 @@ fn absent() -> Vec<Device> {
 }
 
 #[test]
-fn the_processor_can_always_be_used() {
+fn the_cpu_can_always_be_used() {
     runtime();
     assert!(DeviceKind::Cpu.is_in_library().unwrap());
     Device::CPU.usable().unwrap();
@@ -96,7 +96,7 @@ fn devices_that_are_not_in_the_library_are_errors_that_say_what_to_install() {
     }
 }
 
-/// Even where another device could do everything.
+/// Even if another device supports all nodes.
 #[test]
 fn each_named_device_must_be_usable() {
     let device = absent()[0];
@@ -111,7 +111,7 @@ fn each_named_device_must_be_usable() {
 }
 
 #[test]
-fn on_the_processor_all_nodes_are_there() {
+fn on_the_cpu_all_nodes_are_there() {
     let model = load(&exported("base-like", &SPLIT), options("cpu")).unwrap();
     assert_eq!(
         placed(&model),
@@ -139,9 +139,9 @@ fn on_the_processor_all_nodes_are_there() {
     assert!(model.placements()[2].nodes_on(DeviceKind::Cpu) > 10);
 }
 
-/// Whatever the device: that it is not even in the library is not looked at.
+/// Whatever the device: whether it is in the library is not checked before.
 #[test]
-fn a_decoder_that_writes_in_place_stays_on_the_processor() {
+fn a_decoder_that_writes_in_place_stays_on_the_cpu() {
     let error = load(
         &exported("base-like", &GraphFile::FUSED),
         options("decoder=openvino"),
@@ -159,7 +159,7 @@ fn a_decoder_that_writes_in_place_stays_on_the_processor() {
 }
 
 #[test]
-fn a_model_in_both_layouts_is_run_in_that_which_the_device_can_run() {
+fn a_model_in_both_layouts_runs_in_the_one_for_the_device() {
     let both = exported("base-like", &GraphFile::FUSED);
     let plain = exported("base-like", &SPLIT);
     for graph in std::fs::read_dir(plain.path().join("onnx")).unwrap() {
@@ -176,7 +176,7 @@ fn a_model_in_both_layouts_is_run_in_that_which_the_device_can_run() {
 }
 
 #[test]
-fn without_devices_there_is_no_session() {
+fn empty_lists_of_devices_are_rejected() {
     let error = Devices::new(Vec::new()).unwrap_err();
     assert!(
         matches!(error, Error::InvalidOption { name: "device", .. }),
@@ -184,9 +184,9 @@ fn without_devices_there_is_no_session() {
     );
 }
 
-/// The processor is allowed where it is listed.
+/// The CPU is permitted if it is listed.
 #[test]
-fn without_fallback_the_processor_must_be_listed() {
+fn without_fallback_the_cpu_must_be_listed() {
     runtime();
     let mut options = options("cpu");
     options.cpu_fallback = false;
@@ -197,10 +197,10 @@ fn without_fallback_the_processor_must_be_listed() {
 fn answers(model: &Florence2) -> Vec<(Task, Vec<u32>)> {
     let options = RunOptions::default().with_generation(GenerationOptions::default().with_max_new_tokens(30));
     let mut answers = Vec::new();
-    for image in &Answers::read("base-like").images {
-        let picture = load_image(image.path(), &ImageLimits::default()).unwrap().into();
-        let features = model.encode_image(&picture).unwrap();
-        for prompt in image.prompts.iter().filter(|prompt| prompt.beams.is_some()) {
+    for golden in &Answers::read("base-like").images {
+        let image = load_image(golden.path(), &ImageLimits::default()).unwrap().into();
+        let features = model.encode_image(&image).unwrap();
+        for prompt in golden.prompts.iter().filter(|prompt| prompt.beams.is_some()) {
             let task = prompt.task();
             let tokens = model.answer(&features, &task, &options).unwrap().token_ids;
             answers.push((task, tokens));
@@ -222,8 +222,8 @@ mod openvino {
     }
 
     #[test]
-    #[ignore = "wants an ONNX Runtime with OpenVINO"]
-    fn openvino_gives_the_processors_tokens_in_the_plain_layout() {
+    #[ignore = "needs an ONNX Runtime with OpenVINO"]
+    fn openvino_gives_the_cpus_tokens_in_the_plain_layout() {
         let folder = exported("base-like", &SPLIT);
         let on_cpu = on_openvino(&folder, "cpu");
         assert!(placed(&on_cpu).iter().all(|placed| placed.ends_with(" cpu")));
@@ -237,10 +237,10 @@ mod openvino {
         assert_eq!(answers(&on_openvino), answers(&on_cpu));
     }
 
-    /// Only a part of the text encoder is for OpenVINO: its attention is ONNX Runtime's own.
+    /// OpenVINO supports only a part of the text encoder: its attention is an operator of ONNX Runtime.
     #[test]
-    #[ignore = "wants an ONNX Runtime with OpenVINO"]
-    fn openvino_gives_the_processors_tokens_for_parts_of_a_model() {
+    #[ignore = "needs an ONNX Runtime with OpenVINO"]
+    fn openvino_gives_the_cpus_tokens_for_parts_of_a_model() {
         let folder = exported("base-like", &GraphFile::FUSED);
         let on_cpu = on_openvino(&folder, "cpu");
         let mixed = on_openvino(&folder, "openvino,decoder=cpu");
@@ -256,20 +256,20 @@ mod openvino {
     }
 
     #[test]
-    #[ignore = "wants an ONNX Runtime with OpenVINO"]
-    fn openvino_can_be_the_only_one() {
+    #[ignore = "needs an ONNX Runtime with OpenVINO"]
+    fn openvino_can_be_the_only_device() {
         runtime();
         let mut options = options("openvino");
         options.cpu_fallback = false;
         load(&exported("base-like", &SPLIT), options.clone()).unwrap();
-        // The text encoder's attention has nowhere to go.
+        // No device supports the text encoder's attention.
         options.devices = options.devices.with_part(ModelPart::Decoder, Device::CPU);
         let error = load(&exported("base-like", &GraphFile::FUSED), options).unwrap_err();
         assert!(matches!(error, Error::Ort { .. }), "{error:?}");
     }
 
     #[test]
-    #[ignore = "wants an ONNX Runtime with OpenVINO"]
+    #[ignore = "needs an ONNX Runtime with OpenVINO"]
     fn openvino_gets_the_options_given() {
         runtime();
         Device::new(DeviceKind::OpenVino).usable().unwrap();
@@ -284,7 +284,7 @@ mod openvino {
             ("openvino.device_type=GPU.7", "GPU"),
             ("openvino.no_such_option=1", "no_such_option"),
         ] {
-            // The device can be used; it is the option.
+            // The option is the cause: the device can be used.
             let error = built(wrong).unwrap_err();
             assert!(
                 matches!(
@@ -306,7 +306,7 @@ mod openvino {
 /// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test runtime -- --ignored cuda
 /// ```
 #[test]
-#[ignore = "wants an ONNX Runtime with CUDA, on a machine without"]
+#[ignore = "needs an ONNX Runtime with CUDA, on a machine without"]
 fn cuda_that_does_not_load_says_which_library_is_missing() {
     runtime();
     for kind in [DeviceKind::Cuda, DeviceKind::TensorRt] {
@@ -330,8 +330,8 @@ fn cuda_that_does_not_load_says_which_library_is_missing() {
 /// ORT_DYLIB_PATH=$(ls DIR/onnxruntime/capi/libonnxruntime.so.*) cargo test --test runtime -- --ignored webgpu
 /// ```
 #[test]
-#[ignore = "wants an ONNX Runtime with WebGPU, on a machine without a GPU"]
-fn webgpu_without_a_gpu_is_refused() {
+#[ignore = "needs an ONNX Runtime with WebGPU, on a machine without a GPU"]
+fn webgpu_without_a_gpu_is_rejected() {
     runtime();
     let error = load(&exported("base-like", &SPLIT), options("webgpu,cpu")).unwrap_err();
     let Error::DeviceUnusable {

@@ -23,7 +23,7 @@ fn an_applications_threads_serve_several_models() {
     in_own_process(module_path!(), "threads_of_the_application", &[]);
 }
 
-/// Counts the threads that ONNX Runtime makes for the application's pool.
+/// Counts the threads that ONNX Runtime starts for the application's pool.
 struct CountedThreads;
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -97,7 +97,7 @@ fn sessions_of_the_application_are_used_and_stay_its_own() {
 }
 
 #[test]
-fn a_session_of_another_graph_is_refused() {
+fn a_session_of_another_graph_is_rejected() {
     crate::common::runtime();
     let folder = exported("base-like", &MERGED);
     let file = folder.path().join("onnx/encoder_model.onnx");
@@ -114,12 +114,12 @@ fn a_session_of_another_graph_is_refused() {
 
 fn answer(model: &Florence2) -> Vec<u32> {
     let path = Answers::read("base-like").images[0].path();
-    let picture = load_image(path, &ImageLimits::default()).unwrap().into();
+    let image = load_image(path, &ImageLimits::default()).unwrap().into();
     let generation = GenerationOptions::default()
         .with_num_beams(3)
         .with_max_new_tokens(20);
     let options = RunOptions::default().with_generation(generation);
-    model.run_with(&picture, &Task::Ocr, &options).unwrap().token_ids
+    model.run_with(&image, &Task::Ocr, &options).unwrap().token_ids
 }
 
 #[test]

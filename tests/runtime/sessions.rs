@@ -19,7 +19,7 @@ fn options() -> SessionOptions {
     options
 }
 
-/// `x + x` by the tiny graph.
+/// Computes `x + x` with the tiny graph.
 fn doubled(graph: &GraphSource, options: &SessionOptions) -> Vec<f32> {
     let mut session = build_session(graph, options).unwrap();
     let x = Tensor::from_array(([1, 3], vec![1.0f32, 2.0, 3.0])).unwrap();
@@ -152,7 +152,7 @@ fn weights_beside_a_graph_in_memory_are_found() {
 }
 
 #[test]
-fn no_threads_at_all_are_refused() {
+fn zero_threads_are_rejected() {
     let mut options = SessionOptions::default();
     options.intra_threads = Some(0);
     let error = build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap_err();
@@ -192,7 +192,7 @@ fn signatures_are_read_from_the_graph() {
 }
 
 #[test]
-fn an_input_that_is_no_tensor_is_an_error() {
+fn an_input_that_is_not_a_tensor_is_an_error() {
     runtime();
     let session = build_session(&GraphSource::File(fixture("tiny_sequence.onnx")), &options()).unwrap();
     let error = GraphSignature::of(&session, "tiny_sequence").unwrap_err();
@@ -367,7 +367,7 @@ mod own_process {
 
     #[test]
     #[ignore = "run by a_wrong_variable_is_an_error"]
-    fn refuses_a_wrong_variable() {
+    fn rejects_a_wrong_variable() {
         let error = init(&RuntimeOptions::default()).unwrap_err();
         assert!(matches!(error, Error::RuntimeLoad { .. }), "{error:?}");
         assert!(error.to_string().contains("/no/such/library.so"), "{error}");
