@@ -213,14 +213,17 @@ impl Graph {
             .map_err(Error::ort(format!("binding tensors to {}", self.name())))
     }
 
-    /// Runs the graph on bound tensors. Returns the values of outputs that are bound to a memory, not to a tensor.
-    pub(crate) fn run_bound(&self, binding: &IoBinding, clock: &Stopwatch) -> Result<Outputs<'_>> {
+    /// Runs the graph on bound tensors. Returns the output `taken`, which is bound to a memory, not to a tensor.
+    pub(crate) fn run_bound(
+        &self,
+        binding: &IoBinding,
+        taken: Option<&str>,
+        clock: &Stopwatch,
+    ) -> Result<Option<DynValue>> {
         let mut session = self.lock();
         let outputs = clock.time(|| session.run_binding_with_options(binding, &self.run_options));
-        Ok(Outputs {
-            graph: self,
-            values: by_name(outputs.map_err(self.failed())?),
-        })
+        let mut outputs = outputs.map_err(self.failed())?;
+        Ok(taken.and_then(|name| outputs.remove(name)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Session> {

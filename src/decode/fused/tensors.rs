@@ -164,10 +164,14 @@ impl<'m> StepTensors<'m> {
         if is_other_width || self.is_on_device() {
             self.bind_integers()?;
         }
-        let mut outputs = self.decoder.graph().run_bound(&self.binding, &self.clock)?;
-        if let StepLogits::Device(top_k, selected) = &mut self.logits {
-            *selected = Some(Box::new(top_k.select(outputs.take(LOGITS)?, &self.clock)?));
-        }
+        let graph = self.decoder.graph();
+        let StepLogits::Device(top_k, selected) = &mut self.logits else {
+            graph.run_bound(&self.binding, None, &self.clock)?;
+            return Ok(());
+        };
+        let logits = graph.run_bound(&self.binding, Some(LOGITS), &self.clock)?;
+        let logits = logits.ok_or_else(|| graph.invalid(format!("it gave no {LOGITS}")))?;
+        *selected = Some(Box::new(top_k.select(logits, &self.clock)?));
         Ok(())
     }
 
