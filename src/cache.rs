@@ -66,7 +66,7 @@ pub enum CacheContent {
     Provider {
         /// The device's name.
         device: String,
-        /// The graph's file, or its name if it came from memory; `None` for files of all graphs and if unknown.
+        /// The graph's file, or its name if it came from memory; `None` if unknown.
         #[serde(skip_serializing_if = "Option::is_none")]
         graph: Option<String>,
     },
@@ -242,7 +242,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(cache_entries(root.path()), []);
         let folder = |name: &str| root.path().join(PROVIDERS).join("tensorrt").join(name);
-        for (name, bytes) in [("key of step", 1000), ("key of vision", 1000), ("shared", 70)] {
+        for (name, bytes) in [("key of step", 1000), ("key of vision", 1000), ("unknown", 70)] {
             fs::create_dir_all(folder(name)).unwrap();
             fs::write(folder(name).join("some.engine"), vec![0; bytes]).unwrap();
         }

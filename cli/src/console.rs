@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::GlobalArgs;
 use crate::error::describe;
 
-/// Standard error, shared by messages and progress so that neither garbles the other.
+/// Standard error, shared by messages and progress bars.
 #[derive(Clone)]
 pub struct Console {
     quiet: bool,

@@ -124,7 +124,7 @@ trait Commit {
     fn get(&self, paths: &[String]) -> Result<u64>;
 }
 
-/// Gets the wanted files of a commit into its `folder`; `exported` of the result says that they are yet to be exported.
+/// Gets the wanted files of a commit into its `folder`. If `exported` is set in the result, the caller must export them.
 fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_>) -> Result<Prepared> {
     let selection = select(
         &wanted.id.to_string(),

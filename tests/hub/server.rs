@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub const ID: &str = "org/florence";
-/// Files longer than this are kept on the other host.
+/// Files longer than this are on the other host.
 const SMALL: usize = 1000;
 
 /// What goes wrong with one request for a file.
@@ -28,7 +28,7 @@ pub enum Fault {
     WrongBytes,
     /// The connection stalls after this number of bytes.
     Silence(usize, Duration),
-    /// A range is not heeded: the whole file comes.
+    /// The range is ignored: the whole file comes.
     NoRanges,
 }
 

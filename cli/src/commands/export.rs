@@ -147,7 +147,7 @@ fn check_calibration(args: &ExportArgs) -> Result<()> {
     ))
 }
 
-/// Returns the folder of the checkpoint to export, after a random one is made if that is asked for.
+/// Returns the folder of the checkpoint to export. With `--random`, writes the checkpoint first.
 fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
     match (&args.checkpoint, args.random) {
         (Some(folder), _) => Ok(folder.clone()),

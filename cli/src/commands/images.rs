@@ -138,7 +138,7 @@ fn url_path(url: &str) -> &str {
 }
 
 /// Checks that a file to write is not an input.
-pub fn refuse_overwriting(path: &Path, inputs: &[Input]) -> Result<()> {
+pub fn check_not_an_input(path: &Path, inputs: &[Input]) -> Result<()> {
     let Ok(target) = fs::canonicalize(path) else {
         return Ok(());
     };

@@ -95,7 +95,7 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         .map(|target| AnnotatedImages::plan(target, &args.output.output, &inputs, &tasks))
         .transpose()?;
     if let Target::File(path) = &args.output.output {
-        images::refuse_overwriting(path, &inputs)?;
+        images::check_not_an_input(path, &inputs)?;
     }
     let headings = inputs.len() * tasks.len() > 1;
     let mut writer = ResultWriter::open(

@@ -9,7 +9,7 @@ fn requests_are_checked_before_the_model_is_loaded() {
     for (args, reason) in [
         (&[ring][..], "--task"),
         (&["-t", "od"], "IMAGE"),
-        (&["-t", "odd", ring], "the tasks are caption"),
+        (&["-t", "unknown", ring], "the tasks are caption"),
         (&["-t", "<DocVQA>", ring], "--prompt '<DocVQA>'"),
         (&["-t", "caption-to-phrase-grounding", ring], "needs --text"),
         (

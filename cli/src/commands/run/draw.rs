@@ -7,7 +7,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use florence2::{Output, OutputKind, Task};
 use image::{DynamicImage, ImageFormat};
 
-use crate::commands::images::{Input, refuse_overwriting};
+use crate::commands::images::{Input, check_not_an_input};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::output::{Target, write_annotated};
@@ -45,7 +45,7 @@ impl AnnotatedImages {
                 };
                 let path = name(pattern, input, task);
                 check_format(&path)?;
-                refuse_overwriting(&path, inputs)?;
+                check_not_an_input(&path, inputs)?;
                 let what = format!("{input} {task}");
                 if let Some(other) = taken.insert(path.clone(), what.clone()) {
                     return Err(Error::Usage(format!(
