@@ -58,7 +58,7 @@ pub struct CompareArgs {
     requests: RequestArgs,
     #[command(flatten)]
     images: ImageArgs,
-    /// Beams of both models' search; 1 is greedy search [default: what each checkpoint asks for]
+    /// Beams of both models' search; 1 is greedy search [default: each checkpoint's]
     #[arg(long, value_name = "N")]
     num_beams: Option<usize>,
     /// The maximum number of tokens to generate

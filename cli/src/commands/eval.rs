@@ -42,10 +42,10 @@ pub struct EvalArgs {
     /// The model: a folder, a name on a hub (`organisation/name`), or `demo` for the one in this program
     #[arg(short, long, value_name = "MODEL")]
     model: ModelArg,
-    /// Beams of the search; 1 is greedy search [default: what the checkpoint asks for]
+    /// Beams of the search; 1 is greedy search [default: the checkpoint's]
     #[arg(long, value_name = "N")]
     num_beams: Option<NonZeroUsize>,
-    /// Samples answered in one batch; the answers do not depend on it
+    /// Samples in a batch; the answers do not depend on it
     #[arg(long, value_name = "N", default_value = "1")]
     batch_size: NonZeroUsize,
     /// Evaluate only the first N scenes
@@ -72,7 +72,7 @@ enum Format {
     Table,
     /// A Markdown table
     Markdown,
-    /// Everything, and what --baseline takes
+    /// The whole result, which --baseline reads
     Json,
 }
 

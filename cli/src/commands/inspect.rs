@@ -17,7 +17,7 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
 use crate::output::ReportFormat;
 
-/// Describe a model's files, and what is missing
+/// Describe a model's files, and name missing ones
 ///
 /// Configuration, graphs with their tensors, weights and metadata. Incomplete models are described as far as possible;
 /// the exit code is 2 if the model cannot be used.

@@ -1,4 +1,4 @@
-//! Comparison of what two answers say.
+//! Comparison of the contents of two answers.
 
 use florence2::{BoundingBox, Parsed, Polygon, Quad, Segmentation};
 use serde::Serialize;
@@ -7,11 +7,11 @@ use super::matching::pairs;
 use super::overlap::{box_iou, mask_iou, quad_iou};
 use super::text::normalise;
 
-/// The comparison of what two answers say, by the kind of answer.
+/// The comparison of two answers' contents, by the kind of answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
-    /// Captions and text read.
+    /// Captions and recognised text.
     Text {
         /// Whether the texts are equal apart from white space.
         same: bool,
@@ -32,7 +32,7 @@ pub enum Content {
     },
 }
 
-/// Compares what `candidate` says with what `reference` says, by the kind of the latter.
+/// Compares the contents of two answers, by the kind of `reference`.
 pub fn content(reference: &Parsed, candidate: &Parsed) -> Content {
     match reference {
         Parsed::Text(text) => Content::Text {
@@ -93,8 +93,8 @@ fn polygons(answer: &Parsed) -> Vec<Polygon> {
     outlines.iter().flat_map(|it| it.polygons.clone()).collect()
 }
 
-/// Returns the smallest box that contains all polygons.
-fn bounding_box(outline: &Segmentation) -> BoundingBox {
+/// Returns the smallest box that contains all polygons; an infinite, reversed one if they have no points.
+pub fn bounding_box(outline: &Segmentation) -> BoundingBox {
     let points = outline.polygons.iter().flat_map(|polygon| &polygon.points);
     let nothing = BoundingBox::new(f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY);
     points.fold(nothing, |bbox, point| BoundingBox {

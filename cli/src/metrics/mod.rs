@@ -6,6 +6,6 @@ mod overlap;
 mod ratio;
 mod text;
 
-pub use content::{Content, content};
+pub use content::{Content, bounding_box, content};
 pub use ratio::Ratio;
 pub use text::{character_errors, normalise, without_locations};

@@ -34,7 +34,7 @@ pub fn quad_iou(one: &Quad, other: &Quad) -> f64 {
 ///
 /// The areas are those of the polygons themselves (no rasterisation), as `i_overlay` computes them: corners are
 /// rounded to a grid about 2^-30 of the extent wide. A polygon is filled by the non-zero rule: all of a figure of
-/// eight, without the hole of a ring that is drawn in one line. Several polygons are joined: what they share counts
+/// eight, without the hole of a ring that is drawn in one line. Several polygons are joined: their overlap counts
 /// once, whichever way round each is drawn.
 pub fn mask_iou(one: &[Polygon], other: &[Polygon]) -> f64 {
     let mask_of = |polygons: &[Polygon]| mask(polygons.iter().map(|polygon| polygon.points.as_slice()));

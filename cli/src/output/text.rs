@@ -4,6 +4,7 @@ use anstyle::Style;
 use florence2::{BoundingBox, Detection, OcrRegion, Parsed, Segmentation};
 
 use super::table::{Column, Table};
+use crate::metrics::bounding_box;
 
 /// Returns a heading, bold on a terminal.
 pub fn heading(title: &str, detail: &str) -> String {
@@ -108,18 +109,11 @@ fn outlines(found: &[Segmentation], indent: usize) -> String {
     let labelled = found.iter().any(|instance| !instance.label.is_empty());
     let columns = ["polygons", "points", "x1", "y1", "x2", "y2"];
     instances(found, indent, labelled.then_some("label"), &columns, |instance| {
-        let points = instance.polygons.iter().flat_map(|polygon| &polygon.points);
-        let extent = points.clone().fold(None, |extent: Option<BoundingBox>, point| {
-            let seen = extent.unwrap_or(BoundingBox::new(point.x, point.y, point.x, point.y));
-            Some(BoundingBox::new(
-                seen.x1.min(point.x),
-                seen.y1.min(point.y),
-                seen.x2.max(point.x),
-                seen.y2.max(point.y),
-            ))
-        });
-        let mut cells = vec![instance.polygons.len().to_string(), points.count().to_string()];
-        cells.extend(extent.map(coordinates).into_iter().flatten());
+        let points: usize = instance.polygons.iter().map(|polygon| polygon.points.len()).sum();
+        let mut cells = vec![instance.polygons.len().to_string(), points.to_string()];
+        if points > 0 {
+            cells.extend(coordinates(bounding_box(instance)));
+        }
         (&instance.label, instance.score, cells)
     })
 }

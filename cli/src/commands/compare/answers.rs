@@ -40,7 +40,7 @@ pub struct AnswerComparison {
     /// The positions of the reference's answer at which both models rank the same token first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_forced: Option<Count>,
-    /// The comparison of what the answers say.
+    /// The comparison of the answers' contents.
     pub content: Content,
     /// The candidate's sequence score minus the reference's.
     pub score_difference: f32,

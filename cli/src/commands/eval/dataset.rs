@@ -19,7 +19,7 @@ const SCENES: &str = "scenes.jsonl";
 pub struct Dataset {
     pub folder: PathBuf,
     pub scenes: Vec<Scene>,
-    /// The SHA-256 of the scenes' lines, in hexadecimal; identifies what a result was measured on.
+    /// The SHA-256 of the scenes' lines, in hexadecimal, by which results on the same scenes are recognised.
     pub sha256: String,
 }
 

@@ -141,7 +141,7 @@ impl Report {
         format!("{} ({difference}{mark})", percent(value))
     }
 
-    /// Returns the line below the table: what was measured and how to read it.
+    /// Returns the line below the table: model, scenes, search, and units.
     pub fn summary(&self) -> String {
         let beams = match self.num_beams {
             1 => "greedy search".to_owned(),
