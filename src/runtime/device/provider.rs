@@ -56,7 +56,9 @@ pub(crate) fn register(
         if let (Some(graph), Some(folder)) = (cached, &folder) {
             provider_cache::describe(folder, graph)?;
         }
-        let (registered, logged) = log::keeping_errors(|| builder.with_execution_providers([provider]));
+        let register =
+            || -> ort::Result<SessionBuilder> { Ok(builder.with_execution_providers([provider])?) };
+        let (registered, logged) = log::keeping_errors(register);
         builder = match registered {
             Ok(builder) => builder,
             Err(error) => {
