@@ -15,7 +15,7 @@ pub(super) struct Values<'g> {
     initializers: HashMap<&'g str, &'g TensorProto>,
 }
 
-/// A scalar that is the same in every run.
+/// A constant scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scalar {
     pub(super) value: f64,
@@ -38,7 +38,7 @@ impl<'g> Values<'g> {
         }
     }
 
-    /// The values of a branch of a graph: it sees the outer graph's initializers too.
+    /// Returns the values of a branch of a graph, which include the outer graph's initializers.
     pub(super) fn of_branch(branch: &'g GraphProto, outer: &Self) -> Self {
         let mut values = Self::of(branch);
         let outer = outer.initializers.iter().map(|(&name, &tensor)| (name, tensor));
@@ -47,13 +47,13 @@ impl<'g> Values<'g> {
         values
     }
 
-    /// The node that makes a value, and its index.
+    /// Returns the node that computes a value, and the node's index.
     pub(super) fn producer(&self, value: &str) -> Option<(usize, &'g NodeProto)> {
         let &index = self.producers.get(value)?;
         Some((index, self.nodes.get(index)?))
     }
 
-    /// A tensor that is the same in every run: an initializer, or a `Constant` node's.
+    /// Returns a constant tensor: an initializer, or that of a `Constant` node.
     pub(super) fn tensor(&self, value: &str) -> Option<&'g TensorProto> {
         if let Some(tensor) = self.initializers.get(value) {
             return Some(tensor);
@@ -63,12 +63,12 @@ impl<'g> Values<'g> {
         attribute(node, "value").filter(|_| is_constant)?.t.as_ref()
     }
 
-    /// A value that is a scalar and the same in every run, or is computed from such scalars.
+    /// Returns a constant scalar, which may be computed from other constant scalars.
     pub(super) fn scalar(&self, value: &str) -> Option<Scalar> {
         self.scalar_within(value, MAX_DEPTH)
     }
 
-    /// Whether a value depends on constants only. Values of an outer graph count as inputs.
+    /// Returns `true` if a value depends on constants only. Values of an outer graph count as inputs.
     pub(super) fn is_constant(&self, value: &'g str) -> bool {
         let (mut waiting, mut seen) = (vec![value], HashSet::new());
         while let Some(value) = waiting.pop() {

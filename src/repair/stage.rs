@@ -41,14 +41,14 @@ impl Stage {
         self.pixels_per_token
     }
 
-    /// The number of tokens; `None` before the first patch embedding, and if the graph does not say.
+    /// Returns the number of tokens; `None` before the first patch embedding, and if it is unknown.
     pub(super) fn tokens(&self) -> Option<u64> {
         let [height, width] = self.grid.filter(|_| self.is_entered)?;
         height.checked_mul(width).filter(|&tokens| tokens > 0)
     }
 }
 
-/// The size that a convolution makes of `grid`; `None` if it does not say.
+/// Returns the size of a convolution's output for `grid`; `None` if it is unknown.
 fn output_grid(node: &NodeProto, values: &Values<'_>, grid: [u64; 2]) -> Option<[u64; 2]> {
     let kernel = match integers(node, "kernel_shape") {
         [] => values.tensor(node.input.get(1)?)?.dims.get(2..)?,

@@ -89,7 +89,7 @@ fn float16_comes_first_where_it_suits() {
 }
 
 #[test]
-fn what_is_there_of_other_types_is_said() {
+fn dtypes_of_other_graphs_are_offered() {
     let files = GraphFile::FUSED.map(|graph| graph.file_name(Dtype::Q4));
     assert!(found(&files, "int8").offer().contains("graphs of q4"));
     assert_eq!(found(&files, "").offer(), "");
