@@ -74,7 +74,7 @@ enum PlainLogits<'m> {
     /// ONNX Runtime's own float32 buffer.
     Buffer(DynValue),
     Converted(Array3<f32>),
-    Device(DeviceLogits<'m>),
+    Device(Box<DeviceLogits<'m>>),
 }
 
 impl<'m> PlainState<'m> {
@@ -145,7 +145,7 @@ impl<'m> PlainState<'m> {
         let mut outputs = decoder.run(graph, inputs, self.device_top_k.is_some(), clock)?;
         let logits = outputs.take(LOGITS)?;
         self.logits = match (self.device_top_k, FloatType::of(graph.output(LOGITS)?.dtype)) {
-            (Some(top_k), _) => PlainLogits::Device(top_k.select(logits, clock)?),
+            (Some(top_k), _) => PlainLogits::Device(Box::new(top_k.select(logits, clock)?)),
             (None, Some(FloatType::F32)) => PlainLogits::Buffer(logits),
             (None, _) => PlainLogits::Converted(tensor::to_f32(&logits, graph.name(), LOGITS)?),
         };
@@ -168,7 +168,7 @@ impl<'m> PlainState<'m> {
         };
         let logits: ArrayView3<'_, f32> = match &self.logits {
             PlainLogits::None => return Err(graph.invalid("no step was taken")),
-            PlainLogits::Device(logits) if logits.rows() == rows => return Ok(Logits::top_k(logits)),
+            PlainLogits::Device(logits) if logits.rows() == rows => return Ok(Logits::top_k(&**logits)),
             PlainLogits::Device(logits) => return Err(wrong(&[logits.rows(), logits.vocabulary()])),
             PlainLogits::Converted(logits) => logits.view(),
             PlainLogits::Buffer(value) => value
