@@ -17,8 +17,8 @@ fn check(graphs: &[GraphFile]) {
         .images
         .iter()
         .map(|answers| {
-            let picture = load_image(answers.path(), &ImageLimits::default()).unwrap();
-            model.encode_image(&picture.into()).unwrap()
+            let image = load_image(answers.path(), &ImageLimits::default()).unwrap();
+            model.encode_image(&image.into()).unwrap()
         })
         .collect();
     let tasks = [
