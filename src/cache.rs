@@ -15,7 +15,7 @@ use crate::fs::{folders_in, remove, size_of_folder};
 pub(crate) const EXPORTS: &str = "exports";
 /// The file that names the source of an export; its presence marks a complete export.
 pub(crate) const EXPORT_RECORD: &str = "export.json";
-/// The folder of what execution providers make of graphs: `<device>/<key of the graph>`.
+/// The folder of files that execution providers compile from graphs: `<device>/<key of the graph>`.
 pub(crate) const PROVIDERS: &str = "providers";
 /// The file that names the graph of a provider's folder.
 pub(crate) const GRAPH_RECORD: &str = "graph.json";
@@ -28,7 +28,7 @@ pub(crate) const RUNTIME_RECORD: &str = "verified.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheEntry {
-    /// What the folder holds.
+    /// The kind of content, with its details.
     #[serde(flatten)]
     pub content: CacheContent,
     /// The size on disk in bytes.
@@ -62,7 +62,7 @@ pub enum CacheContent {
         /// The precision's name: `fp32`, `fp16`, `int8`, `int4`, ...
         precision: String,
     },
-    /// Files that an execution provider keeps: TensorRT's engines and timings, CoreML's compiled models.
+    /// Files that an execution provider compiled from a graph: TensorRT's engines and timings, CoreML's models.
     Provider {
         /// The device's name.
         device: String,
@@ -94,8 +94,8 @@ impl CacheEntry {
         }
     }
 
-    /// Removes the folder, and a model's lock files. Returns `false` if it is gone already. Programs that use it now may
-    /// fail.
+    /// Removes the folder, and a model's lock files. Returns `false` if it does not exist. Programs that are using it
+    /// may fail.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the folder cannot be removed.

@@ -22,8 +22,8 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Cancels all work that has this token, which ends with [`Error::Cancelled`](crate::Error::Cancelled): the vision
-    /// encoder after its current operator, a search before its next step.
+    /// Cancels all work that was given this token: the vision encoder after its current operator, a search before its
+    /// next step. The work returns [`Error::Cancelled`](crate::Error::Cancelled).
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         for run in self.runs().iter().filter_map(Weak::upgrade) {
@@ -36,8 +36,8 @@ impl CancelToken {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Lets [`cancel`](Self::cancel) terminate the run with these options, as long as they live; immediately if the token is
-    /// cancelled already.
+    /// Makes [`cancel`](Self::cancel) terminate the run that uses these options; terminates it now if the token is
+    /// already cancelled.
     pub(crate) fn watch(&self, run: &Arc<RunOptions>) {
         let mut runs = self.runs();
         runs.retain(|run| run.strong_count() > 0);

@@ -27,7 +27,7 @@ const SIDE_FILES: [(&str, &[u8]); 4] = embedded![
     "tokenizer.json"
 ];
 
-/// The graphs that the engine runs, one for each stage's weights.
+/// The graphs of the demo model: the plain layout with the merged decoder.
 const GRAPHS: [GraphFile; 4] = [
     GraphFile::VisionEncoder,
     GraphFile::EmbedTokens,

@@ -1,4 +1,4 @@
-//! The dtypes in which a bundle's graphs are looked for.
+//! The order in which the dtypes of a bundle's graphs are preferred.
 
 use florence2_layout::dtypes::{Dtype, UnknownDtype};
 use florence2_layout::graphs::GraphFile;
@@ -9,7 +9,7 @@ use crate::per_part::{PartValue, PerPart};
 impl PartValue for Dtype {
     const NAME: &'static str = "dtype";
 
-    /// The last item counts.
+    /// Parses every item and returns the last.
     fn parse_items(items: &[&str]) -> Result<Self> {
         let invalid = |reason: String| Error::InvalidOption {
             name: Self::NAME,
@@ -24,7 +24,8 @@ impl PartValue for Dtype {
     }
 }
 
-/// The dtypes in which a bundle's graphs are looked for: those wanted, else each by preference.
+/// Which dtype of a graph's file to load: the requested one if there is one, else the first found in order of
+/// preference.
 #[derive(Debug, Clone, Default)]
 pub struct DtypePreference {
     wanted: PerPart<Dtype>,
@@ -41,23 +42,23 @@ impl From<PerPart<Dtype>> for DtypePreference {
 }
 
 impl DtypePreference {
-    /// Prefers float16 for graphs whose dtype is not set, as suits devices like CUDA and CoreML.
+    /// Prefers float16 for graphs without a requested dtype, for devices such as CUDA and CoreML.
     pub(crate) fn with_float16_first(mut self, float16_first: bool) -> Self {
         self.float16_first = float16_first;
         self
     }
 
-    /// The dtypes that are wanted.
+    /// Returns the requested dtypes.
     pub(crate) fn wanted(&self) -> &PerPart<Dtype> {
         &self.wanted
     }
 
-    /// Returns the dtype that is wanted for a graph.
+    /// Returns the dtype requested for a graph; `None` if none was.
     pub(crate) fn of(&self, graph: GraphFile) -> Option<Dtype> {
         self.wanted.get(graph.part()).copied()
     }
 
-    /// The dtypes in which a graph is accepted, the best first.
+    /// Returns the dtypes that a graph's file may have, best first.
     pub(super) fn candidates(&self, graph: GraphFile) -> impl Iterator<Item = Dtype> {
         let wanted = self.of(graph);
         let others = wanted.map_or(&Dtype::BY_PREFERENCE[..], Dtype::substitutes);

@@ -23,14 +23,14 @@ pub enum LayoutKind {
 /// The graphs that run the first and the following steps of a decoder of the plain layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecoderGraphs {
-    /// One graph for both, switched by its input `use_cache_branch`.
+    /// One graph for all steps; its input `use_cache_branch` selects the kind of step.
     Merged,
     /// `decoder_model` first, then `decoder_with_past_model`.
     Split,
 }
 
 impl DecoderGraphs {
-    /// All combinations, best first: a single graph has the decoder's weights once.
+    /// All combinations, best first: the merged graph stores the decoder's weights only once.
     const ALL: [DecoderGraphs; 2] = [DecoderGraphs::Merged, DecoderGraphs::Split];
 
     /// Returns the graphs of the first step and of the following ones.
@@ -59,7 +59,7 @@ pub struct GraphLayout {
     pub sessions: BTreeMap<GraphFile, SharedSession>,
     /// The prefix of these files' names (`base-`) in older exports; mostly empty.
     pub prefix: String,
-    /// The dtypes that were looked for.
+    /// The dtypes to look for.
     dtypes: DtypePreference,
     /// The dtypes of all graphs in the bundle.
     offered: BTreeSet<Dtype>,
@@ -73,16 +73,16 @@ impl GraphLayout {
         GraphFile::EncoderModel,
     ];
 
-    /// Looks for the graphs in `onnx/` and beside the configuration. Of a graph in several dtypes, the preferred one is
-    /// taken ([`Dtype::BY_PREFERENCE`]).
+    /// Looks for the graphs in `onnx/` and beside the configuration. If a graph has files of several dtypes, the
+    /// preferred one is taken ([`Dtype::BY_PREFERENCE`]).
     pub fn find(source: &BundleSource) -> Self {
         Self::find_with(source, DtypePreference::default())
     }
 
     /// [`find`](Self::find), for graphs of certain dtypes; those of other dtypes are ignored.
     ///
-    /// Names are parsed by [`GraphFileName`]. If there are graphs with several prefixes, those of the first prefix are
-    /// taken with which a model is complete (no prefix sorts first), or of the one with most graphs.
+    /// Names are parsed by [`GraphFileName`]. If file names have several prefixes, the first prefix with a complete
+    /// model is used (in sorted order, no prefix first), else the prefix with the most graphs.
     pub fn find_with(source: &BundleSource, dtypes: DtypePreference) -> Self {
         let paths = source.graph_files();
         let mut offered = BTreeSet::new();
@@ -127,7 +127,8 @@ impl GraphLayout {
         layouts.into_iter().rev().max_by_key(graphs).unwrap_or_default()
     }
 
-    /// Returns the dtypes of the graphs that are there, for the message that those wanted are not; empty if none were wanted.
+    /// Returns the end of the error message for missing dtypes, which lists the dtypes in the bundle; empty if no
+    /// dtype was requested.
     pub(crate) fn offer(&self) -> String {
         if self.dtypes.wanted().is_empty() || self.offered.is_empty() {
             return String::new();
@@ -142,17 +143,17 @@ impl GraphLayout {
 
     /// Returns the layout in which the model is complete, if there is one.
     ///
-    /// If it is complete in both, that is [`LayoutKind::Fused`], whatever the dtypes of its graphs: with the same weights
-    /// it gives the same answers, but a step of its decoder is one run that writes its caches in place, where the
-    /// other's is two that copy them.
+    /// If it is complete in both, returns [`LayoutKind::Fused`], whatever the dtypes of its graphs. With the same
+    /// weights, both layouts give the same answers, but a fused decoder step is one run that writes the KV caches in
+    /// place; a plain step is two runs that copy them.
     pub fn kind(&self) -> Option<LayoutKind> {
         [LayoutKind::Fused, LayoutKind::Plain]
             .into_iter()
             .find(|&kind| self.is_complete(kind))
     }
 
-    /// [`kind`](Self::kind) for a decoder on a device: if the model is complete in both layouts, that is
-    /// [`LayoutKind::Plain`] for devices other than the CPU, any of which can run it.
+    /// As [`kind`](Self::kind), but with `other_devices` (the decoder runs on devices other than the CPU), a model
+    /// that is complete in both layouts is [`LayoutKind::Plain`], which every device can run.
     pub fn kind_for(&self, other_devices: bool) -> Option<LayoutKind> {
         if other_devices && self.is_complete(LayoutKind::Plain) {
             Some(LayoutKind::Plain)
@@ -165,7 +166,7 @@ impl GraphLayout {
         self.missing_of(kind).is_empty()
     }
 
-    /// Returns the decoder graphs of the plain layout that are there, best first.
+    /// Returns the decoder graphs of the plain layout that are in the bundle, best first.
     pub fn decoders(&self) -> impl Iterator<Item = DecoderGraphs> {
         DecoderGraphs::ALL.into_iter().filter(|combination| {
             let (first, next) = combination.graphs();
@@ -173,7 +174,7 @@ impl GraphLayout {
         })
     }
 
-    /// Returns the files of a layout's graphs that are loaded if ONNX Runtime accepts them.
+    /// Returns the files of a layout's graphs, with the best decoder graphs.
     pub fn needed(&self, kind: LayoutKind) -> Vec<String> {
         let mut graphs = GraphFile::FUSED.to_vec();
         if kind == LayoutKind::Plain {
@@ -194,7 +195,7 @@ impl GraphLayout {
         files.cloned().collect()
     }
 
-    /// Returns the names of the files that a complete model lacks, in the layout of which more files are there.
+    /// Returns the names of the missing files, in the layout with more files in the bundle.
     pub fn missing(&self) -> Vec<String> {
         if self.kind().is_some() {
             return Vec::new();

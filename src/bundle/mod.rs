@@ -22,10 +22,10 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// The files of a model. Configuration files are read, graphs are only looked for.
+/// The files of a model. Opening it reads the configuration files; it only locates the graphs.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// Where the files are.
+    /// The source of the files.
     pub source: BundleSource,
     /// The graphs that were found.
     pub layout: GraphLayout,
@@ -78,13 +78,13 @@ impl Bundle {
         })
     }
 
-    /// Returns the names of the files that a complete model lacks.
+    /// Returns the names of the missing files; empty if the model is complete.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = self.layout.missing();
         if self.config.is_none() {
             missing.push(CONFIG.into());
         }
-        // A file that cannot be read is there; reading it later reports why.
+        // An unreadable file is not missing: reading it later reports the reason.
         let has = |file: &str| !matches!(self.read(file), Ok(None));
         if !(has(TOKENIZER) || has(VOCABULARY) && has(MERGES)) {
             missing.push(format!("{TOKENIZER} (or {VOCABULARY} and {MERGES})"));

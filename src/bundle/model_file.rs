@@ -13,11 +13,12 @@ use prost::bytes::Bytes as SharedBytes;
 use crate::error::{Error, Result};
 use crate::runtime::GraphSource;
 
-/// Weights of fewer bytes stay in the graph: ONNX Runtime reads the small ones (shapes, axes) with the graph.
+/// The minimum size in bytes of weights that become external data. ONNX Runtime reads small ones (shapes, axes) while
+/// it parses the graph.
 const SMALLEST_EXTERNAL: usize = 1024;
-/// The name of a graph in memory as the external data of its changed copy.
+/// The external data file by which a modified graph refers to the original bytes in memory.
 const INLINE_WEIGHTS: &str = "florence2.inline_weights";
-/// A tensor's entry that names the file of its external data.
+/// The key of the file name in `TensorProto.external_data`.
 const LOCATION: &str = "location";
 
 /// A graph's ONNX message, and the bytes that it was read from.
@@ -39,7 +40,7 @@ impl ModelFile {
         Some(Self { model, bytes })
     }
 
-    /// Returns the changed graph, whose weights are external data: those inside the original file or bytes, too.
+    /// Returns the modified graph. Weights inside the original file or bytes become external data, too.
     ///
     /// # Errors
     /// [`Error::Io`] if a file of weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
@@ -64,8 +65,8 @@ impl ModelFile {
         }
     }
 
-    /// Returns the changed graph, with its weights by their files' real paths: ONNX Runtime follows no links for a graph in
-    /// memory.
+    /// Returns the modified graph, which names the real paths of its weights' files: ONNX Runtime does not follow
+    /// links for a graph in memory.
     fn beside(mut self, path: PathBuf) -> Result<GraphSource> {
         let invalid = |reason: String| Error::InvalidGraph {
             graph: path.display().to_string(),
@@ -177,7 +178,7 @@ impl ModelFile {
         }
     }
 
-    /// Returns the bytes of the changed graph, its weights where they were.
+    /// Returns the bytes of the modified graph. Its weights stay inside it or in external files, as before.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.model.encode_to_vec()
     }
@@ -234,8 +235,8 @@ pub(crate) fn is_inside(path: &str) -> bool {
     components.all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
-/// Returns the path of a file with links resolved. On Windows, only links are: a resolved path would have a form without
-/// `/`.
+/// Returns the path of a file with links resolved. On Windows, only a path that is itself a link is resolved, since
+/// resolved paths there do not accept `/`.
 fn real_path(path: &Path) -> Result<PathBuf> {
     let real = if cfg!(windows) && !path.is_symlink() {
         std::path::absolute(path)

@@ -91,8 +91,8 @@ impl BundleSource {
         Ok(Some(value))
     }
 
-    /// Returns the files in the bundle's folder and in that of the graphs, as sorted paths inside the bundle. A folder that
-    /// cannot be read has none.
+    /// Returns the files in the bundle's folder and in its folder of graphs, as sorted paths inside the bundle. An
+    /// unreadable folder counts as empty.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = match self {
             BundleSource::Folder(folder) => {

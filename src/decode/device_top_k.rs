@@ -15,10 +15,10 @@ use crate::metrics::Stopwatch;
 use crate::runtime::{DeviceMemory, SessionOptions, small_graph};
 use crate::session::{FloatType, HelperGraph, tensor};
 
-/// Logits selected of a row, at most: more than twice the beams, and those that processors may ban. 64 are 768 bytes; all of
-/// a vocabulary of 51289 are 200 KB.
+/// The maximum number of logits selected per row: enough for twice the beams and the tokens that logits processors
+/// ban. 64 take 768 bytes; a whole row of 51289 takes 200 KB.
 const K: usize = 64;
-/// ONNX's number of float32.
+/// `TensorProto.DataType.FLOAT`.
 const ONNX_FLOAT: i64 = 1;
 
 /// Two helper graphs of a decoder: one selects the top k of logits, `[.., vocabulary]`, the other copies all of them to the
@@ -40,7 +40,7 @@ pub(super) struct DeviceLogits<'m> {
     values: Array2<f32>,
     /// `[rows, 1]`
     log_sum_exp: Array2<f32>,
-    /// `[rows, vocabulary]`, after they were asked for.
+    /// All logits, `[rows, vocabulary]`; copied to the CPU's memory on first use.
     all: OnceCell<Array2<f32>>,
     clock: Stopwatch,
 }

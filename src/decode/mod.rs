@@ -36,9 +36,10 @@ pub(crate) struct TextInput<'a> {
 pub(crate) struct DecodingLimits {
     /// Inputs that are decoded at the same time.
     pub(crate) max_batch: usize,
-    /// Tokens that a row is fed, the start token included.
+    /// The maximum number of tokens that a row is fed, the start token included.
     pub(crate) max_length: usize,
-    /// Whether the top-k logits of a step suffice: the others may stay in a device's memory until they are asked for.
+    /// Whether searches mostly need the top-k logits only: the others may then stay in a device's memory until they
+    /// are read.
     pub(crate) top_k: bool,
 }
 
@@ -74,8 +75,8 @@ pub(crate) trait DecodeState {
     /// Returns the number of inputs that can be admitted together now, at most.
     fn admissible(&self) -> usize;
 
-    /// Encodes inputs, and feeds each the tokens `prompt` in a row of its own, behind all other rows. Returns the logits
-    /// that follow, of the new rows only. `waiting` inputs are to be admitted later.
+    /// Encodes inputs and adds a row for each after all other rows, fed with the tokens `prompt`. Returns the logits
+    /// that follow, of the new rows only. `waiting` is the number of inputs to be admitted later.
     fn admit(&mut self, inputs: &[TextInput<'_>], prompt: &[u32], waiting: usize) -> Result<Logits<'_>>;
 
     /// Returns the number of rows.
@@ -84,15 +85,16 @@ pub(crate) trait DecodeState {
     /// Feeds each row a token. Returns the logits that follow.
     fn step(&mut self, tokens: &[u32]) -> Result<Logits<'_>>;
 
-    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`. `waiting` inputs are to be admitted later.
+    /// Reorders the rows: new row `i` continues old row `parents[i]`. `waiting` is the number of inputs to be
+    /// admitted later.
     fn reorder(&mut self, parents: &[usize], waiting: usize) -> Result<()>;
 
     /// Returns [`Error::NotFinite`] of the first graph whose outputs are not finite, if the latest logits are not.
     fn not_finite(&self) -> Error;
 }
 
-/// Loads the language model's graphs, in the layout that is complete and suits the devices. `pad` fills up the shorter prompts
-/// of a batch.
+/// Loads the language model's graphs, in the layout that is complete and suits the devices. `pad` is the token that
+/// pads the shorter prompts of a batch.
 pub(crate) fn load_language_model(
     bundle: &Bundle,
     options: &SessionOptions,

@@ -34,7 +34,7 @@ impl<'m> DecodeSession<'m> {
         &self.times
     }
 
-    /// Returns a search's error; if logits are not finite, that of the graph which caused it.
+    /// Returns a search's error; for logits that are not finite, the error of the graph that caused them.
     pub(crate) fn with_cause(&self, error: Error) -> Error {
         match error {
             Error::NotFinite { graph, .. } if graph == DECODER => self.state.not_finite(),

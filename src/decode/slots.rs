@@ -8,7 +8,7 @@ mod tests;
 
 use std::ops::Range;
 
-/// A copy of tokens from one row of tensors to another: of the same tensors, or of those that take their place.
+/// A copy of tokens from one row to another, within the same tensors or from old tensors to reallocated ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RowCopy {
     pub(super) from: usize,
@@ -16,7 +16,7 @@ pub(super) struct RowCopy {
     pub(super) tokens: Range<usize>,
 }
 
-/// How the rows of a KV cache are put into a new order.
+/// The copies that reorder the rows of a KV cache.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reordering {
     /// The copies of self-attention rows, meant to happen all at once. No two are to the same row.
@@ -25,7 +25,7 @@ pub(super) struct Reordering {
     pub(super) images: Option<Vec<RowCopy>>,
 }
 
-/// The slots of a KV cache, and what they hold.
+/// The slots of a KV cache and the tokens in them.
 #[derive(Debug)]
 pub(super) struct Slots {
     images: usize,
@@ -37,7 +37,8 @@ pub(super) struct Slots {
     lengths: Vec<usize>,
     /// `[slots, width]`: the number of first tokens that a slot has in common with each slot of its image.
     shared: Vec<usize>,
-    /// The encoder tokens that each image's cross-attention row holds; 1 for a free one, as attention needs some.
+    /// The number of encoder tokens in each image's cross-attention row; 1 for a free row, since attention needs at
+    /// least one key.
     encoder_lengths: Vec<usize>,
 }
 
@@ -129,7 +130,7 @@ impl Slots {
         }
     }
 
-    /// Appends a token to each row in use; no two rows have it in common.
+    /// Counts a new token in each row in use. Rows do not share it.
     pub(super) fn advance(&mut self) {
         for &slot in &self.used {
             self.lengths[slot] += 1;
@@ -147,9 +148,9 @@ impl Slots {
         }
     }
 
-    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`. The number of slots is kept for `waiting`
-    /// further images, falls with the rows, and grows with an image's rows. Returns `None` if there is no such parent, or
-    /// the rows of an image are not adjacent.
+    /// Reorders the rows: new row `i` continues old row `parents[i]`. The number of slots is kept for `waiting`
+    /// further images, falls with the rows, and grows with an image's rows. Returns `None` if there is no such
+    /// parent, or the rows of an image are not adjacent.
     pub(super) fn reorder(&mut self, parents: &[usize], waiting: usize) -> Option<Reordering> {
         let parents = parents.iter().map(|&parent| self.used.get(parent).copied());
         let parents: Vec<usize> = parents.collect::<Option<_>>()?;
@@ -205,7 +206,8 @@ impl Slots {
         })
     }
 
-    /// Returns the number of images and slots of each that rows of `images` images, at most `widest` of one, need.
+    /// Returns the number of images, and of slots per image, to keep for `images` images with at most `widest` rows
+    /// each.
     fn capacity_for(&self, images: usize, widest: usize, waiting: usize) -> (usize, usize) {
         let kept = images.saturating_add(waiting).min(self.images);
         // An image that is admitted later will need as many slots as others did.
@@ -252,8 +254,8 @@ impl Slots {
     }
 }
 
-/// Returns the capacity to keep of `have` if `need` is in use: all of it until half is free, so that copying to smaller
-/// tensors stays in proportion.
+/// Returns the capacity to keep when `need` of `have` is in use: it shrinks only when half is free, so that copying
+/// to smaller tensors is rare.
 fn shrunk(have: usize, need: usize) -> usize {
     let need = need.max(1);
     if need * 2 <= have { need } else { have.max(need) }

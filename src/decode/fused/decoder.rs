@@ -26,7 +26,8 @@ pub(super) struct FusedDecoder {
 }
 
 impl FusedDecoder {
-    /// Loads the graph: on the CPU if it is not exported for the devices, and they were not named.
+    /// Loads the graph. If it was not exported for the devices that `auto` selected, loads it on the CPU; for devices
+    /// that the user named, that is an error.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
         let is_cpu = devices.is_cpu()?;

@@ -11,19 +11,19 @@ use crate::error::{Error, Result};
 use crate::generation::Logits;
 use crate::session::{Graph, tensor};
 
-/// Tokens that a row has capacity for at first, if it may need that many.
+/// The initial capacity of a row in tokens, unless the limit is lower.
 const FIRST_CAPACITY: usize = 32;
 
-/// Inputs that are admitted one by one, while there are slots.
+/// The decoding state of the fused layout. Inputs are admitted one by one, while there are free slots.
 ///
-/// An input is encoded and fed its first tokens by itself, in tensors of its own. If no other input is or will be decoded at
-/// the same time, those become the session's; otherwise they are copied into the session's.
+/// Each input is encoded and prefilled by itself, in new tensors. If no other input is decoded at the same time,
+/// these become the session's tensors; otherwise they are copied into the session's tensors.
 pub(super) struct FusedState<'m> {
     model: &'m FusedModel,
     limits: DecodingLimits,
     slots: Slots,
     tensors: StepTensors<'m>,
-    /// The tensors of the input that was admitted last, until its logits were read.
+    /// The tensors of the input that was admitted last, until its logits are read.
     admitted: Option<StepTensors<'m>>,
     /// The token of each slot in the next step; memory that is reused.
     tokens: Vec<u32>,
@@ -56,8 +56,8 @@ impl<'m> FusedState<'m> {
         Ok(tensors)
     }
 
-    /// Returns the capacity for `needed` tokens of rows that have capacity for `present`: at least twice that, but no more
-    /// than will ever be needed.
+    /// Returns the capacity in tokens to hold `needed` tokens: `present` if that suffices, else twice `present` or
+    /// more, up to the limit.
     fn capacity_for(&self, needed: usize, present: usize) -> Result<usize> {
         let limit = self.limits.max_length;
         if needed > limit {
@@ -136,7 +136,7 @@ impl DecodeState for FusedState<'_> {
         self.admitted = None;
         self.ensure_capacity(self.slots.longest() + 1, 0)?;
         self.slots.clear_unused();
-        // Rows that are not in use run along, with any token.
+        // Unused rows are computed too, with an arbitrary token.
         self.tokens.clear();
         self.tokens
             .resize(self.slots.count(), tokens.first().copied().unwrap_or(0));

@@ -14,7 +14,7 @@ use crate::generation::Logits;
 use crate::metrics::Stopwatch;
 use crate::session::tensor;
 
-/// The tensors of decoder steps: a run reads and writes them where they are.
+/// The bound tensors of decoder steps. A run reads and writes them in place.
 pub(super) struct StepTensors<'m> {
     decoder: &'m FusedDecoder,
     clock: Stopwatch,
@@ -35,12 +35,13 @@ pub(super) struct StepTensors<'m> {
 /// The output of a step, `[rows, vocabulary]`.
 enum StepLogits<'m> {
     Host(Tensor<f32>),
-    /// In the device's memory; of the last run.
+    /// In the device's memory; `None` before the first run.
     Device(&'m DeviceTopK, Option<Box<DeviceLogits<'m>>>),
 }
 
 impl<'m> StepTensors<'m> {
-    /// Makes the tensors beside these caches; `top_k` leaves logits in the device's memory if the decoder can.
+    /// Makes the other tensors for these caches. With `top_k`, logits stay in the device's memory if the decoder
+    /// supports device top-k.
     pub(super) fn new(
         decoder: &'m FusedDecoder,
         self_attention: KvCache<'m>,
@@ -207,7 +208,8 @@ impl<'m> StepTensors<'m> {
         self.bind_caches()
     }
 
-    /// Goes over to tensors for `slots`, with capacity for a number of tokens and of encoder tokens.
+    /// Reallocates the tensors for `slots`: the self-attention cache with its capacity in tokens and the rows to
+    /// copy, the cross-attention cache with its capacity in encoder tokens and the images to copy.
     pub(super) fn resize(
         &mut self,
         slots: &Slots,

@@ -32,8 +32,8 @@ pub(super) fn load_encoder(
 impl FusedModel {
     /// Returns the cross-attention caches of an input: `[1, heads, image tokens + prompt tokens, head size]`.
     ///
-    /// Inputs are encoded one by one: a batch would have to be padded, or have activations of several inputs quantized by one
-    /// scale, and either changes the answers. Nothing would be gained: one input's 589 tokens keep a CPU busy.
+    /// Inputs are encoded one by one: a batch would need padding or quantize the activations of several inputs with
+    /// one scale, and both change the answers. It would not be faster: one input's 589 tokens keep a CPU busy.
     pub(super) fn encode(&self, input: TextInput<'_>, clock: &Stopwatch) -> Result<KvCache<'_>> {
         let graph = &self.encoder;
         let format = self.decoder.format();
@@ -85,7 +85,7 @@ impl FusedModel {
         self.encoder.run(self.inputs(input, false)?, clock)
     }
 
-    /// Returns the inputs of a run; they own their values if `owned`, as a binding wants.
+    /// Returns the inputs of a run. With `owned`, they own their values, which a binding requires.
     fn inputs<'a>(&self, input: TextInput<'a>, owned: bool) -> Result<Inputs<'a>> {
         let ids = input.prompt.iter().map(|&id| i64::from(id)).collect();
         let ids = tensor::integers(&[1, input.prompt.len()], ids)?;

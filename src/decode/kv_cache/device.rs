@@ -79,7 +79,7 @@ impl DeviceTensors {
         self.padded(tensors, 0, tokens, clock).map(Some)
     }
 
-    /// Returns tensors whose row `row` is the only row of `update`.
+    /// Returns tensors whose row `row` is a copy of the only row of `update`.
     pub(super) fn replace_row(
         &self,
         tensors: &[DynValue],

@@ -28,7 +28,7 @@ pub(super) fn reorder(tensors: &mut [DynValue], shape: CacheShape, copies: &[Row
     Ok(())
 }
 
-/// Does the copies in a tensor's values; `aside` is the buffer aside.
+/// Applies the copies to a tensor's values; `aside` is the temporary buffer.
 fn apply(data: &mut [f32], shape: CacheShape, steps: &[Step], aside: &mut Vec<f32>) {
     for Step { from, to, tokens } in steps {
         match (*from, *to) {
@@ -56,7 +56,7 @@ fn apply(data: &mut [f32], shape: CacheShape, steps: &[Step], aside: &mut Vec<f3
     }
 }
 
-/// A copy of one row's tokens to another; `None` is a buffer aside.
+/// A copy of one row's tokens to another row; `None` is the temporary buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
     from: Option<usize>,
@@ -64,8 +64,8 @@ struct Step {
     tokens: Range<usize>,
 }
 
-/// Orders copies such that no row is overwritten before it is read. Each span is copied once, and one more for each cycle of
-/// rows that replace each other.
+/// Orders copies so that no row is overwritten before it is read. Each cycle of rows that replace each other takes
+/// one more copy, to the temporary buffer.
 fn in_order(copies: &[RowCopy]) -> Vec<Step> {
     let pending = copies.iter().map(|copy| Step {
         from: Some(copy.from),
@@ -78,7 +78,8 @@ fn in_order(copies: &[RowCopy]) -> Vec<Step> {
         let is_read = |row| pending.iter().any(|other| other.from == row);
         match pending.iter().position(|step| !is_read(step.to)) {
             Some(index) => steps.push(pending.swap_remove(index)),
-            // Only cycles are left: once one of its rows is saved aside, a cycle can be copied in reverse.
+            // Only cycles are left: once one row of a cycle is in the temporary buffer, the cycle can be copied in
+            // reverse.
             None => {
                 steps.push(Step {
                     to: None,

@@ -13,9 +13,9 @@ use super::slots::RowCopy;
 use crate::error::{Error, Result};
 use crate::metrics::Stopwatch;
 
-/// The form of a decoder's KV caches, and where they are.
+/// The dimensions and the memory of a decoder's KV cache tensors.
 pub(super) struct CacheFormat {
-    /// Keys and values of all layers.
+    /// The number of tensors: keys and values of all layers.
     pub(super) tensors: usize,
     pub(super) heads: usize,
     pub(super) head_size: usize,
@@ -73,7 +73,7 @@ impl<'m> KvCache<'m> {
         Self::of(format, Vec::new(), format.shape(0, 0), clock)
     }
 
-    /// Returns a cache of tensors that a graph gave.
+    /// Returns a cache of tensors that a graph returned.
     pub(super) fn of(
         format: &'m CacheFormat,
         tensors: Vec<DynValue>,
@@ -117,7 +117,7 @@ impl<'m> KvCache<'m> {
         &mut self.tensors
     }
 
-    /// Takes the cache out; no tensors are left.
+    /// Takes the tensors out and leaves an empty cache.
     pub(super) fn take(&mut self) -> Self {
         let empty = Self::empty(self.format, &self.clock);
         std::mem::replace(self, empty)
@@ -140,8 +140,8 @@ impl<'m> KvCache<'m> {
         }
     }
 
-    /// Puts the first row of another cache, `length` tokens of it, into `row`. The other cache is no longer than this one.
-    /// On a device, tensors are reallocated.
+    /// Copies the first `length` tokens of another cache's first row into `row`. The other cache's capacity is at
+    /// most this one's. On a device, tensors are reallocated.
     pub(super) fn insert(&mut self, row: usize, other: &Self, length: usize) -> Result<()> {
         match &self.format.device {
             None => {
@@ -163,7 +163,7 @@ impl<'m> KvCache<'m> {
         }
     }
 
-    /// Changes the number of rows and the capacity, which does not fall. Rows that are not copied hold no tokens.
+    /// Changes the number of rows, raises the capacity, and applies `copies`. All other rows hold no tokens.
     pub(super) fn resize(&mut self, rows: usize, capacity: usize, copies: &[RowCopy]) -> Result<()> {
         let shape = self.format.shape(rows, capacity);
         if shape == self.shape && copies.iter().all(|copy| copy.from == copy.to) {

@@ -25,19 +25,19 @@ pub(super) struct PlainDecoder {
     pub(super) caches: CacheSpec,
     /// Heads and their size, if the first step takes caches without tokens.
     pub(super) empty_cache: Option<[usize; 2]>,
-    /// Whether one row of the encoder's side may serve all rows.
+    /// Whether all rows may share one row of encoder states and cross-attention caches.
     pub(super) shared_encoder_row: bool,
     /// Whether activations are quantized dynamically, so that a token's logits depend on the tokens fed with it.
     pub(super) quantizes_activations: bool,
-    /// Gathers rows of caches in the device's memory; `None` if caches come to the CPU's after each step.
+    /// Gathers cache rows in the device's memory; `None` if caches are copied to the CPU's memory after each step.
     pub(super) device_gather: Option<HelperGraph>,
-    /// `None` if logits come to the CPU's memory after each step.
+    /// `None` if logits are copied to the CPU's memory after each step.
     pub(super) device_top_k: Option<DeviceTopK>,
 }
 
 impl PlainDecoder {
-    /// Loads the decoder graphs that are preferred, or others if ONNX Runtime rejects them: it does so with some published
-    /// `decoder_model_merged`.
+    /// Loads the preferred decoder graphs. Falls back to the others if ONNX Runtime rejects them, as it does some
+    /// published `decoder_model_merged`.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
         let mut decoders = by_preference(&bundle.layout, &devices)?.into_iter().peekable();
@@ -163,7 +163,7 @@ impl PlainDecoder {
         self.first.output(LOGITS).ok()?.fixed(2)
     }
 
-    /// Checks that both graphs have the tensors of a step, in types and sizes that fit.
+    /// Checks that both graphs have the tensors of a step, with matching types and sizes.
     fn check(&self, sizes: TextSizes) -> Result<()> {
         sizes.check_layers(&self.first, self.caches.layers())?;
         self.first.float_input(ENCODER_HIDDEN_STATES)?;
@@ -199,8 +199,8 @@ impl PlainDecoder {
     }
 }
 
-/// Returns the bundle's decoder graphs, the preferred first: the merged one, which TensorRT cannot be given a shape profile
-/// for.
+/// Returns the bundle's decoder graphs, best first: the merged graph, except on devices that take shape profiles
+/// (TensorRT), since the merged graph cannot have one.
 fn by_preference(layout: &GraphLayout, devices: &Devices) -> Result<Vec<DecoderGraphs>> {
     let mut decoders: Vec<DecoderGraphs> = layout.decoders().collect();
     if takes_profiles(devices)? {
@@ -215,7 +215,8 @@ fn check_cache(graph: &Graph, spec: &TensorSpec, sizes: TextSizes) -> Result<()>
     graph.check_size(spec, 3, sizes.head_size(), "the size of a head by config.json")
 }
 
-/// Returns heads and their size by the graph, else by `config.json`; `None` if its first step takes no caches.
+/// Returns the number of heads and their size, from the graph or else from `config.json`; `None` if the graph's first
+/// step takes no caches.
 fn empty_cache(graph: &Graph, caches: &CacheSpec, sizes: TextSizes) -> Result<Option<[usize; 2]>> {
     let is_input = |names: &&CacheNames| graph.has_input(&names.past);
     let Some(names) = caches.self_attention.first().filter(is_input) else {

@@ -1,4 +1,4 @@
-//! Whether a graph quantizes its activations, by its operators.
+//! Detects from a graph's operators whether it quantizes its activations.
 
 use florence2_layout::onnx::NodeProto;
 
@@ -9,8 +9,9 @@ use crate::runtime::GraphSource;
 /// `DynamicQuantizeLinear`, `DynamicQuantizeMatMul`.
 const DYNAMIC_QUANTIZE: &str = "DynamicQuantize";
 
-/// Returns whether a graph quantizes its activations by a scale that all tokens of a step share, so that a token's logits
-/// depend on the tokens that are fed with it. It is assumed of a session that the application has made.
+/// Returns whether a graph quantizes its activations by a scale that all tokens of a step share, so that a token's
+/// logits depend on the tokens that are fed with it. Returns `true` for a session of the application, whose operators
+/// are unknown.
 pub(super) fn quantizes_activations(graph: &GraphSource) -> bool {
     if let GraphSource::Session(_) = graph {
         return true;
@@ -23,7 +24,7 @@ pub(super) fn quantizes_activations(graph: &GraphSource) -> bool {
     })
 }
 
-/// Returns whether one of the nodes, or one in a branch of theirs, quantizes.
+/// Returns whether one of the nodes, or of the nodes in their branches, quantizes activations dynamically.
 fn any_quantizes<'n>(mut nodes: impl Iterator<Item = &'n NodeProto>) -> bool {
     nodes.any(|node| {
         let mut branches = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());

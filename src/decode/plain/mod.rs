@@ -22,7 +22,7 @@ pub(super) struct PlainModel {
     embedding: Graph,
     encoder: Graph,
     decoder: PlainDecoder,
-    /// Fills up the shorter prompts of a batch.
+    /// The token that pads the shorter prompts of a batch.
     pad: u32,
 }
 

@@ -16,14 +16,15 @@ use crate::generation::{Logits, TopKLogits};
 use crate::metrics::Stopwatch;
 use crate::session::{FloatType, Graph, Inputs, Outputs, tensor};
 
-/// Inputs that are encoded and admitted together; the next ones when all of them are done.
+/// The decoding state of the plain layout. A batch of inputs is encoded and admitted together, the next batch when
+/// all of them are done.
 pub(super) struct PlainState<'m> {
     model: &'m PlainModel,
     limits: DecodingLimits,
     times: DecodeTimes,
     /// A row for each input.
     encoder: EncoderSide,
-    /// A row for each row of the decoder; `None` if it would be the same, or one row serves all.
+    /// A row for each row of the decoder; `None` if that equals `encoder`, or if all rows share one.
     expanded: Option<EncoderSide>,
     /// The input of each row.
     row_inputs: Vec<usize>,
@@ -104,7 +105,7 @@ impl<'m> PlainState<'m> {
         let encoder = self.expanded.as_ref().unwrap_or(&self.encoder);
         let float = graph.float_input(INPUTS_EMBEDS)?;
         let embeds = if decoder.device_gather.is_some() {
-            // A binding wants values that it can keep.
+            // A binding requires values that own their memory.
             tensor::float_array(embeds.view(), float)?.into()
         } else {
             tensor::float_input(embeds.view(), float)?
@@ -152,7 +153,7 @@ impl<'m> PlainState<'m> {
         let next = decoder.next();
         self.self_attention = take_caches(&mut outputs, &decoder.caches.self_attention, next)?;
         if is_first {
-            // Later steps give dummies for these, or nothing.
+            // Later steps return dummies for cross-attention caches, or omit them.
             self.encoder.cross_attention = take_caches(&mut outputs, &decoder.caches.cross_attention, next)?;
             self.encoder.convert_for(next)?;
         }
@@ -209,8 +210,8 @@ impl DecodeState for PlainState<'_> {
         self.encoder.hidden_states = tensor::float_array(encoded.hidden_states.view(), float)?;
         self.encoder.attention_mask = tensor::integers(mask.shape(), mask.iter().copied().collect())?;
         self.row_inputs = (0..inputs.len()).collect();
-        // With dynamic quantization, tokens of one step share a scale: other programs, which feed them one by one, have the
-        // answers of one token a step.
+        // With dynamic quantization, tokens of one step share a scale: one token per step gives the answers of other
+        // programs, which feed tokens one by one.
         let width = if self.model.decoder.quantizes_activations {
             1
         } else {
@@ -245,7 +246,7 @@ impl DecodeState for PlainState<'_> {
         let row_inputs: Vec<usize> = inputs.copied().collect();
         self.self_attention = decoder.gather(&self.self_attention, parents, clock)?;
         if row_inputs != self.row_inputs {
-            // The encoder's side is gathered only if the rows of an input are more or fewer.
+            // Encoder states and cross-attention caches are gathered only if the number of rows of an input changes.
             let one_serves_all = decoder.shared_encoder_row && self.encoder.rows() == 1;
             self.expanded = if one_serves_all {
                 None
@@ -257,7 +258,7 @@ impl DecodeState for PlainState<'_> {
         Ok(())
     }
 
-    /// The decoder's inputs are checked when they are made.
+    /// Names the decoder as the cause: the encoder's outputs are checked right after its run.
     fn not_finite(&self) -> Error {
         tensor::not_finite(self.last_graph.name(), LOGITS)
     }
