@@ -46,7 +46,7 @@ pub enum DeviceProblem {
         /// The library.
         library: String,
     },
-    /// The provider's own library does not load, or one that it needs is missing.
+    /// The provider's own library does not load, or a library that it needs is missing.
     NotLoaded {
         /// The message of the system's loader.
         message: String,

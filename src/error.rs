@@ -10,13 +10,14 @@ use crate::device::{Device, DeviceProblem};
 /// A boxed cause whose type is not part of this crate's API.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// The name in messages of an image that is fetched from an address.
+/// The name in messages of an image that is fetched by URL.
 pub(crate) const IMAGE: &str = "the image";
 
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate. Unexpected text from the model is none: what can be parsed is returned, with the raw text.
+/// An error of this crate. Unexpected text from the model is not an error: the parts that parse are returned, with
+/// the raw text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -216,7 +217,7 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
-    /// A server does not have a model, revision or file, or does not show it.
+    /// A server does not have a model, revision or file, or hides it.
     #[error(
         "{what} was not found (HTTP {status} for {url}). Check the spelling{}",
         of_models(what, "; a private model needs a token (HF_TOKEN)")

@@ -144,7 +144,8 @@ mod work {
         hash(Sha256::new(), File::open(path)?)
     }
 
-    /// Returns the digest of all that `reader` gives, after what `hasher` has seen, in lower-case hexadecimal.
+    /// Returns the digest, in lower-case hexadecimal, of the bytes given to `hasher` so far followed by all bytes of
+    /// `reader`.
     pub(crate) fn hash(mut hasher: impl Digest, mut reader: impl Read) -> io::Result<String> {
         let mut chunk = vec![0; CHUNK];
         loop {

@@ -54,7 +54,7 @@ pub struct Polygon {
 }
 
 impl BoundingBox {
-    /// Creates the box between (`x1`, `y1`) and (`x2`, `y2`).
+    /// Creates a box from its left, top, right and bottom edges, in pixels.
     pub const fn new(x1: f32, y1: f32, x2: f32, y2: f32) -> Self {
         Self { x1, y1, x2, y2 }
     }

@@ -16,8 +16,8 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// The user agent.
 const USER_AGENT: &str = concat!("florence2/", env!("CARGO_PKG_VERSION"));
 
-/// Environment variables of OpenSSL, Python's requests and curl that name a file of certificates (PEM) to trust instead of
-/// the default ones. The first one that is set counts.
+/// Environment variables of OpenSSL, Python's requests and curl that name a file of certificates (PEM) to trust
+/// instead of the default ones. The first variable that is set is used.
 const CERTIFICATES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
 /// Returns a client that fails after `stall` without data. A status is not an error; a token is not sent to hosts that a

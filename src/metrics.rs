@@ -34,7 +34,7 @@ impl Timings {
     }
 }
 
-/// A sum of times that several parts of one piece of work add to: clones share it.
+/// A sum of durations. Clones share it, so that several parts of a request can add to it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stopwatch {
     nanoseconds: Arc<AtomicU64>,

@@ -48,16 +48,16 @@ pub struct Segmentation {
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Parsed {
-    /// Of captions, OCR and free prompts.
+    /// A text: captions, OCR and free prompts.
     Text(String),
-    /// Of object detection, dense region captions, region proposals, and phrase grounding (a detection for each phrase and
-    /// box).
+    /// Boxes: object detection, dense region captions, region proposals, and phrase grounding (a detection for each
+    /// phrase and box).
     Detections(Vec<Detection>),
-    /// Of OCR with regions.
+    /// Lines of text: OCR with regions.
     OcrRegions(Vec<OcrRegion>),
-    /// Of segmentation.
+    /// Outlines: segmentation.
     Segmentations(Vec<Segmentation>),
-    /// Of open-vocabulary detection, which has boxes or outlines.
+    /// Boxes or outlines: open-vocabulary detection.
     OpenVocabulary {
         /// Boxes.
         detections: Vec<Detection>,
@@ -72,7 +72,7 @@ pub enum Parsed {
 pub struct Output {
     /// The request's task.
     pub task: Task,
-    /// The image's size, in whose pixels coordinates are.
+    /// The original image's size; coordinates are in its pixels.
     pub image_size: ImageSize,
     /// The parsed answer.
     pub parsed: Parsed,
@@ -85,7 +85,7 @@ pub struct Output {
     /// The sequence's score, transformers' `sequences_scores`: its log-probability, divided by its length to the
     /// power of the length penalty.
     pub score: f32,
-    /// Whether the answer was cut off by the length limit or its reader; the last instance may be incomplete.
+    /// Whether the length limit or a streaming callback cut off the answer; the last instance may be incomplete.
     pub truncated: bool,
     /// The time spent in each stage.
     pub timings: Timings,

@@ -29,7 +29,7 @@ pub trait PartValue: Sized {
     /// [`Error::InvalidOption`] if the items are not a value.
     fn parse_items(items: &[&str]) -> Result<Self>;
 
-    /// Returns the value for all graphs where none is given, if there is one.
+    /// Returns the default value for graphs without a given value; `None` if the setting has no default.
     fn default_for_all() -> Option<Self> {
         None
     }
@@ -65,7 +65,7 @@ impl<T> PerPart<T> {
         self.values().next().is_none()
     }
 
-    /// The values that are set, that for all graphs last.
+    /// Returns the values that are set; the value for all graphs is the last.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.parts.values().chain(&self.all)
     }

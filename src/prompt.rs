@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::task::{OutputKind, Task};
 
-/// The prompt template and answer type of each task tag, built in or of a checkpoint's processor configuration.
+/// The prompt template and answer type of each task tag: built-in ones and those of a checkpoint's processor
+/// configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompts {
     by_tag: BTreeMap<String, String>,

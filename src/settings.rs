@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// Deserializes `T` from the settings of `file`. A null counts as missing, as in transformers.
+/// Deserializes `T` from the settings of `file`. Null is treated as missing, as in transformers.
 ///
 /// # Errors
 /// [`Error::InvalidSetting`], naming the setting that is not of its type.

@@ -37,8 +37,8 @@ pub struct DecodedText {
 }
 
 impl Tokenizer {
-    /// Parses a `tokenizer.json`. Task and location tokens that it lacks, as Microsoft's does, are added after its
-    /// vocabulary, as Microsoft's processor does.
+    /// Parses a `tokenizer.json`. If task and location tokens are missing, as in Microsoft's file, they are added
+    /// after the vocabulary, as Microsoft's processor adds them.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if it is malformed or has no `<s>`, `</s>` or `<pad>`.

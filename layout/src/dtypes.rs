@@ -1,21 +1,21 @@
-//! Dtypes of a graph: how its weights are stored, and the suffix of the file's name that says so.
+//! Dtypes of a graph: how its weights are stored, and the suffix of its file's name.
 
 use std::str::FromStr;
 
-/// How a graph's weights are stored and computed with, as a suffix of its file's name: `vision_encoder_int8.onnx`.
+/// The dtype of a graph's weights and arithmetic, a suffix of its file's name: `vision_encoder_int8.onnx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Dtype {
     /// float32; no suffix.
     #[default]
     Fp32,
-    /// float16 in weights and arithmetic; an export keeps in float32 what overflows there.
+    /// float16 in weights and arithmetic; exports keep operations that overflow float16 in float32.
     Fp16,
     /// Signed 8-bit integers with a scale for each output channel; activations are quantized to 8 bits at run time.
     Int8,
     /// Unsigned 8-bit integers with a scale and a zero point for each output channel; activations as with
     /// [`Int8`](Self::Int8).
     Uint8,
-    /// 8-bit integers, signed or unsigned. Exports make them signed: [`Int8`](Self::Int8) by the name that
+    /// 8-bit integers, signed or unsigned. In exports, the same as [`Int8`](Self::Int8) (signed), by the name that
     /// transformers.js looks for.
     Quantized,
     /// 4-bit integers with a scale for each block of 32 (`MatMulNBits`), the rest in float32. In the fused layout for
@@ -55,8 +55,8 @@ impl Dtype {
         }
     }
 
-    /// Returns the dtypes that are taken in this one's stead: for [`Quantized`](Self::Quantized), which leaves the sign
-    /// open, those of either sign.
+    /// Returns the dtypes that are loaded if a file of this dtype is missing: for [`Quantized`](Self::Quantized),
+    /// which is signed or unsigned, the dtypes of either sign.
     pub const fn substitutes(self) -> &'static [Dtype] {
         match self {
             Dtype::Quantized => &[Dtype::Int8, Dtype::Uint8],

@@ -17,7 +17,8 @@ pub struct GraphFileName<'n> {
 
 impl<'n> GraphFileName<'n> {
     /// Parses a file name: `decoder_model_merged_q4.onnx`, or in older exports, with a prefix, hyphens and [shorter
-    /// names](GraphFile::older_name), `base-decoder-merged-f16.onnx`. Returns `None` if it is not that of a graph.
+    /// names](GraphFile::older_name), `base-decoder-merged-f16.onnx`. Returns `None` if it is not the name of a
+    /// graph's file.
     pub fn parse(file_name: &'n str) -> Option<Self> {
         let stem = file_name.strip_suffix(EXTENSION)?;
         let with_underscores = stem.replace('-', "_");

@@ -6,8 +6,8 @@ pub const CONFIG: &str = "config.json";
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 /// Settings of the image processor; in Microsoft's and the onnx-community's repositories also the tasks' prompts.
 pub const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
-/// Settings of transformers' processor; transformers 5 keeps those of [`PREPROCESSOR_CONFIG`] here, under
-/// [`IMAGE_PROCESSOR`].
+/// Settings of transformers' processor. transformers 5 saves the image processor's settings here, under
+/// [`IMAGE_PROCESSOR`], instead of in [`PREPROCESSOR_CONFIG`].
 pub const PROCESSOR_CONFIG: &str = "processor_config.json";
 /// The section of [`PROCESSOR_CONFIG`] with the settings of the image processor.
 pub const IMAGE_PROCESSOR: &str = "image_processor";
@@ -17,7 +17,7 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The tokenizer's special tokens.
 pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
-/// The tokens added to the vocabulary.
+/// The tokens added to [`VOCABULARY`], with their ids.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
 /// The vocabulary of a tokenizer without [`TOKENIZER`].
 pub const VOCABULARY: &str = "vocab.json";

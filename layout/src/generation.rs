@@ -23,8 +23,8 @@ pub fn published_search() -> Map<String, Value> {
 ///   published `Florence-2-large` has `early_stopping: false` there and `true` in `text_config`: `true` is in force. A
 ///   setting that `text_config` lacks is taken from `generation_config.json`, since transformers 5 saves it only there.
 /// - In transformers' own form, `generation_config.json` is in force, and `text_config` only where that file is missing.
-/// - `generate` fails if `generation_config.json` has no `decoder_start_token_id`. Such files are those of Microsoft's form
-///   beside a `config.json` that was converted: what they lack is taken from `text_config`.
+/// - `generate` fails if `generation_config.json` has no `decoder_start_token_id`. Repositories of Microsoft's form
+///   with a converted `config.json` have such a file: missing settings are taken from `text_config`.
 pub fn settings_in_force<'a>(generation: Option<&'a Value>, config: Option<&'a Value>) -> Vec<&'a Value> {
     let text = config.and_then(|config| config.get("text_config"));
     let sources = if config.is_some_and(is_microsofts) {

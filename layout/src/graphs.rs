@@ -269,7 +269,7 @@ pub fn past(layer: usize, attention: Attention, kv: KeyValue) -> String {
     format!("{PAST}{}", cache(layer, attention, kv))
 }
 
-/// Returns the attention of the decoder input `name` if that is a cache of any layer: the inverse of [`past`].
+/// Returns the kind of attention if `name` is a decoder's cache input, of any layer: the inverse of [`past`].
 pub fn attention_of_past(name: &str) -> Option<Attention> {
     let (layer, _) = name.strip_prefix(PAST)?.split_once('.')?;
     let layer = layer.parse().ok()?;

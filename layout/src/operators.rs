@@ -31,8 +31,8 @@ pub const CROSS_ATTENTION: &str = "CrossAttention";
 /// are bound to the same memory.
 pub const CACHED_SELF_ATTENTION: &str = "CachedSelfAttention";
 
-/// Self-attention whose products may be computed in bfloat16 (8 significant bits) with sums in float32. For graphs of 8
-/// and 4 bits, in which it is the most accurate part.
+/// Self-attention whose products may be computed in bfloat16 (8 significant bits) with sums in float32. For graphs
+/// quantized to 8 or 4 bits, whose other operators are less accurate.
 ///
 /// Inputs: query, key and value, `[batch, tokens, heads · size]` each. Attribute: `heads`. Output:
 /// `softmax(query · keyᵀ / √size) · value` for each head, shaped as the query.

@@ -11,8 +11,8 @@ use super::config::{DEFAULT_EOS_TOKEN_ID, EarlyStopping, GenerationConfig};
 use crate::error::Result;
 use crate::settings::deserialize;
 
-/// Settings of transformers that change the generated tokens and that this crate does not support, each with the number
-/// that switches it off (as null and false do).
+/// Settings of transformers that change the generated tokens and that this crate does not support, each with the
+/// number that disables it (null and false disable it too).
 const UNSUPPORTED: [(&str, Option<f64>); 20] = [
     ("constraints", None),
     ("diversity_penalty", Some(0.0)),
@@ -54,10 +54,12 @@ impl GenerationConfig {
     ///
     /// - A repository in Microsoft's form (`vision_config.dim_embed`) is run by its own code there, which reads
     ///   `text_config` only. `text_config` is in force, and then `generation_config.json`: the published
-    ///   `Florence-2-large` has `early_stopping: false` in the latter and `true` in the former, and `true` is in force.
-    /// - Elsewhere `generation_config.json` is in force, by itself if it names `decoder_start_token_id`. If it does not,
-    ///   transformers refuses to generate; a setting that it lacks is then taken from `text_config`, and then from the top
-    ///   level of `config.json`. The same holds for all settings if there is no `generation_config.json`.
+    ///   `Florence-2-large` has `early_stopping: true` in `text_config` and `false` in `generation_config.json`, and
+    ///   `true` is in force.
+    /// - In other repositories, `generation_config.json` is in force, alone if it has `decoder_start_token_id`.
+    ///   Without that setting, transformers refuses to generate; missing settings are then taken from `text_config`,
+    ///   and then from the top level of `config.json`. The same holds for all settings if there is no
+    ///   `generation_config.json`.
     ///
     /// Beyond transformers: without `generation_config.json`, settings that `config.json` lacks too are those of the
     /// published models ([`published_search`]). `eos_token_id` is the union of all sources, since many fine-tunes have a
@@ -175,7 +177,7 @@ pub(super) fn first_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     Ok(token_ids(deserializer)?.first().copied())
 }
 
-/// Deserializes the first of one token id or several; BART's without any.
+/// Deserializes the first of one token id or several; BART's start token if there is none.
 pub(super) fn start_token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     Ok(first_token_id(deserializer)?.unwrap_or(DEFAULT_EOS_TOKEN_ID))
 }

@@ -58,7 +58,7 @@ pub struct GenerationConfig {
     /// The first generated token, regardless of the model's scores.
     #[serde(deserialize_with = "checkpoint::first_token_id")]
     pub forced_bos_token_id: Option<u32>,
-    /// The tokens one of which ends a sequence that reaches [`max_new_tokens`](Self::max_new_tokens); empty is off.
+    /// The only tokens allowed as the last of [`max_new_tokens`](Self::max_new_tokens) tokens; empty is off.
     #[serde(rename = "forced_eos_token_id", deserialize_with = "checkpoint::token_ids")]
     pub forced_eos_token_ids: Vec<u32>,
     /// The tokens that end a sequence.
@@ -165,7 +165,7 @@ impl GenerationConfig {
         self.validate_forced()
     }
 
-    /// Returns whether the best scores are chosen and logits processors only ban or force tokens.
+    /// Returns whether the search does not sample and its logits processors only ban or force tokens.
     pub(crate) fn only_bans_tokens(&self) -> bool {
         !self.do_sample && self.repetition_penalty == 1.0 && !self.renormalize_logits
     }
@@ -191,7 +191,7 @@ impl GenerationConfig {
         Err(invalid("num_return_sequences", reason))
     }
 
-    /// Forcing a suppressed token would leave no token to choose from.
+    /// Checks that no forced token is suppressed, which would leave no token to choose from.
     fn validate_forced(&self) -> Result<()> {
         for (name, ids) in [
             ("forced_bos_token_id", self.forced_bos_token_id.as_slice()),

@@ -9,15 +9,15 @@ use crate::error::Result;
 /// input and are constant; self-attention caches belong to the rows. A fresh decoder has no rows: its inputs wait to be
 /// [admitted](Self::admit). The rows of an input are adjacent, and an input without rows is retired.
 pub trait Decoder {
-    /// Returns the number of all inputs.
+    /// Returns the number of inputs: waiting, running and retired.
     fn inputs(&self) -> usize;
 
-    /// Admits one or more waiting inputs, in their order: each gets one row, behind the present ones, which is fed `prompt`
-    /// (one token or more). Returns the logits that follow its last token, of the new rows only, valid until the next call;
-    /// `None` if there is no capacity now, or none waits.
+    /// Admits one or more waiting inputs, in their order: each gets one row, after the existing rows, which is fed
+    /// `prompt` (one token or more). Returns the logits after the prompt's last token, of the new rows only, valid
+    /// until the next call; `None` if there is no capacity now, or no input waits.
     ///
     /// # Errors
-    /// ONNX Runtime's.
+    /// Errors of ONNX Runtime.
     fn admit(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>>;
 
     /// Returns the number of rows.
@@ -26,13 +26,14 @@ pub trait Decoder {
     /// Appends a token to each row (`tokens`: `[rows]`). Returns the logits that follow, valid until the next call.
     ///
     /// # Errors
-    /// ONNX Runtime's.
+    /// Errors of ONNX Runtime.
     fn step(&mut self, tokens: &[u32]) -> Result<Logits<'_>>;
 
-    /// Makes row `i` a continuation of what was row `parents[i]`, for all `i`. The number of rows may change: a row that is
-    /// the parent of several becomes several beams, a row that is no parent is dropped. Every parent must be a present row.
+    /// Reorders the rows: new row `i` continues old row `parents[i]`. The number of rows may change: a row that is
+    /// the parent of several becomes several beams, a row that is no parent is dropped. Every parent must be an
+    /// existing row.
     ///
     /// # Errors
-    /// ONNX Runtime's.
+    /// Errors of ONNX Runtime.
     fn reorder(&mut self, parents: &[usize]) -> Result<()>;
 }

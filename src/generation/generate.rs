@@ -10,8 +10,8 @@ use super::searches::Searches;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
 
-/// Generates sequences for every input of a fresh `decoder`: `num_return_sequences` for each, the best first. There are fewer,
-/// but at least one, if the model has no more.
+/// Generates sequences for every input of a fresh `decoder`: `num_return_sequences` for each, the best first. Fewer,
+/// but at least one, if all other continuations are impossible.
 ///
 /// An input's sequences do not depend on the inputs beside it. Its rows leave the decoder when it is done, and waiting inputs
 /// are admitted as soon as there is capacity.
@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 /// # Errors
 /// - [`Error::InvalidOption`] if `config` is invalid, or `hooks` stream tokens of a search with several rows.
 /// - [`Error::Cancelled`] if `hooks.is_cancelled` returns `true`.
-/// - [`Error::InvalidGraph`] if the decoder's logits are of another shape.
+/// - [`Error::InvalidGraph`] if the decoder's logits have an unexpected shape.
 /// - [`Error::NotFinite`] if NaN or ∞ is among a row's logits, or all of them are -∞.
-/// - The decoder's.
+/// - Errors of the decoder.
 pub fn generate(
     decoder: &mut dyn Decoder,
     config: &GenerationConfig,

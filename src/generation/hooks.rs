@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Hooks<'a> {
-    /// Called with each chosen token. [`Break`](ControlFlow::Break) ends the sequence after it. Only for a search with one
-    /// input and one row: beams can still lose to others.
+    /// Called with each chosen token; if it returns [`Break`](ControlFlow::Break), the sequence ends after that
+    /// token. `generate` fails unless there is one input and one sequence without beams: beam
+    /// search may drop tokens that it has chosen.
     pub on_token: Option<&'a mut dyn FnMut(u32) -> ControlFlow<()>>,
     /// Called before each step. If it returns `true`, the search returns [`Error::Cancelled`](crate::Error::Cancelled).
     pub is_cancelled: Option<&'a dyn Fn() -> bool>,

@@ -22,7 +22,7 @@ enum Source<'a> {
     TopK(&'a dyn TopKLogits),
 }
 
-/// The source's row of each row.
+/// The rows of the source that a [`Logits`] has, in its order.
 #[derive(Debug, Clone, Copy)]
 enum Rows<'a> {
     /// Adjacent rows.
@@ -59,7 +59,7 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// Returns logits whose row `i` is row `rows[i]` of these, which are all of the decoder's.
+    /// Returns logits whose row `i` is row `rows[i]` of `self`, which must have all rows of the decoder.
     pub fn at(self, rows: &'a [usize]) -> Self {
         Self {
             at: Rows::At(rows),
@@ -125,7 +125,7 @@ impl<'a> Logits<'a> {
     /// Returns all logits of a row.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if there is no such row; ONNX Runtime's, if they are copied to the CPU's memory.
+    /// [`Error::InvalidGraph`] if there is no such row; errors of ONNX Runtime, if they are copied to the CPU's memory.
     pub fn row(&self, row: usize) -> Result<ArrayView1<'a, f32>> {
         let all = match self.source {
             Source::All(values) => values,

@@ -3,8 +3,8 @@
 //!
 //! Tokens and scores are those of transformers' `generate` (5.24.0), with these exceptions: lengths are not limited
 //! to 20 tokens by default; sequences that end by themselves are marked, and not padded; where the settings leave no
-//! token to choose from, beam search gives fewer sequences instead of going on with impossible ones; random numbers
-//! are others than torch's.
+//! token to choose from, beam search gives fewer sequences instead of continuing with impossible ones; random numbers
+//! differ from torch's.
 
 /// The name of the decoder's graph in errors.
 pub(crate) const DECODER: &str = "decoder";

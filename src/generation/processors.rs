@@ -139,7 +139,8 @@ fn no_repeat_ngram(size: usize) -> impl LogitsProcessor {
     }
 }
 
-/// Bans tokens that would complete one of `words` (`NoBadWordsLogitsProcessor`), but for words of a single end token.
+/// Bans tokens that would complete one of `words` (`NoBadWordsLogitsProcessor`), except words that are a single end
+/// token.
 fn bad_words(words: &[Vec<u32>], eos_token_ids: &[u32]) -> impl LogitsProcessor + use<> {
     let mut words = words.to_vec();
     words.retain(|word| !matches!(word.as_slice(), [token] if eos_token_ids.contains(token)));

@@ -27,16 +27,16 @@ pub(super) trait Search {
     /// Chooses the next tokens by the logits of this search's rows, `next().len()`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; ONNX Runtime's, if logits are copied from a device's memory.
+    /// [`Error::NotFinite`]; errors of ONNX Runtime, if logits are copied from a device's memory.
     fn advance(&mut self, logits: Logits<'_>, workspace: &mut Workspace) -> Result<()>;
 
-    /// Makes `token`, with log-probability 0, the next of every row.
+    /// Appends `token`, with log-probability 0, to every row.
     fn force(&mut self, token: u32);
 
     /// Returns the token chosen last, if the search has one row only.
     fn last_token(&self) -> Option<u32>;
 
-    /// Ends the search here.
+    /// Ends the search with the tokens chosen so far.
     fn stop(&mut self);
 
     /// Takes the sequences out, the best first.
@@ -75,8 +75,8 @@ impl Workspace {
         &self.scores
     }
 
-    /// Loads a row's logits, and applies the processors for the sequence `tokens`. Returns `ln Σ exp(x)` of the result. With
-    /// top-k logits, those of other tokens may be lower than they are.
+    /// Loads a row's logits, and applies the processors for the sequence `tokens`. Returns `ln Σ exp(x)` of the
+    /// result. With top-k logits, the scores of other tokens may be too low.
     pub fn load_logits(&mut self, logits: Logits<'_>, row: usize, tokens: &[u32]) -> Result<LogSumExp> {
         if let Some((top_k, log_sum_exp)) = self.top_k_row(logits, row) {
             top_k.fill(&mut self.scores, logits.vocabulary(), f32::MIN, |logit| logit);
@@ -99,8 +99,8 @@ impl Workspace {
         Ok(processed)
     }
 
-    /// Loads a row's log-probabilities, and applies the processors for the sequence `tokens`. With top-k logits, those of
-    /// other tokens may be lower than they are, but not among the best `wanted`, also with `bonus` added.
+    /// Loads a row's log-probabilities, and applies the processors for the sequence `tokens`. With top-k logits, the
+    /// scores of other tokens may be too low, but the best `wanted` scores are exact, also with `bonus` added.
     pub fn load_log_probs(
         &mut self,
         logits: Logits<'_>,

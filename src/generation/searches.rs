@@ -30,7 +30,7 @@ struct InputSearch<'a> {
 }
 
 impl<'a> Searches<'a> {
-    /// Returns a search for each input; all wait.
+    /// Creates a waiting search for each input.
     pub fn new(inputs: usize, config: &'a GenerationConfig) -> Self {
         Self {
             running: Vec::new(),
@@ -69,7 +69,7 @@ impl<'a> Searches<'a> {
     /// Returns the token that each row of the next step is fed.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if no search runs: the decoder admits none of those that wait.
+    /// [`Error::InvalidGraph`] if no search runs because the decoder admits no waiting input.
     pub fn tokens(&self) -> Result<&[u32]> {
         if self.running.is_empty() {
             return Err(invalid(format!(
@@ -85,7 +85,7 @@ impl<'a> Searches<'a> {
         self.results
     }
 
-    /// Makes `token` the first of all searches, without the model.
+    /// Appends the forced first token to all searches, without running the model.
     pub fn force(&mut self, token: u32, hooks: &mut Hooks<'_>) {
         self.running.extend(self.waiting.drain(..));
         for running in &mut self.running {
@@ -108,7 +108,7 @@ impl<'a> Searches<'a> {
         self.choose(present, self.tokens.len(), logits, workspace, hooks)
     }
 
-    /// Chooses the next tokens of all running searches, by the logits of all rows.
+    /// Chooses the next tokens of all running searches from `logits`, which has all their rows in order.
     pub fn advance(
         &mut self,
         logits: &Logits<'_>,
@@ -118,8 +118,8 @@ impl<'a> Searches<'a> {
         self.choose(0, 0, logits, workspace, hooks)
     }
 
-    /// Chooses the next tokens of the running searches from index `present`, whose rows begin with `first_row`, by their
-    /// logits. The searches before them keep their rows and tokens for the next step.
+    /// Chooses the next tokens of the running searches from index `present` on, by their logits. Their rows start at
+    /// `first_row`. Earlier searches keep their rows and tokens for the next step.
     fn choose(
         &mut self,
         present: usize,

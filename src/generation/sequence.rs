@@ -9,9 +9,9 @@ pub struct Sequence {
     /// Each token's log-probability after the logits processors, as long as `token_ids`; 0 for forced tokens.
     /// These are transformers' `compute_transition_scores`, with `normalize_logits` where there are no beams.
     pub token_log_probs: Vec<f32>,
-    /// The sum of `token_log_probs` divided by the number of tokens to the power of `length_penalty`: of beam
-    /// search, transformers' `sequences_scores`; of greedy search and sampling, the same figure.
+    /// The sum of `token_log_probs` divided by the number of tokens to the power of `length_penalty`: transformers'
+    /// `sequences_scores` for beam search, and the same quantity for greedy search and sampling.
     pub score: f32,
-    /// Whether an end token closed it. Otherwise it was cut off: at the length limit, or by its caller.
+    /// Whether the model ended the sequence with an end token. If not, the length limit or the caller cut it off.
     pub finished: bool,
 }

@@ -19,7 +19,7 @@ pub trait TopKLogits: std::fmt::Debug {
     /// Returns all logits, `[rows, vocabulary]`, after copying them to the CPU's memory.
     ///
     /// # Errors
-    /// ONNX Runtime's.
+    /// Errors of ONNX Runtime.
     fn all(&self) -> Result<ArrayView2<'_, f32>>;
 }
 
@@ -61,8 +61,8 @@ impl TopKRow<'_> {
         }
     }
 
-    /// Returns whether at least `wanted` of the top-k tokens have a score above `floor`, or all tokens were selected. A token
-    /// that was not selected scores `floor` at most, and might be a lower one where it scores the same.
+    /// Returns whether at least `wanted` of the top-k tokens have a score above `floor`, or all tokens were selected.
+    /// A token that was not selected scores at most `floor`; among equal scores, the lower token id would come first.
     pub(super) fn suffices(&self, scores: &[f32], wanted: usize, floor: f32, bonus: f32) -> bool {
         let is_above = |&&token: &&i64| {
             let score = usize::try_from(token).ok().and_then(|token| scores.get(token));

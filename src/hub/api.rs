@@ -68,7 +68,7 @@ impl Checksum {
     }
 }
 
-/// A hub's answer about a repository.
+/// A hub's JSON response about a repository.
 #[derive(Deserialize)]
 struct Info {
     sha: String,
@@ -146,7 +146,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// Requests fail after `stall` without data.
+    /// Creates a client whose requests fail after `stall` without data.
     pub(super) fn new(id: &ModelId, options: &ResolvedOptions, stall: Duration) -> Result<Self> {
         let mut builder = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
             .with_progress(false)
@@ -250,7 +250,7 @@ impl Api {
     }
 }
 
-/// The error of an answer that is not a hub's.
+/// Returns the error for a response that is not a hub's.
 fn unexpected(url: String, source: impl Into<Cause>) -> Error {
     Error::Network {
         url,

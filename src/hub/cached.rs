@@ -17,13 +17,13 @@ use crate::options::hub::HubOptions;
 
 /// The prefix of the folders of models.
 const PREFIX: &str = "models--";
-/// The separator in their names in place of `/`.
+/// The separator that replaces `/` in the names of these folders.
 const SEPARATOR: &str = "--";
 
 /// Returns the hub's cache folder.
 ///
 /// # Errors
-/// [`Error::InvalidOption`](crate::Error::InvalidOption) if there is no home folder and no other is set.
+/// [`Error::InvalidOption`](crate::Error::InvalidOption) if no cache folder is set and there is no home folder.
 pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
     Ok(options.resolve()?.cache)
 }

@@ -15,7 +15,7 @@ pub struct CatalogueEntry {
     pub form: ModelForm,
     /// The approximate number of parameters.
     pub parameters: u64,
-    /// A description.
+    /// A one-line description.
     pub about: String,
 }
 

@@ -17,7 +17,7 @@ use crate::options::hub::{HubOptions, HubProgress};
 use crate::per_part::PerPart;
 use crate::runtime::SessionOptions;
 
-/// The length of the names of exports' folders, the start of a checksum.
+/// The length of the name of an export's folder, which is the start of a checksum.
 const KEY_LENGTH: usize = 16;
 
 /// The contents of [`EXPORT_RECORD`].
@@ -29,8 +29,8 @@ struct Record {
     precision: String,
 }
 
-/// Returns the folder of the export of a cached checkpoint, which is made if need be. The folder's name is a checksum of
-/// the checkpoint's files and the options of the export.
+/// Returns the folder of a cached checkpoint's export; exports the checkpoint first if necessary. The folder's name
+/// is a checksum of the checkpoint's files and the options of the export.
 pub(super) fn export(
     id: &ModelId,
     commit: &str,
@@ -107,7 +107,7 @@ fn target(session: &SessionOptions) -> Result<Target> {
     })
 }
 
-/// Returns the dtype whose files the choice of dtypes loads; without a choice, the one that suits the devices.
+/// Returns the dtype to export: the one requested for all graphs, else the one that suits the devices.
 fn dtype(dtypes: &PerPart<Dtype>, target: Target, session: &SessionOptions) -> Result<Dtype> {
     let wanted: Vec<Option<Dtype>> = target
         .graphs()

@@ -70,7 +70,7 @@ impl FromStr for ModelId {
     }
 }
 
-/// Returns whether each half of an id may be this, by the hub's rules.
+/// Returns whether `name` is valid as a half of an id by the hub's rules.
 fn is_name(name: &str) -> bool {
     let characters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty()

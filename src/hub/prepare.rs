@@ -37,13 +37,13 @@ pub struct Prepared {
     pub exported: bool,
 }
 
-/// Fetches the files that loading a model with these options takes, unless they are cached. A repository without graphs
+/// Fetches the files needed to load a model with these options, unless they are cached. A repository without graphs
 /// is exported. If the hub cannot be reached, the cached commit is used, with a warning.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::AccessDenied`], [`Error::Network`], [`Error::HttpStatus`],
 /// [`Error::CorruptDownload`], [`Error::NoSpace`], [`Error::NotCached`]; [`Error::InvalidBundle`] if the repository
-/// holds no complete model; those of the export.
+/// has no complete model; errors of the export.
 pub fn prepare(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
     prepare_files(id, options, false)
 }
@@ -80,7 +80,7 @@ pub(crate) fn prepare_files(id: &ModelId, options: &LoadOptions, alternatives: b
     Ok(Prepared { folder, ..found })
 }
 
-/// Returns whether the hub or the connection fails, as opposed to the request.
+/// Returns whether the error is a failure of the hub or the connection, not of the request.
 fn is_outage(error: &Error) -> bool {
     match error {
         Error::Network { .. } => true,
@@ -89,7 +89,7 @@ fn is_outage(error: &Error) -> bool {
     }
 }
 
-/// The files of a model that are wanted.
+/// A model to fetch, and the choice of its files.
 struct Wanted<'a> {
     id: &'a ModelId,
     dtypes: DtypePreference,
@@ -120,11 +120,12 @@ trait Commit {
     /// Returns the paths of all files.
     fn files(&self) -> Vec<String>;
 
-    /// Puts files into the commit's folder in the cache. Returns the bytes fetched.
+    /// Fetches files into the commit's folder in the cache. Returns the number of bytes fetched.
     fn get(&self, paths: &[String]) -> Result<u64>;
 }
 
-/// Gets the wanted files of a commit into its `folder`. If `exported` is set in the result, the caller must export them.
+/// Fetches the wanted files of a commit into `folder`. If `exported` is set in the result, the caller must export
+/// them.
 fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_>) -> Result<Prepared> {
     let selection = select(
         &wanted.id.to_string(),
@@ -133,7 +134,7 @@ fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_
         wanted.plain,
     )?;
     if selection.is_checkpoint {
-        // Before gigabytes are fetched that cannot be exported.
+        // Checked before gigabytes are fetched that cannot be exported.
         check_export(wanted.options)?;
     }
     let mut files = selection.files;
@@ -160,7 +161,7 @@ fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_
     })
 }
 
-/// Fetches the listed commit as far as it is not cached.
+/// Fetches the wanted files of the listed commit that are not cached.
 fn fetched(api: &Api, listing: &Listing, cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
     let commit = RemoteCommit {
         api,
@@ -169,7 +170,7 @@ fn fetched(api: &Api, listing: &Listing, cache: &RepoCache, wanted: &Wanted<'_>)
         wanted,
     };
     let prepared = collect(&commit, &listing.commit, cache.snapshot(&listing.commit), wanted)?;
-    // After the files: a branch names a complete commit.
+    // Stored after the files, so that a branch always refers to a complete commit.
     cache.set_commit(&listing.commit)?;
     Ok(prepared)
 }
@@ -262,7 +263,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     Ok(index.weight_map.into_values().collect())
 }
 
-/// Returns the files of weights that graphs among `files` name, and that are not among `files` by their usual name.
+/// Returns the external data files that graphs in `files` name and `files` lacks.
 fn external_data(folder: &Path, files: &[String]) -> Vec<String> {
     let source = BundleSource::Folder(folder.to_owned());
     let graphs = files.iter().filter(|file| file.ends_with(EXTENSION));

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// The files of a repository to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selection {
-    /// Configuration and graphs with their weights, or configuration and safetensors. Of safetensors in several files,
-    /// the index, which names the others.
+    /// Configuration and graphs with their weights, or configuration and safetensors. For sharded safetensors, only
+    /// the index, which names the shards.
     pub(super) files: Vec<String>,
     /// Decoder graphs to fall back to if ONNX Runtime rejects those among the files.
     pub(super) alternatives: Vec<String>,
@@ -20,8 +20,8 @@ pub(super) struct Selection {
     pub(super) is_checkpoint: bool,
 }
 
-/// Selects among the files of a repository, by the rules by which models are loaded. `name` is the repository in errors;
-/// `plain` prefers a decoder of the plain layout.
+/// Selects files of a repository by the rules of loading. `name` is the repository in errors; `plain` prefers a
+/// decoder of the plain layout.
 ///
 /// # Errors
 /// [`Error::InvalidBundle`] if there is neither a complete set of graphs nor a checkpoint.

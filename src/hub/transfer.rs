@@ -47,7 +47,7 @@ impl<'a> Download<'a> {
     /// Fetches those of `files` that are not cached, then links all of them into the commit's folder. Returns the bytes
     /// fetched.
     ///
-    /// Graphs are linked last: where a graph is, everything that it needs is.
+    /// Graphs are linked last, so that a linked graph has all files that it needs.
     pub(super) fn run(&self, files: &[RemoteFile]) -> Result<u64> {
         let is_missing =
             |file: &&RemoteFile| !self.cache.has(self.commit, file) && !self.cache.has_blob(file);
@@ -145,7 +145,7 @@ impl Transfer<'_> {
         }
         remove(self.path)?;
         if resumed {
-            // The start may have been damaged before this process resumed it: once more, from the start.
+            // The bytes of the earlier transfer may be damaged: fetch once more, from the start.
             tracing::warn!(
                 file = self.file.path,
                 "the start of an interrupted transfer is damaged"
@@ -185,7 +185,8 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Requests the missing bytes once. Returns `false` if the bytes that were there did not fit, and are removed.
+    /// Requests the missing bytes once. Returns `false` if the bytes of an earlier transfer do not fit; they are
+    /// removed.
     fn fetch(&self) -> Result<bool> {
         let mut start = size_of(self.path);
         if start > self.file.size {
@@ -197,7 +198,7 @@ impl Transfer<'_> {
         let range = range_start(header(response.headers(), "content-range"));
         let continues = status == 206 && range == Some(start);
         if start > 0 && matches!(status, 200 | 206 | 416) && !continues {
-            // The whole file comes, or the file has changed.
+            // The server sends the whole file, or the file has changed.
             remove(self.path)?;
             start = 0;
             if status != 200 {

@@ -37,7 +37,7 @@ impl Florence2 {
     /// Runs the vision encoder on an image.
     ///
     /// # Errors
-    /// [`Error::ImageEmpty`] for an image without pixels; ONNX Runtime's.
+    /// [`Error::ImageEmpty`] for an image without pixels; errors of ONNX Runtime.
     pub fn encode_image(&self, image: &DynamicImage) -> Result<ImageFeatures> {
         self.encode_image_with(image, &RunOptions::default())
     }
@@ -60,7 +60,7 @@ impl Florence2 {
     /// thread.
     ///
     /// # Errors
-    /// ONNX Runtime's.
+    /// Errors of ONNX Runtime.
     pub fn encode_pixels(&self, pixels: &PixelValues) -> Result<ImageFeatures> {
         self.encode_pixels_with(pixels, &RunOptions::default())
     }

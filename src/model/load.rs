@@ -51,7 +51,8 @@ fn check_vocabulary(bundle: &Bundle, tokenizer: &Tokenizer, language: &dyn Langu
     }
 }
 
-/// Returns the image processor. If no file has its image size, it is the vision encoder's, if that is fixed.
+/// Returns the image processor. If no file has the image size, it is the fixed input size of the vision encoder, if
+/// there is one.
 fn image_processor(bundle: &Bundle, vision: &VisionEncoder, backend: ImageBackend) -> Result<ImageProcessor> {
     let mut processor = match &bundle.preprocessor_config {
         Some(config) => ImageProcessor::from_config(config)?,
@@ -78,8 +79,8 @@ impl Florence2 {
     /// model on the hub: see [`hub::prepare`](crate::hub::prepare).
     ///
     /// # Errors
-    /// If ONNX Runtime cannot be started, there is neither such a folder nor such a model, or the model is incomplete; those
-    /// of `hub::prepare`.
+    /// If ONNX Runtime cannot be started, no folder or model has this name, or the model is incomplete; errors of
+    /// `hub::prepare`.
     pub fn from_pretrained(name_or_folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
         let path = name_or_folder.as_ref();
         if path.exists() {
@@ -100,7 +101,7 @@ impl Florence2 {
     /// As [`hub::prepare`](crate::hub::prepare) and [`load`](Self::load).
     #[cfg(feature = "hub")]
     pub fn from_hub(id: &ModelId, options: LoadOptions) -> Result<Self> {
-        // Before large files are fetched for a device that cannot be used.
+        // Checked before large files are fetched for a device that cannot be used.
         let devices = &options.session.devices;
         if !devices.kinds().is_empty() {
             runtime::init(&options.runtime_for_devices())?;

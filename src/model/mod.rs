@@ -78,7 +78,7 @@ impl Florence2 {
         &self.generation
     }
 
-    /// Returns the settings for parsing answers in the checkpoint's processor configuration.
+    /// Returns the settings for parsing answers, as read from the checkpoint's processor configuration.
     pub fn parse_options(&self) -> &ParseOptions {
         &self.parse_options
     }

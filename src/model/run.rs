@@ -60,12 +60,14 @@ impl Florence2 {
             .unwrap_or_default())
     }
 
-    /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs.
+    /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs, but
+    /// for rounding (see below).
     ///
-    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. In the fused layout, the next
-    /// request is admitted as soon as one is done; in the plain layout, the next ones when all are done. With quantized
-    /// graphs, an answer can differ from a single run's if two tokens score nearly the same: rounding to bytes enlarges
-    /// differences of the last bit between batches, and other programs' exports may quantize rows together.
+    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. In the fused layout, the
+    /// next request is admitted as soon as one is done; in the plain layout, the next ones when all are done. With
+    /// quantized graphs, an answer can differ from a single run's if two tokens score nearly the same: rounding to 8
+    /// bits amplifies last-bit differences between batch sizes, and other programs' exports may quantize rows
+    /// together.
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with), for the batch as a whole.

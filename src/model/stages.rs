@@ -26,7 +26,7 @@ impl Florence2 {
     /// Returns the encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
     ///
     /// # Errors
-    /// As [`prompt_ids`](Self::prompt_ids); ONNX Runtime's.
+    /// As [`prompt_ids`](Self::prompt_ids); errors of ONNX Runtime.
     pub fn encoder_hidden_states(&self, image: &ImageFeatures, task: &Task) -> Result<Array2<f32>> {
         self.language.hidden_states(TextInput {
             features: image.view(),
@@ -38,7 +38,7 @@ impl Florence2 {
     ///
     /// # Errors
     /// As [`prompt_ids`](Self::prompt_ids), [`Error::InvalidOption`] without any id or with more than the model has
-    /// positions; ONNX Runtime's.
+    /// positions; errors of ONNX Runtime.
     pub fn next_token_logits(
         &self,
         image: &ImageFeatures,

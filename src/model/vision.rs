@@ -12,8 +12,8 @@ use crate::repair::{Repair, repair};
 use crate::runtime::{Placement, SessionOptions};
 use crate::session::{Graph, TextSizes, tensor};
 
-/// Makes one operator of an addition and the layer normalization of its result. On the CPU it takes several times as long as
-/// the two by themselves (ONNX Runtime 1.32: 22 ms instead of 5, for three of them).
+/// An optimizer to disable: it fuses an addition and the following layer normalization into one operator, which takes
+/// several times as long as the two on the CPU (ONNX Runtime 1.32: 22 ms instead of 5, for three of them).
 const SLOW_OPTIMIZER: &str = "SkipLayerNormFusion";
 
 /// DaViT and the projector.

@@ -1,10 +1,10 @@
 //! Custom operators for ONNX Runtime's CPU provider.
 //!
 //! A graph that uses one contains its definition as an ONNX function of standard operators
-//! ([`florence2_layout::operators`] has the names), which ONNX Runtime runs if the operator is unknown. Here it is known, and
-//! one kernel does the work in a single pass over memory. Kernels are written for vectors of any width: [`pulp`] selects the
-//! widest that the CPU has at run time. The bfloat16 operator is registered only if the CPU multiplies such numbers. Kernels
-//! run on the session's threads.
+//! ([`florence2_layout::operators`] has the names), which ONNX Runtime runs if the operator is unknown. This engine
+//! registers a kernel for it, which computes it in a single pass over memory. Kernels are written for vectors of any
+//! width: [`pulp`] selects the widest that the CPU has at run time. The bfloat16 operator is registered only if the
+//! CPU has bfloat16 instructions. Kernels run on the session's threads.
 //!
 //! An operator's Rust kernel, its name in [`florence2_layout::operators`] and its ONNX function in the exporter change
 //! together. Each operator has a file; [`tensors`], [`query_key_value`], [`parallel`] and [`shared_attention`] (attention of a
@@ -48,7 +48,7 @@ use exact_gelu::ExactGelu;
 /// operators are faster then.
 ///
 /// # Errors
-/// Those of ONNX Runtime.
+/// Errors of ONNX Runtime.
 pub(crate) fn domain() -> ort::Result<Option<OperatorDomain>> {
     if matches!(Arch::new(), Arch::Scalar) {
         return Ok(None);

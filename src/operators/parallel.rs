@@ -7,7 +7,7 @@ use ort::operator::ComputeContext;
 /// Calls `work` once for each item, on all threads of the session. Items may have mutable parts of one buffer.
 ///
 /// # Errors
-/// Those of ONNX Runtime.
+/// Errors of ONNX Runtime.
 pub(super) fn for_each<T: Send>(
     context: &ComputeContext,
     items: impl IntoIterator<Item = T>,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Options of fetching models from a hub. Unset ones are those of the hub's own tools: their environment variables, then
-/// their defaults.
+/// Options of fetching models from a hub. Unset options have the values of the hub's own tools: their environment
+/// variables, then their defaults.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HubOptions {
@@ -26,13 +26,13 @@ pub struct HubOptions {
     pub export_dir: Option<PathBuf>,
     /// The number of files fetched at a time.
     pub connections: usize,
-    /// The number of retries in a row that receive nothing before a transfer fails.
+    /// The number of consecutive retries without any data after which a transfer fails.
     pub retries: u32,
     /// The delay before the first retry; it doubles with each further one.
     pub retry_delay: Duration,
     /// The time without data after which a connection is dropped.
     pub stall: Duration,
-    /// Called on progress.
+    /// Called with each [`HubProgress`], from several threads.
     pub progress: Option<ProgressFn>,
 }
 
@@ -158,7 +158,7 @@ impl HubOptions {
     }
 }
 
-/// Options of which the environment and the defaults have filled in the unset ones.
+/// Options with all values, the unset ones from the environment or the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResolvedOptions {
     /// The hub's cache folder.
@@ -169,12 +169,12 @@ pub(crate) struct ResolvedOptions {
     pub(crate) offline: bool,
 }
 
-/// Returns whether a variable's value means yes to the hub's own tools.
+/// Returns whether the hub's own tools take a variable's value as true.
 fn is_true(value: &str) -> bool {
     ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
 }
 
-/// Does not show the token.
+/// Omits the token.
 impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")

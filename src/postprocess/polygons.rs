@@ -14,7 +14,7 @@ use crate::output::Segmentation;
 /// A label and at least four locations or polygon tokens.
 static PHRASE: LazyLock<Regex> = LazyLock::new(|| pattern(r"[^<]+(?:<loc_\d+>|<sep>|<poly>|</poly>){4,}"));
 static OUTLINES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:<loc_\d+>|<sep>|<poly>|</poly>){4,}"));
-/// The location with which an outline without label may start before its label is searched.
+/// A location at the start of a phrase without label; the search for the label's end skips it.
 static FIRST_LOCATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"^<loc_\d+>"));
 static LABEL_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"<loc_|<poly>"));
 static INSTANCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"<poly>(.*?)</poly>"));

@@ -10,7 +10,7 @@ use super::text::Cleaned;
 pub struct TokenSpan {
     /// The token's bytes of the text; empty if the token completes no character.
     pub range: Range<usize>,
-    /// The natural logarithm of its probability (transformers' transition score), at most 0.
+    /// The natural logarithm of the token's probability (transformers' transition score), at most 0.
     pub log_probability: f32,
 }
 

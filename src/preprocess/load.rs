@@ -56,7 +56,7 @@ impl ImageLimits {
 /// Reads an image file, upright and in RGB: see [`decode_image`].
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, and those of [`decode_image`].
+/// [`Error::Io`] if the file cannot be read, and errors of [`decode_image`].
 pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbImage> {
     let path = path.as_ref();
     let mut bytes = Vec::new();

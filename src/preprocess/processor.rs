@@ -26,7 +26,7 @@ pub struct ImageProcessor {
     pub resample: Resample,
     /// The size to crop to around the centre after resizing (padded with black if the image is smaller), if any.
     pub crop_size: Option<ImageSize>,
-    /// The factor of the values 0..=255; `None` does not rescale.
+    /// The factor that multiplies the values 0..=255; `None` does not rescale.
     pub rescale_factor: Option<f64>,
     /// The mean and standard deviation to normalize by; `None` does not normalize.
     pub normalization: Option<Normalization>,
@@ -120,7 +120,7 @@ impl ImageProcessor {
     /// Prepares images in parallel on rayon's threads; the results are in the order of the images.
     ///
     /// # Errors
-    /// Those of [`process`](Self::process), for any of them.
+    /// Errors of [`process`](Self::process), for any of them.
     pub fn process_batch(&self, images: &[RgbImage]) -> Result<Vec<PixelValues>> {
         images.par_iter().map(|image| self.process(image)).collect()
     }

@@ -29,7 +29,8 @@ pub(super) struct RowFilter {
 }
 
 impl RowFilter {
-    /// Filters rows of `row` bytes into the same number of rows of `CHANNELS * weights.len()` bytes.
+    /// Resizes rows horizontally. `rows` has `row` bytes per row, `output` has the same number of rows of `CHANNELS *
+    /// weights.len()` bytes.
     pub fn filter(&mut self, rows: &[u8], row: usize, weights: &Weights, output: &mut [u8]) {
         let output_row = CHANNELS * weights.len();
         if row > CHANNELS * MAX_TRANSPOSED {

@@ -32,9 +32,9 @@ pub fn resize(
 /// A resize that computes rows when its caller asks for them.
 pub(super) struct Resize<'a> {
     image: Cow<'a, RgbImage>,
-    /// The horizontal pass; `None` if the width stays, which is not filtered.
+    /// The horizontal pass; `None` if the width does not change.
     horizontal: Option<Weights>,
-    /// The vertical pass; `None` if the height stays.
+    /// The vertical pass; `None` if the height does not change.
     vertical: Option<Weights>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Resize<'a> {
     /// Prepares a [`resize`].
     ///
     /// # Errors
-    /// Those of [`resize`].
+    /// Errors of [`resize`].
     pub fn new(
         image: &'a RgbImage,
         size: ImageSize,
@@ -112,8 +112,9 @@ impl<'a> Resize<'a> {
         self.size().1.div_ceil(4 * rayon::current_num_threads()).max(MIN)
     }
 
-    /// Computes the rows, in bands of [`band`](Self::band) rows on rayon's threads. `write` gets the band's element of
-    /// `bands`, the row's index in the band, and the row.
+    /// Computes all rows on rayon's threads, in bands of [`band`](Self::band) adjacent rows (the last may have
+    /// fewer). `bands` has one element per band. `write` is called for each row with its band's element, the row's
+    /// index in the band, and the row's RGB bytes.
     pub fn for_each_row<B: Send>(
         &self,
         bands: impl IndexedParallelIterator<Item = B>,

@@ -56,7 +56,7 @@ pub fn is_url(text: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Network`] (also for a timeout), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
-/// [`Error::DownloadTooLarge`], and those of [`decode_image`].
+/// [`Error::DownloadTooLarge`], and errors of [`decode_image`].
 pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
     let agent = agent(limits.timeout)?;
     let request = agent

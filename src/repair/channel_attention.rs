@@ -16,7 +16,7 @@ use crate::geometry::ImageSize;
 /// Scales may differ by this factor from the right one: 16-bit floats round by a twentieth of it.
 const TOLERANCE: f64 = 0.01;
 
-/// A frozen scale, and where it is.
+/// A frozen scale and its location in the graph.
 #[derive(Debug)]
 pub(super) struct FrozenScale {
     factors: Vec<Factor>,

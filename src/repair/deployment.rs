@@ -19,7 +19,7 @@ use crate::runtime::GraphSource;
 /// A repaired graph keeps its weights where they were: inside it, or in files beside it.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if `to` is not empty, [`Error::Io`] if a file cannot be read or written; as [`Bundle::open`].
+/// [`Error::InvalidOption`] if `to` is not empty, [`Error::Io`] if a file cannot be read or written; errors of [`Bundle::open`].
 pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>> {
     if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
         return Err(Error::InvalidOption {

@@ -63,11 +63,11 @@ impl fmt::Display for Repair {
 }
 
 impl Bundle {
-    /// The repair that the vision encoder needs, and gets when the model is loaded
-    /// ([`LoadOptions::repair`](crate::LoadOptions::repair)); `None` if it needs none, or cannot be read.
+    /// Returns the repair that the vision encoder needs and that loading applies
+    /// ([`LoadOptions::repair`](crate::LoadOptions::repair)); `None` if the graph needs no repair or cannot be read.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the image processor's configuration makes no sense.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the image processor's configuration is invalid.
     pub fn needed_repair(&self) -> Result<Option<Repair>> {
         let (Some(size), Ok(graph)) = (
             self.image_size()?,
@@ -78,7 +78,7 @@ impl Bundle {
         Ok(ModelFile::read(&graph).and_then(|mut file| repair_model(&mut file.model, size)))
     }
 
-    /// The size that images have when the vision encoder gets them; `None` if they keep their own.
+    /// Returns the size of images after preprocessing; `None` if they keep their original size.
     pub(crate) fn image_size(&self) -> Result<Option<ImageSize>> {
         let config = self.preprocessor_config.as_ref();
         let processor = config
@@ -104,7 +104,7 @@ pub(crate) fn repair(graph: GraphSource, size: ImageSize) -> Result<(GraphSource
     }
 }
 
-/// The only image size that the graph takes, if it fixes one.
+/// Returns the graph's input size; `None` if it is not fixed.
 fn fixed_size(graph: &GraphProto) -> Option<ImageSize> {
     let input = graph.input.iter().find(|input| input.name == PIXEL_VALUES)?;
     let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
@@ -116,7 +116,7 @@ fn fixed_size(graph: &GraphProto) -> Option<ImageSize> {
     Some(ImageSize::new(side(3)?, side(2)?))
 }
 
-/// Changes the graph where it has to be. The size counts where the graph takes any.
+/// Repairs the graph in place, for its fixed input size or else for `size`. Returns `None` if nothing was changed.
 fn repair_model(model: &mut ModelProto, size: ImageSize) -> Option<Repair> {
     let graph = model.graph.as_mut()?;
     let size = fixed_size(graph).unwrap_or(size);

@@ -29,8 +29,9 @@ pub(super) fn add_operators(
     }
 }
 
-/// Makes a first session with our operators, which enters their domain into a table of the process. No lock protects that
-/// table: two sessions that did so at once would fail. All other sessions wait for this one.
+/// Builds a first session with the custom operators, which registers their domain in a process-wide table. ONNX
+/// Runtime does not lock that table, and two sessions that register at the same time fail: all other sessions wait
+/// for this one.
 fn register_domain(environment: &Environment, runtime: &RuntimeInfo) -> ort::Result<()> {
     static IS_REGISTERED: Mutex<bool> = Mutex::new(false);
     let mut is_registered = IS_REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// The library to load; `None`: one is looked for.
+    /// The library to load; `None` searches for one.
     pub library: Option<PathBuf>,
     /// The environment that the application has made with `ort`: there can be only one in a process.
     pub environment: Option<Environment>,
@@ -69,11 +69,11 @@ static STARTING: Mutex<()> = Mutex::new(());
 
 /// Starts ONNX Runtime if it is not running yet. After an error, other options may be tried.
 ///
-/// The first success holds for the life of the process: later calls return it whatever their options, and log a warning
-/// if those name another library. A library that the application has loaded with `ort` is used; an environment that it
-/// has made must be passed by [`RuntimeOptions::with_environment`].
+/// After a success, all later calls return the same [`RuntimeInfo`], and log a warning if their options name another
+/// library. If the application has loaded a library with `ort`, that library is used; if the application has made an
+/// environment, it must be passed by [`RuntimeOptions::with_environment`].
 ///
-/// Telemetry is disabled before the library is loaded, if that is sound: see
+/// Telemetry is disabled before the library is loaded, if the process has no other threads: see
 /// [`disable_telemetry`](super::disable_telemetry).
 ///
 /// # Errors
@@ -186,7 +186,7 @@ fn load(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Returns the system loader's message: the outer one is only that loading failed.
+/// Returns the innermost message, the system loader's: the outer one only says that loading failed.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -1,4 +1,4 @@
-//! Where a graph comes from.
+//! Sources of graphs: files, memory, sessions.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// A session that the application and the engine share: it is locked for each run.
 pub type SharedSession = Arc<Mutex<Session>>;
 
-/// Where a graph comes from. A clone copies no weights.
+/// The source of a graph. Cloning copies no weights.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum GraphSource {

@@ -45,8 +45,8 @@ pub(super) fn forward(level: LogLevel, location: &str, message: &str) {
     }
 }
 
-/// Runs `work`, and returns the errors that ONNX Runtime logs in this thread meanwhile: some have details that the returned
-/// error does not have.
+/// Runs `work`, and returns the errors that ONNX Runtime logs in this thread meanwhile: some have details that the
+/// returned error lacks.
 pub(super) fn keeping_errors<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let outer = ERRORS.replace(Some(Vec::new()));
     let done = work();

@@ -109,7 +109,7 @@ mod tests {
             of("tensorrt", &options, "1.32"),
             of("tensorrt", &[], "1.31"),
         ];
-        // Options of other devices do not count.
+        // Options of other devices do not change the key.
         assert_eq!(of("coreml", &options, "1.32"), of("coreml", &[], "1.32"));
         fs::write(folder.path().join("graph.onnx_data"), "weights").unwrap();
         keys.push(of("tensorrt", &[], "1.32"));

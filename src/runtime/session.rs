@@ -37,14 +37,14 @@ pub struct SessionOptions {
     pub release_memory: bool,
     /// The devices, by part of the model.
     pub devices: PerPart<Devices>,
-    /// Options for the devices' providers; of several with one name the last counts.
+    /// Options for the devices' providers; the last of several with the same name is used.
     pub provider_options: Vec<ProviderOption>,
-    /// Whether nodes that no listed device supports may fall back to the CPU. If `false`, loading such a graph is an error;
-    /// most graphs have such nodes, if only sums over shapes.
+    /// Whether nodes that no listed device supports may fall back to the CPU. If `false`, loading such a graph is an
+    /// error; most graphs have such nodes, at least for shape computations.
     pub cpu_fallback: bool,
-    /// Whether the KV cache of a `plain` decoder stays in its device's memory from step to step, where it is also reordered
-    /// for beams and the best scores are selected; else it is copied to the CPU's memory and back. `None`: if the device
-    /// has memory of its own.
+    /// Whether the KV cache of a `plain` decoder stays in the device's memory between steps, where beams are also
+    /// reordered and the top-k logits selected. If `false`, it is copied to the CPU's memory and back in each step.
+    /// `None` is `true` for devices with their own memory.
     pub device_caches: Option<bool>,
     /// Whether graphs with this crate's custom operators (`florence2 export --target cpu`) run with its kernels, on the CPU
     /// only. If `false`, ONNX Runtime runs the operators' function bodies in the graph, which compute the same in more
@@ -119,7 +119,7 @@ const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_fol
 /// is not running yet.
 ///
 /// # Errors
-/// Those of [`init`](super::init); [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
+/// Errors of [`init`](super::init); [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
 /// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS; [`Error::Ort`] if ONNX Runtime rejects the graph
 /// (damaged, cut short, of unknown operators, a session already) or an option.
 pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Session> {
@@ -233,7 +233,7 @@ fn configured(
         .with_inter_op_spinning(options.spinning)?
         // Threads that keep spinning after a run would take the CPU from the next graph's.
         .with_config_entry("session.force_spinning_stop", "1")?
-        // Only at this level ONNX Runtime logs the placement of nodes; the logger drops the rest.
+        // ONNX Runtime logs the placement of nodes only at this level; the logger drops other messages.
         .with_log_level(LogLevel::Verbose)?;
     if devices.iter().all(|device| device.is_cpu()) {
         cpu_provider::register(&mut builder, runtime)?;

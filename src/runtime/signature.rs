@@ -86,7 +86,7 @@ impl GraphSignature {
     /// Reads the signature of a graph without loading its weights.
     ///
     /// # Errors
-    /// [`Error::Ort`] if ONNX Runtime cannot read the graph; as [`of`](Self::of).
+    /// [`Error::Ort`] if ONNX Runtime cannot read the graph; errors of [`of`](Self::of).
     pub(crate) fn read(graph: &GraphSource) -> Result<Self> {
         let name = graph.name();
         let reading = |error| Error::ort(format!("reading graph {name}"))(error);

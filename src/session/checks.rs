@@ -61,7 +61,7 @@ impl Graph {
     }
 }
 
-/// The sizes of the text side in `config.json`; `None` if it has none.
+/// Sizes of the language model in `config.json`; `None` where a setting is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TextSizes {
     pub(crate) d_model: Option<usize>,

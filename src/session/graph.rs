@@ -151,7 +151,7 @@ impl Graph {
         clock: &Stopwatch,
         cancel: &CancelToken,
     ) -> Result<Outputs<'_>> {
-        // Options of this run only: runs in other threads go on.
+        // Options of this run only: runs in other threads continue.
         let options = Arc::new(run_options(self.release_memory)?);
         cancel.watch(&options);
         let outputs = self.run_with(inputs, clock, &options);
@@ -183,7 +183,7 @@ impl Graph {
         Ok(Outputs { graph: self, values })
     }
 
-    /// Runs the graph and leaves those outputs in `memory` for which `stays` is true. The inputs own their values, or are
+    /// Runs the graph. Outputs for which `stays` returns `true` stay in `memory`. Inputs must own their values or be
     /// in that memory.
     pub(crate) fn run_on_device(
         &self,

@@ -6,8 +6,8 @@ use crate::runtime::SessionOptions;
 /// The suffix of optimizers that make one operator of several.
 const FUSION: &str = "Fusion";
 
-/// Loads a graph; if an optimizer of ONNX Runtime fails, again without it. (Published float16 vision encoders fail in
-/// `SimplifiedLayerNormFusion`, which looks for a value that was replaced.)
+/// Loads a graph; if an optimizer of ONNX Runtime fails, loads it again with that optimizer disabled. (Published
+/// float16 vision encoders fail in `SimplifiedLayerNormFusion`, which looks for a value that was replaced.)
 pub(super) fn load_around_optimizers<T>(
     graph: &str,
     options: &SessionOptions,

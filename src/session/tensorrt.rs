@@ -4,13 +4,13 @@
 //! an input is smaller or larger than all before. With one, it builds the engine at loading, finds it in its cache the next
 //! time, and rejects other shapes: hence the [limits](ShapeLimits) are generous.
 //!
-//! ONNX Runtime's provider wants a range for each input that has a free axis, and for no other: with an unknown name, it
-//! takes its cache for that of another profile and builds anew at each loading. It also wants ranges for the tensors between
-//! the parts of a graph that TensorRT supports in part; those have names of the graph's own, so that such a graph is
-//! [loaded without](load_with_profile). `decoder_model_merged` has no profile either: its runs are of two kinds, and the
-//! caches of the first have no tokens; whether TensorRT takes its `If` at all depends on the version (up to 10.6, both
-//! branches had to give the same shapes). Where `decoder_model` and `decoder_with_past_model` are beside it, those two are
-//! used on such a device.
+//! ONNX Runtime's provider wants a range for each input that has a free axis, and for no other: with an unknown name,
+//! it considers its cached engine to be of another profile and rebuilds it at each loading. It also wants ranges for
+//! the tensors between the parts of a graph that TensorRT supports in part; the names of those tensors are not known
+//! here, so such a graph is [loaded without a profile](load_with_profile). `decoder_model_merged` has no profile
+//! either: in its first step, the caches have no tokens, and whether TensorRT supports its `If` depends on the
+//! version (up to 10.6, both branches had to return the same shapes). If `decoder_model` and
+//! `decoder_with_past_model` exist, they are used on TensorRT instead.
 //!
 //! Written by the provider's documentation and source; untested on hardware.
 
@@ -43,7 +43,7 @@ const USUAL_ROWS: usize = 3;
 const MAX_TOKENS: usize = 1024;
 /// The tokens of an image of 768×768 pixels, and a task's sentence of 12.
 const USUAL_ENCODER_TOKENS: usize = 577 + 12;
-/// The decoder's start token, and the one that is forced to follow.
+/// The decoder's start token and the forced first token.
 const USUAL_FIRST_TOKENS: usize = 2;
 /// Half of a caption.
 const USUAL_PAST_TOKENS: usize = 16;
@@ -55,7 +55,7 @@ const MAX_POSITIONS: usize = 1024;
 struct ShapeLimits {
     /// Height and width of the vision encoder's input, in pixels.
     image: Option<ImageSize>,
-    /// The most tokens that encoder and decoder have positions for.
+    /// The maximum number of tokens that encoder and decoder have positions for.
     positions: usize,
 }
 

@@ -96,7 +96,7 @@ impl<'a> BeamSearch<'a> {
         self.next.len() == 1
     }
 
-    /// Finishes and continues beams by the candidates of this step.
+    /// Finishes beams and continues others, by the candidates of this step.
     fn select(&mut self) {
         let generated = self
             .candidates
@@ -111,7 +111,8 @@ impl<'a> BeamSearch<'a> {
         }
     }
 
-    /// Keeps those of the best candidates that end. The others are there to be continued.
+    /// Adds the candidates that end to `finished`, if they are among the best `num_beams`. The other candidates only
+    /// continue beams.
     fn finish_beams(&mut self, generated: usize, at_limit: bool) {
         let beams = self.config.num_beams;
         for candidate in self.candidates.candidates().iter().take(beams) {

@@ -1,4 +1,4 @@
-//! The kinds of devices: one table of all that is known of them.
+//! The kinds of devices: one table with all their properties.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,7 +41,7 @@ impl DeviceKind {
         self.spec().provider
     }
 
-    /// What a machine needs for the device: hardware, drivers, packages.
+    /// Returns the hardware, drivers and packages that the device needs.
     pub const fn needs(self) -> &'static str {
         self.spec().needs
     }
@@ -57,7 +57,7 @@ impl DeviceKind {
     /// if it is not running yet.
     ///
     /// # Errors
-    /// Those of [`init`](crate::runtime::init); [`Error::Ort`] if ONNX Runtime cannot list its providers.
+    /// Errors of [`init`](crate::runtime::init); [`Error::Ort`] if ONNX Runtime cannot list its providers.
     pub fn is_in_library(self) -> Result<bool> {
         // `ort` must not be called before.
         crate::runtime::environment::environment()?;
@@ -93,13 +93,14 @@ pub(crate) struct KindSpec {
     name: &'static str,
     provider: &'static str,
     is_in_library: fn() -> ort::Result<bool>,
-    /// Makes the provider, or says what is wrong with an option.
+    /// Builds the provider from its options; the error is the reason why an option is invalid.
     pub(super) make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
     /// The part of the name of the provider's own library that follows `onnxruntime_providers_`, if it has one.
     pub(crate) library: Option<&'static str>,
-    /// Our values for the provider's options.
+    /// This crate's defaults for the provider's options.
     pub(super) defaults: &'static [(&'static str, &'static str)],
-    /// Our values for the options of the provider's cache of what it compiles; `None` is the cache's folder.
+    /// This crate's defaults for the options of the provider's cache of compiled graphs; `None` stands for the cache
+    /// folder's path.
     pub(super) cache: &'static [(&'static str, Option<&'static str>)],
     /// The provider's options for the smallest, usual and largest input shapes to compile for, each as
     /// `input_ids:1x12,attention_mask:1x589`.
@@ -119,7 +120,7 @@ pub(crate) struct KindSpec {
 }
 
 impl KindSpec {
-    /// A row for a provider that `ort` names, without options of ours.
+    /// Creates a row for a provider that `ort` has a type for, without default options.
     const fn new<P: ExecutionProvider>(
         name: &'static str,
         make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
@@ -145,7 +146,7 @@ impl KindSpec {
     }
 }
 
-/// One row a kind, in the order of [`DeviceKind`].
+/// One row per kind, in the order of [`DeviceKind`].
 const TABLE: [KindSpec; 11] = [
     KindSpec {
         defaults: &[

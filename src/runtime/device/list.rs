@@ -13,7 +13,7 @@ use crate::per_part::{PartValue, PerPart};
 /// The devices for a graph, the preferred one first, or [`AUTO`](Self::AUTO). Parsed from `cuda:0,cpu` or `auto`.
 ///
 /// Nodes that no listed device supports run on the CPU, whether or not it is listed: ONNX Runtime always has its CPU
-/// provider, and also assigns nodes to it that a GPU could run where that is cheaper, such as sums over shapes.
+/// provider, and also assigns nodes to it that a GPU could run where that is cheaper, such as shape computations.
 /// [`Placement`](crate::runtime::Placement) reports where nodes run;
 /// [`SessionOptions::cpu_fallback`](crate::runtime::SessionOptions::cpu_fallback) forbids the fallback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Devices {
     /// with each token), or may be no GPU at all (WebGPU in software).
     pub const AUTO: Devices = Devices(Vec::new());
 
-    /// Devices in order of preference.
+    /// Creates a list of devices, the preferred one first.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for an empty list, a kind that is listed twice, and a device after the CPU.
@@ -67,7 +67,7 @@ impl Devices {
     /// Returns the devices, the preferred one first. [`AUTO`](Self::AUTO) is resolved, and logged, once per process.
     ///
     /// # Errors
-    /// For [`AUTO`](Self::AUTO), those of [`init`](crate::runtime::init).
+    /// For [`AUTO`](Self::AUTO), errors of [`init`](crate::runtime::init).
     pub fn resolve(&self) -> Result<Vec<Device>> {
         if self.is_auto() {
             return Ok(vec![best_usable()?]);
@@ -84,7 +84,7 @@ impl Devices {
     }
 }
 
-/// The first usable device of those that [`Devices::AUTO`] considers.
+/// Returns the first usable device of those that [`Devices::AUTO`] considers.
 fn best_usable() -> Result<Device> {
     static BEST: OnceLock<Device> = OnceLock::new();
     if let Some(&best) = BEST.get() {
@@ -122,7 +122,7 @@ impl FromStr for Devices {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidOption`] for an unknown device; those of [`new`](Self::new).
+    /// [`Error::InvalidOption`] for an unknown device; errors of [`new`](Self::new).
     fn from_str(text: &str) -> Result<Self> {
         Self::parse_items(&text.split(',').collect::<Vec<_>>())
     }
@@ -193,7 +193,7 @@ impl PerPart<Devices> {
         devices.try_for_each(|device| device.usable())
     }
 
-    /// Checks that each option is for a device in use; [`Devices::AUTO`] may be any.
+    /// Checks that each option is for a device in use; with [`Devices::AUTO`], all options pass.
     ///
     /// # Errors
     /// [`Error::InvalidOption`], naming the device that is missing.

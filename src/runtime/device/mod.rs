@@ -25,12 +25,12 @@ impl Device {
         index: None,
     };
 
-    /// The provider's default device of this kind, mostly the first.
+    /// Returns the provider's default device of this kind, usually the first.
     pub const fn new(kind: DeviceKind) -> Self {
         Self { kind, index: None }
     }
 
-    /// The device of this kind with this index, counted from 0.
+    /// Returns the device of this kind with this index, counted from 0.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] if devices of this kind have no index.

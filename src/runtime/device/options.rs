@@ -1,4 +1,4 @@
-//! The options of execution providers: ours and the user's.
+//! Options of execution providers: this crate's defaults and the user's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,8 +24,8 @@ impl ProviderOption {
     /// Creates an option.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if name or value are empty or have a NUL, if the device has no options, and for options that
-    /// would make answers wrong (CUDA graphs).
+    /// [`Error::InvalidOption`] if `name` or `value` is empty or contains a NUL, if the device has no options, or if
+    /// the option captures and replays runs (CUDA graphs), which would give wrong answers.
     pub fn new(kind: DeviceKind, name: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         let (name, value) = (name.into(), value.into());
         if name.is_empty() || value.is_empty() || name.contains('\0') || value.contains('\0') {
@@ -38,10 +38,10 @@ impl ProviderOption {
         }
         let is_off = ["0", "false"].iter().any(|off| value.eq_ignore_ascii_case(off));
         if kind.spec().captures_runs == Some(name.as_str()) && !is_off {
-            // The provider would not report it: it replays the captured run with the tensors of that run.
+            // The provider would not report an error, but replay the captured run on that run's tensors.
             return Err(invalid(format!(
-                "{kind}.{name}: a captured run is only valid for tensors of the same shapes and addresses, which most graphs \
-                 do not have, so that answers would be wrong; leave it out"
+                "{kind}.{name}: a captured run requires the same tensor shapes and addresses in every run, which most graphs \
+                 do not have: answers would be wrong. Leave the option out"
             )));
         }
         Ok(Self { kind, name, value })
@@ -99,8 +99,9 @@ pub(super) fn invalid(reason: String) -> Error {
 }
 
 impl Device {
-    /// Returns the options that the device's provider gets: ours, the index, and the given ones; of several with one name
-    /// the last counts. `cache` is the folder for what the provider compiles.
+    /// Returns the options for the device's provider: this crate's defaults, the cache's options, the device index,
+    /// then `given`. A later value replaces an earlier one of the same name. `cache` is the folder for compiled
+    /// graphs.
     pub(super) fn options(self, given: &[ProviderOption], cache: Option<&Path>) -> Options {
         let spec = self.kind().spec();
         let defaults = spec
@@ -141,7 +142,7 @@ mod tests {
             ("trt_fp16_enable", "1")
         );
         assert!("cuda.enable_cuda_graph=0".parse::<ProviderOption>().is_ok());
-        // The value may have anything in it.
+        // The value may contain any characters.
         let option: ProviderOption = "openvino.load_config={\"a.b\": \"c=d\"}".parse().unwrap();
         assert_eq!(option.value, "{\"a.b\": \"c=d\"}");
         assert_eq!(option.to_string().parse::<ProviderOption>().unwrap(), option);

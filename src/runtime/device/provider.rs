@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::runtime::{GraphSource, RuntimeInfo, log, provider_cache};
 
 impl Device {
-    /// Returns the execution provider, for which a failure is an error, never a silent fallback to the CPU. The folders of
-    /// its cache are made; `cache` is their default.
+    /// Returns the execution provider. If it fails, building the session fails, without a silent fallback to the CPU.
+    /// Creates the folders of the provider's cache, by default in `cache`.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for an option that is known to be invalid.
@@ -36,8 +36,8 @@ impl Device {
     }
 }
 
-/// Registers the devices' providers with a session, in their order, with the given options beside ours; `graph` is what
-/// the providers may cache.
+/// Registers the devices' providers with a session, in their order. `options` replace this crate's defaults;
+/// providers may cache the compiled `graph`.
 ///
 /// # Errors
 /// [`Error::DeviceUnusable`] if a device cannot be used; [`Error::InvalidOption`] if it can, but not with these options.

@@ -15,7 +15,7 @@ impl Device {
     /// default options if it is not running yet.
     ///
     /// # Errors
-    /// [`Error::DeviceUnusable`], with the problem and what to install; those of [`init`](crate::runtime::init).
+    /// [`Error::DeviceUnusable`], with the problem and what to install; errors of [`init`](crate::runtime::init).
     pub fn usable(self) -> Result<()> {
         if self.is_cpu() {
             return Ok(());

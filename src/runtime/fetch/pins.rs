@@ -6,7 +6,7 @@ use std::env::consts::{ARCH, OS};
 pub(super) const PACKAGE: &str = "onnxruntime";
 /// The package's version, which is ONNX Runtime's.
 pub(super) const VERSION: &str = "1.32.0";
-/// The CPython that the wheel is for. The library in it needs no Python: fixing one fixes the wheel.
+/// The CPython version of the wheel. The library needs no Python; a fixed version selects one wheel.
 pub(super) const PYTHON_VERSION: &str = "3.12";
 /// [`PYTHON_VERSION`] as in a wheel's name.
 pub(super) const PYTHON_ABI: &str = "cp312";
@@ -22,7 +22,7 @@ pub(super) struct Pin {
     pub(super) tag: &'static str,
     /// The library's file name.
     pub(super) library: &'static str,
-    /// The library's SHA-256 in lower-case hexadecimal: it holds whichever client unpacks the wheel.
+    /// The library's SHA-256 in lower-case hexadecimal, the same for every client.
     pub(super) sha256: &'static str,
 }
 
