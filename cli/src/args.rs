@@ -46,8 +46,8 @@ pub struct GlobalArgs {
     /// Fail if a node would run on the CPU and --device does not list it
     #[arg(long, global = true)]
     pub no_cpu_fallback: bool,
-    /// The dtype of the graphs to load, where there are files of several: for all parts of the model, for some, or both
-    /// [default: the first that is there of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
+    /// The dtype of the graphs to load, where there are files of several: for all parts of the model, for some, or
+    /// both [default: the first available of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
     ///
     /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
     #[arg(long, global = true, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
@@ -155,7 +155,7 @@ mod tests {
             ModelArg::from(OsString::from(folder)),
             ModelArg::Folder(folder.into())
         );
-        // There is a folder that could be a model's name as well.
+        // A folder with a name that could be a model's exists.
         assert_eq!(
             ModelArg::from(OsString::from("src/commands")),
             ModelArg::Folder("src/commands".into())

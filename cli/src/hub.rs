@@ -1,4 +1,4 @@
-//! Options of fetching models, and the progress of it.
+//! Options of fetching models, and the display of progress.
 
 use std::sync::Mutex;
 

@@ -25,7 +25,7 @@ use crate::console::Console;
 use crate::error::Outcome;
 
 fn main() -> ExitCode {
-    // Sets an environment variable, which needs that no other thread runs yet.
+    // Sets an environment variable, which requires that there is no other thread yet.
     florence2::runtime::disable_telemetry();
     let cli = Cli::parse();
     let console = Console::new(&cli.globals);

@@ -25,8 +25,8 @@ impl ActivationRanges {
         output.starts_with(OBSERVER_PREFIX)
     }
 
-    /// Records an observer's output for one more image: `output` is its name, `magnitudes` has a value for each channel.
-    /// Other outputs are ignored.
+    /// Updates the ranges with an observer's output for one more image: `output` is its name, `magnitudes` has a
+    /// value for each channel. Outputs of other names are ignored.
     pub fn record(&mut self, output: &str, magnitudes: &[f32]) {
         let Some(module) = output.strip_prefix(OBSERVER_PREFIX) else {
             return;

@@ -90,7 +90,7 @@ pub enum Error {
     MissingTensor {
         /// Its name, in the checkpoint's naming.
         name: String,
-        /// The shape by the configuration.
+        /// The shape according to the configuration.
         shape: Vec<usize>,
     },
     /// The decoder has another embedding matrix than the encoder; deployments have one.
@@ -103,16 +103,16 @@ pub enum Error {
         /// The other.
         second: String,
     },
-    /// A weight has another shape than the configuration says.
+    /// A weight's shape differs from the configuration.
     #[error(
         "tensor {name} has shape {found:?}, but config.json asks for {expected:?}. One of the two is another model's."
     )]
     TensorShape {
         /// Its name, in the checkpoint's naming.
         name: String,
-        /// By the configuration.
+        /// The shape according to the configuration.
         expected: Vec<usize>,
-        /// In the checkpoint.
+        /// The shape in the checkpoint.
         found: Vec<usize>,
     },
     /// A weight has an unsupported element type.

@@ -26,7 +26,7 @@ use crate::weight_dtypes::WeightDtypes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Each file, relative to the folder, and its size in bytes.
+    /// The path of each written file, relative to the output folder, and its size in bytes.
     pub files: Vec<(PathBuf, u64)>,
     /// Tensors of the checkpoint that no graph uses.
     pub unused_tensors: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Report {
 /// complete.
 ///
 /// # Errors
-/// Names the tensor, setting or file that is missing or wrong.
+/// If a tensor, setting or file is missing or invalid, which the error names.
 pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &ExportOptions) -> Result<Report> {
     let folder = folder.as_ref();
     if checkpoint.is_in(folder) {
@@ -93,7 +93,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     })
 }
 
-/// The graph files among `files` whose weights are in a file beside them.
+/// The graphs among `files` with external data.
 fn with_external_data(files: &[(PathBuf, u64)]) -> BTreeSet<String> {
     let names = files.iter().filter_map(|(path, _)| path.file_name()?.to_str());
     names
@@ -105,7 +105,7 @@ fn with_external_data(files: &[(PathBuf, u64)]) -> BTreeSet<String> {
 /// Returns one graph as the bytes of an ONNX file, with all its weights inside.
 ///
 /// # Errors
-/// As [`export`]; also [`Error::GraphTooLarge`] over protobuf's limit of 2 GiB.
+/// As [`export`]; [`Error::GraphTooLarge`] if the file would exceed protobuf's limit of 2 GiB.
 pub fn export_graph_bytes(
     checkpoint: &Checkpoint,
     file: GraphFile,
@@ -121,7 +121,7 @@ pub fn export_graph_bytes(
 /// Returns the configuration and tokenizer files that [`export`] writes beside the graphs, by name.
 ///
 /// # Errors
-/// Names the file that is damaged.
+/// If a file of the checkpoint is damaged.
 pub fn export_config_files(
     checkpoint: &Checkpoint,
     options: &ExportOptions,

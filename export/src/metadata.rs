@@ -65,8 +65,8 @@ pub(crate) fn metadata(
     metadata
 }
 
-/// Returns the name of the published model with these dimensions. (Not the folder's name, so that the same weights give the
-/// same bytes in every folder.)
+/// Returns the name of the published model with these dimensions. (The folder's name is not used: the same weights
+/// must give the same bytes in every folder.)
 fn published_name(config: &ModelConfig) -> &'static str {
     let text = &config.text_config;
     match (text.d_model, text.encoder_layers, text.decoder_layers) {

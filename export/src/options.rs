@@ -21,8 +21,9 @@ pub struct ExportOptions {
     /// Whether inputs, outputs and KV caches of float16 graphs are float16. Otherwise they are float32, as in most
     /// deployments, and cast inside the graph; the caches of [`Target::Cuda`] are float16 in any case.
     pub float16_io: bool,
-    /// Ranges of activations on sample images, recorded with [`observers`](Self::observers): the scales of channels are
-    /// smoothed ahead of quantized layers (SmoothQuant). Only for [`Target::Cpu`].
+    /// Largest activations on sample images, recorded from graphs with [`observers`](Self::observers). The export
+    /// uses them for SmoothQuant: it rescales the channels of quantized layers' inputs, which loses less accuracy.
+    /// Only for [`Target::Cpu`].
     pub activation_ranges: Option<ActivationRanges>,
     /// Whether to add the outputs that [`ActivationRanges`] are recorded from. Only for [`Target::Cpu`], best in
     /// [`Dtype::Fp32`].

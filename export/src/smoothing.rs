@@ -22,7 +22,7 @@ struct SmoothQuantSite {
     width: usize,
     /// Paths and numbers of outputs.
     layers: Vec<(String, usize)>,
-    /// Whether nothing else takes the result.
+    /// Whether these layers are the only ones that take the result.
     exclusive: bool,
 }
 
@@ -96,7 +96,7 @@ impl SmoothQuantSite {
         }
         let factor = |(activation, weight): (&f32, &f32)| {
             let exponent = 0.5 * (activation / weight).log2();
-            // Either may be 0.
+            // Both maxima may be 0.
             if exponent.is_finite() {
                 exponent.round().clamp(-16.0, 16.0).exp2()
             } else {

@@ -38,7 +38,7 @@ pub(crate) enum Operators {
     Own,
 }
 
-/// Facts about a target.
+/// A target's properties.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TargetSpec {
     /// Name in options and in the graphs' metadata.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A weight of a graph. Values are row-major; each [`values`](Tensor::values) reads them anew, so that a model of
-/// gigabytes needs memory for its largest tensor only. They are read from the checkpoint as f32 and converted to other
-/// types.
+/// A weight of a graph. Values are row-major. Each call of [`values`](Tensor::values) reads them again, so that a
+/// model of gigabytes needs memory for its largest tensor only. They are read from the checkpoint as f32 and
+/// converted to other types.
 #[derive(Clone)]
 pub(crate) struct Tensor<'a, T = f32> {
     name: String,

@@ -43,7 +43,7 @@ impl<'o> WeightDtypes<'o> {
         }
     }
 
-    /// Checks that each pattern matches a requested weight that would have another dtype than fp32.
+    /// Checks that each pattern matches a weight in use that would otherwise have another dtype than fp32.
     ///
     /// # Errors
     /// [`Error::KeepFp32`] with the first pattern that does not.

@@ -60,7 +60,8 @@ pub struct BenchArgs {
     #[arg(short, long = "model", value_name = "MODEL")]
     models: Vec<ModelArg>,
     /// Devices to compute on, as `cuda:0` or `tensorrt,cuda,decoder=cuda`; may be repeated, to measure each
-    // It replaces the global option, which cannot be repeated, by having its id and type; so does --dtype.
+    // Its id and type are those of the global option, which cannot be repeated, so that it replaces that option;
+    // likewise --dtype.
     #[arg(id = "device", long = "device", value_name = "DEVICE", value_parser = clap::value_parser!(PerPart<Devices>))]
     devices: Vec<PerPart<Devices>>,
     /// Which of a graph's files to load, as `int8` or `vision=fp32,decoder=q4`; may be repeated, to measure each
@@ -96,7 +97,7 @@ pub struct BenchArgs {
     /// Measure only the configuration with this index in the list, as the worker of another process
     #[arg(long = worker::OPTION, value_name = "INDEX", hide = true)]
     worker: Option<usize>,
-    // Last: its heading would stand over the options after it.
+    // The last field, since its help heading would apply to the options after it.
     #[command(flatten)]
     work: Work,
 }
@@ -126,7 +127,7 @@ pub fn bench(args: &BenchArgs, globals: &GlobalArgs, console: &Console) -> Resul
         print(&render_plan(&configurations, args.format)?)?;
         return Ok(Outcome::AllGood);
     }
-    // All that can fail without measuring fails before it.
+    // Everything that can fail without measuring is checked before measuring.
     let settings = args.settings(globals)?;
     let baseline = args.baseline(&settings)?;
     let target = args.save.clone().map(Target::File);
@@ -208,7 +209,7 @@ impl BenchArgs {
         plan
     }
 
-    /// Returns what all configurations have in common.
+    /// Returns the settings that all configurations have in common.
     ///
     /// # Errors
     /// If the task takes an input, or the image cannot be read.

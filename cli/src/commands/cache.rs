@@ -142,7 +142,7 @@ fn path(options: &HubOptions) -> Result<Outcome> {
 fn clean(args: &CleanArgs, options: &HubOptions, console: &Console) -> Result<Outcome> {
     let mut entries = entries(options)?;
     for id in &args.models {
-        // An interrupted download is not recognised as Florence-2 yet; it can be named all the same.
+        // An interrupted download is not recognised as Florence-2 yet, but can be removed by its name.
         let model = hub::cached_model(id, options)?;
         entries.extend(model.filter(|model| !entries.contains(model)));
     }

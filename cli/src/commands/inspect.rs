@@ -52,7 +52,7 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
     }
 }
 
-/// Describes all files, whatever is wrong with them, and loads the model if nothing is.
+/// Describes all files, including invalid ones, and loads the model if all files are valid.
 fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();

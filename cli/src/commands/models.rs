@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::error::{Outcome, Result};
 use crate::output::{Column, ReportFormat, Table};
 
-/// List known models and cached ones
+/// List known and cached models
 ///
-/// Any other model of the Florence-2 family can be named too.
+/// All other models of the Florence-2 family can be used as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +33,7 @@ pub fn models(args: &ModelsArgs) -> Result<Outcome> {
         Column::Text("form"),
         Column::Number("parameters"),
         Column::Number("cached"),
-        Column::Text("as"),
+        Column::Text("cached as"),
         Column::Text("about"),
     ]);
     let mut records = Vec::new();

@@ -14,9 +14,9 @@ use crate::output::{Destination, ReportFormat, Target, json_pretty};
 
 /// Fetch models from a hub into the cache
 ///
-/// Only the files that loading takes are fetched: one layout, one dtype (--dtype), and the configuration. Each file is
-/// checked against the checksum that the hub lists; an interrupted transfer is resumed. A repository without graphs is
-/// exported. The folders to load the models from are written to stdout.
+/// Only the files needed to load the model are fetched: one layout, one dtype (--dtype), and the configuration. Each
+/// file is checked against the checksum that the hub lists; an interrupted transfer is resumed. A repository without
+/// graphs is exported. The folders to load the models from are written to stdout.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
   florence2 pull onnx-community/Florence-2-base-ft --dtype q4,vision=fp16
   florence2 pull microsoft/Florence-2-base@main --dtype int8
 
-The cache is the one of the hub's tools for Python. Environment variables: HF_HOME,
+Models are in the cache of the hub's Python tools. Environment variables: HF_HOME,
 HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE; FLORENCE2_CACHE for exports.")]
 pub struct PullArgs {
     /// `organisation/name`, or `organisation/name@revision`; see `florence2 models`
@@ -47,7 +47,7 @@ struct PulledRecord {
 
 pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
     if globals.device.is_auto() {
-        // The devices of `auto` are known once ONNX Runtime is loaded.
+        // Resolving `auto` requires a running ONNX Runtime.
         engine::start(globals, console)?;
     }
     let mut out = Destination::open(&Target::Stdout)?;

@@ -20,8 +20,8 @@ pub struct RequestArgs {
     /// The region of tasks that take one, in pixels of the image
     #[arg(long, value_name = "x1,y1,x2,y2", value_parser = region, allow_hyphen_values = true)]
     region: Option<BoundingBox>,
-    /// A raw prompt, for the tasks of fine-tunes; may be repeated. A tag that the checkpoint defines (with the text behind
-    /// it) is expanded, and its answer parsed, as the checkpoint's configuration has it
+    /// A raw prompt, for the tasks of fine-tunes; may be repeated. A tag that the checkpoint's configuration defines
+    /// (with the text behind it) is expanded to its prompt, and the answer is parsed by its type
     #[arg(long = "prompt", value_name = "RAW", allow_hyphen_values = true)]
     prompts: Vec<String>,
 }

@@ -65,7 +65,7 @@ struct OutputArgs {
     /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Write the results to this file instead of stdout; it appears at the end
+    /// Write the results to this file instead of stdout; the file appears when all are written
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: Target,
     /// Draw boxes and outlines: a file, a pattern with {name} and {task}, or a folder

@@ -82,7 +82,7 @@ impl Destination {
         self.out.write_all(bytes).map_err(|error| self.failed(error))
     }
 
-    /// Flushes what is written so far.
+    /// Flushes the text written so far.
     pub fn flush(&mut self) -> Result<()> {
         self.out.flush().map_err(|error| self.failed(error))
     }

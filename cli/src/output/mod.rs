@@ -24,7 +24,7 @@ pub enum Format {
     Text,
     /// A JSON array
     Json,
-    /// A JSON object a line, written as results come
+    /// One JSON object per line, each written as soon as it is there
     Jsonl,
 }
 

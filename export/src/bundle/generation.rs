@@ -27,8 +27,8 @@ const IN_TEXT_CONFIG: [&str; 11] = [
 /// the published models.
 pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let mut settings = read(checkpoint, GENERATION_CONFIG)?;
-    // The published models' search is the default only of a checkpoint without any settings: one that has some relies on
-    // the library's defaults for the rest.
+    // The published models' search settings are the defaults only for a checkpoint without any settings: a checkpoint
+    // with some settings relies on the library's defaults for the others.
     let has_settings = !settings.is_empty();
     let generation = has_settings.then(|| Value::Object(settings.clone()));
     let config = Value::Object(read(checkpoint, CONFIG)?);

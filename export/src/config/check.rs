@@ -3,9 +3,9 @@
 use super::{TextConfig, VisionConfig};
 use crate::error::{Error, Result};
 
-/// More than any dimension, depth or size of a model; products of a few are far from overflow.
+/// The maximum of any dimension, depth or size: above all real models, and products of a few do not overflow.
 const LARGEST: usize = 1 << 20;
-/// Most stages of the vision tower; published models have four.
+/// The maximum number of stages of the vision tower; published models have four.
 const MOST_STAGES: usize = 16;
 
 impl VisionConfig {

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 
 /// Largest side of an image, in pixels.
 const LARGEST_SIDE: usize = 1 << 20;
-/// Most tokens of an image: far more than a text encoder has positions for, and a table that still fits into memory.
+/// The maximum number of tokens of an image: far above the positions of a text encoder, and a position table of this
+/// size still fits into memory.
 const LARGEST_GRID: usize = 1 << 16;
 
 /// Rows and columns of pixels, or of a stage's tokens.
@@ -86,7 +87,7 @@ impl VisionConfig {
         Ok(grid)
     }
 
-    /// Checks that image features and the `<s>` and `</s>` of a prompt fit into `positions`, those of the text encoder.
+    /// Checks that image features and the `<s>` and `</s>` of a prompt fit into the text encoder's `positions`.
     ///
     /// # Errors
     /// [`Error::ImageSize`] if they do not.

@@ -16,7 +16,7 @@ pub(crate) use grid::Grid;
 pub struct ModelConfig {
     /// Vision tower (DaViT) and projector.
     pub vision_config: VisionConfig,
-    /// BART.
+    /// The language model (BART).
     pub text_config: TextConfig,
     /// Whether the output projection shares the embedding matrix.
     #[serde(default = "yes")]

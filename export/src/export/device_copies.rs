@@ -1,8 +1,8 @@
 //! The nodes of a graph that ONNX Runtime would compute on the CPU beside a CUDA device, and the copies between the two.
 //!
-//! The rule is that of `GetCpuPreferredNodes` (`onnxruntime/core/framework/fallback_cpu_capability.cc`): shapes are in CPU
-//! memory, and a node whose inputs are all shapes, small constants or integer inputs of the graph is computed on the CPU
-//! too, unless its kernel takes them from CPU memory anyway. A copy costs a wait.
+//! The rule is that of `GetCpuPreferredNodes` (`onnxruntime/core/framework/fallback_cpu_capability.cc`): shapes are
+//! in CPU memory, and a node whose inputs are all shapes, small constants or integer inputs of the graph is computed
+//! on the CPU too, unless its kernel takes them from CPU memory anyway. A copy makes the CPU wait for the device.
 
 use std::collections::BTreeSet;
 

@@ -77,7 +77,7 @@ impl Graph<'_> {
     ) -> Value {
         let attributes = [
             ("num_heads", heads),
-            // Added to the scores of padding. The default, -10000, is no match for large ones.
+            // Added to the scores of padding. The default, -10000, does not suffice against large scores.
             ("mask_filter_value", Attribute::Float(f32::MIN)),
         ];
         let absent = Value::absent();

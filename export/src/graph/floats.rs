@@ -27,8 +27,8 @@ impl<'a> Graph<'a> {
         self.floats.insert(value.to_string(), float);
     }
 
-    /// `value` as floats of type `to`; values of other types as they are. Values outside the range of 16-bit floats become
-    /// the nearest in it: so the least float of masks does.
+    /// `value` as floats of type `to`; values of other types are returned unchanged. Values outside the range of
+    /// 16-bit floats are clamped to it, such as the least float in masks.
     pub(super) fn in_float_type(&mut self, value: &Value, to: DataType) -> Value {
         let name = match to {
             DataType::Float16 => format!("{value}.float16"),

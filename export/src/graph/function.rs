@@ -25,7 +25,7 @@ pub(super) type Functions = BTreeMap<&'static str, Definition>;
 /// A function that a graph uses.
 pub(super) struct Definition {
     domain: (&'static str, i64),
-    /// The function without the versions of the operators in it.
+    /// The function without the opset versions of its body.
     proto: FunctionProto,
 }
 
@@ -35,7 +35,7 @@ impl Definition {
         self.domain
     }
 
-    /// The function, with the model's versions of operators.
+    /// The function with the model's opset versions.
     pub(super) fn finish(self, opsets: &[OperatorSetIdProto]) -> FunctionProto {
         FunctionProto {
             opset_import: opsets.to_vec(),

@@ -102,7 +102,7 @@ impl<'a> Graph<'a> {
         self.node("Slice", &[x, starts, ends, &axes], &[])
     }
 
-    /// `x` with zeros at the end of each axis, `after` their number.
+    /// `x` padded at the end of each axis with `after` zeros (one number for each axis).
     pub(crate) fn pad_end(&mut self, x: &Value, after: &[i64]) -> Value {
         let pads: Vec<i64> = std::iter::repeat_n(0, after.len())
             .chain(after.iter().copied())
@@ -111,7 +111,7 @@ impl<'a> Graph<'a> {
         self.node("Pad", &[x, &pads], &[])
     }
 
-    /// `x` with the scalar `value` around it, `before` and `after` the numbers for each axis.
+    /// `x` padded with the scalar `value`; `before` and `after` have a number for each axis.
     pub(crate) fn pad_with(&mut self, x: &Value, before: &[i64], after: &[i64], value: &Value) -> Value {
         let pads = self.ints(&[before, after].concat());
         self.node("Pad", &[x, &pads, value], &[])

@@ -46,7 +46,7 @@ impl Activation {
                 graph.gelu(x, self == Activation::GeluTanh)
             }
             (Activation::Gelu, Operators::Standard) => {
-                // In this form ONNX Runtime finds it and runs it as one operator.
+                // ONNX Runtime fuses nodes of this form into one operator.
                 let scaled = {
                     let sqrt2 = graph.scalar(std::f32::consts::SQRT_2);
                     graph.div(x, &sqrt2)

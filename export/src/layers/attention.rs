@@ -11,8 +11,8 @@ use florence2_layout::onnx::AttributeType;
 
 const HEADS: &str = "heads";
 
-/// Multi-head self-attention among the tokens of each sequence `x`, `[batch, tokens, heads · size]`, to the same; `mask`,
-/// for standard operators only, is added to the scores.
+/// Multi-head self-attention in each sequence of `x`, `[batch, tokens, heads · size]`; the result has the same shape.
+/// `mask`, for standard operators only, is added to the scores.
 ///
 /// On a CPU, quantized projections permit products of [`BFLOAT16_ATTENTION`].
 pub(crate) fn self_attention<'a>(
@@ -26,7 +26,7 @@ pub(crate) fn self_attention<'a>(
     let operators = graph.lowering.operators;
     let query = match operators {
         Operators::Standard => query.scaled(((dim / heads) as f64).powf(-0.5) as f32),
-        // Their operators scale.
+        // The attention operators of these targets scale the scores themselves.
         Operators::Contrib | Operators::Own => query,
     };
     let projections = [query, key, value];

@@ -54,7 +54,8 @@ impl<'a> Linear<'a> {
         }))
     }
 
-    /// Reads several layers of the same input and size as one, `name`, whose output is theirs side by side.
+    /// Reads several layers of the same input and sizes as one layer `name`; its output is their outputs,
+    /// concatenated.
     pub(crate) fn load_side_by_side(
         weights: &Weights<'a>,
         name: &str,
@@ -93,7 +94,7 @@ impl<'a> Linear<'a> {
         LinearInput::new(graph, std::slice::from_ref(self), x).apply(graph, self)
     }
 
-    /// The layer's output for `x`, in floats in any dtype.
+    /// The layer's output for `x`, multiplied in floats whatever the weight's dtype.
     pub(crate) fn apply_in_floats(&self, graph: &mut Graph<'a>, x: &Value) -> Value {
         self.apply_in(graph, Dtype::Fp32, x)
     }

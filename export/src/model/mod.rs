@@ -21,14 +21,14 @@ use crate::target::Target;
 use crate::weight_dtypes::WeightDtypes;
 use bart::DecoderKind;
 
-/// The settings of an export that decide on its graphs.
+/// The settings of an export that determine its graphs.
 pub(crate) struct Recipe<'r> {
     pub(crate) target: Target,
     pub(crate) config: &'r ModelConfig,
     pub(crate) image_size: ImageSize,
     pub(crate) dtypes: WeightDtypes<'r>,
     pub(crate) smoothing: Smoothing,
-    /// Whether the norms behind which layers are quantized are observed.
+    /// Whether norms whose results are inputs of quantized layers are observed.
     pub(crate) observers: bool,
     /// Whether inputs and outputs are 16-bit floats too.
     pub(crate) float16_io: bool,

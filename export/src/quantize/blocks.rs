@@ -46,7 +46,8 @@ impl BlockFormat {
         match self {
             _ if largest == 0.0 => 1.0,
             BlockFormat::Int8 => largest.abs() / 127.0,
-            // There is one more step below zero than above: the largest magnitude gets it, whatever its sign.
+            // The range has one more step below zero than above. The scale's sign is chosen so that the largest
+            // magnitude gets it.
             BlockFormat::Int4 => largest / -8.0,
         }
     }
@@ -185,7 +186,8 @@ mod tests {
                         continue;
                     }
                     let error = (restored - at(row, column)).abs();
-                    // The largest magnitude of a block is met; at the other end, 4 bits lack the last step.
+                    // The largest magnitude of a block is exact; values near the other end of the range are clamped
+                    // at 4 bits.
                     let allowed = if format == BlockFormat::Int4 { 1.0 } else { 0.5001 };
                     assert!(
                         error <= allowed * scale,

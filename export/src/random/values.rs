@@ -14,9 +14,9 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// Returns the distribution of a weight. With the standard deviation of transformers' initialization (0.02), answers
-    /// would depend neither on the image nor on the prompt; these preserve the variance of activations through the layers,
-    /// concentrate attention and separate the best tokens from the others.
+    /// Returns the distribution of a weight. With the standard deviation of transformers' initialization (0.02),
+    /// answers would depend neither on the image nor on the prompt; these values preserve the variance of activations
+    /// through the layers, concentrate attention and separate the best tokens from the others.
     pub(super) fn of(name: &str, shape: &[usize], seed: u64) -> Self {
         let per_input = |gain: f32| gain / (shape.iter().skip(1).product::<usize>() as f32).sqrt();
         let (mean, deviation) = if name.ends_with(".bias") {

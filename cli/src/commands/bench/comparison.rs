@@ -57,7 +57,7 @@ pub fn incomparable(now: &Settings, before: &Settings) -> Option<String> {
     .filter(|(_, now, before)| now != before)
     .map(|(name, now, before)| format!("{name} {before} instead of {now}"))
     .collect();
-    (!differing.is_empty()).then(|| format!("it measured other work: {}", differing.join("; ")))
+    (!differing.is_empty()).then(|| format!("the baseline measured other work: {}", differing.join("; ")))
 }
 
 impl Comparison {
@@ -224,7 +224,7 @@ mod tests {
         before.image.width = 9;
         assert_eq!(
             incomparable(&now, &before).unwrap(),
-            "it measured other work: tokens 50 instead of 10; image size 9x6 instead of 8x6"
+            "the baseline measured other work: tokens 50 instead of 10; image size 9x6 instead of 8x6"
         );
     }
 }

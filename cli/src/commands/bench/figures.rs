@@ -6,7 +6,7 @@ use super::record::{Measurement, Sample};
 
 /// A measured quantity of which less is better.
 pub struct Figure {
-    /// In saved runs and CSV.
+    /// The figure's name in saved runs and CSV.
     pub key: &'static str,
     /// Column title.
     pub title: &'static str,
@@ -87,7 +87,7 @@ impl Summary {
     }
 }
 
-/// Returns the values at shares of the sorted values, interpolated linearly; `None` if there are no values.
+/// Returns the quantiles at `shares` (0 to 1), interpolated linearly; `None` if there are no values.
 pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Option<[f64; N]> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

@@ -88,7 +88,7 @@ impl WorkerProcess {
 
     /// Starts the next round.
     pub fn start_round(&mut self) {
-        // A worker that has ended is found by its missing reply.
+        // If the worker has ended, its missing reply reports that.
         let _ = writeln!(self.stdin);
     }
 
@@ -127,7 +127,7 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        // Both fail if it has ended already.
+        // Both calls fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -6,7 +6,7 @@ use super::plan::Configuration;
 use super::record::{Entry, Measurement, Run};
 use crate::output::{Column, Table};
 
-/// Returns the columns of a configuration's names; for CSV, with the keys of JSON.
+/// Returns the columns that name a configuration; for CSV, their titles are the keys of JSON.
 fn names(csv: bool) -> [Column<'static>; 5] {
     [
         Column::Text("model"),
@@ -17,7 +17,7 @@ fn names(csv: bool) -> [Column<'static>; 5] {
     ]
 }
 
-/// Returns the configurations without measurements; with the keys of JSON for CSV.
+/// Returns the table of configurations without measurements; for CSV, column titles are the keys of JSON.
 pub fn plan(configurations: &[&Configuration], csv: bool) -> Table {
     let mut table = Table::new(names(csv));
     for configuration in configurations {
@@ -26,7 +26,7 @@ pub fn plan(configurations: &[&Configuration], csv: bool) -> Table {
     table
 }
 
-/// Returns the measurements, with numbers of three digits.
+/// Returns the table of measurements, rounded to three digits.
 pub fn measurements(run: &Run) -> Table {
     let titles = numbers(None, 0, 0);
     let titles = titles.iter().map(|number| Column::Number(number.title));
@@ -47,7 +47,7 @@ pub fn measurements(run: &Run) -> Table {
     table
 }
 
-/// Returns the ratios to the baseline.
+/// Returns the table of ratios to the baseline.
 pub fn ratios(run: &Run, comparison: &Comparison) -> Table {
     let titles = FIGURES.iter().map(|figure| Column::Number(figure.title));
     let mut table = Table::new(names(false).into_iter().chain(titles));
@@ -61,7 +61,7 @@ pub fn ratios(run: &Run, comparison: &Comparison) -> Table {
     table
 }
 
-/// Returns the measurements for CSV: plain numbers, the reasons for failures, and the ratios.
+/// Returns the table for CSV: measurements as plain numbers, reasons of failures, and ratios to the baseline.
 pub fn csv(run: &Run, comparison: Option<&Comparison>) -> Table {
     let mut keys: Vec<String> = numbers(None, 0, 0).into_iter().map(|number| number.key).collect();
     keys.extend(["placement", "error"].map(str::to_owned));
@@ -86,9 +86,9 @@ pub fn csv(run: &Run, comparison: Option<&Comparison>) -> Table {
     table
 }
 
-/// A number of a row, with the names of its column.
+/// A number in a row, with the key and the title of its column.
 struct Number {
-    /// In CSV.
+    /// The column's title in CSV.
     key: String,
     title: &'static str,
     /// `None` if not measured.
@@ -98,7 +98,7 @@ struct Number {
 /// The title of the relative spread, which is shown in percent.
 const SPREAD: &str = "±";
 
-/// Returns the numbers of a configuration's row; without a measurement, none has a value.
+/// Returns the numbers of a configuration's row; without a measurement, their values are `None`.
 fn numbers(measured: Option<&Measurement>, batch: usize, tokens: usize) -> Vec<Number> {
     let mut numbers = Vec::new();
     let mut push = |key: String, title, value| numbers.push(Number { key, title, value });
@@ -128,7 +128,7 @@ fn entry_numbers(entry: &Entry, run: &Run) -> Vec<Number> {
 }
 
 impl Number {
-    /// Returns the number with three digits; `-` if there is none.
+    /// Formats the number with three digits; `-` if it was not measured.
     fn text(&self) -> String {
         match self.value {
             Some(value) if self.title == SPREAD => format!("{:.0} %", value * 100.0),
@@ -147,12 +147,13 @@ fn three_digits(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
-/// Returns a number for CSV, with four decimals at most: more would be noise.
+/// Formats a number for CSV, with at most four decimals.
 fn plain(number: Option<f64>) -> String {
     number.map_or_else(String::new, |number| ((number * 1e4).round() / 1e4).to_string())
 }
 
-/// Returns the nodes of all graphs by provider, the most first: `CUDA 790, CPU 22`. Empty if not known.
+/// Returns the number of nodes on each provider in all graphs, the largest first: `CUDA 790, CPU 22`. Empty if not
+/// known.
 fn placement(entry: &Entry) -> String {
     let mut providers: Vec<(&str, usize)> = Vec::new();
     let graphs = entry

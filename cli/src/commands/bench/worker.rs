@@ -42,7 +42,7 @@ pub fn run(args: &BenchArgs, planned: &Planned, console: &Console) -> Result<()>
         Err(error) => Outcome::Error(describe(&error)),
     };
     reply(Some(&outcome))?;
-    // The device's memory is read before stdin is closed.
+    // The benchmark reads the device's memory before it closes stdin.
     lines.next();
     Ok(())
 }
@@ -61,7 +61,7 @@ fn measure(
     mut wait: impl FnMut() -> Result<()>,
 ) -> Result<Measurement> {
     let mut globals = planned.globals.clone();
-    // The model and ONNX Runtime have been fetched.
+    // The benchmark has already fetched the model and ONNX Runtime.
     globals.offline = true;
     let (_, image) = args.work.image()?;
     let image = DynamicImage::ImageRgb8(image);
@@ -133,7 +133,7 @@ fn answer(
         sample.preprocess += timings.preprocess;
         sample.vision_encoder += timings.vision_encoder;
         sample.postprocess += timings.postprocess;
-        // The same for each answer of a batch: that of the batch.
+        // Each answer of a batch has the times of the whole batch.
         sample.text_encoder = timings.text_encoder;
         sample.generation = timings.generation;
     }

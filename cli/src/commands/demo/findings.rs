@@ -50,7 +50,7 @@ impl Findings {
         }
     }
 
-    /// Takes in an answer.
+    /// Adds the findings of an answer.
     pub fn learn(&mut self, kind: TaskKind, answer: &Parsed) {
         match (kind, answer) {
             (TaskKind::Caption, Parsed::Text(text)) if !text.is_empty() => self.caption = Some(text.clone()),

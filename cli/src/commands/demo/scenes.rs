@@ -17,7 +17,7 @@ macro_rules! scenes {
     };
 }
 
-/// All scenes.
+/// All embedded scenes; `--scene` counts them from 1.
 pub const SCENES: [Scene; 5] = scenes!["hotel.jpg", "ring.png", "car.png", "zoo.png", "open.png"];
 
 static ALL: &[Scene] = &SCENES;
@@ -35,9 +35,9 @@ impl Scene {
 /// A value of `--scene`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SceneArg {
-    /// `all`.
+    /// All scenes: `all`.
     All,
-    /// A number, counted from 1.
+    /// One scene, by its number from 1.
     Number(usize),
 }
 
@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Result<SceneArg, String> {
 }
 
 impl SceneArg {
-    /// Returns the scenes.
+    /// Returns the selected scenes.
     pub fn scenes(self) -> &'static [Scene] {
         match self {
             SceneArg::All => ALL,

@@ -35,11 +35,11 @@ impl Comparison {
     /// Compares a result with a baseline.
     ///
     /// # Errors
-    /// The reason why they cannot be compared, if they are of different scenes or have no task in common.
+    /// The reason why they cannot be compared, if they were measured on different scenes or have no task in common.
     pub fn new(report: &Report, baseline: &Report, tolerance: f64) -> Result<Self, String> {
         if report.dataset.sha256 != baseline.dataset.sha256 {
             return Err(format!(
-                "it is of other scenes ({} of {})",
+                "the baseline was measured on other scenes ({} of {})",
                 baseline.dataset.scenes, baseline.dataset.path
             ));
         }
@@ -47,7 +47,7 @@ impl Comparison {
         let image = |scene: &Unread| scene.image.clone();
         if !before.iter().map(image).eq(now.iter().map(image)) {
             return Err(format!(
-                "{} images could not be read for it, {} for this result",
+                "{} images could not be read for the baseline, {} for this result",
                 before.len(),
                 now.len()
             ));
@@ -73,7 +73,7 @@ impl Comparison {
             }
         }
         if changes.is_empty() {
-            return Err("it has none of these tasks".into());
+            return Err("the baseline has none of these tasks".into());
         }
         Ok(Self {
             model: baseline.model.clone(),
@@ -96,13 +96,14 @@ impl Comparison {
 }
 
 impl Change {
-    /// Returns the rise of the value in percentage points, or `None` if only one result has one.
+    /// Returns the change of the value in percentage points; `None` if only one result has a value.
     pub fn points(&self) -> Option<f64> {
         Some((self.after? - self.before?) * 100.0)
     }
 }
 
-/// Returns by how much a metric got worse. A missing value (a mean IoU without any match) counts as the worst one.
+/// Returns the loss of a metric; negative if it got better. A missing value (a mean IoU without any match) counts as
+/// the worst one.
 fn loss(metric: Metric, before: Option<f64>, after: Option<f64>) -> f64 {
     let worst = if metric.is_error() { 1.0 } else { 0.0 };
     let gain = after.unwrap_or(worst) - before.unwrap_or(worst);

@@ -143,7 +143,7 @@ impl Evaluation {
     }
 }
 
-/// Reads a scene's image and checks its size; an error is the reason why not.
+/// Reads a scene's image and checks its size; the error is the reason why it cannot be used.
 fn read_image(scene: &Scene) -> Result<DynamicImage, String> {
     let image = load_image(&scene.image, &ImageLimits::default()).map_err(|error| describe(&error))?;
     let (size, expected) = (ImageSize::new(image.width(), image.height()), scene.size);

@@ -15,11 +15,11 @@ pub struct Report {
     pub model: String,
     /// Whether the model can be loaded.
     pub usable: bool,
-    /// Files that the model lacks.
+    /// The names of missing files.
     pub missing: Vec<String>,
-    /// Errors of the files that exist.
+    /// Errors in existing files.
     pub problems: Vec<String>,
-    /// Errors of graphs that are repaired when they are loaded, unless `--no-repair` is given.
+    /// Errors in graphs that loading repairs, unless `--no-repair` is given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<String>,
     /// Settings by group.

@@ -15,7 +15,7 @@ use crate::output::{Target, write_annotated};
 /// The target of the annotated image of each image and task. Tasks with text answers have none.
 #[derive(Debug)]
 pub struct AnnotatedImages {
-    /// By the indices of image and task.
+    /// The keys are the indices of image and task.
     targets: BTreeMap<(usize, usize), Target>,
 }
 
@@ -111,7 +111,7 @@ fn name(pattern: &Path, input: &Input, task: &Task) -> PathBuf {
         .into()
 }
 
-/// Checks that the extension is of a format that can be written.
+/// Checks that the path has the extension of an image format that can be written.
 fn check_format(path: &Path) -> Result<()> {
     match ImageFormat::from_path(path) {
         Ok(format) if format.writing_enabled() => Ok(()),

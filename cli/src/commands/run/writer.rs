@@ -1,4 +1,4 @@
-//! Writing results as they come, as text or JSON.
+//! Writes each result as soon as it is there, as text or JSON.
 
 use florence2::{Output, OutputKind, Task};
 
@@ -51,7 +51,7 @@ impl ResultWriter {
         })
     }
 
-    /// Writes the failure of an image, or of a task on it. The text format leaves failures to stderr.
+    /// Writes the failure of an image, or of a task on it. In the text format, failures go to stderr only.
     pub fn failure(&mut self, input: &Input, task: Option<&Task>, error: &str) -> Result<()> {
         match self.format {
             Format::Text => Ok(()),
@@ -71,7 +71,7 @@ impl ResultWriter {
         for (rank, output) in answers.iter().enumerate() {
             let text = answer_text(&output.parsed, indent);
             if self.streamed {
-                // A plain text is complete.
+                // A plain text was streamed completely.
                 let more = if output.task.output_kind() == OutputKind::PureText {
                     ""
                 } else {

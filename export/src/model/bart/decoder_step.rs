@@ -83,7 +83,7 @@ struct Inputs {
     past_lengths: Value,
     /// Int32, `[images]`.
     encoder_lengths: Value,
-    /// Self-attention's and cross-attention's, per layer.
+    /// The self-attention cache and the cross-attention cache of each layer.
     caches: Vec<(Cache, Cache)>,
 }
 
@@ -132,7 +132,7 @@ fn embed_positions<'a>(
     layer_norm(graph, &weights.at("layernorm_embedding"), text.d_model, &x)
 }
 
-/// Facts about the rows, which the attentions of all layers share.
+/// Values computed from the rows' lengths, shared by the attention of all layers.
 struct Rows {
     /// Each row's last position, int32 `[rows]`.
     last_positions: Value,
@@ -156,7 +156,7 @@ impl Rows {
         let tokens = graph.int32_dim(x, 1);
         let (last_positions, longest, encoder_mask) = match inputs.caches.first() {
             Some((self_past, cross)) if graph.lowering.operators != Operators::Own => {
-                // A sum with a size, which is known in CPU memory, would be computed there, and the lengths copied to it.
+                // Adding a size, which is in CPU memory, would move this sum to the CPU and copy the lengths there.
                 let (zero, one) = (graph.int32(0), graph.int32(1));
                 let tokens = graph.squeeze(&tokens);
                 let indices = graph.range([&zero, &tokens, &one]);

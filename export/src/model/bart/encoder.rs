@@ -57,7 +57,7 @@ pub(crate) fn text_encoder<'a>(
     Ok(graph)
 }
 
-/// Adds the outputs for the decoder: keys and values of the hidden states for all its layers.
+/// Adds the cross-attention cache outputs: keys and values of the hidden states for all layers of the decoder.
 fn cross_caches<'a>(
     graph: &mut Graph<'a>,
     text: &TextConfig,

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::layers::{Activation, Linear, layer_norm, mlp, self_attention};
 
-/// A layer of either side.
+/// A layer of the encoder or the decoder.
 pub(super) struct Layer<'a, 'c> {
     pub(super) weights: Weights<'a>,
     pub(super) text: &'c TextConfig,
@@ -16,7 +16,7 @@ pub(super) struct Layer<'a, 'c> {
 }
 
 impl<'a, 'c> Layer<'a, 'c> {
-    /// The first `count` layers of the side that `weights` belongs to.
+    /// The first `count` layers of the encoder or decoder that `weights` belongs to.
     fn first(count: usize, text: &'c TextConfig, weights: &Weights<'a>) -> Result<Vec<Self>> {
         let activation =
             Activation::from_config("text_config.activation_function", &text.activation_function)?;

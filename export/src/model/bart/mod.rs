@@ -25,7 +25,8 @@ pub(crate) use encoder::{encoder, text_encoder};
 /// The number of rows at the beginning of BART's position tables that no token uses.
 const POSITION_OFFSET: usize = 2;
 
-/// The learned positions of the side that `weights` belongs to, `[POSITION_OFFSET + positions, d_model]`.
+/// The learned positions of the encoder or decoder that `weights` belongs to, `[POSITION_OFFSET + positions,
+/// d_model]`.
 fn position_table<'a>(config: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
     let rows = config.max_position_embeddings + POSITION_OFFSET;
     weights.tensor("embed_positions.weight", &[rows, config.d_model])

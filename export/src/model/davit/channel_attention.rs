@@ -1,4 +1,4 @@
-//! Attention among the channels of each group: tokens play the part of features.
+//! Attention among the channels of each group: a channel's values at all tokens are its features.
 
 use florence2_layout::operators::{CHANNEL_ATTENTION, DOMAIN, VERSION};
 
@@ -12,7 +12,8 @@ use crate::target::Operators;
 use florence2_layout::onnx::AttributeType;
 
 impl Stage {
-    /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.
+    /// Channel attention of `x`, `[batch, tokens, dim]`; the result has the same shape. `weights` has `qkv` and
+    /// `proj`.
     pub(super) fn channel_attention<'a>(
         &self,
         graph: &mut Graph<'a>,

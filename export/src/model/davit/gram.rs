@@ -26,7 +26,7 @@ pub(super) fn pays(stage: &Stage) -> bool {
     stage.grid.tokens() >= 2 * stage.dim
 }
 
-/// Channel attention of `x`, `[batch, tokens, dim]`, to the same.
+/// Channel attention of `x`, `[batch, tokens, dim]`; the result has the same shape.
 pub(super) fn channel_attention<'a>(
     graph: &mut Graph<'a>,
     stage: &Stage,

@@ -8,7 +8,8 @@ use crate::graph::{Graph, Value};
 use crate::layers::{Linear, self_attention};
 
 impl Stage {
-    /// `[batch, tokens, dim]` to the same; `weights` has `qkv` and `proj`.
+    /// Window attention of `x`, `[batch, tokens, dim]`; the result has the same shape. `weights` has `qkv` and
+    /// `proj`.
     pub(super) fn window_attention<'a>(
         &self,
         graph: &mut Graph<'a>,
