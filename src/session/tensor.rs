@@ -152,7 +152,7 @@ pub(crate) fn not_finite(graph: &str, output: &str) -> Error {
     }
 }
 
-/// Returns whether all values are finite. Blocks are checked without a branch for each value, so that the loop is vectorised.
+/// Returns whether all values are finite. Blocks are checked without a branch for each value, so that the loop is vectorized.
 fn all_finite<T: Copy>(values: &[T], is_finite: impl Fn(T) -> bool) -> bool {
     const BLOCK: usize = 1024;
     let mut blocks = values.chunks(BLOCK);
