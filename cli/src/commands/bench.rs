@@ -252,24 +252,30 @@ impl BenchArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{Parser, Subcommand};
 
     use super::*;
 
     #[derive(Parser)]
-    struct Bench {
+    struct Program {
         #[command(flatten)]
         globals: GlobalArgs,
-        #[command(flatten)]
-        args: BenchArgs,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Subcommand)]
+    enum Command {
+        Bench(BenchArgs),
     }
 
     #[test]
     fn every_combination_is_planned_once() {
-        let args = "bench -m demo -m org/a --device cpu --device cpu --dtype q4 --dtype int8,vision=fp32 \
+        let args = "florence2 bench -m demo -m org/a --device cpu --device cpu --dtype q4 --dtype int8,vision=fp32 \
                     --batch 1,8,1";
-        let Bench { globals, args } = Bench::try_parse_from(args.split_whitespace()).unwrap();
-        let plan = args.plan(&globals);
+        let program = Program::try_parse_from(args.split_whitespace()).unwrap();
+        let Command::Bench(args) = program.command;
+        let plan = args.plan(&program.globals);
         let names: Vec<String> = plan
             .iter()
             .map(|planned| planned.configuration.to_string())
