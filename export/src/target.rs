@@ -35,7 +35,7 @@ pub(crate) enum Operators {
     /// Standard ONNX operators of opset 20, and those of ONNX Runtime that its GPU providers have kernels for.
     Contrib,
     /// As [`Contrib`](Self::Contrib), and this project's operators, which have CPU kernels.
-    Own,
+    Custom,
 }
 
 /// A target's properties.
@@ -82,7 +82,7 @@ impl Target {
                 name: "cpu",
                 ir_version: 10,
                 graphs: &GraphFile::FUSED,
-                operators: Operators::Own,
+                operators: Operators::Custom,
                 dtypes: &[Dtype::Fp32, Dtype::Int8, Dtype::Q4],
             },
             Target::Cuda => TargetSpec {

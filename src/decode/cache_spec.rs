@@ -26,7 +26,7 @@ impl CacheSpec {
         let has_layer = |&layer: &usize| graph.has_output(&present(layer, Attention::Decoder, KeyValue::Key));
         let layers = (0..).take_while(has_layer).count();
         if layers == 0 {
-            return Err(graph.invalid("it gives no caches (`present.0.decoder.key`); export the model again"));
+            return Err(graph.invalid("it has no caches (`present.0.decoder.key`); export the model again"));
         }
         let names = |attention| {
             let tensors = (0..layers).flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)]);

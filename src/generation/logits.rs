@@ -135,7 +135,7 @@ impl<'a> Logits<'a> {
             Some(row) => Ok(all.index_axis_move(Axis(0), row)),
             None => Err(Error::InvalidGraph {
                 graph: DECODER.to_owned(),
-                reason: format!("it gave no row {row} of logits"),
+                reason: format!("it returned no row {row} of logits"),
             }),
         }
     }

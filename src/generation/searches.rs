@@ -149,7 +149,7 @@ impl<'a> Searches<'a> {
         }
         if first != logits.rows() {
             return Err(invalid(format!(
-                "it gave {} rows of logits for {first} rows",
+                "it returned {} rows of logits for {first} rows",
                 logits.rows()
             )));
         }

@@ -80,7 +80,7 @@ impl Florence2 {
         if shape.0 != 1 {
             return Err(Error::InvalidGraph {
                 graph: "vision_encoder".into(),
-                reason: format!("it gave image features of shape {shape:?} for one image"),
+                reason: format!("it returned image features of shape {shape:?} for one image"),
             });
         }
         Ok(ImageFeatures {

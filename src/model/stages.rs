@@ -67,7 +67,7 @@ impl Florence2 {
             .admit(decoder_input_ids)?
             .ok_or_else(|| Error::InvalidGraph {
                 graph: "decoder".into(),
-                reason: "it gave no logits".into(),
+                reason: "it returned no logits".into(),
             })?;
         Ok(logits.row(0)?.to_owned())
     }

@@ -292,7 +292,7 @@ impl Outputs<'_> {
     /// Takes an output out.
     pub(crate) fn take(&mut self, name: &str) -> Result<DynValue> {
         let value = self.values.remove(name);
-        value.ok_or_else(|| self.graph.invalid(format!("it gave no {name}")))
+        value.ok_or_else(|| self.graph.invalid(format!("it returned no {name}")))
     }
 
     /// Takes an output of three axes out as f32, after a check for NaN and ∞.

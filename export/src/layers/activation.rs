@@ -38,11 +38,11 @@ impl Activation {
     pub(super) fn apply(self, graph: &mut Graph<'_>, layer: &str, x: &Value) -> Value {
         match (self, graph.lowering.operators) {
             // In 32-bit floats, ONNX Runtime's own operator adds the layer's bias in the same pass.
-            (Activation::Gelu, Operators::Own) if graph.lowering.dtypes.of(layer) != Dtype::Fp32 => {
+            (Activation::Gelu, Operators::Custom) if graph.lowering.dtypes.of(layer) != Dtype::Fp32 => {
                 let [x] = graph.call(&EXACT, [x], &[]);
                 x
             }
-            (Activation::Gelu | Activation::GeluTanh, Operators::Contrib | Operators::Own) => {
+            (Activation::Gelu | Activation::GeluTanh, Operators::Contrib | Operators::Custom) => {
                 graph.gelu(x, self == Activation::GeluTanh)
             }
             (Activation::Gelu, Operators::Standard) => {

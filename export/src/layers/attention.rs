@@ -27,7 +27,7 @@ pub(crate) fn self_attention<'a>(
     let query = match operators {
         Operators::Standard => query.scaled(((dim / heads) as f64).powf(-0.5) as f32),
         // The attention operators of these targets scale the scores themselves.
-        Operators::Contrib | Operators::Own => query,
+        Operators::Contrib | Operators::Custom => query,
     };
     let projections = [query, key, value];
     let x = LinearInput::new(graph, &projections, x);
@@ -41,11 +41,11 @@ pub(crate) fn self_attention<'a>(
             let x = scaled_dot_product(graph, [&query, &key, &value], mask);
             merge_heads(graph, &x, dim)
         }
-        Operators::Own if !projections.iter().any(|layer| layer.is_fp32(graph)) => {
+        Operators::Custom if !projections.iter().any(|layer| layer.is_fp32(graph)) => {
             let [x] = graph.call(&SELF, projected.each_ref(), &[(HEADS, heads_attribute)]);
             x
         }
-        Operators::Contrib | Operators::Own => {
+        Operators::Contrib | Operators::Custom => {
             graph.multi_head_attention(projected.each_ref(), None, heads_attribute)
         }
     }
@@ -132,7 +132,7 @@ pub(crate) fn additive_mask(graph: &mut Graph<'_>, mask: &Value) -> Value {
 pub(crate) fn cached_self_attention(graph: &mut Graph<'_>, inputs: [&Value; 5], heads: usize) -> [Value; 3] {
     let heads = Attribute::Int(heads as i64);
     match graph.lowering.operators {
-        Operators::Own => graph.call(&CACHED_SELF, inputs, &[(HEADS, heads)]),
+        Operators::Custom => graph.call(&CACHED_SELF, inputs, &[(HEADS, heads)]),
         Operators::Standard | Operators::Contrib => graph.group_query_attention(inputs, heads),
     }
 }

@@ -131,7 +131,7 @@ impl LinearInput {
         let mut quantized = layers.iter().filter(|layer| !layer.is_fp32(graph));
         let quantized = match (quantized.next(), quantized.next()) {
             (Some(first), Some(_))
-                if graph.lowering.operators == Operators::Own && !graph.lowering.few_rows =>
+                if graph.lowering.operators == Operators::Custom && !graph.lowering.few_rows =>
             {
                 Some(graph.within(&first.module, |graph| DynamicQuantized::new(graph, &x)))
             }
@@ -143,7 +143,7 @@ impl LinearInput {
     /// The output of `layer`.
     pub(crate) fn apply<'a>(&self, graph: &mut Graph<'a>, layer: &Linear<'a>) -> Value {
         let dtype = graph.lowering.dtypes.of(&layer.module);
-        if graph.lowering.operators != Operators::Own || dtype == Dtype::Fp32 {
+        if graph.lowering.operators != Operators::Custom || dtype == Dtype::Fp32 {
             return layer.apply_in(graph, dtype, &self.x);
         }
         graph.within(&layer.module, |graph| {

@@ -39,7 +39,7 @@ pub(super) fn projector<'a>(
         parts => graph.concat(&parts.iter().collect::<Vec<_>>(), 1),
     };
     let projection = Linear::load(&weights.at("image_projection"), dim, config.projection_dim, false)?;
-    let features = if graph.lowering.operators == Operators::Own {
+    let features = if graph.lowering.operators == Operators::Custom {
         projection.apply_in_floats(graph, &features)
     } else {
         projection.apply(graph, &features)

@@ -48,10 +48,10 @@ impl<'m> FusedState<'m> {
         let decoder = &self.model.decoder;
         let clock = &self.times.runtime;
         let encode = || self.model.encode(input, clock);
-        let cross = self.times.text_encoder.time(encode)?;
-        let encoder_length = cross.shape().capacity;
-        let own = KvCache::zeros(decoder.format(), 1, self.capacity_for(prompt.len(), 0)?, clock)?;
-        let mut tensors = StepTensors::new(decoder, own, cross, self.limits.top_k, clock)?;
+        let cross_cache = self.times.text_encoder.time(encode)?;
+        let encoder_length = cross_cache.shape().capacity;
+        let self_cache = KvCache::zeros(decoder.format(), 1, self.capacity_for(prompt.len(), 0)?, clock)?;
+        let mut tensors = StepTensors::new(decoder, self_cache, cross_cache, self.limits.top_k, clock)?;
         tensors.run(prompt.len(), |_| (prompt, 0), &[encoder_length])?;
         Ok(tensors)
     }

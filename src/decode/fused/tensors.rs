@@ -93,17 +93,17 @@ impl<'m> StepTensors<'m> {
     fn bind_caches(&mut self) -> Result<()> {
         let binding = &mut self.binding;
         let caches = self.decoder.caches();
-        let own = caches
+        let self_attention = caches
             .self_attention
             .iter()
             .zip(self.self_attention.tensors_mut());
-        let cross = caches.cross_attention.iter().zip(self.cross_attention.tensors());
+        let cross_attention = caches.cross_attention.iter().zip(self.cross_attention.tensors());
         let bind = || {
-            for (names, tensor) in own {
+            for (names, tensor) in self_attention {
                 binding.bind_input(&names.past, tensor)?;
                 binding.bind_output(&names.present, tensor)?;
             }
-            for (names, tensor) in cross {
+            for (names, tensor) in cross_attention {
                 binding.bind_input(&names.past, tensor)?;
             }
             Ok(())
@@ -171,7 +171,7 @@ impl<'m> StepTensors<'m> {
             return Ok(());
         };
         let logits = graph.run_bound(&self.binding, Some(LOGITS), &self.clock)?;
-        let logits = logits.ok_or_else(|| graph.invalid(format!("it gave no {LOGITS}")))?;
+        let logits = logits.ok_or_else(|| graph.invalid(format!("it returned no {LOGITS}")))?;
         *selected = Some(Box::new(top_k.select(logits, &self.clock)?));
         Ok(())
     }
@@ -219,9 +219,9 @@ impl<'m> StepTensors<'m> {
         self.cross_attention
             .resize(slots.images(), encoder_capacity, images)?;
         self.self_attention.resize(slots.count(), capacity, rows)?;
-        let (own, cross) = (self.self_attention.take(), self.cross_attention.take());
+        let (self_cache, cross_cache) = (self.self_attention.take(), self.cross_attention.take());
         let top_k = matches!(self.logits, StepLogits::Device(..));
-        *self = Self::new(self.decoder, own, cross, top_k, &self.clock.clone())?;
+        *self = Self::new(self.decoder, self_cache, cross_cache, top_k, &self.clock.clone())?;
         Ok(())
     }
 

@@ -100,13 +100,13 @@ fn ranges_are_known_for_inputs_of_a_graph() {
         "use_cache_branch",
         &["a"]
     ));
-    let (own, cross) = (
+    let (self_attention, cross_attention) = (
         "past_key_values.11.decoder.value",
         "past_key_values.0.encoder.key",
     );
-    assert!(known(GraphFile::DecoderWithPastModel, own, &cache));
-    assert!(known(GraphFile::DecoderWithPastModel, cross, &cache));
-    assert!(!known(GraphFile::DecoderModel, own, &cache));
+    assert!(known(GraphFile::DecoderWithPastModel, self_attention, &cache));
+    assert!(known(GraphFile::DecoderWithPastModel, cross_attention, &cache));
+    assert!(!known(GraphFile::DecoderModel, self_attention, &cache));
     assert!(!known(
         GraphFile::DecoderWithPastModel,
         "present.0.decoder.key",

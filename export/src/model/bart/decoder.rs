@@ -27,9 +27,9 @@ pub(crate) fn decoder<'a>(
     let x = embed_positions(&mut graph, text, &decoder, &inputs.embeddings, past.as_ref())?;
     let attention = DecoderAttention {
         causal_mask: causal_mask(&mut graph, &inputs.embeddings, past.as_ref()),
-        cross_mask: additive_mask(&mut graph, &inputs.encoder_mask),
+        cross_attention_mask: additive_mask(&mut graph, &inputs.encoder_mask),
         past: inputs.past,
-        cross_source: inputs.cross_source,
+        cross_attention_source: inputs.cross_attention_source,
     };
     let (mut self_caches, mut cross_caches) = (Vec::new(), Vec::new());
     let x = decoder_layers(&mut graph, text, &decoder, x, |graph, layer, index, side, x| {

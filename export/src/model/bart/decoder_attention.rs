@@ -1,6 +1,6 @@
 //! The attentions of the plain layout's decoder, in standard operators.
 
-use super::decoder_io::{Cache, CrossSource};
+use super::decoder_io::{Cache, CrossAttentionSource};
 use super::layer::Layer;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
@@ -11,10 +11,10 @@ pub(super) struct DecoderAttention {
     /// A term of the scores of self-attention, `[sequence, past + sequence]`.
     pub(super) causal_mask: Value,
     /// A term of the scores of cross-attention, `[encoder batch, 1, 1, encoder sequence]`.
-    pub(super) cross_mask: Value,
+    pub(super) cross_attention_mask: Value,
     /// Self-attention caches of earlier steps, per layer; empty if there are none.
     pub(super) past: Vec<Cache>,
-    pub(super) cross_source: CrossSource,
+    pub(super) cross_attention_source: CrossAttentionSource,
 }
 
 impl DecoderAttention {
@@ -55,18 +55,18 @@ impl DecoderAttention {
             layer.projection("encoder_attn.v_proj")?,
         ];
         let attend = |graph: &mut Graph<'a>, key: &Value, value: &Value| {
-            scaled_dot_product(graph, [&query, key, value], Some(&self.cross_mask))
+            scaled_dot_product(graph, [&query, key, value], Some(&self.cross_attention_mask))
         };
-        let (context, cache) = match &self.cross_source {
-            CrossSource::Encoder { states } => {
+        let (context, cache) = match &self.cross_attention_source {
+            CrossAttentionSource::Encoder { states } => {
                 let [key, value] = by_head(graph, layer, projections, states);
                 (attend(graph, &key, &value), Some(Cache { key, value }))
             }
-            CrossSource::Past { caches } => {
+            CrossAttentionSource::Past { caches } => {
                 let Cache { key, value } = &caches[index];
                 (attend(graph, key, value), None)
             }
-            CrossSource::Either {
+            CrossAttentionSource::Either {
                 use_past,
                 states,
                 caches,

@@ -29,7 +29,7 @@ pub(super) struct Cache {
 }
 
 /// The source of cross-attention's keys and values.
-pub(super) enum CrossSource {
+pub(super) enum CrossAttentionSource {
     /// The encoder's hidden states.
     Encoder { states: Value },
     /// The past, per layer.
@@ -50,7 +50,7 @@ pub(super) struct Inputs {
     pub(super) embeddings: Value,
     /// Self-attention caches of earlier steps, per layer; empty if there are none.
     pub(super) past: Vec<Cache>,
-    pub(super) cross_source: CrossSource,
+    pub(super) cross_attention_source: CrossAttentionSource,
 }
 
 impl Inputs {
@@ -85,12 +85,12 @@ impl Inputs {
                 (self_cache, cross_cache)
             })
             .unzip();
-        let cross_source = match states {
-            None => CrossSource::Past { caches },
-            Some(states) if kind == DecoderKind::First => CrossSource::Encoder { states },
+        let cross_attention_source = match states {
+            None => CrossAttentionSource::Past { caches },
+            Some(states) if kind == DecoderKind::First => CrossAttentionSource::Encoder { states },
             Some(states) => {
                 let use_past = graph.input(USE_CACHE_BRANCH, DataType::Bool, &[1.into()]);
-                CrossSource::Either {
+                CrossAttentionSource::Either {
                     use_past,
                     states,
                     caches,
@@ -101,7 +101,7 @@ impl Inputs {
             encoder_mask,
             embeddings,
             past: self_past,
-            cross_source,
+            cross_attention_source,
         }
     }
 }
@@ -111,8 +111,8 @@ pub(super) fn declare_outputs(
     graph: &mut Graph<'_>,
     config: &TextConfig,
     logits: &Value,
-    self_caches: &[Cache],
-    cross_caches: &[Cache],
+    self_attention_caches: &[Cache],
+    cross_attention_caches: &[Cache],
 ) {
     let batch = axes::BATCH;
     let dims = [
@@ -124,9 +124,9 @@ pub(super) fn declare_outputs(
     let self_dims = cache_dims(config, batch, axes::TOTAL_SEQUENCE);
     let (batch, sequence) = (axes::PRESENT_ENCODER_BATCH, axes::PRESENT_ENCODER_SEQUENCE);
     let cross_dims = cache_dims(config, batch, sequence);
-    for (layer, self_cache) in self_caches.iter().enumerate() {
+    for (layer, self_cache) in self_attention_caches.iter().enumerate() {
         self_cache.declare_output(graph, layer, Attention::Decoder, &self_dims);
-        if let Some(cross_cache) = cross_caches.get(layer) {
+        if let Some(cross_cache) = cross_attention_caches.get(layer) {
             cross_cache.declare_output(graph, layer, Attention::Encoder, &cross_dims);
         }
     }

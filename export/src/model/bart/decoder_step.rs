@@ -155,7 +155,7 @@ impl Rows {
         let shape_by_image = graph.concat(&[&images, &queries, &dim], 0);
         let tokens = graph.int32_dim(x, 1);
         let (last_positions, longest, encoder_mask) = match inputs.caches.first() {
-            Some((self_past, cross)) if graph.lowering.operators != Operators::Own => {
+            Some((self_past, cross)) if graph.lowering.operators != Operators::Custom => {
                 // Adding a size, which is in CPU memory, would move this sum to the CPU and copy the lengths there.
                 let (zero, one) = (graph.int32(0), graph.int32(1));
                 let tokens = graph.squeeze(&tokens);

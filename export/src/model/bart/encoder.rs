@@ -53,12 +53,12 @@ pub(crate) fn text_encoder<'a>(
     let x = embed_positions(&mut graph, text, &encoder, &x, None)?;
     let x = encoder_layers(&mut graph, text, &encoder, x, None)?;
     graph.output(LAST_HIDDEN_STATE, &x, &dims(axes::ENCODER_SEQUENCE));
-    cross_caches(&mut graph, text, &weights.at(DECODER), &x)?;
+    cross_attention_caches(&mut graph, text, &weights.at(DECODER), &x)?;
     Ok(graph)
 }
 
 /// Adds the cross-attention cache outputs: keys and values of the hidden states for all layers of the decoder.
-fn cross_caches<'a>(
+fn cross_attention_caches<'a>(
     graph: &mut Graph<'a>,
     text: &TextConfig,
     decoder: &Weights<'a>,

@@ -22,14 +22,14 @@ impl Stage {
     ) -> Result<Value> {
         let qkv = self.qkv(weights)?;
         let output = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?;
-        let is_own = graph.lowering.operators == Operators::Own;
-        if is_own && gram::pays(self) && qkv.iter().chain([&output]).all(|layer| layer.is_fp32(graph)) {
+        let custom = graph.lowering.operators == Operators::Custom;
+        if custom && gram::is_faster(self) && qkv.iter().chain([&output]).all(|layer| layer.is_fp32(graph)) {
             return Ok(graph.within(&weights.path("gram"), |graph| {
                 gram::channel_attention(graph, self, qkv, output, x)
             }));
         }
         let x = graph.within(&weights.path("groups"), |graph| {
-            if is_own {
+            if custom {
                 let x = LinearInput::new(graph, &qkv, x);
                 let qkv = qkv.each_ref().map(|layer| x.apply(graph, layer));
                 let groups = [(GROUPS, Attribute::Int(self.groups as i64))];

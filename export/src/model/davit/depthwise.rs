@@ -26,7 +26,7 @@ impl Stage {
     ) -> Result<[Value; 2]> {
         let [conv, norm] = names.map(|name| weights.at(name));
         let [weight, bias] = self.depthwise_weights(&conv)?;
-        if graph.lowering.operators != Operators::Own {
+        if graph.lowering.operators != Operators::Custom {
             let x = graph.within(&conv.module(""), |graph| {
                 let x = channels_first(graph, x, self.grid, self.dim);
                 let geometry = Conv2d {

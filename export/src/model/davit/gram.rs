@@ -22,7 +22,7 @@ use crate::tensor::Tensor;
 
 /// Whether attention by the Gram matrix is faster than by the projections: it saves time per token and costs time per
 /// channel.
-pub(super) fn pays(stage: &Stage) -> bool {
+pub(super) fn is_faster(stage: &Stage) -> bool {
     stage.grid.tokens() >= 2 * stage.dim
 }
 

@@ -79,7 +79,7 @@ impl Stage {
         let dims = [self.dim, self.mlp_dim];
         let largest = MLP_PIECE / (self.mlp_dim * size_of::<f32>());
         let pieces = pieces(self.grid.tokens(), largest.max(MLP_TOKENS));
-        if pieces.len() < 2 || graph.lowering.operators != Operators::Own {
+        if pieces.len() < 2 || graph.lowering.operators != Operators::Custom {
             return mlp(graph, weights, dims, self.activation, x);
         }
         let parts = graph.split(x, &pieces, 1);

@@ -54,7 +54,7 @@ impl Stage {
     fn convolves_in_integers(&self, graph: &Graph<'_>, conv: &Weights<'_>) -> bool {
         let lowering = &graph.lowering;
         self.index > 0
-            && lowering.operators == Operators::Own
+            && lowering.operators == Operators::Custom
             && lowering.dtypes.of(&conv.module("")) != Dtype::Fp32
     }
 
