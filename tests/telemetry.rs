@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         in_home(&case);
         return ExitCode::SUCCESS;
     }
-    // What runs tests may ask for their names; there are none to choose from.
+    // Test runners may list the tests' names; this program has no list.
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }

@@ -185,7 +185,7 @@ pub fn without_output(model: &[u8], name: &str) -> Vec<u8> {
     message.write()
 }
 
-/// What stands where a value is used or made, everywhere.
+/// Returns the model with a value renamed wherever it is used or made.
 pub fn with_renamed(model: &[u8], name: &str, other: &str) -> Vec<u8> {
     assert_eq!(
         name.len(),

@@ -205,13 +205,13 @@ fn repairs_can_be_left_out() {
     assert!(model.repair().is_none());
     let worst = error(&model);
     assert!(worst > 100.0 * TOLERANCE, "{worst:e}");
-    // What is needed is known all the same.
+    // The needed repair is reported all the same.
     let bundle = Bundle::open(BundleSource::Folder(folder.path().into())).unwrap();
     let repair = bundle.needed_repair().unwrap().unwrap();
     assert!(repair.to_string().contains("64x64"), "{repair}");
 }
 
-/// A fixed input size counts, whatever the configuration says or leaves out.
+/// A fixed input size takes precedence over the configuration.
 #[test]
 fn scales_that_are_right_for_a_fixed_input_size_are_left_alone() {
     let folder = deployment("original", true);

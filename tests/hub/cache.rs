@@ -249,7 +249,7 @@ fn cached_florence2_models_are_listed_and_removed() {
     let dtypes: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
     assert_eq!(dtypes, ["fp32"]);
     let bytes: usize = FP32.iter().map(|file| machine.server.bytes(file).len()).sum();
-    // The reference to the commit counts too.
+    // The size of the reference to the commit is included.
     assert_eq!(models[0].bytes, (bytes + COMMIT.len()) as u64);
 
     assert!(models[0].remove().unwrap());

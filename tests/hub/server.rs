@@ -17,7 +17,7 @@ pub const ID: &str = "org/florence";
 /// Files longer than this are on the other host.
 const SMALL: usize = 1000;
 
-/// What goes wrong with one request for a file.
+/// The failure of one request for a file.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// The connection ends after this number of bytes.
@@ -28,11 +28,11 @@ pub enum Fault {
     WrongBytes,
     /// The connection stalls after this number of bytes.
     Silence(usize, Duration),
-    /// The range is ignored: the whole file comes.
+    /// The range is ignored: the response is the whole file.
     NoRanges,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Whether the host of big files got it, not the hub.
@@ -74,7 +74,7 @@ impl Server {
         let state = Arc::new(Mutex::new(state));
         let blobs = listen(&state, true);
         let hub = listen(&state, false);
-        // Another name is another host: tokens are not to follow there.
+        // Another host name: clients must not send tokens there.
         state.lock().unwrap().blob_host = format!("http://localhost:{blobs}");
         Self {
             state,
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Lets the next requests for a file's bytes fail, one after the other.
+    /// Makes the next requests for a file's bytes fail, one fault for each.
     pub fn fail(&self, path: &str, faults: impl IntoIterator<Item = Fault>) {
         let faults = faults.into_iter().collect();
         self.state.lock().unwrap().faults.insert(path.to_owned(), faults);
@@ -124,7 +124,7 @@ fn listen(state: &Arc<Mutex<State>>, is_blob_host: bool) -> u16 {
         for stream in listener.incoming().flatten() {
             let state = state.clone();
             thread::spawn(move || {
-                // A client that hangs up is its own business.
+                // A client may close the connection early.
                 let _ = serve(&stream, &state, is_blob_host);
             });
         }
@@ -296,7 +296,7 @@ fn head(mut stream: &TcpStream, status: u16, headers: &[(&str, &str)], length: u
     stream.write_all(format!("{text}\r\n").as_bytes())
 }
 
-/// What the hub's tools call a file in their cache.
+/// Returns the name of a file in the cache of the hub's tools.
 pub fn etag(bytes: &[u8]) -> String {
     match bytes.len() > SMALL {
         true => hex(&Sha256::digest(bytes)),
@@ -304,7 +304,7 @@ pub fn etag(bytes: &[u8]) -> String {
     }
 }
 
-/// What git calls a file.
+/// Returns the id of a file's git blob.
 fn git_blob(bytes: &[u8]) -> String {
     let header = format!("blob {}\0", bytes.len());
     hex(&Sha1::new().chain_update(header).chain_update(bytes).finalize())

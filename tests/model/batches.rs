@@ -9,8 +9,8 @@ use florence2_export::GraphFile;
 use crate::common::golden::{Answers, exported, load};
 use crate::common::graphs::{MERGED, SPLIT};
 
-/// Every search gives a request the same sequences alone and among others, which are done before or after it, for any number
-/// of them at the same time.
+/// Checks that every search returns the same sequences for a request alone and in batches of any size, whether the
+/// other requests finish earlier or later.
 fn check(graphs: &[GraphFile]) {
     let model = load(&exported("base-like", graphs));
     let images: Vec<ImageFeatures> = Answers::read("base-like")

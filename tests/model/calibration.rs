@@ -20,7 +20,8 @@ const CHANNEL: usize = 3;
 const IMAGE_SIDE: usize = 192;
 const PROMPT: [i64; 4] = [0, 11, 12, 2];
 
-/// The demo model with a channel of the norms below `side` multiplied by `factor`, and divided by it in the weights behind.
+/// The demo model with one channel of the norms below `side` multiplied by `factor`, and the weights of the following
+/// layers divided by it.
 fn with_outliers(side: &str, factor: f32) -> Checkpoint {
     let folder = checkpoint("demo");
     let stored = std::fs::read(folder.join("model.safetensors")).unwrap();
@@ -178,7 +179,7 @@ fn calibrated_int8_is_accurate_despite_a_channel_of_large_values() {
         "{calibrated} calibrated, {uncalibrated} not"
     );
 
-    // In BART the residual connections carry the channel on.
+    // In BART, residual connections pass the channel on to later layers.
     let checkpoint = with_outliers("model.language_model.", 10.0);
     let observed = observe(&checkpoint);
     let error = |options| {

@@ -20,10 +20,10 @@ use ort::value::{PrimitiveTensorElementType, Tensor};
 const IMAGES: usize = 2;
 /// Rows of an image, in the decoder.
 const ROWS: usize = 3;
-/// Keys of each image that the decoder attends to; the longest are all that there is room for.
+/// The number of keys of each image that the decoder attends to; the largest equals the capacity.
 const ENCODER_LENGTHS: [i32; IMAGES] = [5, 9];
 
-/// One of the demo model's.
+/// Returns a graph of the demo model.
 fn graph(file: GraphFile, dtype: Dtype) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint");
     let checkpoint = Checkpoint::open(folder).unwrap();
@@ -73,7 +73,7 @@ fn inputs(session: &Session) -> Vec<(String, SessionInputValue<'static>)> {
     session.inputs().iter().map(input).collect()
 }
 
-/// What the graph gives first, and a profile of the operators that gave it.
+/// Returns the graph's first output and a profile of its operators.
 fn run(mut session: Session) -> (Vec<f32>, String) {
     let outputs = session.run(inputs(&session)).unwrap();
     let values = outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec();
@@ -82,8 +82,8 @@ fn run(mut session: Session) -> (Vec<f32>, String) {
     (values, std::fs::read_to_string(profile).unwrap())
 }
 
-/// The largest difference that our operators make to a graph's first output, relative to its largest value. They are to
-/// be `used`.
+/// Returns the largest difference that custom operators make to a graph's first output, relative to its largest
+/// value. The graph must run the operators `used`.
 fn difference(file: GraphFile, dtype: Dtype, used: &[&str]) -> f32 {
     runtime();
     let graph = graph(file, dtype);
@@ -126,7 +126,8 @@ fn the_decoder_is_the_same_with_and_without_our_operators() {
     assert!(difference < 1e-5, "{difference:e}");
 }
 
-/// What bfloat16 rounds off moves a few of the quantised activations by a step: differences are those of bytes.
+/// Rounding to bfloat16 moves a few quantized activations by one step, so differences are as large as quantization
+/// steps.
 #[test]
 fn encoders_of_bytes_are_as_good_with_and_without_our_operators() {
     #[cfg(target_arch = "x86_64")]

@@ -16,9 +16,9 @@ use crate::common::graphs::{MERGED, SPLIT};
 /// More than the decoders' caches have capacity for at first.
 const MAX_NEW_TOKENS: usize = 40;
 
-/// Exports whose decoder's cache is on a device or not.
+/// Exports whose decoder's cache may be in a device's memory or not.
 const PLAIN: [(Target, &[GraphFile]); 2] = [(Target::Plain, &MERGED), (Target::Plain, &SPLIT)];
-/// The export whose decoder's cache is where it runs.
+/// The export whose decoder's cache is in the memory of the decoder's device.
 const CUDA: (Target, &[GraphFile]) = (Target::Cuda, &GraphFile::FUSED);
 
 /// Loads a model on `device` (`None`: the CPU), with or without its cache in the device's memory.

@@ -68,7 +68,7 @@ fn threads_of_the_application() {
     assert_eq!(answers[0], answers[1]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);
 
-    // Threads of its own for a model that asks for them.
+    // A model with `intra_threads` gets its own threads.
     let mut session = SessionOptions::default();
     session.intra_threads = Some(2);
     let model = load(&options.with_session(session), &MERGED);

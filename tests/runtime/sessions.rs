@@ -101,7 +101,7 @@ fn bad_graphs_are_errors_that_name_them() {
         std::fs::write(&path, &bytes).unwrap();
         let graph = GraphSource::memory("cut.onnx", bytes);
         for graph in [GraphSource::File(path), graph] {
-            // A cut between two fields leaves a valid message: some metadata less, say.
+            // A cut between two fields leaves a valid message, for example without some metadata.
             if let Err(error) = build_session(&graph, &options()) {
                 assert!(matches!(error, Error::Ort { .. }), "{error:?}");
                 assert!(error.to_string().contains("cut.onnx"), "{error}");
@@ -298,7 +298,7 @@ mod own_process {
         }
         let first = init(&RuntimeOptions::default().with_library(library())).unwrap();
         assert_eq!(first.path, Some(library()));
-        // Once it runs, it stays; a wish for another one is answered in the log.
+        // A running ONNX Runtime stays in use; a request for another library is logged.
         for (asked, warnings) in [(library(), 0), ("another.so".into(), 1)] {
             let log = Warnings::default();
             let again = tracing::subscriber::with_default(log.clone(), || {

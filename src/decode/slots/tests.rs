@@ -69,7 +69,7 @@ fn random_parents(slots: &Slots, below: &mut impl FnMut(usize) -> usize) -> Vec<
     parents
 }
 
-/// Many random steps of three images with beams: tensors hold what the rows' histories say.
+/// Many random steps of three images with beams: the slots hold the tokens of the rows' histories.
 #[test]
 fn tensors_hold_the_rows_tokens() {
     let mut random = 1_u64;

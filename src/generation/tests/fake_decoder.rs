@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::generation::math::log_sum_exp;
 use crate::generation::{Decoder, Logits, TopKLogits, TopKRow};
 
-/// A made-up model.
+/// A fake model, whose logits are a hash of the last tokens.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct FakeModel {
     pub seed: u32,
@@ -60,8 +60,8 @@ fn mix(mut x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// Rows of made-up models, one for each input at first. It keeps every row's history, as a cache would, and records its
-/// steps.
+/// A decoder of fake models, with one row for each admitted input. It keeps every row's history, as a cache would,
+/// and records its steps.
 pub(super) struct FakeDecoder {
     inputs: usize,
     /// Inputs that wait, with their models.
