@@ -34,7 +34,7 @@ pub enum Error {
     /// The ONNX Runtime library that the user named could not be loaded.
     #[error("cannot load ONNX Runtime from {}: {reason}. It must be version 1.22 or later, for this machine.", path.display())]
     RuntimeLoad {
-        /// The library.
+        /// The path of the library.
         path: PathBuf,
         /// The loader's message.
         reason: String,
@@ -62,7 +62,7 @@ pub enum Error {
         device.kind().needs()
     )]
     DeviceUnusable {
-        /// The device.
+        /// The requested device.
         device: Device,
         /// The reason.
         problem: DeviceProblem,
@@ -70,7 +70,7 @@ pub enum Error {
     /// A file or folder cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -78,7 +78,7 @@ pub enum Error {
     /// A JSON file cannot be parsed.
     #[error("{} is not valid: {source}. Fetch or export the model again.", path.display())]
     Json {
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The parser's error.
         source: serde_json::Error,
@@ -94,7 +94,7 @@ pub enum Error {
     /// A graph does not have the inputs and outputs of its layout.
     #[error("graph {graph} is invalid: {reason}")]
     InvalidGraph {
-        /// The graph.
+        /// The name of the graph.
         graph: String,
         /// What is missing or invalid.
         reason: String,
@@ -107,7 +107,7 @@ pub enum Error {
     NotFinite {
         /// The graph; its inputs are finite.
         graph: String,
-        /// The output.
+        /// The name of the output.
         output: String,
     },
     /// The tokenizer cannot be read, or rejects a text.
@@ -151,19 +151,19 @@ pub enum Error {
     /// A task needs a text and got none.
     #[error("task {} needs a text: the phrase to look for", task.spec().tag)]
     TaskNeedsText {
-        /// The task.
+        /// The requested task.
         task: TaskKind,
     },
     /// A task needs a region and got none.
     #[error("task {} needs a region: x1,y1,x2,y2", task.spec().tag)]
     TaskNeedsRegion {
-        /// The task.
+        /// The requested task.
         task: TaskKind,
     },
     /// A task does not take this input.
     #[error("task {} takes no {input}", task.spec().tag)]
     TaskTakesNo {
-        /// The task.
+        /// The requested task.
         task: TaskKind,
         /// `text` or `region`.
         input: &'static str,
@@ -185,7 +185,7 @@ pub enum Error {
     /// The value of a setting is invalid, by itself or together with others.
     #[error("{name}: {reason}")]
     InvalidOption {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
         /// What is wrong with the value.
         reason: String,
@@ -195,7 +195,7 @@ pub enum Error {
     InvalidSetting {
         /// The file.
         file: &'static str,
-        /// The setting.
+        /// The name of the setting.
         name: String,
         /// What is wrong with its value.
         reason: String,
@@ -208,7 +208,7 @@ pub enum Error {
         /// The number of the model's positions.
         limit: usize,
     },
-    /// A name is neither that of a folder nor that of a model on a hub.
+    /// No folder has this name, and it is not a valid name of a model on a hub.
     #[error(
         "{name:?}: there is no such folder, and a model on a hub is named `organisation/name` or \
          `organisation/name@revision`"
@@ -225,7 +225,7 @@ pub enum Error {
     NotFound {
         /// The name of the thing requested.
         what: String,
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -242,7 +242,7 @@ pub enum Error {
     AccessDenied {
         /// The name of the thing requested.
         what: String,
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -252,7 +252,7 @@ pub enum Error {
     /// A server cannot be reached, stops sending, or sends something unexpected.
     #[error("cannot fetch {url}: {source}. {}", network_advice(source))]
     Network {
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The cause.
         source: Cause,
@@ -263,7 +263,7 @@ pub enum Error {
         quoted(reason)
     )]
     HttpStatus {
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -283,7 +283,7 @@ pub enum Error {
     /// A model is needed without network and is not complete in the cache.
     #[error("{model} is not complete in the cache ({}), and network use is disabled: {reason}. Fetch it while online: `florence2 pull {model}`.", folder.display())]
     NotCached {
-        /// The model.
+        /// The id of the model.
         model: String,
         /// The model's folder in the cache.
         folder: PathBuf,
@@ -301,7 +301,7 @@ pub enum Error {
     /// An image on a server has more bytes than the limit.
     #[error("{url} has more than the allowed {limit} bytes; raise `UrlLimits::max_bytes` if you trust it")]
     DownloadTooLarge {
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The limit, in bytes.
         limit: u64,

@@ -73,7 +73,7 @@ impl LoadOptions {
         runtime
     }
 
-    /// Returns the data types of the graphs to load, by the available devices.
+    /// Returns the dtypes of the graphs to load, which depend on the available devices.
     pub(crate) fn dtypes(&self) -> Result<DtypePreference> {
         let session = &self.session;
         if session.devices.is_auto() {
@@ -141,9 +141,9 @@ pub struct RunOptions {
     /// The time at which the work ends with [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded). It is checked before
     /// each graph's run, so the work may end late by one run, at most of the vision encoder.
     pub deadline: Option<Instant>,
-    /// The maximum number of a batch's requests that are decoded at the same time; the others wait. Larger batches are
-    /// faster, as each step reads the decoder's weights once for all requests, and take more memory: for the base model
-    /// at 768×768 pixels, 22 MB per request, and 36 kB per beam and token.
+    /// The maximum number of requests of a batch that are decoded at the same time; the other requests wait. Larger
+    /// batches are faster, as each step reads the decoder's weights once for all requests, and take more memory: for
+    /// the base model at 768×768 pixels, 22 MB per request, and 36 kB per beam and token.
     pub max_batch: usize,
 }
 

@@ -187,7 +187,7 @@ fn coordinates(values: impl IntoIterator<Item = f32>, format: CoordinateFormat) 
         .collect()
 }
 
-/// Converts to an f64: of all that round to this f32, the one with the fewest digits (0.3, not 0.30000001192092896).
+/// Converts to the f64 with the fewest digits that rounds to this f32 (0.3, not 0.30000001192092896).
 fn shortest(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }

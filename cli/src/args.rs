@@ -46,13 +46,13 @@ pub struct GlobalArgs {
     /// Fail if a node would run on the CPU and --device does not list it
     #[arg(long, global = true)]
     pub no_cpu_fallback: bool,
-    /// The dtype of the graphs to load, where there are files of several: for all parts of the model, for some, or
+    /// The dtype of the graphs to load if there are files of several dtypes: for all parts of the model, for some, or
     /// both [default: the first available of fp32, int8, quantized, uint8, q4, bnb4, fp16, q4f16]
     ///
     /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
     #[arg(long, global = true, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
     pub dtype: Option<PerPart<Dtype>>,
-    /// Run graphs as they were exported, without repairing those that are known to be wrong
+    /// Run graphs as exported, without repairing known export errors
     #[arg(long, global = true)]
     pub no_repair: bool,
     /// The image library whose resize and normalisation to reproduce bit for bit; some answers depend on it
@@ -91,7 +91,7 @@ pub enum ModelArg {
 }
 
 impl ModelArg {
-    /// Returns the value as it is given.
+    /// Returns the value as given on the command line.
     pub fn to_os_string(&self) -> OsString {
         match self {
             ModelArg::Demo => florence2::demo::NAME.into(),

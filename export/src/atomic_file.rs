@@ -35,7 +35,7 @@ impl AtomicFile {
         })
     }
 
-    /// Writes through `write`.
+    /// Writes a file by calling `write` on it; returns the result of `write`.
     pub(crate) fn write_with<T>(
         &mut self,
         write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<T>,

@@ -31,12 +31,12 @@ pub struct ExportOptions {
     /// Side of the vision encoder's square images in pixels; `None` for the size in the checkpoint's
     /// `preprocessor_config.json`, or 768 without one.
     pub image_size: Option<u32>,
-    /// The graphs to write; `None` for all of the target's.
+    /// The graphs to write; `None` for all graphs of the target.
     pub graphs: Option<Vec<GraphFile>>,
     /// Graphs with more bytes of weights than this keep the large ones in a file of external data (`.onnx_data`), which ONNX
     /// Runtime maps instead of reading: loading takes half the time and memory.
     pub external_data_threshold: u64,
-    /// The model's name in the graphs' metadata; `None` for that of the published model with the same dimensions.
+    /// The model's name in the graphs' metadata; `None` for the name of the published model with the same dimensions.
     pub model_name: Option<String>,
 }
 

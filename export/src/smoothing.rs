@@ -36,7 +36,7 @@ pub(crate) struct Smoothing {
 }
 
 impl Smoothing {
-    /// The factors for observed ranges of the norms and the weights of the layers behind them.
+    /// Computes the factors from the observed ranges of the norms and the weights of the following layers.
     ///
     /// # Errors
     /// [`Error::ActivationRanges`] if a norm has not been observed.

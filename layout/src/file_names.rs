@@ -9,9 +9,9 @@ pub struct GraphFileName<'n> {
     /// The text before the graph's name, including the separator (`base-`); usually empty. Files with the same prefix belong
     /// together.
     pub prefix: &'n str,
-    /// The graph.
+    /// The graph in the file.
     pub graph: GraphFile,
-    /// Its dtype.
+    /// The dtype of the graph's weights.
     pub dtype: Dtype,
 }
 

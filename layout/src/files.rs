@@ -1,8 +1,8 @@
 //! Names of the files beside the graphs, in checkpoints and deployments.
 
-/// The model's dimensions.
+/// The model's configuration: dimensions of the vision encoder and the language model.
 pub const CONFIG: &str = "config.json";
-/// Generation settings.
+/// Generation settings: beams, lengths, special tokens.
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 /// Settings of the image processor; in Microsoft's and the onnx-community's repositories also the tasks' prompts.
 pub const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
@@ -11,7 +11,7 @@ pub const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
 pub const PROCESSOR_CONFIG: &str = "processor_config.json";
 /// The section of [`PROCESSOR_CONFIG`] with the settings of the image processor.
 pub const IMAGE_PROCESSOR: &str = "image_processor";
-/// The complete tokenizer.
+/// The complete tokenizer, in the format of `tokenizers`.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The tokenizer's class and its special tokens.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";

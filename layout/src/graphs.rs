@@ -151,7 +151,7 @@ impl ModelPart {
     /// Splits an item of an option into the part it applies to and its value: `decoder=q4`, or `q4` for all parts.
     ///
     /// # Errors
-    /// [`UnknownPart`] if the name before the `=` is not that of a part.
+    /// [`UnknownPart`] if no part has the name before the `=`.
     pub fn split(item: &str) -> Result<(Option<Self>, &str), UnknownPart> {
         let Some((name, value)) = item.split_once('=') else {
             return Ok((None, item.trim()));
@@ -244,7 +244,7 @@ const PAST: &str = "past_key_values.";
 /// Prefix of the names of caches that are outputs.
 const PRESENT: &str = "present.";
 
-/// Returns whether `name` is that of a cache, [`past`] or [`present`].
+/// Returns whether `name` is the name of a cache, [`past`] or [`present`].
 pub fn is_cache(name: &str) -> bool {
     [PAST, PRESENT].iter().any(|start| name.starts_with(start))
 }

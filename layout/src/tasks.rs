@@ -94,7 +94,7 @@ pub enum TaskKind {
 /// A task's properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// The task.
+    /// The task with these properties.
     pub kind: TaskKind,
     /// The tag in transformers' processor: `<OD>`.
     pub tag: &'static str,

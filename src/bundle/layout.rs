@@ -79,7 +79,7 @@ impl GraphLayout {
         Self::find_with(source, DtypePreference::default())
     }
 
-    /// [`find`](Self::find), for graphs of certain dtypes; those of other dtypes are ignored.
+    /// As [`find`](Self::find), for graphs of the dtypes in `dtypes`; other graphs are ignored.
     ///
     /// Names are parsed by [`GraphFileName`]. If file names have several prefixes, the first prefix with a complete
     /// model is used (in sorted order, no prefix first), else the prefix with the most graphs.

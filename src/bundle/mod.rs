@@ -40,8 +40,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads the configuration files and looks for the graphs. A file that is missing is also looked for by the name of older
-    /// exports, with the graphs' [prefix](GraphLayout::prefix).
+    /// Reads the configuration files and looks for the graphs. If a file is missing, it is looked for under its name
+    /// in older exports, with the graphs' [prefix](GraphLayout::prefix).
     ///
     /// # Errors
     /// [`Error::Io`] if the folder or a file cannot be read, [`Error::Json`] if a file is not valid JSON. Missing files are
@@ -50,7 +50,7 @@ impl Bundle {
         Self::open_with(source, DtypePreference::default())
     }
 
-    /// [`open`](Self::open), for graphs of certain dtypes.
+    /// As [`open`](Self::open), for graphs of the dtypes in `dtypes`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -132,7 +132,7 @@ impl Bundle {
         })
     }
 
-    /// Reads a file by its usual name or that of older exports.
+    /// Reads a file by its usual name or its name in older exports.
     fn read(&self, file: &str) -> Result<Option<Bytes>> {
         by_either_name(file, &self.layout.prefix, |name| self.source.read(name))
     }

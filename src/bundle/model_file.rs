@@ -246,7 +246,7 @@ fn real_path(path: &Path) -> Result<PathBuf> {
     real.map_err(Error::io(path))
 }
 
-/// Returns the innermost folder that contains a file and all of the others.
+/// Returns the innermost folder that contains `file` and all `others`.
 fn common_folder<'p>(file: &Path, others: impl Iterator<Item = &'p PathBuf> + Clone) -> PathBuf {
     let holds_all = |folder: &&Path| others.clone().all(|other| other.starts_with(folder));
     let mut folders = file.ancestors().skip(1);

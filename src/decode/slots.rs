@@ -97,8 +97,8 @@ impl Slots {
         slot / self.width.max(1)
     }
 
-    /// Admits an image whose row holds `length` tokens, behind all other rows. Returns the image's number and the row's
-    /// slot; `None` if no image is free.
+    /// Admits an image; its first row, of `length` tokens, follows all other rows. Returns the image's number and the
+    /// row's slot; `None` if no image is free.
     pub(super) fn admit(&mut self, length: usize, encoder_length: usize) -> Option<(usize, usize)> {
         let mut images = 0..self.images;
         let image = images.find(|image| !self.used.contains(&(image * self.width)))?;

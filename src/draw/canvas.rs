@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn text_contrasts_with_its_plate() {
+    fn text_contrasts_with_its_background() {
         assert_eq!(Rgb([1.0, 1.0, 0.0]).text_color(), Rgb::BLACK);
         assert_eq!(Rgb([0.0, 0.0, 0.8]).text_color(), Rgb::WHITE);
     }

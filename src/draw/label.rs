@@ -21,8 +21,9 @@ impl LabelLayout {
         }
     }
 
-    /// Places a plate of `width` × `height` for the object in `bounds`, within the image: above the object if possible,
-    /// else inside or around it; at the first position that covers no other label, or else the one that covers least.
+    /// Places a label of `width` × `height` for the object in `bounds`, within the image: above the object if
+    /// possible, else inside or around it. Takes the first position that covers no other label, or else the position
+    /// that covers the least.
     pub(super) fn place(&mut self, bounds: BoundingBox, width: f32, height: f32) -> BoundingBox {
         let BoundingBox { x1, y1, x2, y2 } = bounds;
         let above = if y1 >= height { y1 - height } else { y1 };
@@ -43,10 +44,10 @@ impl LabelLayout {
         });
         let mut best = (f32::INFINITY, self.inside(x1, above, width, height));
         for (x, y) in around.into_iter().chain(rows) {
-            let plate = self.inside(x, y, width, height);
-            let covered: f32 = self.placed.iter().map(|other| overlap(&plate, other)).sum();
+            let rect = self.inside(x, y, width, height);
+            let covered: f32 = self.placed.iter().map(|other| overlap(&rect, other)).sum();
             if covered < best.0 {
-                best = (covered, plate);
+                best = (covered, rect);
             }
             if covered == 0.0 {
                 break;
@@ -56,7 +57,7 @@ impl LabelLayout {
         best.1
     }
 
-    /// Returns a plate moved into the image, cut off if it is larger.
+    /// Returns the label's rectangle, moved into the image, and cut off if it is larger.
     fn inside(&self, x: f32, y: f32, width: f32, height: f32) -> BoundingBox {
         let x = x.min(self.width - width).max(0.0);
         let y = y.min(self.height - height).max(0.0);
@@ -84,12 +85,12 @@ mod tests {
             for top in [0.0, 40.0, 95.0, 100.0] {
                 let mut layout = LabelLayout::new(100.0, 100.0);
                 for _ in 0..40 {
-                    let plate = layout.place(BoundingBox::new(left, top, 100.0, 100.0), 30.0, 10.0);
+                    let rect = layout.place(BoundingBox::new(left, top, 100.0, 100.0), 30.0, 10.0);
                     assert!(
-                        plate.x1 >= 0.0 && plate.y1 >= 0.0 && plate.x2 <= 100.0 && plate.y2 <= 100.0,
-                        "{plate}"
+                        rect.x1 >= 0.0 && rect.y1 >= 0.0 && rect.x2 <= 100.0 && rect.y2 <= 100.0,
+                        "{rect}"
                     );
-                    assert_eq!((plate.x2 - plate.x1, plate.y2 - plate.y1), (30.0, 10.0));
+                    assert_eq!((rect.x2 - rect.x1, rect.y2 - rect.y1), (30.0, 10.0));
                 }
             }
         }
@@ -107,13 +108,13 @@ mod tests {
     #[test]
     fn labels_avoid_each_other_if_possible() {
         let mut layout = LabelLayout::new(200.0, 200.0);
-        let plates: Vec<_> = (0..12)
+        let rects: Vec<_> = (0..12)
             .map(|_| layout.place(BoundingBox::new(50.0, 50.0, 120.0, 120.0), 40.0, 10.0))
             .collect();
-        for (index, plate) in plates.iter().enumerate() {
+        for (index, rect) in rects.iter().enumerate() {
             assert!(
-                plates[..index].iter().all(|other| overlap(plate, other) == 0.0),
-                "{index}: {plate}"
+                rects[..index].iter().all(|other| overlap(rect, other) == 0.0),
+                "{index}: {rect}"
             );
         }
     }
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn labels_larger_than_the_image_are_cut() {
         let mut layout = LabelLayout::new(20.0, 5.0);
-        let plate = layout.place(BoundingBox::new(0.0, 0.0, 20.0, 5.0), 30.0, 10.0);
-        assert_eq!(plate, BoundingBox::new(0.0, 0.0, 20.0, 5.0));
+        let rect = layout.place(BoundingBox::new(0.0, 0.0, 20.0, 5.0), 30.0, 10.0);
+        assert_eq!(rect, BoundingBox::new(0.0, 0.0, 20.0, 5.0));
     }
 }

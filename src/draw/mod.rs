@@ -261,9 +261,9 @@ fn draw_labels(canvas: &mut Canvas, instances: &[Instance], style: &Style, optio
         // A long caption may be as wide as its object or half the image.
         let max_width = (bounds.x2 - bounds.x1).max(canvas.width() / 2.0);
         let text = font.shorten(&words.join(" "), max_width);
-        let plate = layout.place(bounds, font.plate_width(&text), font.plate_height());
+        let rect = layout.place(bounds, font.label_width(&text), font.label_height());
         let color = instance_color(index);
-        canvas.fill_box(plate, color);
-        canvas.fill_path(font.outline(&text, plate), color.text_color());
+        canvas.fill_box(rect, color);
+        canvas.fill_path(font.outline(&text, rect), color.text_color());
     }
 }

@@ -9,7 +9,7 @@ use crate::geometry::BoundingBox;
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf");
 const ELLIPSIS: char = '…';
 
-/// The margin left and right of the text on its plate, in font sizes.
+/// The margin left and right of the text in its label, in font sizes.
 const MARGIN: f32 = 0.25;
 
 /// The font at one size.
@@ -30,21 +30,21 @@ impl LabelFont {
         }
     }
 
-    /// Returns the height of a label's plate: one line, from the ascenders to the descenders.
-    pub(super) fn plate_height(&self) -> f32 {
+    /// Returns the height of a label: one line, from the ascenders to the descenders.
+    pub(super) fn label_height(&self) -> f32 {
         self.size
     }
 
-    /// Returns the width of a label's plate.
-    pub(super) fn plate_width(&self, text: &str) -> f32 {
+    /// Returns the width of a label with `text`.
+    pub(super) fn label_width(&self, text: &str) -> f32 {
         let scaled = self.font.as_scaled(self.size);
         let end = self.glyphs(text).last();
         end.map_or(0.0, |glyph| glyph.position.x + scaled.h_advance(glyph.id)) + 2.0 * self.margin()
     }
 
-    /// Shortens the text with an ellipsis to fit a plate of `width`.
+    /// Shortens the text with an ellipsis to fit a label of `width`.
     pub(super) fn shorten(&self, text: &str, width: f32) -> String {
-        if self.plate_width(text) <= width {
+        if self.label_width(text) <= width {
             return text.to_owned();
         }
         let scaled = self.font.as_scaled(self.size);
@@ -59,16 +59,16 @@ impl LabelFont {
         short
     }
 
-    /// Returns the letters' outlines on a plate.
-    pub(super) fn outline(&self, text: &str, plate: BoundingBox) -> Option<Path> {
+    /// Returns the letters' outlines in a label's rectangle, `rect`.
+    pub(super) fn outline(&self, text: &str, rect: BoundingBox) -> Option<Path> {
         let scaled = self.font.as_scaled(self.size);
-        let baseline = plate.y1 + scaled.ascent();
+        let baseline = rect.y1 + scaled.ascent();
         let mut path = PathBuilder::new();
         for glyph in self.glyphs(text) {
             self.push_glyph(
                 &mut path,
                 glyph.id,
-                plate.x1 + self.margin() + glyph.position.x,
+                rect.x1 + self.margin() + glyph.position.x,
                 baseline,
             );
         }
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(font.shorten("1 cat", 200.0), "1 cat");
         let short = font.shorten("1 a cat that is lying on a couch beside a remote control", 200.0);
         assert!(short.starts_with("1 a cat") && short.ends_with('…'), "{short}");
-        assert!(font.plate_width(&short) <= 200.0);
+        assert!(font.label_width(&short) <= 200.0);
         assert_eq!(font.shorten("1 cat", 0.0), "…");
     }
 

@@ -122,8 +122,8 @@ impl GenerationConfig {
         }
     }
 
-    /// Replaces token ids beyond the model's vocabulary, as fine-tunes of other models carry them, by the tokenizer's `bos`
-    /// and `eos`, and logs a warning for each.
+    /// Replaces token ids beyond the model's vocabulary, which fine-tunes have copied from other models, by the
+    /// tokenizer's `bos` and `eos`, and logs a warning for each.
     pub(crate) fn replace_unknown_tokens(&mut self, vocabulary: usize, bos: u32, eos: u32) {
         let replace = |name: &str, id: &mut u32, known: u32| {
             if *id as usize >= vocabulary {

@@ -134,7 +134,7 @@ impl GenerationConfig {
         self.num_beams > 1
     }
 
-    /// Checks each setting by itself and against the others.
+    /// Checks each setting, and combinations of settings.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for the first invalid setting.

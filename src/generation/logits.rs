@@ -8,8 +8,8 @@ use super::DECODER;
 use super::top_k_logits::{TopKLogits, TopKRow};
 use crate::error::{Error, Result};
 
-/// The logits of a decoder's rows, `[vocabulary]` each, in the decoder's own buffer; or the top k of them, while the others
-/// stay where the decoder runs.
+/// The logits of a decoder's rows, `[vocabulary]` each, borrowed from the decoder; or their top k, while the other
+/// logits stay in the device's memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Logits<'a> {
     source: Source<'a>,

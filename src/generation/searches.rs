@@ -61,7 +61,7 @@ impl<'a> Searches<'a> {
         &self.parents
     }
 
-    /// Returns whether the next step's rows are the last one's.
+    /// Returns whether the next step has the same rows as the last step, in the same order.
     pub fn keeps_rows(&self, rows: usize) -> bool {
         self.parents.iter().copied().eq(0..rows)
     }

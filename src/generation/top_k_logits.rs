@@ -26,7 +26,7 @@ pub trait TopKLogits: std::fmt::Debug {
 /// The top-k logits of a row: no other logit is higher than the last of them.
 #[derive(Debug, Clone, Copy)]
 pub struct TopKRow<'a> {
-    /// Their tokens. Of equal logits, those of the lowest tokens are selected, and come first.
+    /// The tokens of the logits. Among equal logits, lower tokens are selected first, and come first.
     pub tokens: &'a [i64],
     /// The logits, the highest first.
     pub logits: &'a [f32],

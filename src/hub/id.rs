@@ -70,7 +70,7 @@ impl FromStr for ModelId {
     }
 }
 
-/// Returns whether `name` is valid as a half of an id by the hub's rules.
+/// Returns whether the hub's rules permit `name` as a half of an id.
 fn is_name(name: &str) -> bool {
     let characters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty()

@@ -23,7 +23,7 @@ pub(crate) struct VisionEncoder {
 }
 
 impl VisionEncoder {
-    /// Loads the graph, repaired for images of `repair_for` if necessary; `None` leaves it as it is.
+    /// Loads the graph, repaired for images of size `repair_for` if necessary; `None` loads it without repair.
     pub(crate) fn load(
         bundle: &Bundle,
         options: &SessionOptions,

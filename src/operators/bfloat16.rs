@@ -104,8 +104,8 @@ pub(super) fn is_supported() -> bool {
 }
 
 impl Head {
-    /// Computes `softmax(query · keyᵀ / √size) · value`. Key and value have the same number of tokens, at least 1; `attended`
-    /// has a slice of `size` for each of the query's.
+    /// Computes `softmax(query · keyᵀ / √size) · value`. Key and value have the same number of tokens, at least 1;
+    /// `attended` has a slice of `size` values for each token of the query.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) fn attend<'o>(
         &mut self,

@@ -21,7 +21,7 @@ pub(super) trait CustomOperator: Kernel + 'static {
     where
         Self: Sized;
 
-    /// Changes the shape of an output that is not an input's. Unknown sizes are -1.
+    /// Changes the shape of an output that differs from its input's shape. Unknown sizes are -1.
     fn adjust_shape(_output: usize, _sizes: &mut [i64]) {}
 }
 

@@ -8,8 +8,9 @@ use pulp::{Scalar, Simd};
 pub(super) const KERNEL: usize = 3;
 const TAPS: usize = KERNEL * KERNEL;
 
-/// Channels whose weights are adjacent: the lanes of the widest vectors. With weights tap by tap for all channels, those of
-/// a vector would be a power of two apart, as its pixels are, and compete for the same lines of the CPU's cache.
+/// Channels whose weights are adjacent: the lanes of the widest vectors. If weights were stored tap by tap for all
+/// channels, the weights of a vector would be a power of two apart, as its pixels are, and would compete for the same
+/// lines of the CPU's cache.
 const TILE: usize = 16;
 
 /// One 3×3 kernel and one bias per channel; stride 1, padded with one pixel of zeros.

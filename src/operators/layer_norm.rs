@@ -39,7 +39,7 @@ impl LayerNorm {
     }
 }
 
-/// Returns the sum of the squared distances from the mean. The length is a multiple of the vector's.
+/// Returns the sum of the squared distances from the mean. The length is a multiple of the vector length.
 #[inline(always)]
 fn squares<S: Simd>(simd: S, values: &[f32], mean: f32) -> f32 {
     let mean = simd.splat_f32s(mean);
@@ -60,7 +60,7 @@ fn squares<S: Simd>(simd: S, values: &[f32], mean: f32) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(sum, other))
 }
 
-/// Computes `(value − mean) · factor · scale + shift`. The length is a multiple of the vector's.
+/// Computes `(value − mean) · factor · scale + shift`. The length is a multiple of the vector length.
 #[inline(always)]
 fn normalize<S: Simd>(
     simd: S,

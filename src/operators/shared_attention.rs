@@ -215,7 +215,8 @@ fn products<S: Simd, const N: usize, const M: usize>(
     products
 }
 
-/// Replaces scores by `exp(scale · (score − largest score))` and returns their sum. The length is a multiple of the vector's.
+/// Replaces scores by `exp(scale · (score − largest score))` and returns their sum. The length is a multiple of the
+/// vector length.
 #[inline(always)]
 fn softmax_numerators<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> f32 {
     let scores = S::as_mut_simd_f32s(scores).0;

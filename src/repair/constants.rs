@@ -53,7 +53,7 @@ impl<'g> Values<'g> {
         Some((index, self.nodes.get(index)?))
     }
 
-    /// Returns a constant tensor: an initializer, or that of a `Constant` node.
+    /// Returns a constant tensor: an initializer, or the value of a `Constant` node.
     pub(super) fn tensor(&self, value: &str) -> Option<&'g TensorProto> {
         if let Some(tensor) = self.initializers.get(value) {
             return Some(tensor);

@@ -61,8 +61,8 @@ fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
     Some((file.into_bytes(), repair))
 }
 
-/// Returns the files of a deployment: those in its folder and in that of its graphs, and those that the graphs have weights
-/// in. Links are followed.
+/// Returns the files of a deployment: all files in its folder and in its folder of graphs, and the graphs' external
+/// data. Links are followed.
 fn files_of(source: &BundleSource, folder: &Path) -> BTreeSet<String> {
     let graphs = source.graph_files();
     let weights = graphs.iter().flat_map(|graph| source.named_data(graph));

@@ -49,8 +49,8 @@ fn register_domain(environment: &Environment, runtime: &RuntimeInfo) -> ort::Res
     Ok(())
 }
 
-/// The bytes of a model `y = Identity(x)` of a constant `x`. A [small graph](super::small_graph) would not do: ONNX Runtime
-/// gives those no custom operators.
+/// The bytes of a model `y = Identity(x)` of a constant `x`. A [small graph](super::small_graph) does not suffice:
+/// ONNX Runtime does not register custom operators for those.
 fn smallest_model() -> Vec<u8> {
     let x = TensorProto {
         name: "x".into(),

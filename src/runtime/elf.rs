@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Returns the reason if the file is a 64-bit little-endian ELF file that ends before its segments do. Other files, and
-/// those that cannot be read, are left to the loader.
+/// Returns the reason if the file is a 64-bit little-endian ELF file that ends before its segments do. Returns `None`
+/// for other files and unreadable ones, which the loader reports.
 pub(super) fn truncation(path: &Path) -> Option<String> {
     let (ends, size) = File::open(path).and_then(ends_and_size).ok()??;
     (size < ends).then(|| format!("it is truncated: {size} bytes of at least {ends}"))

@@ -25,7 +25,7 @@ pub enum GraphSource {
         name: String,
         /// The model.
         model: Bytes,
-        /// The files of external data, by the names that the model has for them.
+        /// The files of external data, with their names in the model.
         external_data: Vec<(String, Bytes)>,
     },
     /// A changed copy, in memory, of the ONNX model in a file.

@@ -266,7 +266,8 @@ pub(super) fn not_empty(
     }
 }
 
-/// Returns the absolute path of a file; a name without a file is for the system's loader and stays as it is.
+/// Returns the absolute path of a file; the name of a file that does not exist is returned unchanged, for the
+/// system's loader.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     let absolute = path.exists().then(|| std::path::absolute(path).ok());
     absolute.flatten().unwrap_or_else(|| path.to_owned())

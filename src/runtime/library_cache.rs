@@ -50,8 +50,7 @@ pub(super) fn version_dir(cache: &Path, version: &str) -> PathBuf {
     root(cache).join(format!("{version}-{OS}-{ARCH}"))
 }
 
-/// Returns the fetched libraries whose size is that of their record, the highest version first, or the reason why there are
-/// none.
+/// Returns the fetched libraries of the recorded size, the highest version first, or the reason why there are none.
 pub(super) fn libraries(cache: &Path) -> Result<Vec<PathBuf>, String> {
     let root = root(cache);
     let suffix = format!("-{OS}-{ARCH}");

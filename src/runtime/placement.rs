@@ -25,7 +25,7 @@ pub struct Placement {
 pub struct ProviderNodes {
     /// ONNX Runtime's name for the provider: `CUDAExecutionProvider`.
     pub provider: String,
-    /// The number of nodes, with those of branches. Each part of the graph that a provider
+    /// The number of nodes, including nodes in branches. Each part of the graph that a provider
     /// [compiles](DeviceKind::compiles) is one node.
     pub nodes: usize,
     /// The number of nodes of each operator; empty if one provider has all nodes.
@@ -51,8 +51,8 @@ impl Placement {
             .sum()
     }
 
-    /// Returns the number of nodes that copy a tensor between the CPU's memory and another device's. Providers that share the
-    /// CPU's memory need none.
+    /// Returns the number of nodes that copy a tensor between the CPU's memory and a device's memory. Providers that
+    /// use the CPU's memory need no copies.
     pub fn copies(&self) -> usize {
         let operators = self.providers.iter().flat_map(|nodes| &nodes.operators);
         operators

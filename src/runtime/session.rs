@@ -106,7 +106,7 @@ pub enum OptimizationLevel {
     Basic,
     /// Operator fusion as well.
     Extended,
-    /// All optimizations, with those of memory layouts.
+    /// All optimizations, including memory layouts.
     #[default]
     All,
 }

@@ -48,8 +48,8 @@ impl HelperGraph {
         Self::on_caches("Pad", false, tensors, element, memory, options)
     }
 
-    /// Returns a graph of inputs `(indices, tensors..., updates...)` that replaces the tensors' rows `indices`, an int64
-    /// `[rows, 1]`, by those of the updates.
+    /// Returns a graph of inputs `(indices, tensors..., updates...)` that replaces the tensors' rows `indices`, an
+    /// int64 `[rows, 1]`, by the rows of the updates.
     pub(crate) fn scatter(
         tensors: usize,
         element: TensorElementType,

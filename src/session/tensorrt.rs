@@ -30,7 +30,7 @@ use crate::runtime::{
     DeviceKind, Devices, Dimension, GraphSignature, GraphSource, ProviderOption, SessionOptions, TensorSpec,
 };
 
-/// The smallest size of an axis, the one that the engine is optimised for, and the largest.
+/// The smallest size of an axis, the size that the engine is optimised for, and the largest size.
 type Range = [usize; 3];
 
 /// Inputs of a batch: the default of [`RunOptions::max_batch`](crate::RunOptions::max_batch).

@@ -44,8 +44,8 @@ impl LossyText {
     }
 }
 
-/// The byte of each character in byte-level BPE (the inverse of GPT-2's `bytes_to_unicode`): printable Latin-1 characters
-/// are their own bytes, and U+0100 and up are the other bytes, in order.
+/// The byte of each character in byte-level BPE (the inverse of GPT-2's `bytes_to_unicode`): printable Latin-1
+/// characters stand for themselves, and U+0100 and up stand for the other bytes, in order.
 pub(super) struct ByteOfChar([Option<u8>; 0x144]);
 
 impl ByteOfChar {

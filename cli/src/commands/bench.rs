@@ -73,7 +73,7 @@ pub struct BenchArgs {
     /// Images per batch. Several sizes: commas
     #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = one_or_more())]
     batch: Vec<usize>,
-    /// Rounds that are not counted, before those that are
+    /// Warm-up rounds, which are not counted
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
     /// Rounds that are counted

@@ -29,7 +29,7 @@ enum CacheCommand {
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
     },
-    /// Print the cache folders: the one of models, then the one of everything else
+    /// Print the cache folders: the folder of models, then the folder of everything else
     Path,
     /// Remove models or other cached entries
     #[command(after_help = "\

@@ -63,7 +63,7 @@ fn record(kind: DeviceKind) -> Result<DeviceRecord> {
     })
 }
 
-/// Formats the devices as text, those that can be used first.
+/// Formats the devices as text, usable devices first.
 fn render(records: &[DeviceRecord]) -> String {
     let (usable, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.usable);
     usable.into_iter().chain(others).map(device).collect()

@@ -39,7 +39,7 @@ pub enum Input {
     Stdin,
     /// A file.
     File(PathBuf),
-    /// An address.
+    /// An http(s) URL.
     Url(String),
 }
 

@@ -7,7 +7,7 @@ use crate::args::task_kind;
 use crate::console::Console;
 use crate::error::{Error, Result};
 
-/// The tasks.
+/// Arguments that choose the tasks and their inputs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tasks")]
 pub struct RequestArgs {
@@ -100,7 +100,7 @@ impl RequestArgs {
     }
 }
 
-/// Parses a box.
+/// Parses a region, `x1,y1,x2,y2` in pixels.
 fn region(text: &str) -> Result<BoundingBox, String> {
     let numbers: Vec<f32> = text
         .split(',')

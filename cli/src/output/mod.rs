@@ -24,7 +24,7 @@ pub enum Format {
     Text,
     /// A JSON array
     Json,
-    /// One JSON object per line, each written as soon as it is there
+    /// One JSON object per line, each written at once
     Jsonl,
 }
 

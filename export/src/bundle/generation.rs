@@ -23,8 +23,8 @@ const IN_TEXT_CONFIG: [&str; 11] = [
     "repetition_penalty",
 ];
 
-/// Returns the checkpoint's settings, each from the file where it is [in force](settings_in_force), completed from those of
-/// the published models.
+/// Returns the checkpoint's settings, each from the file where it is [in force](settings_in_force); missing settings
+/// are those of the published models.
 pub(super) fn complete(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let mut settings = read(checkpoint, GENERATION_CONFIG)?;
     // The published models' search settings are the defaults only for a checkpoint without any settings: a checkpoint

@@ -81,7 +81,7 @@ impl Checkpoint {
         )
     }
 
-    /// Adds a file from elsewhere, such as `tokenizer.json`, or replaces the one of the same name.
+    /// Adds a file, such as `tokenizer.json` of another folder; replaces an existing file of the same name.
     pub fn with_file(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.insert(name.into(), bytes.into());
         self
@@ -142,7 +142,7 @@ impl Checkpoint {
             .unwrap_or_default()
     }
 
-    /// Returns whether the names are Microsoft's.
+    /// Returns whether the tensors have Microsoft's names.
     fn is_microsoft(&self) -> bool {
         self.tensors
             .values()

@@ -29,7 +29,7 @@ fn cpu_inputs(operator: &str) -> &'static [usize] {
     }
 }
 
-/// The tensors that would be copied from one memory to the other.
+/// The tensors that would be copied between CPU memory and device memory.
 fn copies(graph: &Graph<'_>) -> Vec<String> {
     let nodes = graph.node_protos();
     let constants = graph.constants();

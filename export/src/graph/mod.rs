@@ -202,8 +202,8 @@ impl<'a> Graph<'a> {
         outputs
     }
 
-    /// `If`: the values of `then` if `condition` (one bool) is true, else those of `otherwise`. Both must return outputs of
-    /// their own nodes: a subgraph's outputs can't be values from outside.
+    /// `If`: the values of `then` if `condition` (one bool) is true, else those of `otherwise`. Both must return
+    /// outputs of nodes that they add: a subgraph's outputs can't be values from outside.
     pub(crate) fn if_else<const OUTPUTS: usize>(
         &mut self,
         condition: &Value,

@@ -75,7 +75,7 @@ impl<'a> Linear<'a> {
         })
     }
 
-    /// The layer whose output is `factor` times this one's.
+    /// The layer with its output multiplied by `factor`.
     pub(crate) fn scaled(self, factor: f32) -> Self {
         Linear {
             module: self.module,

@@ -14,7 +14,7 @@ use crate::metrics::Stopwatch;
 use crate::runtime::SessionOptions;
 use crate::session::{Graph, Inputs, Outputs, tensor};
 
-/// Loads BART's encoder, which must give the cross-attention caches of `decoder`.
+/// Loads BART's encoder, whose outputs must be the cross-attention caches of `decoder`.
 pub(super) fn load_encoder(
     bundle: &Bundle,
     options: &SessionOptions,

@@ -10,7 +10,8 @@ use crate::generation::logits::Logits;
 use crate::generation::random;
 use crate::generation::sequence::Sequence;
 
-/// The score that transformers gives beams that must lose: all but the first before the first step, and those that ended.
+/// The score that transformers gives beams that must lose: beams that have ended and, before the first step, all
+/// beams but the first.
 const LOSING_SCORE: f32 = -1e9;
 
 /// Beam search for one input.

@@ -21,7 +21,7 @@ pub(super) struct IndependentSearch<'a> {
     is_shared: bool,
 }
 
-/// One sequence.
+/// A running sequence, independent of the others.
 struct Chain {
     /// With the start token.
     tokens: Vec<u32>,

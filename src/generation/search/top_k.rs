@@ -17,8 +17,8 @@ pub(super) struct Candidate {
     pub rank: f32,
 }
 
-/// The `limit` candidates that rank highest, the best first. Of equal ones, those that came first stay: the lower beam, then
-/// the lower token. Impossible ones (rank -∞ or NaN) are left out.
+/// The `limit` candidates that rank highest, the best first. Among equal ranks, earlier candidates are kept: the
+/// lower beam, then the lower token. Impossible candidates (rank -∞ or NaN) are left out.
 #[derive(Debug)]
 pub(super) struct TopCandidates {
     limit: usize,

@@ -33,8 +33,8 @@ impl From<Device> for Devices {
 }
 
 impl Devices {
-    /// The best device that can be used here, among those that run any graph operator by operator: CUDA, ROCm, DirectML,
-    /// the CPU. The others must be named: they compile graphs for the input sizes that occur (and the decoder has new ones
+    /// The best usable device whose provider runs any graph operator by operator: CUDA, ROCm, DirectML, the CPU.
+    /// Other devices must be named: they compile graphs for the input sizes that occur (and the decoder has new ones
     /// with each token), or may be no GPU at all (WebGPU in software).
     pub const AUTO: Devices = Devices(Vec::new());
 

@@ -82,8 +82,8 @@ fn doubling() -> ort::Result<Model> {
     small_graph::model([vector(INPUT)], [vector(OUTPUT)], [add])
 }
 
-/// Returns the problem, from the error that ONNX Runtime returned and those that it logged: the reason why a library does not
-/// load is only logged.
+/// Returns the problem, from the errors that ONNX Runtime returned and logged: it only logs the reason why a library
+/// does not load.
 fn problem(returned: &str, logged: &[String]) -> DeviceProblem {
     const NOT_LOADED: &str = "Failed to load library";
     let mut messages = logged.iter().map(String::as_str).chain([returned]);

@@ -4,7 +4,7 @@ use std::env::consts::{ARCH, OS};
 
 /// The package on PyPI.
 pub(super) const PACKAGE: &str = "onnxruntime";
-/// The package's version, which is ONNX Runtime's.
+/// The version of the package and of ONNX Runtime.
 pub(super) const VERSION: &str = "1.32.0";
 /// The CPython version of the wheel. The library needs no Python; a fixed version selects one wheel.
 pub(super) const PYTHON_VERSION: &str = "3.12";

@@ -29,8 +29,8 @@ struct Runner<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures all configurations, as many in memory at a time as the settings say. One that fails does not affect the
-    /// others.
+    /// Measures all configurations, at most `at_once` in memory at a time. A failure of one configuration does not
+    /// affect the others.
     ///
     /// # Errors
     /// If the user cancels the work.

@@ -106,7 +106,7 @@ pub struct Sample {
     /// Decoder and search.
     pub generation: f64,
     pub postprocess: f64,
-    /// `generation` divided by the tokens of an answer: a decoding step of the batch.
+    /// The time of a decoding step of the batch: `generation` divided by the number of tokens of an answer.
     pub token: f64,
 }
 

@@ -157,7 +157,7 @@ fn placement(model: &Florence2) -> Option<Placement> {
     (!placement.is_empty()).then_some(placement)
 }
 
-/// Returns this process's largest resident set so far, in bytes; `None` on systems other than Linux and Apple's.
+/// Returns this process's largest resident set so far, in bytes; `None` on systems other than Linux and macOS.
 fn peak_memory() -> Option<u64> {
     // Linux's getrusage gives the parent's peak where that was larger: it outlives `exec`.
     #[cfg(any(target_os = "linux", target_os = "android"))]

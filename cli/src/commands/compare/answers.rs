@@ -42,7 +42,7 @@ pub struct AnswerComparison {
     pub teacher_forced: Option<Count>,
     /// The comparison of the answers' contents.
     pub content: Content,
-    /// The candidate's sequence score minus the reference's.
+    /// The candidate's sequence score minus the reference's sequence score.
     pub score_difference: f32,
     /// The first difference.
     #[serde(skip_serializing_if = "Option::is_none")]

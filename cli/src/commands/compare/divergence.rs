@@ -14,8 +14,8 @@ pub struct Divergence {
     pub reference: Option<Token>,
     /// The candidate's token; `None` at the end of its answer.
     pub candidate: Option<Token>,
-    /// The reference model's log-probability of the reference's token minus that of the candidate's. Near 0, it was a
-    /// tie; below 0, later tokens decided the reference's search.
+    /// The log-probability of the reference's token minus the log-probability of the candidate's token, both by the
+    /// reference model. Near 0, it was a tie; below 0, later tokens decided the reference's search.
     pub gap: Option<f32>,
 }
 

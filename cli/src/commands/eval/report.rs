@@ -62,7 +62,8 @@ pub struct TaskReport {
 }
 
 impl Report {
-    /// Returns the result of `evaluation`, which used `num_beams` beams, by `args` or by the checkpoint.
+    /// Returns the result of `evaluation`. `num_beams` is the number of beams that was used, whether set by `args` or
+    /// by the checkpoint.
     pub fn new(args: &EvalArgs, num_beams: usize, dataset: &Dataset, evaluation: &Evaluation) -> Self {
         let tasks = TASKS.iter().filter_map(|task| {
             let result = evaluation.tasks.get(&task.kind)?;

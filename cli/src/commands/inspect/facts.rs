@@ -39,7 +39,7 @@ pub fn facts(bundle: &Bundle, model: Option<&Florence2>) -> Value {
     })
 }
 
-/// Returns the settings `keys` of a group, without those that it lacks.
+/// Returns the settings of a group whose names are in `keys`; missing settings are left out.
 fn settings(config: Option<&Value>, group: &str, keys: &[&str]) -> Map<String, Value> {
     let config = config.map(|config| config.get(group).unwrap_or(config));
     let found = keys

@@ -14,7 +14,7 @@ use crate::args::GlobalArgs;
 use crate::error::describe;
 use crate::{engine, placement};
 
-/// A graph.
+/// The description of a graph's file.
 #[derive(Debug, Serialize)]
 pub struct GraphRecord {
     pub graph: &'static str,
@@ -39,7 +39,7 @@ pub struct GraphRecord {
 }
 
 impl GraphRecord {
-    /// Reads a graph.
+    /// Describes a graph; errors become part of the description.
     pub fn read(graph: GraphFile, file: &str, source: &BundleSource, globals: &GlobalArgs) -> Self {
         let source = source.graph(file).unwrap_or(GraphSource::File(file.into()));
         let (bytes, contents) = match &source {

@@ -1,4 +1,4 @@
-//! Writes each result as soon as it is there, as text or JSON.
+//! Writes each result at once, as text or JSON.
 
 use florence2::{Output, OutputKind, Task};
 

@@ -41,7 +41,7 @@ impl DecoderAttention {
         Ok((y, Cache { key, value }))
     }
 
-    /// Cross-attention of the layer `index`, and its cache if this graph may be the one that computes it.
+    /// Cross-attention of the layer `index`, and its cache if this graph may compute it.
     pub(super) fn cross_attention<'a>(
         &self,
         graph: &mut Graph<'a>,

@@ -106,7 +106,8 @@ impl Inputs {
     }
 }
 
-/// Declares the outputs: logits, and each layer's caches, those of cross-attention in graphs that may compute them.
+/// Declares the outputs: logits, each layer's self-attention cache, and each layer's cross-attention cache in graphs
+/// that may compute it.
 pub(super) fn declare_outputs(
     graph: &mut Graph<'_>,
     config: &TextConfig,

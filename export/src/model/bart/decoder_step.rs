@@ -20,7 +20,8 @@ use crate::target::Operators;
 /// The divisor of the head sizes that [`cached_self_attention`] takes.
 const HEAD_SIZE_UNIT: usize = 8;
 
-/// Token ids and caches to the logits behind each row's last token, and the caches with the new tokens.
+/// The graph of a decoder step: from token ids and caches to the logits after each row's last token, and the caches
+/// with the new tokens.
 pub(crate) fn decoder_step<'a>(
     mut graph: Graph<'a>,
     config: &ModelConfig,

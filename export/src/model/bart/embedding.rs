@@ -23,12 +23,12 @@ const NAMES: [&str; 4] = [
     OUTPUT_PROJECTION,
 ];
 
-/// The module of the embedding matrix, whatever the checkpoint calls it.
+/// The module of the embedding matrix, under any name of the checkpoint.
 const MODULE: &str = "model.language_model.shared";
 /// The module of the output projection.
 const OUTPUT_MODULE: &str = "lm_head";
 
-/// The name of the output projection in the graphs, whatever the checkpoint calls it.
+/// The name of the output projection in the graphs, for any name in the checkpoint.
 const OUTPUT_PROJECTION: &str = "lm_head.weight";
 
 /// The plain layout's graph from token ids to embeddings.

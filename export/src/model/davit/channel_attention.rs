@@ -75,7 +75,7 @@ const OPERATOR: Function<3, 1> = Function {
     body: |graph, inputs| [by_group(graph, inputs)],
 };
 
-/// The operator in standard operators and ONNX Runtime's.
+/// The body of the custom operator, in standard operators and ONNX Runtime's.
 fn by_group(graph: &mut Graph<'_>, inputs: [Value; 3]) -> Value {
     let groups = [("value_int", Attribute::Parameter(GROUPS, AttributeType::Int))];
     let groups = graph.node("Constant", &[], &groups);

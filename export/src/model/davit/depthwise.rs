@@ -79,7 +79,8 @@ const OPERATOR: Function<5, 2> = Function {
     body: depthwise_conv_layer_norm,
 };
 
-/// The operator in standard operators. ONNX Runtime merges the two transpositions with those of its convolution.
+/// The body of the custom operator, in standard operators. ONNX Runtime merges its two transpositions with the
+/// convolution's.
 fn depthwise_conv_layer_norm(
     graph: &mut Graph<'_>,
     [tokens, weight, bias, scale, shift]: [Value; 5],

@@ -20,8 +20,8 @@ use crate::graph::{Graph, Transposed, Value};
 use crate::layers::Linear;
 use crate::tensor::Tensor;
 
-/// Whether attention by the Gram matrix is faster than by the projections: it saves time per token and costs time per
-/// channel.
+/// Whether attention by the Gram matrix is faster than by the projections: it saves time for each token and costs
+/// time for each channel.
 pub(super) fn is_faster(stage: &Stage) -> bool {
     stage.grid.tokens() >= 2 * stage.dim
 }

@@ -12,8 +12,8 @@ use crate::target::Operators;
 use crate::tensor::Tensor;
 
 impl Stage {
-    /// The input of the stage, pixels `[batch, channels, height, width]` for the first and tokens for the others, to its
-    /// tokens; `tower` has `convs.{stage}`.
+    /// Embeds the stage's input into tokens: pixels, `[batch, channels, height, width]`, in the first stage, tokens
+    /// in the others. `tower` has `convs.{stage}`.
     pub(super) fn patch_embedding<'a>(
         &self,
         graph: &mut Graph<'a>,
