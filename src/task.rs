@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{BoundingBox, ImageSize, LocationBox};
 pub use florence2_layout::tasks::{OutputKind, TASKS, TaskInput, TaskKind, TaskSpec};
 
-/// A region of an image, the input of tasks about one.
+/// A region of an image, the input of region tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Region {
     /// In pixels of the image.

@@ -64,7 +64,7 @@ impl Tokenizer {
         })?;
         let added = tokenizer::complete(&mut inner)?;
         if added > 0 {
-            tracing::debug!(added, "completed the tokenizer's task and location tokens");
+            tracing::debug!(added, "added the missing task and location tokens");
         }
         let id = |token: &str| {
             inner.token_to_id(token).ok_or_else(|| Error::Tokenizer {

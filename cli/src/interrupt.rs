@@ -21,7 +21,7 @@ pub fn cancelling() -> CancelToken {
         }
     };
     if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::debug!(%error, "Ctrl-C ends the program at once");
+        tracing::debug!(%error, "Ctrl-C cannot be handled: it ends the program at once");
     }
     token
 }

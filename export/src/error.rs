@@ -56,7 +56,7 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file is malformed.
-    #[error("{file} is not a whole safetensors file: {source}. Fetch it again.")]
+    #[error("{file} is not a valid safetensors file: {source}. Fetch it again.")]
     Safetensors {
         /// The file's name.
         file: String,
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The decoder has another embedding matrix than the encoder; deployments have one.
     #[error(
-        "{first} and {second} differ, but deployments have one embedding graph for both sides. Tie them."
+        "{first} and {second} differ, but deployments have one embedding matrix for encoder and decoder. Tie them."
     )]
     SeparateEmbeddings {
         /// One matrix.
@@ -132,7 +132,7 @@ pub enum Error {
         reason: String,
     },
     /// The target does not have a requested graph.
-    #[error("the export target has no graph {graph}; leave out `graphs` for all that it has")]
+    #[error("the export target has no graph {graph}; leave out `graphs` for all graphs of the target")]
     NotInTarget {
         /// The graph's name.
         graph: &'static str,
@@ -157,7 +157,7 @@ pub enum Error {
         dtype: Dtype,
     },
     /// A `keep_fp32` pattern matches no weight that would be stored in another dtype.
-    #[error("{pattern:?} matches no weight that would not be in fp32 anyway. Patterns are parts of names like these: {}", names.join(", "))]
+    #[error("{pattern:?} matches no weight of another dtype than fp32. Patterns are parts of names like these: {}", names.join(", "))]
     KeepFp32 {
         /// The pattern.
         pattern: String,

@@ -55,7 +55,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
     }
     let (graphs, unused_tensors) = build(checkpoint, options, image_size)?;
     for name in &unused_tensors {
-        tracing::warn!(tensor = %name, "no graph has a use for this tensor");
+        tracing::warn!(tensor = %name, "no graph uses this tensor");
     }
     // Damaged files are reported before the graphs are written, which takes longer.
     let mut side_files = bundle::files(checkpoint, image_size)?;

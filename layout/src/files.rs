@@ -19,9 +19,9 @@ pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// The tokens added to [`VOCABULARY`], with their ids.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
-/// The vocabulary of a tokenizer without [`TOKENIZER`].
+/// The vocabulary, for a tokenizer without [`TOKENIZER`].
 pub const VOCABULARY: &str = "vocab.json";
-/// The byte-pair merges of a tokenizer without [`TOKENIZER`].
+/// The byte-pair merges, for a tokenizer without [`TOKENIZER`].
 pub const MERGES: &str = "merges.txt";
 /// A checkpoint's weights in one file.
 pub const WEIGHTS: &str = "model.safetensors";

@@ -19,9 +19,10 @@ pub fn published_search() -> Map<String, Value> {
 ///
 /// The order is what transformers does with each kind of repository:
 /// - In Microsoft's form (`config.json` has `vision_config.dim_embed`), the repository's own code builds BART from
-///   `text_config`, and its `generate` is BART's: `text_config` is in force, and `generation_config.json` is not read. The
-///   published `Florence-2-large` has `early_stopping: false` there and `true` in `text_config`: `true` is in force. A
-///   setting that `text_config` lacks is taken from `generation_config.json`, since transformers 5 saves it only there.
+///   `text_config`, and its `generate` is BART's: `text_config` is in force, and `generation_config.json` is not
+///   read. The published `Florence-2-large` has `early_stopping: false` in `generation_config.json` and `true` in
+///   `text_config`: `true` is in force. A setting that `text_config` lacks is taken from `generation_config.json`,
+///   since transformers 5 saves it only there.
 /// - In transformers' own form, `generation_config.json` is in force, and `text_config` only where that file is missing.
 /// - `generate` fails if `generation_config.json` has no `decoder_start_token_id`. Repositories of Microsoft's form
 ///   with a converted `config.json` have such a file: missing settings are taken from `text_config`.

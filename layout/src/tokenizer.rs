@@ -16,7 +16,7 @@ const BART_SPECIAL: [&str; 5] = [tokens::BOS, tokens::PAD, tokens::EOS, tokens::
 /// Largest gap in the ids of `added_tokens.json`; a larger one suggests the list of another model.
 const LARGEST_GAP: usize = 1000;
 
-/// Invalid tokenizer files.
+/// The error for invalid tokenizer files.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}. Fetch the model's tokenizer files again.")]
 pub struct InvalidTokenizer {

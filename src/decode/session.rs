@@ -54,7 +54,7 @@ impl Decoder for DecodeSession<'_> {
 
     fn admit(&mut self, prompt: &[u32]) -> Result<Option<Logits<'_>>> {
         if prompt.is_empty() {
-            return Err(self.invalid("it takes no empty prompt".into()));
+            return Err(self.invalid("the prompt is empty".into()));
         }
         let count = self.state.admissible().min(self.waiting.len());
         if count == 0 {
@@ -79,7 +79,7 @@ impl Decoder for DecodeSession<'_> {
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {
         let rows = self.rows();
         if parents.iter().any(|&parent| parent >= rows) {
-            return Err(self.invalid(format!("its {rows} rows cannot continue as {parents:?}")));
+            return Err(self.invalid(format!("its {rows} rows cannot be reordered to {parents:?}")));
         }
         self.state.reorder(parents, self.waiting.len())
     }

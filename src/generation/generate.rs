@@ -77,7 +77,7 @@ fn check_admitted(logits: &Logits<'_>, waiting: usize) -> Result<()> {
         rows if (1..=waiting).contains(&rows) => Ok(()),
         rows => Err(Error::InvalidGraph {
             graph: DECODER.to_owned(),
-            reason: format!("it returned {rows} rows of logits where {waiting} inputs wait"),
+            reason: format!("it returned {rows} rows of logits, but {waiting} inputs wait"),
         }),
     }
 }

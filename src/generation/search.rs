@@ -46,9 +46,9 @@ pub(super) trait Search {
 /// A row of the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Continuation {
-    /// The search's row of the last step that it continues.
+    /// The row that this row continues: its index among the search's rows of the last step.
     pub parent: usize,
-    /// The token that it is fed.
+    /// The token that the row is fed.
     pub token: u32,
 }
 

@@ -73,7 +73,7 @@ impl<'a> Searches<'a> {
     pub fn tokens(&self) -> Result<&[u32]> {
         if self.running.is_empty() {
             return Err(invalid(format!(
-                "it has no rows, and admits none of {} inputs",
+                "it has no rows and admits none of {} inputs",
                 self.waiting.len()
             )));
         }
@@ -136,7 +136,7 @@ impl<'a> Searches<'a> {
             let rows = first..first + search.next().len();
             let own = logits.slice(rows.clone()).ok_or_else(|| {
                 invalid(format!(
-                    "of {} rows of logits, {rows:?} are wanted",
+                    "it returned {} rows of logits, but rows {rows:?} are needed",
                     logits.rows()
                 ))
             })?;

@@ -110,7 +110,7 @@ impl Wanted<'_> {
 
     fn not_listed(&self, path: &str) -> Error {
         self.invalid(format!(
-            "{path} is missing, which its graphs or {WEIGHTS_INDEX} name"
+            "{path} is missing; its graphs or {WEIGHTS_INDEX} refer to it"
         ))
     }
 }
@@ -214,7 +214,7 @@ fn cached(cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
         files_below(&folder)
     };
     if files.is_empty() {
-        return Err(not_cached("no file of it is there".into()));
+        return Err(not_cached("none of its files is cached".into()));
     }
     let commit = CachedCommit { files, wanted };
     let prepared = collect(&commit, &hash, folder, wanted).map_err(|error| match error {

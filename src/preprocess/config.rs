@@ -32,7 +32,7 @@ struct Settings {
 
 /// A value for each channel, or one for all of them.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "not three numbers, nor one")]
+#[serde(untagged, expecting = "neither one number nor three")]
 enum Channels {
     Each([f32; 3]),
     All(f32),

@@ -37,9 +37,9 @@ pub struct ImageProcessor {
 /// Mean and standard deviation of red, green and blue, on the scale of rescaled values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalization {
-    /// Subtracted from each channel.
+    /// The mean of each channel, which is subtracted.
     pub mean: [f32; CHANNELS],
-    /// The divisor of each channel.
+    /// The standard deviation of each channel, by which it is divided.
     pub std: [f32; CHANNELS],
 }
 

@@ -30,7 +30,7 @@ pub struct SessionOptions {
     pub spinning: bool,
     /// The level of graph optimization at loading.
     pub optimization_level: OptimizationLevel,
-    /// The disabled optimizers, by ONNX Runtime's names (`SimplifiedLayerNormFusion`).
+    /// The graph optimizers to disable, by ONNX Runtime's names (`SimplifiedLayerNormFusion`).
     pub disabled_optimizers: Vec<String>,
     /// Whether the CPU memory for intermediate results is released after each run, instead of being kept for the next. For
     /// the base model's 8-bit graphs that is 110 MB between answers; peak memory stays the same.

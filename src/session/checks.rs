@@ -38,7 +38,7 @@ impl Graph {
 
     fn unsupported(&self, kind: &str, spec: &TensorSpec, wanted: &str) -> Error {
         self.invalid(format!(
-            "{kind} {spec} is not {wanted}; take its file of another dtype, or export the model again"
+            "{kind} {spec} is not {wanted}; use its file of another dtype, or export the model again"
         ))
     }
 

@@ -21,7 +21,7 @@ pub(super) fn takes_single_rows(signature: &GraphSignature) -> Result<bool> {
     match sizes.iter().find(|&&size| size != 1) {
         Some(size) => Err(Error::InvalidGraph {
             graph: signature.graph.clone(),
-            reason: format!("it takes batches of {size} only; export it with a free batch size, or one of 1"),
+            reason: format!("it takes batches of {size} only; export it with a free batch size, or with 1"),
         }),
         None => Ok(!sizes.is_empty()),
     }

@@ -165,8 +165,8 @@ impl fmt::Display for ShapeProfile {
         let ([smallest_option, ..], kind) = (self.options, self.kind);
         write!(
             f,
-            "{kind} takes inputs up to {largest}; for larger ones lower the batch or the beams, or give \
-             {kind}.{smallest_option} and its like, or {kind}.{smallest_option}=none to build by the inputs' shapes"
+            "{kind} takes inputs up to {largest}; for larger ones lower the batch or the beams, or set \
+             {kind}.{smallest_option} and the related options, or {kind}.{smallest_option}=none to build by the inputs' shapes"
         )
     }
 }

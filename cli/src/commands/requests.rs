@@ -93,7 +93,7 @@ impl RequestArgs {
             .map(|row| row.name)
             .collect();
         let none = format!(
-            "{option} is for {}; none of these was asked for",
+            "{option} is for {}; none of these tasks is given",
             takers.join(", ")
         );
         Err(Error::Usage(none))

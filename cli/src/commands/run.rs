@@ -42,7 +42,7 @@ JSON: path, width, height, task, input, result (as of transformers'
 post_process_generation), scores (one for each instance), raw_text, token_ids,
 score, truncated, timings in seconds. With --num-return-sequences, `sequences`
 holds all of them, the best first, and the fields beside it are the best one's.
-A failure is {path, task, error}; without a task it is of the image itself.")]
+A failure is {path, task, error}; without a task, the image itself failed.")]
 pub struct RunArgs {
     /// The model: a folder with ONNX graphs, an id on a hub (`organisation/name`, `organisation/name@revision`), or
     /// `demo` for the one in this program [default: demo]

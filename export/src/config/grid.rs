@@ -97,7 +97,7 @@ impl VisionConfig {
             return Ok(());
         }
         let reason = format!(
-            "{features} image tokens leave no capacity for a prompt among the text encoder's {positions} positions; \
+            "{features} image tokens leave none of the text encoder's {positions} positions for a prompt; \
              take a smaller size"
         );
         Err(Error::ImageSize { size: image, reason })

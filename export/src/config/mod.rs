@@ -70,7 +70,7 @@ pub struct VisionConfig {
     /// Rows of each of the two tables of learned positions: the largest grid, in tokens.
     #[serde(default = "defaults::max_positions")]
     pub max_position_embeddings: usize,
-    /// Rows of the table of temporal positions; an image uses the first.
+    /// Rows of the table of temporal positions; an image uses only the first row.
     #[serde(default = "defaults::max_frames")]
     pub max_temporal_embeddings: usize,
 }

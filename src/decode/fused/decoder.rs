@@ -62,7 +62,7 @@ impl FusedDecoder {
             return Err(unfit(&graph, spec, "of four dimensions"));
         }
         let (Some(heads), Some(head_size)) = (spec.fixed(1), spec.fixed(3)) else {
-            let wanted = "of a fixed number of heads, and of a fixed size of them";
+            let wanted = "of a fixed number of heads and a fixed head size";
             return Err(unfit(&graph, spec, wanted));
         };
         let element = spec.dtype;

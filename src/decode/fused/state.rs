@@ -122,7 +122,7 @@ impl DecodeState for FusedState<'_> {
             let used = self.slots.used_images();
             return Err(self
                 .graph()
-                .invalid(format!("there is no slot beside {used} inputs")));
+                .invalid(format!("no slot is free: {used} inputs are decoded")));
         };
         self.tensors.insert(image, slot, &first, prompt.len())?;
         self.admitted.insert(first).logits()
@@ -166,7 +166,7 @@ impl DecodeState for FusedState<'_> {
             }
             None => {
                 let rows = self.rows();
-                let reason = format!("its {rows} rows cannot continue as {parents:?}");
+                let reason = format!("its {rows} rows cannot be reordered to {parents:?}");
                 Err(self.graph().invalid(reason))
             }
         }

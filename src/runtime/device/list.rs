@@ -137,7 +137,7 @@ impl PartValue for Devices {
             return if items.iter().all(is_auto) {
                 Ok(Self::AUTO)
             } else {
-                Err(invalid("`auto` stands alone: it chooses the device".into()))
+                Err(invalid("`auto` cannot be combined with other devices".into()))
             };
         }
         Self::new(items.iter().map(|item| item.parse()).collect::<Result<_>>()?)
@@ -239,7 +239,7 @@ mod tests {
             ("cpu,cuda", "follows `cpu`"),
             ("cuda:0,cuda:1", "twice"),
             ("cpu,cpu", "twice"),
-            ("auto,cpu", "stands alone"),
+            ("auto,cpu", "be combined"),
         ] {
             let error = text.parse::<Devices>().unwrap_err();
             assert!(

@@ -32,7 +32,7 @@ impl DeviceMemory {
         let index = i32::try_from(self.index).unwrap_or(i32::MAX);
         let device = AllocationDevice::new(self.name);
         MemoryInfo::new(device, index, AllocatorType::Device, MemoryType::Default).map_err(Error::ort(
-            format!("naming the memory of device {}:{}", self.name, self.index),
+            format!("describing the memory of device {}:{}", self.name, self.index),
         ))
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn cpu(_: &Options) -> Result<ExecutionProviderDispatch, String> {
 /// Makes DirectML's provider, which takes its options as a structure: either an index, or how to select a device.
 pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, String> {
     if options.contains_key("device_id") && options.len() > 1 {
-        return Err("device_id excludes all other options, which select a device".into());
+        return Err("device_id cannot be combined with the other options, which also select a device".into());
     }
     let provider = options
         .iter()

@@ -65,7 +65,7 @@ impl Device {
         };
         Ok(match doubled() {
             Ok(true) => Ok(()),
-            Ok(false) => Err("its sums are wrong".into()),
+            Ok(false) => Err("it computes wrong sums".into()),
             Err(error) => Err(error.message().to_owned()),
         })
     }

@@ -59,7 +59,7 @@ impl WorkerProcess {
                             return;
                         }
                     }
-                    Err(_) => tracing::debug!(line, "a library printed in a worker"),
+                    Err(_) => tracing::debug!(line, "a library wrote to a worker's stdout"),
                 }
             }
         });
