@@ -33,7 +33,7 @@ pub struct CacheEntry {
     pub content: CacheContent,
     /// The size on disk in bytes.
     pub bytes: u64,
-    /// The folder.
+    /// The folder that holds the entry's files.
     pub folder: PathBuf,
 }
 

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 /// A point, in pixels of the original image; (0, 0) is its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Distance from the left edge.
+    /// Pixels from the image's left edge.
     pub x: f32,
-    /// Distance from the upper edge.
+    /// Pixels from the image's upper edge.
     pub y: f32,
 }
 
@@ -22,20 +22,20 @@ pub struct Point {
 /// A model's answer is not corrected: a box may be inverted (`x1 > x2`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BoundingBox {
-    /// Left.
+    /// The left edge's x coordinate, in pixels.
     pub x1: f32,
-    /// Top.
+    /// The upper edge's y coordinate, in pixels.
     pub y1: f32,
-    /// Right.
+    /// The right edge's x coordinate, in pixels.
     pub x2: f32,
-    /// Bottom.
+    /// The lower edge's y coordinate, in pixels.
     pub y2: f32,
 }
 
 /// A box in location bins: left, top, right, bottom, each 0 to 999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LocationBox {
-    /// Left, top, right, bottom.
+    /// The bins of the left, upper, right and lower edge.
     pub bins: [u32; 4],
 }
 

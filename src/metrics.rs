@@ -11,17 +11,17 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Image preprocessing.
+    /// Seconds of image preprocessing.
     pub preprocess: f64,
-    /// The vision encoder.
+    /// Seconds of the vision encoder.
     pub vision_encoder: f64,
-    /// The embedding of the prompt, and the text encoder.
+    /// Seconds of the prompt's embedding and the text encoder.
     pub text_encoder: f64,
-    /// The decoder's steps and the search.
+    /// Seconds of the decoder's steps and the search.
     pub generation: f64,
-    /// Parsing of the answer.
+    /// Seconds of parsing the answer's text.
     pub postprocess: f64,
-    /// The part of the above spent in ONNX Runtime.
+    /// The seconds of the above that were spent in ONNX Runtime.
     pub runtime: f64,
     /// The number of tokens generated for all sequences of the request.
     pub generated_tokens: usize,

@@ -10,7 +10,7 @@ use crate::task::Task;
 /// An object's box and label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// The object's box.
+    /// The object's box, in pixels of the image.
     pub bbox: BoundingBox,
     /// The object's label; empty for region proposals.
     pub label: String,
@@ -22,9 +22,9 @@ pub struct Detection {
 /// A line of text and its quadrilateral.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OcrRegion {
-    /// The line's corners.
+    /// The text line's corners, in pixels of the image.
     pub quad: Quad,
-    /// The text.
+    /// The line's text.
     pub text: String,
     /// The confidence, 0 to 1, if token scores are known: see [`postprocess`](crate::postprocess#scores).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,13 +91,13 @@ pub struct Output {
     pub timings: Timings,
 }
 
-/// The format of coordinates.
+/// How pixel coordinates are written in JSON: with their fraction, or truncated as transformers does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CoordinateFormat {
-    /// Fractions, with the fewest digits that identify the f32.
+    /// Numbers with a fraction, of the fewest digits that identify the f32.
     #[default]
     Float,
-    /// Truncated to integers, as in transformers.
+    /// Integers: the fraction is cut off, as in transformers.
     Integer,
 }
 

@@ -82,17 +82,17 @@ impl Tokenizer {
         })
     }
 
-    /// Returns the id of `<s>`.
+    /// Returns the id of `<s>`, the token that begins a text.
     pub fn bos(&self) -> u32 {
         self.bos
     }
 
-    /// Returns the id of `</s>`.
+    /// Returns the id of `</s>`, the token that ends a text.
     pub fn eos(&self) -> u32 {
         self.eos
     }
 
-    /// Returns the id of `<pad>`.
+    /// Returns the id of `<pad>`, the token that fills up shorter texts of a batch.
     pub fn pad(&self) -> u32 {
         self.pad
     }

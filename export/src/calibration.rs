@@ -38,7 +38,7 @@ impl ActivationRanges {
         }
     }
 
-    /// Whether nothing has been recorded.
+    /// Returns `true` if no range has been recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -9,7 +9,7 @@ pub struct GraphFileName<'n> {
     /// The text before the graph's name, including the separator (`base-`); usually empty. Files with the same prefix belong
     /// together.
     pub prefix: &'n str,
-    /// The graph in the file.
+    /// The graph that the file has by its name.
     pub graph: GraphFile,
     /// The dtype of the graph's weights.
     pub dtype: Dtype,

@@ -15,7 +15,7 @@ pub const IMAGE_PROCESSOR: &str = "image_processor";
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The tokenizer's class and its special tokens.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The tokenizer's special tokens.
+/// The names of the tokenizer's special tokens, as `bos_token`.
 pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// The tokens added to [`VOCABULARY`], with their ids.
 pub const ADDED_TOKENS: &str = "added_tokens.json";

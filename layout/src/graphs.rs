@@ -66,7 +66,7 @@ impl GraphFile {
         GraphFile::DecoderStep,
     ];
 
-    /// All graphs.
+    /// The graphs of both layouts.
     pub const ALL: [GraphFile; 8] = [
         GraphFile::VisionEncoder,
         GraphFile::EmbedTokens,
@@ -136,7 +136,7 @@ pub enum ModelPart {
 }
 
 impl ModelPart {
-    /// All parts.
+    /// The parts in the order of their use.
     pub const ALL: [ModelPart; 3] = [ModelPart::Vision, ModelPart::Text, ModelPart::Decoder];
 
     /// Returns the part's name in options: `vision`, `text`, `decoder`.
@@ -169,7 +169,7 @@ impl ModelPart {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no part {name:?}; the parts are {}", ModelPart::ALL.map(ModelPart::name).join(", "))]
 pub struct UnknownPart {
-    /// The name.
+    /// The rejected name of a part.
     pub name: String,
 }
 
@@ -230,7 +230,7 @@ pub enum Attention {
     Encoder,
 }
 
-/// Key or value.
+/// The keys or the values of an attention layer's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyValue {
     /// Key.

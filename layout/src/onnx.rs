@@ -289,7 +289,7 @@ pub enum DimensionValue {
     Name(String),
 }
 
-/// A key and its value.
+/// Returns an entry of `metadata_props` or of external data.
 pub fn entry(key: impl Into<String>, value: impl Into<String>) -> StringStringEntryProto {
     StringStringEntryProto {
         key: key.into(),

@@ -91,7 +91,7 @@ pub enum TaskKind {
     RegionToOcr,
 }
 
-/// A task's properties.
+/// A task's tag, prompt, input and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskSpec {
     /// The task with these properties.
@@ -102,7 +102,7 @@ pub struct TaskSpec {
     pub name: &'static str,
     /// The sentence that the model is prompted with; `{input}` is replaced by the input.
     pub prompt: &'static str,
-    /// The input besides the image.
+    /// The input that the task needs besides the image.
     pub input: TaskInput,
     /// How the answer is parsed.
     pub output: OutputKind,

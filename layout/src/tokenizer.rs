@@ -20,7 +20,7 @@ const LARGEST_GAP: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}. Fetch the model's tokenizer files again.")]
 pub struct InvalidTokenizer {
-    /// The file and its problem.
+    /// The file's name and what is wrong with it.
     pub reason: String,
 }
 

@@ -29,13 +29,13 @@ pub struct Bundle {
     pub source: BundleSource,
     /// The graphs that were found.
     pub layout: GraphLayout,
-    /// `config.json`.
+    /// The contents of `config.json`; `None` if the file is missing.
     pub config: Option<Value>,
-    /// `generation_config.json`.
+    /// The contents of `generation_config.json`; `None` if the file is missing.
     pub generation_config: Option<Value>,
     /// `preprocessor_config.json`, or the image processor's part of `processor_config.json`.
     pub preprocessor_config: Option<Value>,
-    /// `processor_config.json`.
+    /// The contents of `processor_config.json`; `None` if the file is missing.
     pub processor_config: Option<Value>,
 }
 

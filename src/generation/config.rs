@@ -43,7 +43,7 @@ pub struct GenerationConfig {
     /// The exponent of the length by which a finished sequence's log-probability is divided: values above 0 favour long
     /// sequences, below 0 short ones.
     pub length_penalty: f64,
-    /// When beam search stops.
+    /// The condition on which beam search ends an input's search.
     pub early_stopping: EarlyStopping,
     /// The size of n-grams that may occur only once in a sequence, the start token included; 0 is off.
     pub no_repeat_ngram_size: usize,

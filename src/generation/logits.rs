@@ -125,7 +125,8 @@ impl<'a> Logits<'a> {
     /// Returns all logits of a row.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if there is no such row; errors of ONNX Runtime, if they are copied to the CPU's memory.
+    /// [`Error::InvalidGraph`] if there is no such row; errors of ONNX Runtime if the logits are copied from a device to the
+    /// CPU's memory.
     pub fn row(&self, row: usize) -> Result<ArrayView1<'a, f32>> {
         let all = match self.source {
             Source::All(values) => values,

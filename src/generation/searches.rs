@@ -46,12 +46,12 @@ impl<'a> Searches<'a> {
         }
     }
 
-    /// Returns whether all searches are done.
+    /// Returns whether no search runs or waits.
     pub fn is_done(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Returns the number of searches that wait.
+    /// Returns the number of searches whose input is not admitted yet.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -80,7 +80,7 @@ impl<'a> Searches<'a> {
         Ok(&self.tokens)
     }
 
-    /// Returns the sequences of each input.
+    /// Returns the sequences of each input, the best first.
     pub fn into_results(self) -> Vec<Vec<Sequence>> {
         self.results
     }
@@ -95,7 +95,10 @@ impl<'a> Searches<'a> {
         self.waiting.extend(self.running.drain(..));
     }
 
-    /// Admits a waiting search for each row of logits, and chooses its next tokens by them.
+    /// Starts a waiting search for each row of `logits`, in their order, and chooses its first tokens from that row.
+    ///
+    /// # Errors
+    /// Those of [`advance`](Self::advance).
     pub fn admit(
         &mut self,
         logits: &Logits<'_>,

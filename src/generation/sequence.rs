@@ -1,6 +1,6 @@
 //! Generated sequences.
 
-/// A generated sequence.
+/// A generated sequence of tokens with its score.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Sequence {

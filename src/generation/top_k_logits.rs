@@ -28,7 +28,7 @@ pub trait TopKLogits: std::fmt::Debug {
 pub struct TopKRow<'a> {
     /// The tokens of the logits. Among equal logits, lower tokens are selected first, and come first.
     pub tokens: &'a [i64],
-    /// The logits, the highest first.
+    /// The highest logits of the row, in descending order.
     pub logits: &'a [f32],
     /// `ln Σ exp(x - max)` over all logits of the row.
     pub log_sum_exp: f32,

@@ -46,7 +46,8 @@ pub fn cached_models(options: &HubOptions) -> Result<Vec<CacheEntry>> {
     Ok(models.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// Returns a model's entry in the hub's cache, even if the model is incomplete or of another kind.
+/// Returns a model's entry in the hub's cache, even if the model is incomplete or no Florence-2; `None` if the cache has
+/// nothing of its repository.
 ///
 /// # Errors
 /// As [`cache_folder`].

@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 /// The list of models as JSON.
 const CATALOGUE: &str = include_str!("../../models/catalogue.json");
 
-/// A known model.
+/// A model in the built-in list of repositories with Florence-2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CatalogueEntry {
-    /// The model's id.
+    /// The repository: `organisation/name`.
     pub id: String,
     /// The form in which the repository holds the model.
     pub form: ModelForm,
     /// The approximate number of parameters.
     pub parameters: u64,
-    /// A one-line description.
+    /// A description of the model in one line.
     pub about: String,
 }
 
@@ -40,7 +40,7 @@ impl ModelForm {
     }
 }
 
-/// Returns the known models.
+/// Returns the built-in list of models.
 pub fn catalogue() -> Vec<CatalogueEntry> {
     // The list is embedded, and a test parses it.
     serde_json::from_str(CATALOGUE).unwrap_or_default()

@@ -23,7 +23,7 @@ use crate::options::LoadOptions;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// The id.
+    /// The model's id, as it was asked for.
     pub id: ModelId,
     /// The commit of the id's revision.
     pub commit: String,
@@ -31,7 +31,7 @@ pub struct Prepared {
     pub folder: PathBuf,
     /// The fetched files, as paths inside the repository.
     pub files: Vec<String>,
-    /// Bytes fetched by this call.
+    /// The number of bytes that this call downloaded.
     pub fetched_bytes: u64,
     /// Whether `folder` is an export of the repository's safetensors.
     pub exported: bool,

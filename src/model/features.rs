@@ -27,7 +27,7 @@ impl ImageFeatures {
         self.features.view()
     }
 
-    /// Returns the original image's size.
+    /// Returns the image's size in pixels before it was resized.
     pub fn image_size(&self) -> ImageSize {
         self.size
     }

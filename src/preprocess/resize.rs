@@ -96,7 +96,7 @@ impl<'a> Resize<'a> {
         }
     }
 
-    /// Returns the result's width and height.
+    /// Returns the width and height of the resized image, in pixels.
     pub fn size(&self) -> (usize, usize) {
         let side = |weights: &Option<Weights>, length| weights.as_ref().map_or(length as usize, Weights::len);
         (

@@ -35,13 +35,14 @@ use crate::runtime::GraphSource;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repair {
-    /// The graph.
+    /// The repaired graph.
     pub graph: GraphFile,
     /// The number of channel attentions whose scale was changed.
     pub attentions: usize,
-    /// The square image size that the graph's scales are for, if there is one.
+    /// The square image size for which the stored scales of the channel attentions are right; `None` if no square size has
+    /// them.
     pub frozen_at: Option<ImageSize>,
-    /// The image size of the model, which the repaired scales are for.
+    /// The model's image size, for which the scales are right after the repair.
     pub image_size: ImageSize,
 }
 

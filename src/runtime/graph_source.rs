@@ -21,7 +21,7 @@ pub enum GraphSource {
     File(PathBuf),
     /// An ONNX model in memory.
     Memory {
-        /// The name in messages.
+        /// Returns the graph's name in error messages: the file's path, or the name of a graph in memory.
         name: String,
         /// The model.
         model: Bytes,
@@ -51,7 +51,7 @@ impl GraphSource {
         }
     }
 
-    /// The name in messages.
+    /// Returns the graph's name in error messages: the file's path, or the name of a graph in memory.
     pub fn name(&self) -> String {
         match self {
             GraphSource::File(path) | GraphSource::Repaired { file: path, .. } => path.display().to_string(),

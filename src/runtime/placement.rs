@@ -12,7 +12,7 @@ use super::log;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Placement {
-    /// The graph's name in messages.
+    /// The graph's name in error messages and reports.
     pub graph: String,
     /// The providers with nodes, in ONNX Runtime's order. Empty if they are unknown: if the application has made the
     /// session, or a later ONNX Runtime logs them in another form.

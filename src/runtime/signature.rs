@@ -18,7 +18,7 @@ pub use ort::value::TensorElementType as ElementType;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GraphSignature {
-    /// The graph's name in messages.
+    /// The graph's name in error messages.
     #[serde(skip)]
     pub graph: String,
     /// The inputs in the graph's order.
@@ -33,16 +33,16 @@ pub struct GraphSignature {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// An input or output.
+/// The name, element type and shape of a graph's input or output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TensorSpec {
-    /// The name.
+    /// The tensor's name in the graph.
     pub name: String,
     /// The type of the elements.
     #[serde(serialize_with = "as_text")]
     pub dtype: ElementType,
-    /// The shape.
+    /// The size of each axis.
     #[serde(rename = "shape")]
     pub dims: Vec<Dimension>,
 }

@@ -27,7 +27,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct VisionConfig {
-    /// Color channels.
+    /// The number of color channels of an image.
     #[serde(default = "defaults::in_channels")]
     pub in_channels: usize,
     /// Channels of each stage.
@@ -59,10 +59,10 @@ pub struct VisionConfig {
     /// Whether the query, key and value projections have a bias.
     #[serde(default = "yes")]
     pub qkv_bias: bool,
-    /// Activation of the MLPs.
+    /// The name of the MLPs' activation function, as `gelu`.
     #[serde(default = "defaults::activation_function")]
     pub activation_function: String,
-    /// Width of the image features.
+    /// The width of the image features, which is the text model's `d_model`.
     pub projection_dim: usize,
     /// The parts of the image features, in order; only in Microsoft's form.
     #[serde(default = "defaults::image_feature_source")]
@@ -92,7 +92,7 @@ pub enum ImageFeatureSource {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct TextConfig {
-    /// Rows of the embedding matrix.
+    /// The number of tokens, rows of the embedding matrix.
     pub vocab_size: usize,
     /// Width of the hidden states.
     pub d_model: usize,
@@ -111,7 +111,7 @@ pub struct TextConfig {
     /// Longest sequence, in tokens.
     #[serde(default = "defaults::max_position_embeddings")]
     pub max_position_embeddings: usize,
-    /// Activation of the MLPs.
+    /// The name of the MLPs' activation function, as `gelu`.
     #[serde(default = "defaults::activation_function")]
     pub activation_function: String,
     /// Whether embeddings are multiplied by √d_model.

@@ -40,7 +40,7 @@ pub enum RandomSize {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RandomOptions {
-    /// The dimensions.
+    /// The number and width of the layers.
     pub size: RandomSize,
     /// The seed; the same seed gives the same bytes on every machine.
     pub seed: u64,

@@ -5,15 +5,15 @@ use crate::generation::math::scan_above;
 /// A token that may continue a beam.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
-    /// The beam it continues.
+    /// The index of the beam that the token continues.
     pub beam: usize,
-    /// The token.
+    /// The token's id.
     pub token: u32,
     /// The token's log-probability after the processors.
     pub log_prob: f32,
-    /// The sequence's log-probability.
+    /// The log-probability of the beam with the token: the sum of its tokens' `log_prob`.
     pub score: f32,
-    /// The score; with sampling, the score with noise.
+    /// The value that candidates are ordered by, the highest first: `score`, with Gumbel noise added in sampling.
     pub rank: f32,
 }
 
