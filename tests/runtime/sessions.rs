@@ -238,7 +238,7 @@ fn a_session_starts_it_by_the_variable() {
 fn a_wrong_variable_is_an_error() {
     in_own_process(
         PROCESS,
-        "refuses_a_wrong_variable",
+        "rejects_a_wrong_variable",
         &[("ORT_DYLIB_PATH", "/no/such/library.so")],
     );
 }
@@ -293,7 +293,7 @@ mod own_process {
             std::fs::write(&bad, &whole[..cut]).unwrap();
             let message = refused(&bad);
             if cfg!(target_os = "linux") && cut >= 100 {
-                assert!(message.contains("cut short"), "{message}");
+                assert!(message.contains("truncated"), "{message}");
             }
         }
         let first = init(&RuntimeOptions::default().with_library(library())).unwrap();
