@@ -121,7 +121,7 @@ const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_fol
 /// # Errors
 /// Errors of [`init`](super::init); [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
 /// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS; [`Error::Ort`] if ONNX Runtime rejects the graph
-/// (damaged, cut short, of unknown operators, a session already) or an option.
+/// (damaged, truncated, of unknown operators, a session already) or an option.
 pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Session> {
     load_session(graph, options).map(|(session, _)| session)
 }
