@@ -33,7 +33,7 @@ pub struct ExportOptions {
     pub image_size: Option<u32>,
     /// The graphs to write; `None` for all graphs of the target.
     pub graphs: Option<Vec<GraphFile>>,
-    /// Graphs with more bytes of weights than this keep the large ones in a file of external data (`.onnx_data`), which ONNX
+    /// A graph with more bytes of weights than this keeps its large weights in a file of external data (`.onnx_data`), which ONNX
     /// Runtime maps instead of reading: loading takes half the time and memory.
     pub external_data_threshold: u64,
     /// The model's name in the graphs' metadata; `None` for the name of the published model with the same dimensions.

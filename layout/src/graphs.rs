@@ -92,7 +92,8 @@ impl GraphFile {
         }
     }
 
-    /// Returns the name in the file names of older exports, which have hyphens for underscores; `None` if it is the same.
+    /// Returns the graph's name in the file names of older exports, where it differs: `decoder_merged` of
+    /// `base-decoder-merged-f16.onnx`, whose hyphens stand for underscores.
     pub const fn older_name(self) -> Option<&'static str> {
         match self {
             GraphFile::EncoderModel => Some("encoder"),

@@ -74,7 +74,7 @@ impl GraphLayout {
     ];
 
     /// Looks for the graphs in `onnx/` and beside the configuration. If a graph has files of several dtypes, the
-    /// preferred one is taken ([`Dtype::BY_PREFERENCE`]).
+    /// preferred one is taken ([`Dtype::BY_PREFERENCE`]). Graphs that are not there are left out, without an error.
     pub fn find(source: &BundleSource) -> Self {
         Self::find_with(source, DtypePreference::default())
     }

@@ -24,7 +24,7 @@ pub enum Resample {
 }
 
 impl Resample {
-    /// Returns the filter with a number of Pillow, or `None` for other numbers, including Pillow 13's `MKS2013` (6) and
+    /// Returns the filter of a number in Pillow's `Image.Resampling`, or `None` for other numbers, including Pillow 13's `MKS2013` (6) and
     /// `MKS2021` (7).
     pub const fn from_pillow(number: u64) -> Option<Self> {
         Some(match number {

@@ -51,7 +51,7 @@ impl RuntimeOptions {
 pub struct RuntimeInfo {
     /// The library; `None` if the application loaded it.
     pub path: Option<PathBuf>,
-    /// The library's version, as `1.32`; `None` if the application loaded it.
+    /// The library's version, such as `1.32`; `None` if the application loaded it.
     pub version: Option<String>,
     /// The library's build: commit, build type, compiler flags.
     pub build: String,

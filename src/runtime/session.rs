@@ -42,9 +42,10 @@ pub struct SessionOptions {
     /// Whether nodes that no listed device supports may fall back to the CPU. If `false`, loading such a graph is an
     /// error; most graphs have such nodes, at least for shape computations.
     pub cpu_fallback: bool,
-    /// Whether the KV cache of a `plain` decoder stays in the device's memory between steps, where beams are also
-    /// reordered and the top-k logits selected. If `false`, it is copied to the CPU's memory and back in each step.
-    /// `None` is `true` for devices with their own memory.
+    /// Whether the KV cache stays in the device's memory between decoder steps, where beams are also reordered and the top-k
+    /// logits selected. If `false`, it is copied to the CPU's memory and back in each step. `None` is `true` for devices with
+    /// their own memory, `false` for others. Applies to decoders in the layout of onnx-community; those of the fused layout
+    /// keep the cache where they run.
     pub device_caches: Option<bool>,
     /// Whether graphs with this crate's custom operators (`florence2 export --target cpu`) run with its kernels, on the CPU
     /// only. If `false`, ONNX Runtime runs the operators' function bodies in the graph, which compute the same in more
