@@ -1,7 +1,7 @@
 //! Exporting a checkpoint to a deployment's folder, or to graphs in memory.
 
 #[cfg(test)]
-mod device_copies;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

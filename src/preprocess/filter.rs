@@ -24,8 +24,8 @@ pub enum Resample {
 }
 
 impl Resample {
-    /// Returns the filter of a number in Pillow's `Image.Resampling`, or `None` for other numbers, including Pillow 13's `MKS2013` (6) and
-    /// `MKS2021` (7).
+    /// Returns the filter of a number in Pillow's `Image.Resampling`, or `None` for other numbers, including Pillow 13's
+    /// `MKS2013` (6) and `MKS2021` (7).
     pub const fn from_pillow(number: u64) -> Option<Self> {
         Some(match number {
             0 => Self::Nearest,
