@@ -200,7 +200,7 @@ fn image_tokens_must_leave_capacity_for_a_prompt() {
     export_at(&checkpoint, 48).unwrap();
     // 7 × 7 image features and their mean, `<s>` and `</s>`.
     let error = export_at(&checkpoint, 56).unwrap_err();
-    assert!(error.to_string().contains("no capacity for a prompt"), "{error}");
+    assert!(error.to_string().contains("positions for a prompt"), "{error}");
 }
 
 #[test]
