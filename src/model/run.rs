@@ -108,6 +108,20 @@ impl Florence2 {
         })
     }
 
+    /// Returns the prompt's token ids, which the encoder gets after the image tokens.
+    ///
+    /// # Errors
+    /// If the task's region is not inside the image, or the prompt is too long for the model.
+    pub fn prompt_ids(&self, image: &ImageFeatures, task: &Task) -> Result<Vec<u32>> {
+        let prompt = self.prompts.prompt(task, image.size)?;
+        let ids = self.tokenizer.encode_prompt(&prompt)?;
+        let (tokens, limit) = (image.features.nrows() + ids.len(), self.generation.max_positions);
+        if tokens > limit {
+            return Err(Error::PromptTooLong { tokens, limit });
+        }
+        Ok(ids)
+    }
+
     fn generate(
         &self,
         requests: &[(&ImageFeatures, &Task)],

@@ -9,20 +9,6 @@ use crate::generation::Decoder;
 use crate::task::Task;
 
 impl Florence2 {
-    /// Returns the prompt's token ids, which the encoder gets after the image tokens.
-    ///
-    /// # Errors
-    /// If the task's region is not inside the image, or the prompt is too long for the model.
-    pub fn prompt_ids(&self, image: &ImageFeatures, task: &Task) -> Result<Vec<u32>> {
-        let prompt = self.prompts.prompt(task, image.size)?;
-        let ids = self.tokenizer.encode_prompt(&prompt)?;
-        let (tokens, limit) = (image.features.nrows() + ids.len(), self.generation.max_positions);
-        if tokens > limit {
-            return Err(Error::PromptTooLong { tokens, limit });
-        }
-        Ok(ids)
-    }
-
     /// Returns the encoder's last hidden states, `[image tokens + prompt tokens, d_model]`.
     ///
     /// # Errors
