@@ -23,6 +23,8 @@ pub(crate) const GRAPH_RECORD: &str = "graph.json";
 pub(crate) const RUNTIMES: &str = "onnxruntime";
 /// The file with size and checksum of a library; its presence marks a complete download.
 pub(crate) const RUNTIME_RECORD: &str = "verified.json";
+/// The folder of lock files in a hub's cache: `<folder of the model>`.
+pub(crate) const LOCKS: &str = ".locks";
 
 /// A folder in a cache that can be removed on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,7 +61,7 @@ pub enum CacheContent {
         model: String,
         /// The target's name: `cpu`, `plain`, `cuda`.
         target: String,
-        /// The precision's name: `fp32`, `fp16`, `int8`, `int4`, ...
+        /// The precision's name: `fp32`, `fp16`, `int8`, `q4`, ...
         precision: String,
     },
     /// Files that an execution provider compiled from a graph: TensorRT's engines and timings, CoreML's models.
@@ -100,12 +102,13 @@ impl CacheEntry {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the folder cannot be removed.
     pub fn remove(&self) -> Result<bool> {
+        let removed = remove(&self.folder)?;
         if let CacheContent::Model { .. } = self.content
             && let (Some(cache), Some(name)) = (self.folder.parent(), self.folder.file_name())
         {
-            remove(&cache.join(".locks").join(name))?;
+            remove(&cache.join(LOCKS).join(name))?;
         }
-        remove(&self.folder)
+        Ok(removed)
     }
 }
 

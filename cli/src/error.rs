@@ -52,7 +52,7 @@ pub enum Error {
         /// The cause.
         source: image::ImageError,
     },
-    /// A saved benchmark cannot be compared with.
+    /// A saved benchmark or evaluation cannot be compared with.
     #[error("{}: {reason}", path.display())]
     Baseline {
         /// The file.

@@ -15,12 +15,12 @@ impl PartValue for Dtype {
             name: Self::NAME,
             reason,
         };
-        let mut dtype = Err(invalid("is empty".into()));
-        for item in items {
-            let parsed = item.parse();
-            dtype = Ok(parsed.map_err(|unknown: UnknownDtype| invalid(unknown.to_string()))?);
-        }
-        dtype
+        let parse = |item: &&str| {
+            item.parse()
+                .map_err(|unknown: UnknownDtype| invalid(unknown.to_string()))
+        };
+        let dtypes: Vec<Dtype> = items.iter().map(parse).collect::<Result<_>>()?;
+        dtypes.last().copied().ok_or_else(|| invalid("is empty".into()))
     }
 }
 

@@ -129,7 +129,8 @@ impl BundleSource {
         let file = ModelFile::read(&GraphSource::File(folder.join(graph)));
         let names = file.map(|mut file| file.external_files()).unwrap_or_default();
         let folder = graph.rsplit_once('/').map_or("", |(folder, _)| folder);
-        names.iter().map(|name| inside(folder, name)).collect()
+        let names = names.iter().map(|name| name.strip_prefix("./").unwrap_or(name));
+        names.map(|name| inside(folder, name)).collect()
     }
 
     /// Returns the graph in this file, a path inside the bundle; `None` if there is no such file.
@@ -199,7 +200,7 @@ mod tests {
             ..TensorProto::default()
         };
         let graph = GraphProto {
-            initializer: ["b.bin", "a.bin", "b.bin"].map(tensor).to_vec(),
+            initializer: ["b.bin", "./a.bin", "b.bin"].map(tensor).to_vec(),
             ..GraphProto::default()
         };
         let model = ModelProto {

@@ -9,10 +9,9 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::api::RemoteFile;
 use super::id::{ModelId, is_commit};
+use crate::cache::LOCKS;
 use crate::error::{Error, Result};
 
-/// The cache's folder of lock files.
-const LOCKS: &str = ".locks";
 /// The extension of unfinished files.
 const UNFINISHED: &str = "incomplete";
 

@@ -34,16 +34,16 @@ pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
 /// As [`cache_folder`].
 pub fn cached_models(options: &HubOptions) -> Result<Vec<CacheEntry>> {
     let folders = folders_in(&cache_folder(options)?).into_iter();
-    let mut models: Vec<(ModelId, CacheEntry)> = folders
+    let mut models: Vec<CacheEntry> = folders
         .filter_map(|folder| {
             let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
             let id: ModelId = name.replacen(SEPARATOR, "/", 1).parse().ok()?;
             let is_ours = snapshots(&folder).iter().any(|snapshot| is_florence2(snapshot));
-            is_ours.then(|| (id.clone(), entry(&id, folder)))
+            is_ours.then(|| entry(&id, folder))
         })
         .collect();
-    models.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(models.into_iter().map(|(_, entry)| entry).collect())
+    models.sort_by(|a, b| a.repository().cmp(&b.repository()));
+    Ok(models)
 }
 
 /// Returns a model's entry in the hub's cache, even if the model is incomplete or no Florence-2; `None` if the cache has

@@ -109,7 +109,10 @@ fn invalid(name: &str, reason: impl Into<String>) -> Error {
 fn image_size(name: &str, value: Value) -> Result<ImageSize> {
     let sides = 1..=MAX_SIDE;
     match ImageSize::deserialize(&value) {
-        Ok(size) if sides.contains(&size.width) && sides.contains(&size.height) => Ok(size),
+        // A list would be read as width and height, but transformers reads it as height and width.
+        Ok(size) if value.is_object() && sides.contains(&size.width) && sides.contains(&size.height) => {
+            Ok(size)
+        }
         _ => Err(invalid(
             name,
             format!("{value} is not a height and a width of 1 to {MAX_SIDE} pixels"),
@@ -176,6 +179,7 @@ mod tests {
             ("size", json!({"size": {"height": 0, "width": 768}})),
             ("size", json!({"size": {"height": 768, "width": 1_000_000_000}})),
             ("size", json!({"size": 768})),
+            ("size", json!({"size": [768, 768]})),
             ("crop_size", json!({"do_center_crop": true})),
             ("image_mean", json!({"image_mean": [0.5, 0.5]})),
             ("image_std", json!({"image_std": [0.5, 0.0, 0.5]})),

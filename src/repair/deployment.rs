@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use florence2_layout::file_names::GraphFileName;
-use florence2_layout::graphs::GraphFile;
+use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::{Repair, repair_model};
 use crate::bundle::{Bundle, BundleSource, ModelFile, is_inside};
@@ -19,7 +19,8 @@ use crate::runtime::GraphSource;
 /// A repaired graph keeps its weights where they were: inside it, or in files beside it.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if `to` is not empty, [`Error::Io`] if a file cannot be read or written; errors of [`Bundle::open`].
+/// [`Error::InvalidOption`] if `to` is not empty, [`Error::Io`] if a file cannot be read or written; errors of [`Bundle::open`] and
+/// [`Bundle::needed_repair`].
 pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>> {
     if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
         return Err(Error::InvalidOption {
@@ -31,6 +32,11 @@ pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>
     let Some(size) = bundle.image_size()? else {
         return Ok(Vec::new());
     };
+    // An unreadable folder would count as empty.
+    let graphs = from.join(FOLDER);
+    if graphs.is_dir() {
+        fs::read_dir(&graphs).map_err(Error::io(&graphs))?;
+    }
     let files = files_of(&bundle.source, from);
     let mut repaired = Vec::new();
     for file in files.iter().filter(|file| is_vision_encoder(file)) {

@@ -68,7 +68,7 @@ impl Bundle {
     /// ([`LoadOptions::repair`](crate::LoadOptions::repair)); `None` if the graph needs no repair or cannot be read.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the image processor's configuration is invalid.
+    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if the image processor's configuration is invalid.
     pub fn needed_repair(&self) -> Result<Option<Repair>> {
         let (Some(size), Ok(graph)) = (
             self.image_size()?,

@@ -21,7 +21,7 @@ pub enum GraphSource {
     File(PathBuf),
     /// An ONNX model in memory.
     Memory {
-        /// Returns the graph's name in error messages: the file's path, or the name of a graph in memory.
+        /// The graph's name in error messages.
         name: String,
         /// The model.
         model: Bytes,

@@ -2,10 +2,10 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use florence2::CancelToken;
 
@@ -17,6 +17,10 @@ use crate::output::printable;
 
 /// The interval at which a waiting benchmark checks whether it was cancelled.
 const POLL: Duration = Duration::from_millis(50);
+/// The longest wait for the end of a worker that has closed its output.
+const EXIT_TIME: Duration = Duration::from_secs(10);
+/// The longest wait for the last lines of an ended worker: a process that it started may hold its stderr.
+const LOG_TIME: Duration = Duration::from_secs(1);
 
 /// A running worker, which is killed when this is dropped and ends by itself when this program does.
 pub struct WorkerProcess {
@@ -111,14 +115,15 @@ impl WorkerProcess {
 
     /// Waits for the process to end; returns how it ended and its last line on stderr.
     fn exit_reason(&mut self) -> String {
-        let how = match self.child.wait() {
-            Ok(status) if status.code().is_none() => {
+        let how = match within(EXIT_TIME, || self.child.try_wait().ok().flatten()) {
+            Some(status) if was_killed(status) => {
                 format!("the worker was killed ({status}), perhaps because memory ran out")
             }
-            Ok(status) => format!("the worker ended ({status})"),
-            Err(error) => format!("the worker ended: {error}"),
+            Some(status) => format!("the worker ended ({status})"),
+            None => "the worker closed its output and did not end".into(),
         };
-        match self.log.take().and_then(|log| log.join().ok().flatten()) {
+        let log = within(LOG_TIME, || self.log.take_if(|log| log.is_finished()));
+        match log.and_then(|log| log.join().ok().flatten()) {
             Some(line) => format!("{how}: {line}"),
             None => how,
         }
@@ -130,6 +135,31 @@ impl Drop for WorkerProcess {
         // Both calls fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Returns the result of `look` as soon as there is one; `None` if there is none within `limit`.
+fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            None if start.elapsed() < limit => thread::sleep(POLL),
+            found => return found,
+        }
+    }
+}
+
+/// Returns whether a process was ended by the signal that systems short of memory send.
+fn was_killed(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        const SIGKILL: i32 = 9;
+        std::os::unix::process::ExitStatusExt::signal(&status) == Some(SIGKILL)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        false
     }
 }
 
@@ -182,6 +212,17 @@ mod tests {
             reason.contains("killed") && reason.contains("memory ran out"),
             "{reason}"
         );
+        let reason = failure("read line; kill -SEGV $$");
+        assert!(
+            reason.contains("SIGSEGV") && !reason.contains("memory"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_worker_is_reported_while_its_child_holds_stderr() {
+        let reason = failure("read line; sleep 60 > /dev/null & exit 3");
+        assert!(reason.contains("exit status: 3"), "{reason}");
     }
 
     #[test]

@@ -214,8 +214,7 @@ pub mod tests {
         }
     }
 
-    /// Returns a configuration with these times in seconds. The stages' shares are exact in binary, since reading JSON
-    /// may change the last bit.
+    /// Returns a configuration with these times in seconds. The stages have fixed shares of them.
     pub fn entry(batch: usize, end_to_end: &[f64]) -> Entry {
         let sample = |&seconds: &f64| Sample {
             end_to_end: seconds,

@@ -37,12 +37,12 @@ pub fn run(args: &BenchArgs, planned: &Planned, console: &Console) -> Result<()>
             source,
         })
     };
-    let outcome = match measure(args, planned, console, wait) {
-        Ok(measurement) => Outcome::Measured(measurement),
-        Err(error) => Outcome::Error(describe(&error)),
+    // The model stays loaded until the benchmark has read the device's memory, after which it closes stdin.
+    let (outcome, _model) = match measure(args, planned, console, wait) {
+        Ok((measurement, model)) => (Outcome::Measured(measurement), Some(model)),
+        Err(error) => (Outcome::Error(describe(&error)), None),
     };
     reply(Some(&outcome))?;
-    // The benchmark reads the device's memory before it closes stdin.
     lines.next();
     Ok(())
 }
@@ -54,12 +54,13 @@ fn reply(outcome: Option<&Outcome>) -> Result<()> {
         .map_err(Error::stdout)
 }
 
+/// Returns the measurements without their summaries, and the loaded model.
 fn measure(
     args: &BenchArgs,
     planned: &Planned,
     console: &Console,
     mut wait: impl FnMut() -> Result<()>,
-) -> Result<Measurement> {
+) -> Result<(Measurement, Florence2)> {
     let mut globals = planned.globals.clone();
     // The benchmark has already fetched the model and ONNX Runtime.
     globals.offline = true;
@@ -86,7 +87,7 @@ fn measure(
         }
     }
     let files = model.bundle().layout.files.iter();
-    let mut measurement = Measurement {
+    let measurement = Measurement {
         load,
         first_run,
         host_memory: peak_memory(),
@@ -98,8 +99,7 @@ fn measure(
         samples,
         figures: BTreeMap::new(),
     };
-    measurement.summarize();
-    Ok(measurement)
+    Ok((measurement, model))
 }
 
 /// Encodes all images of a batch, then answers the task about them together.
