@@ -31,7 +31,7 @@ impl AtomicFile {
         let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
         Ok(AtomicFile {
             path: path.into(),
-            file: BufWriter::new(file.map_err(failed(path))?),
+            file: BufWriter::new(file.map_err(Error::write(path))?),
         })
     }
 
@@ -40,18 +40,13 @@ impl AtomicFile {
         &mut self,
         write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<T>,
     ) -> Result<T> {
-        write(&mut self.file).map_err(failed(&self.path))
+        write(&mut self.file).map_err(Error::write(&self.path))
     }
 
     /// Renames the file to its path.
     pub(crate) fn commit(self) -> Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
         let persisted = file.and_then(|file| Ok(file.persist(&self.path)?));
-        persisted.map(drop).map_err(failed(&self.path))
+        persisted.map(drop).map_err(Error::write(&self.path))
     }
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.into();
-    move |source| Error::Write { path, source }
 }

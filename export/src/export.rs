@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use florence2_layout::files::CONFIG;
-use florence2_layout::graphs::{EXTENSION, EXTERNAL_DATA_SUFFIX, FOLDER, GraphFile};
+use florence2_layout::graphs::{EXTERNAL_DATA_SUFFIX, FOLDER, GraphFile};
 use florence2_layout::image_size::ImageSize;
 
 use crate::atomic_file::AtomicFile;
@@ -68,7 +68,7 @@ pub fn export(checkpoint: &Checkpoint, folder: impl AsRef<Path>, options: &Expor
             continue;
         }
         let header = header(checkpoint, file, options, image_size);
-        let path = onnx.join(format!("{}{}{EXTENSION}", file.name(), options.dtype.suffix()));
+        let path = onnx.join(file.file_name(options.dtype));
         let written = graph::write(graph, header, &path, options.external_data_threshold)?;
         tracing::info!(graph = file.name(), "written");
         files.extend(

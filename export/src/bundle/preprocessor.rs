@@ -70,7 +70,11 @@ pub(crate) fn image_size(checkpoint: &Checkpoint) -> Result<ImageSize> {
     let settings = settings(checkpoint)?;
     let size = |key: &str| {
         let size = settings.get(key)?;
-        let side = |axis: &str| u32::try_from(size.as_u64().or_else(|| size.get(axis)?.as_u64())?).ok();
+        // A side beyond u32 is rejected with the others that are too large.
+        let side = |axis: &str| {
+            let side = size.as_u64().or_else(|| size.get(axis)?.as_u64())?;
+            Some(u32::try_from(side).unwrap_or(u32::MAX))
+        };
         Some(ImageSize::new(side("width")?, side("height")?))
     };
     Ok(size("size")

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::storage::{self, Entry};
 use super::{Checkpoint, naming};
 use crate::error::{Error, Result};
+use crate::lowering::Factors;
 use crate::tensor::{Tensor, transpose};
 
 /// The weights of a checkpoint below a prefix of their names. Clones share the record of used weights.
@@ -18,7 +19,7 @@ pub(crate) struct Weights<'a> {
     prefix: String,
     used: Rc<RefCell<BTreeMap<String, Vec<usize>>>>,
     /// Factors of weights by full name, one for each index along the last axis.
-    factors: Rc<BTreeMap<String, Rc<[f32]>>>,
+    factors: Factors,
 }
 
 impl<'a> Weights<'a> {
@@ -41,7 +42,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Multiplies weights by `factors`, by full name: one for each index along the last axis.
-    pub(crate) fn multiplied(self, factors: Rc<BTreeMap<String, Rc<[f32]>>>) -> Self {
+    pub(crate) fn multiplied(self, factors: Factors) -> Self {
         Weights { factors, ..self }
     }
 

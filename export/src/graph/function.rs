@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use super::value::value_of_any_shape;
 use super::{Attribute, Graph, Value};
-use florence2_layout::onnx::{DataType, FunctionProto, OperatorSetIdProto};
+use florence2_layout::onnx::{DataType, FunctionProto};
+use florence2_layout::operators::DOMAIN;
 
-/// A custom operator. Runtimes that have no kernel for it run its body instead.
+/// A custom operator, in the domain [`DOMAIN`]. Runtimes that have no kernel for it run its body instead.
 pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
-    pub(crate) domain: &'static str,
-    pub(crate) version: i64,
     pub(crate) name: &'static str,
     pub(crate) inputs: [&'static str; INPUTS],
     pub(crate) attributes: &'static [&'static str],
@@ -19,33 +18,11 @@ pub(crate) struct Function<const INPUTS: usize, const OUTPUTS: usize> {
     pub(crate) body: fn(&mut Graph<'_>, [Value; INPUTS]) -> [Value; OUTPUTS],
 }
 
-/// The functions that a graph uses, by name.
-pub(super) type Functions = BTreeMap<&'static str, Definition>;
-
-/// A function that a graph uses.
-pub(super) struct Definition {
-    domain: (&'static str, i64),
-    /// The function without the opset versions of its body.
-    proto: FunctionProto,
-}
-
-impl Definition {
-    /// The domain and its version.
-    pub(super) fn domain(&self) -> (&'static str, i64) {
-        self.domain
-    }
-
-    /// The function with the model's opset versions.
-    pub(super) fn finish(self, opsets: &[OperatorSetIdProto]) -> FunctionProto {
-        FunctionProto {
-            opset_import: opsets.to_vec(),
-            ..self.proto
-        }
-    }
-}
+/// The functions that a graph uses, by name, without the opset versions of their bodies.
+pub(super) type Functions = BTreeMap<&'static str, FunctionProto>;
 
 impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
-    fn define(&self) -> Definition {
+    fn define(&self) -> FunctionProto {
         let mut body = Graph::default();
         let inputs = self.inputs.map(|name| body.input(name, DataType::Float, &[]));
         let outputs = (self.body)(&mut body, inputs);
@@ -53,17 +30,14 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Function<INPUTS, OUTPUTS> {
             body.output(name, value, &[]);
         }
         let (body, ..) = body.finish(self.name);
-        Definition {
-            domain: (self.domain, self.version),
-            proto: FunctionProto {
-                name: self.name.to_owned(),
-                input: self.inputs.map(str::to_owned).to_vec(),
-                output: self.outputs.map(str::to_owned).to_vec(),
-                attribute: self.attributes.iter().map(|&name| name.to_owned()).collect(),
-                node: body.node,
-                domain: self.domain.to_owned(),
-                ..FunctionProto::default()
-            },
+        FunctionProto {
+            name: self.name.to_owned(),
+            input: self.inputs.map(str::to_owned).to_vec(),
+            output: self.outputs.map(str::to_owned).to_vec(),
+            attribute: self.attributes.iter().map(|&name| name.to_owned()).collect(),
+            node: body.node,
+            domain: DOMAIN.to_owned(),
+            ..FunctionProto::default()
         }
     }
 }
@@ -80,7 +54,7 @@ impl Graph<'_> {
         self.functions
             .entry(function.name)
             .or_insert_with(|| function.define());
-        let outputs = self.nodes(function.domain, function.name, &inputs, attributes);
+        let outputs = self.nodes(DOMAIN, function.name, &inputs, attributes);
         let float = |value| value_of_any_shape(value, DataType::Float);
         self.value_info.extend(outputs.iter().map(float));
         outputs

@@ -1,18 +1,21 @@
 //! Serializing a built graph to protobuf: in one file, or with the big weights in a file beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use prost::Message;
 
 use super::Graph;
-use super::function::{Definition, Functions};
+use super::function::Functions;
 use super::initializer::Initializer;
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use florence2_layout::graphs::EXTERNAL_DATA_SUFFIX;
-use florence2_layout::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry};
+use florence2_layout::onnx::{
+    FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, entry,
+};
+use florence2_layout::operators::{DOMAIN, VERSION};
 
 /// Weights of fewer bytes stay in the graph's own file even if others do not.
 const SMALLEST_EXTERNAL: u64 = 1024;
@@ -66,10 +69,7 @@ pub(crate) fn write(graph: Graph<'_>, header: ModelHeader, path: &Path, threshol
         // An earlier export may have left weights beside the graph.
         match std::fs::remove_file(&data_path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::Write {
-                    path: data_path,
-                    source,
-                });
+                return Err(Error::write(&data_path)(source));
             }
             _ => return Ok(vec![(file_name(path), bytes.len() as u64)]),
         }
@@ -113,16 +113,19 @@ fn model(
         version,
     };
     let opsets: Vec<OperatorSetIdProto> = header.opsets.iter().map(opset).collect();
-    let domains: BTreeSet<(&str, i64)> = functions.values().map(Definition::domain).collect();
+    let custom = (!functions.is_empty()).then_some((DOMAIN, VERSION));
     ModelProto {
         ir_version: header.ir_version,
         producer_name: env!("CARGO_PKG_NAME").to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
-        opset_import: opsets.iter().cloned().chain(domains.iter().map(opset)).collect(),
+        opset_import: opsets.iter().cloned().chain(custom.iter().map(opset)).collect(),
         functions: functions
             .into_values()
-            .map(|definition| definition.finish(&opsets))
+            .map(|function| FunctionProto {
+                opset_import: opsets.clone(),
+                ..function
+            })
             .collect(),
         metadata_props: header
             .metadata

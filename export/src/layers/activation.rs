@@ -1,7 +1,7 @@
 //! Activation functions.
 
 use florence2_layout::dtypes::Dtype;
-use florence2_layout::operators::{DOMAIN, EXACT_GELU, VERSION};
+use florence2_layout::operators::EXACT_GELU;
 
 use crate::error::{Error, Result};
 use crate::graph::{Function, Graph, Value};
@@ -84,8 +84,6 @@ fn half_x_times_one_plus(graph: &mut Graph<'_>, x: &Value, y: &Value) -> Value {
 }
 
 const EXACT: Function<1, 1> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: EXACT_GELU,
     inputs: ["x"],
     attributes: &[],

@@ -1,8 +1,6 @@
 //! Attention, by single operators where the target has them.
 
-use florence2_layout::operators::{
-    BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION, DOMAIN, VERSION,
-};
+use florence2_layout::operators::{BFLOAT16_ATTENTION, CACHED_SELF_ATTENTION, CROSS_ATTENTION};
 
 use super::{Linear, LinearInput};
 use crate::graph::{Attribute, Function, Graph, KeyMask, Value};
@@ -138,8 +136,6 @@ pub(crate) fn cached_self_attention(graph: &mut Graph<'_>, inputs: [&Value; 5], 
 }
 
 const SELF: Function<3, 1> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: BFLOAT16_ATTENTION,
     inputs: ["query", "key", "value"],
     attributes: &[HEADS],
@@ -151,8 +147,6 @@ const SELF: Function<3, 1> = Function {
 };
 
 const CROSS: Function<4, 1> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: CROSS_ATTENTION,
     inputs: ["query", "key", "value", "lengths"],
     attributes: &[HEADS],
@@ -164,8 +158,6 @@ const CROSS: Function<4, 1> = Function {
 };
 
 const CACHED_SELF: Function<5, 3> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: CACHED_SELF_ATTENTION,
     inputs: [
         "query_key_value",

@@ -13,7 +13,7 @@ use crate::calibration::observer;
 use crate::checkpoint::Weights;
 use crate::checkpoint::paths::{PROJECTOR, VISION_TOWER};
 use crate::config::{Grid, ModelConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::lowering::Lowering;
 use crate::smoothing::{self, Smoothing};
@@ -50,11 +50,8 @@ impl<'a> Recipe<'a> {
 /// Builds one graph of the target. Weights are checked, not read.
 ///
 /// # Errors
-/// [`Error::NotInTarget`] if the target has no such graph; errors of the configuration and of weights.
+/// Errors of the configuration and of weights.
 pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'a>, weights: &Weights<'a>) -> Result<Graph<'a>> {
-    if !recipe.target.graphs().contains(&file) {
-        return Err(Error::NotInTarget { graph: file.name() });
-    }
     let (config, text) = (recipe.config, &recipe.config.text_config);
     let graph = recipe.graph(file);
     let mut graph = match file {

@@ -1,19 +1,10 @@
 //! The operators in the `cpu` target's graphs. Their results are checked by `tests/reference/check_export.py` and by the
 //! engine's tests.
 
-use florence2_export::{
-    Checkpoint, Dtype, Error, ExportOptions, GraphFile, Target, export, export_graph_bytes,
-};
+use florence2_export::{Dtype, Error, ExportOptions, GraphFile, Target, export, export_graph_bytes};
 use florence2_layout::graphs::MIXED_Q4;
 
-/// One of the checkpoints that `tests/reference/make_checkpoints.py` makes.
-fn checkpoint(name: &str) -> Checkpoint {
-    let folder = format!(
-        "{}/../tests/fixtures/checkpoints/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    Checkpoint::open(folder).unwrap()
-}
+use crate::common::graph_bytes::{count, fixture};
 
 fn options(dtype: Dtype) -> ExportOptions {
     ExportOptions::default()
@@ -22,11 +13,11 @@ fn options(dtype: Dtype) -> ExportOptions {
 }
 
 fn vision_encoder(checkpoint_name: &str, options: &ExportOptions) -> Vec<u8> {
-    export_graph_bytes(&checkpoint(checkpoint_name), GraphFile::VisionEncoder, options).unwrap()
+    export_graph_bytes(&fixture(checkpoint_name), GraphFile::VisionEncoder, options).unwrap()
 }
 
 fn contains(graph: &[u8], text: &str) -> bool {
-    graph.windows(text.len()).any(|window| window == text.as_bytes())
+    count(graph, text) > 0
 }
 
 #[test]
@@ -37,7 +28,7 @@ fn each_dtype_has_three_graphs_of_its_name() {
         (Dtype::Q4, "_q4", MIXED_Q4),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let report = export(&checkpoint("base-like"), folder.path(), &options(dtype)).unwrap();
+        let report = export(&fixture("base-like"), folder.path(), &options(dtype)).unwrap();
         assert!(report.unused_tensors.is_empty(), "{:?}", report.unused_tensors);
         for graph in ["vision_encoder", "text_encoder", "decoder_step"] {
             let path = folder.path().join(format!("onnx/{graph}{suffix}.onnx"));
@@ -75,7 +66,7 @@ fn a_pattern_may_fit_another_graph_but_not_none() {
         vision_encoder("base-like", &options(Dtype::Int8))
     );
     let none = options(Dtype::Int8).with_keep_fp32(["blocks.3", "blocks.30"]);
-    let error = export_graph_bytes(&checkpoint("base-like"), GraphFile::VisionEncoder, &none).unwrap_err();
+    let error = export_graph_bytes(&fixture("base-like"), GraphFile::VisionEncoder, &none).unwrap_err();
     let message = error.to_string();
     match error {
         Error::KeepFp32 { pattern, .. } => assert_eq!(pattern, "blocks.30"),
@@ -111,7 +102,7 @@ fn windows_are_padded_only_where_they_do_not_divide_the_grid() {
 fn a_dtype_of_another_target_is_an_error_that_lists_the_targets_own() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(Dtype::Bnb4);
-    let error = export(&checkpoint("base-like"), folder.path(), &options).unwrap_err();
+    let error = export(&fixture("base-like"), folder.path(), &options).unwrap_err();
     assert!(
         error.to_string().ends_with("its dtypes: fp32, int8, q4"),
         "{error}"

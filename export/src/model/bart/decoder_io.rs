@@ -78,13 +78,8 @@ impl Inputs {
         } else {
             config.decoder_layers
         };
-        let (self_past, caches) = (0..layers)
-            .map(|layer| {
-                let self_cache = Cache::input(graph, layer, Attention::Decoder, &self_dims);
-                let cross_cache = Cache::input(graph, layer, Attention::Encoder, &cross_dims);
-                (self_cache, cross_cache)
-            })
-            .unzip();
+        let caches = Cache::inputs(graph, layers, &self_dims, &cross_dims);
+        let (self_past, caches) = caches.into_iter().unzip();
         let cross_attention_source = match states {
             None => CrossAttentionSource::Past { caches },
             Some(states) if kind == DecoderKind::First => CrossAttentionSource::Encoder { states },
@@ -141,8 +136,23 @@ pub(super) fn cache_dims(config: &TextConfig, batch: &'static str, length: &'sta
 }
 
 impl Cache {
+    /// Declares the self-attention and the cross-attention cache of each layer as inputs.
+    pub(super) fn inputs(
+        graph: &mut Graph<'_>,
+        layers: usize,
+        self_dims: &[Dim],
+        cross_dims: &[Dim],
+    ) -> Vec<(Self, Self)> {
+        let caches = (0..layers).map(|layer| {
+            let self_cache = Self::input(graph, layer, Attention::Decoder, self_dims);
+            let cross_cache = Self::input(graph, layer, Attention::Encoder, cross_dims);
+            (self_cache, cross_cache)
+        });
+        caches.collect()
+    }
+
     /// Declares the cache of a layer as inputs.
-    pub(super) fn input(graph: &mut Graph<'_>, layer: usize, attention: Attention, dims: &[Dim]) -> Self {
+    fn input(graph: &mut Graph<'_>, layer: usize, attention: Attention, dims: &[Dim]) -> Self {
         let mut input = |kv| graph.input(&past(layer, attention, kv), DataType::Float, dims);
         Cache {
             key: input(KeyValue::Key),

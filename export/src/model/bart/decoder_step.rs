@@ -96,13 +96,7 @@ impl Inputs {
         let encoder_lengths = graph.input(ENCODER_SEQUENCE_LENGTHS, DataType::Int32, &[axes::IMAGES.into()]);
         let self_dims = cache_dims(text, axes::ROWS, axes::CAPACITY);
         let cross_dims = cache_dims(text, axes::IMAGES, axes::ENCODER_SEQUENCE);
-        let caches = (0..text.decoder_layers)
-            .map(|layer| {
-                let self_cache = Cache::input(graph, layer, Attention::Decoder, &self_dims);
-                let cross_cache = Cache::input(graph, layer, Attention::Encoder, &cross_dims);
-                (self_cache, cross_cache)
-            })
-            .collect();
+        let caches = Cache::inputs(graph, text.decoder_layers, &self_dims, &cross_dims);
         Inputs {
             ids,
             past_lengths,

@@ -1,6 +1,6 @@
 //! Attention among the channels of each group: a channel's values at all tokens are its features.
 
-use florence2_layout::operators::{CHANNEL_ATTENTION, DOMAIN, VERSION};
+use florence2_layout::operators::CHANNEL_ATTENTION;
 
 use super::gram;
 use super::stage::Stage;
@@ -20,8 +20,7 @@ impl Stage {
         weights: &Weights<'a>,
         x: &Value,
     ) -> Result<Value> {
-        let qkv = self.qkv(weights)?;
-        let output = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?;
+        let (qkv, output) = self.projections(weights)?;
         let custom = graph.lowering.operators == Operators::Custom;
         if custom && gram::is_faster(self) && qkv.iter().chain([&output]).all(|layer| layer.is_fp32(graph)) {
             return Ok(graph.within(&weights.path("gram"), |graph| {
@@ -66,8 +65,6 @@ impl Stage {
 const GROUPS: &str = "groups";
 
 const OPERATOR: Function<3, 1> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: CHANNEL_ATTENTION,
     inputs: ["query", "key", "value"],
     attributes: &[GROUPS],
@@ -80,7 +77,7 @@ fn by_group(graph: &mut Graph<'_>, inputs: [Value; 3]) -> Value {
     let groups = [("value_int", Attribute::Parameter(GROUPS, AttributeType::Int))];
     let groups = graph.node("Constant", &[], &groups);
     let [kept, one, rest] = [&[0, 0][..], &[1], &[-1]].map(|ints| constant(graph, ints));
-    let groups = graph.node("Reshape", &[&groups, &one], &[]);
+    let groups = graph.reshape_to(&groups, &one);
     let grouped_shape = graph.concat(&[&kept, &groups, &rest], 0);
     let shape = graph.unary("Shape", &inputs[0]);
     let tokens = graph.node("Gather", &[&shape, &one], &[]);
@@ -88,7 +85,7 @@ fn by_group(graph: &mut Graph<'_>, inputs: [Value; 3]) -> Value {
     let root = graph.unary("Sqrt", &tokens);
     // [batch, groups, tokens, channels of a group]
     let [query, key, value] = inputs.map(|x| {
-        let x = graph.node("Reshape", &[&x, &grouped_shape], &[]);
+        let x = graph.reshape_to(&x, &grouped_shape);
         graph.transpose(&x, &[0, 2, 1, 3])
     });
     let scores = graph.fused_matmul(&query, &key, Transposed::Left, 1.0);
@@ -96,7 +93,7 @@ fn by_group(graph: &mut Graph<'_>, inputs: [Value; 3]) -> Value {
     let probabilities = graph.softmax(&scores);
     let x = graph.fused_matmul(&value, &probabilities, Transposed::Right, 1.0);
     let x = graph.transpose(&x, &[0, 2, 1, 3]);
-    graph.node("Reshape", &[&x, &shape], &[])
+    graph.reshape_to(&x, &shape)
 }
 
 fn constant(graph: &mut Graph<'_>, values: &[i64]) -> Value {

@@ -1,6 +1,6 @@
 //! Depthwise convolutions with the residual connection around them and the norm behind them.
 
-use florence2_layout::operators::{DEPTHWISE_CONV_LAYER_NORM, DOMAIN, VERSION};
+use florence2_layout::operators::DEPTHWISE_CONV_LAYER_NORM;
 
 use super::stage::{Stage, channels_first, channels_last};
 use crate::checkpoint::Weights;
@@ -70,8 +70,6 @@ impl Stage {
 }
 
 const OPERATOR: Function<5, 2> = Function {
-    domain: DOMAIN,
-    version: VERSION,
     name: DEPTHWISE_CONV_LAYER_NORM,
     inputs: ["tokens", "weight", "bias", "scale", "shift"],
     attributes: &["grid", "channels", "epsilon"],
@@ -92,7 +90,7 @@ fn depthwise_conv_layer_norm(
     ]
     .map(|ints| graph.node("Constant", &[], &[("value_ints", ints)]));
     let image_shape = graph.concat(&[&batch, &grid, &channels], 0);
-    let image = graph.node("Reshape", &[&tokens, &image_shape], &[]);
+    let image = graph.reshape_to(&tokens, &image_shape);
     let image = graph.transpose(&image, &[0, 3, 1, 2]);
     let conv = [
         ("group", Attribute::Parameter("channels", AttributeType::Int)),
@@ -101,8 +99,8 @@ fn depthwise_conv_layer_norm(
     ];
     let image = graph.node("Conv", &[&image, &weight, &bias], &conv);
     let image = graph.transpose(&image, &[0, 2, 3, 1]);
-    let token_shape = graph.node("Shape", &[&tokens], &[]);
-    let convolved = graph.node("Reshape", &[&image, &token_shape], &[]);
+    let token_shape = graph.unary("Shape", &tokens);
+    let convolved = graph.reshape_to(&image, &token_shape);
     let norm = [
         ("axis", Attribute::Int(-1)),
         ("epsilon", Attribute::Parameter("epsilon", AttributeType::Float)),

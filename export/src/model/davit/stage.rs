@@ -74,10 +74,12 @@ impl Stage {
         Ok(stages)
     }
 
-    /// Query, key and value projections.
-    pub(super) fn qkv<'a>(&self, weights: &Weights<'a>) -> Result<[Linear<'a>; 3]> {
+    /// The projections of an attention: query, key and value, and that of its output.
+    pub(super) fn projections<'a>(&self, weights: &Weights<'a>) -> Result<([Linear<'a>; 3], Linear<'a>)> {
         let parts = ["query", "key", "value"];
-        Linear::load_stacked(&weights.at("qkv"), self.dim, self.dim, self.qkv_bias, parts)
+        let qkv = Linear::load_stacked(&weights.at("qkv"), self.dim, self.dim, self.qkv_bias, parts)?;
+        let output = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?;
+        Ok((qkv, output))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::checkpoint::Weights;
 use crate::config::Grid;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::layers::{Linear, self_attention};
+use crate::layers::self_attention;
 
 impl Stage {
     /// Window attention of `x`, `[batch, tokens, dim]`; the result has the same shape. `weights` has `qkv` and
@@ -16,8 +16,7 @@ impl Stage {
         weights: &Weights<'a>,
         x: &Value,
     ) -> Result<Value> {
-        let qkv = self.qkv(weights)?;
-        let output = Linear::load(&weights.at("proj"), self.dim, self.dim, true)?;
+        let (qkv, output) = self.projections(weights)?;
         Ok(graph.within(&weights.path("windows"), |graph| {
             let x = self.partition(graph, x);
             let x = self_attention(graph, qkv, self.heads, &x, None);

@@ -3,12 +3,17 @@
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export_graph_bytes};
 
 /// Returns a checkpoint made by `tests/reference/make_checkpoints.py`.
-pub fn base_like() -> Checkpoint {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/checkpoints/base-like"
+pub fn fixture(name: &str) -> Checkpoint {
+    let folder = format!(
+        "{}/../tests/fixtures/checkpoints/{name}",
+        env!("CARGO_MANIFEST_DIR")
     );
     Checkpoint::open(folder).unwrap()
+}
+
+/// Returns the fixture of base's structure.
+pub fn base_like() -> Checkpoint {
+    fixture("base-like")
 }
 
 /// Returns a graph of [`base_like`].

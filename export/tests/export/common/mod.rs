@@ -1,5 +1,4 @@
 //! A tiny Florence-2 checkpoint in memory, for tests to modify.
-#![allow(dead_code)] // each test program uses a part
 
 pub mod graph_bytes;
 
