@@ -55,11 +55,3 @@ impl Stopwatch {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64()
     }
 }
-
-/// Runs `work` and adds its duration to `seconds`.
-pub(crate) fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *seconds += Duration::as_secs_f64(&start.elapsed());
-    result
-}

@@ -90,20 +90,13 @@ pub enum ModelArg {
     Hub(ModelId),
 }
 
-impl ModelArg {
-    /// Returns the value as given on the command line.
-    pub fn to_os_string(&self) -> OsString {
-        match self {
-            ModelArg::Demo => florence2::demo::NAME.into(),
-            ModelArg::Folder(path) => path.into(),
-            ModelArg::Hub(id) => id.to_string().into(),
-        }
-    }
-}
-
 impl fmt::Display for ModelArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_os_string().to_string_lossy())
+        match self {
+            ModelArg::Demo => f.write_str(florence2::demo::NAME),
+            ModelArg::Folder(path) => path.display().fmt(f),
+            ModelArg::Hub(id) => id.fmt(f),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use ort::operator::Attribute;
 use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, TensorElementType};
 
 use crate::error::{Error, Result};
-use crate::generation::{TopKLogits, TopKRow};
+use crate::generation::{TopKLogits, TopKRow, invalid_decoder};
 use crate::metrics::Stopwatch;
 use crate::runtime::{DeviceMemory, SessionOptions, small_graph};
 use crate::session::{FloatType, HelperGraph, tensor};
@@ -67,7 +67,7 @@ impl DeviceTopK {
         let k = tensor::indices(&[K.min(vocabulary)])?;
         let outputs = self.select.run([&logits, &k], clock)?;
         let [values, tokens, log_sum_exp] = outputs.as_slice() else {
-            return Err(invalid("top-k has not three outputs".into()));
+            return Err(invalid_decoder("top-k has not three outputs".into()));
         };
         Ok(DeviceLogits {
             graphs: self,
@@ -94,14 +94,7 @@ fn last_tokens<T: PrimitiveTensorElementType + Clone>(value: &DynValue) -> Resul
     let array = array.into_dimensionality::<Ix3>().ok();
     let last = array.and_then(|array| Some(array.index_axis_move(Axis(1), array.dim().1.checked_sub(1)?)));
     last.map(|last| last.to_owned())
-        .ok_or_else(|| invalid(format!("its logits are of shape {:?}", tensor::shape(value))))
-}
-
-fn invalid(reason: String) -> Error {
-    Error::InvalidGraph {
-        graph: "decoder".into(),
-        reason,
-    }
+        .ok_or_else(|| invalid_decoder(format!("its logits are of shape {:?}", tensor::shape(value))))
 }
 
 impl TopKLogits for DeviceLogits<'_> {
@@ -131,7 +124,7 @@ impl TopKLogits for DeviceLogits<'_> {
         tracing::debug!("the top-k logits of a step do not suffice: all are copied to the CPU's memory");
         let outputs = self.graphs.copy.run([&self.logits], &self.clock)?;
         let all = outputs.first().map(last_tokens::<f32>);
-        let all = all.ok_or_else(|| invalid("no logits were copied".into()))??;
+        let all = all.ok_or_else(|| invalid_decoder("no logits were copied".into()))??;
         Ok(self.all.get_or_init(|| all).view())
     }
 }

@@ -185,25 +185,24 @@ impl Slots {
                 }
             }
         }
-        let image_copies = from_images.iter().enumerate().map(|(to, &from)| RowCopy {
-            from,
-            to,
-            tokens: 0..self.encoder_lengths[from],
-        });
-        let image_copies: Vec<RowCopy> = image_copies.collect();
-        if in_place {
+        let images = if in_place {
             reordered.encoder_lengths.clone_from(&self.encoder_lengths);
+            None
         } else {
-            for copy in &image_copies {
+            let copies = from_images.iter().enumerate().map(|(to, &from)| RowCopy {
+                from,
+                to,
+                tokens: 0..self.encoder_lengths[from],
+            });
+            let copies: Vec<RowCopy> = copies.collect();
+            for copy in &copies {
                 reordered.encoder_lengths[copy.to] = copy.tokens.end;
             }
-        }
+            Some(copies)
+        };
         reordered.inherit(self, &sources);
         *self = reordered;
-        Some(Reordering {
-            rows,
-            images: (!in_place).then_some(image_copies),
-        })
+        Some(Reordering { rows, images })
     }
 
     /// Returns the number of images, and of slots per image, to keep for `images` images with at most `widest` rows

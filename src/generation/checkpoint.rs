@@ -162,10 +162,11 @@ impl<'de> Deserialize<'de> for EarlyStopping {
     }
 }
 
-/// Deserializes one token id or several. Negative ids, which stand for none in some checkpoints, are left out.
+/// Deserializes one token id, several, or `null` for none. Negative ids, which stand for none in some checkpoints, are left out.
 pub(super) fn token_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
     let ids = match Value::deserialize(deserializer)? {
         Value::Array(ids) => ids,
+        Value::Null => Vec::new(),
         id => vec![id],
     };
     let ids: Vec<i64> = Deserialize::deserialize(Value::Array(ids)).map_err(D::Error::custom)?;

@@ -1,9 +1,9 @@
 //! The generation loop: decoder steps for all inputs together, a search for each.
 
-use super::DECODER;
 use super::config::GenerationConfig;
 use super::decoder::Decoder;
 use super::hooks::Hooks;
+use super::invalid_decoder;
 use super::logits::Logits;
 use super::search::{self, Workspace};
 use super::searches::Searches;
@@ -75,10 +75,9 @@ pub fn generate(
 fn check_admitted(logits: &Logits<'_>, waiting: usize) -> Result<()> {
     match logits.rows() {
         rows if (1..=waiting).contains(&rows) => Ok(()),
-        rows => Err(Error::InvalidGraph {
-            graph: DECODER.to_owned(),
-            reason: format!("it returned {rows} rows of logits, but {waiting} inputs wait"),
-        }),
+        rows => Err(invalid_decoder(format!(
+            "it returned {rows} rows of logits, but {waiting} inputs wait"
+        ))),
     }
 }
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
-use super::DECODER;
+use super::invalid_decoder;
 use super::top_k_logits::{TopKLogits, TopKRow};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The logits of a decoder's rows, `[vocabulary]` each, borrowed from the decoder; or their top k, while the other
 /// logits stay in the device's memory.
@@ -125,8 +125,8 @@ impl<'a> Logits<'a> {
     /// Returns all logits of a row.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if there is no such row; errors of ONNX Runtime if the logits are copied from a device to the
-    /// CPU's memory.
+    /// [`Error::InvalidGraph`](crate::Error::InvalidGraph) if there is no such row; errors of ONNX Runtime if the logits are
+    /// copied from a device to the CPU's memory.
     pub fn row(&self, row: usize) -> Result<ArrayView1<'a, f32>> {
         let all = match self.source {
             Source::All(values) => values,
@@ -134,10 +134,7 @@ impl<'a> Logits<'a> {
         };
         match self.source_row(row).filter(|&row| row < all.nrows()) {
             Some(row) => Ok(all.index_axis_move(Axis(0), row)),
-            None => Err(Error::InvalidGraph {
-                graph: DECODER.to_owned(),
-                reason: format!("it returned no row {row} of logits"),
-            }),
+            None => Err(invalid_decoder(format!("it returned no row {row} of logits"))),
         }
     }
 }

@@ -9,6 +9,14 @@
 /// The name of the decoder's graph in errors.
 pub(crate) const DECODER: &str = "decoder";
 
+/// Returns the error of a decoder that breaks a rule of its [trait](Decoder).
+pub(crate) fn invalid_decoder(reason: String) -> crate::error::Error {
+    crate::error::Error::InvalidGraph {
+        graph: DECODER.to_owned(),
+        reason,
+    }
+}
+
 mod checkpoint;
 mod config;
 mod decoder;

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::DECODER;
 use super::config::GenerationConfig;
 use super::hooks::Hooks;
+use super::invalid_decoder;
 use super::logits::Logits;
 use super::search::{self, Search, Workspace};
 use super::sequence::Sequence;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The searches of all inputs, and the sequences of those that are done.
 pub(super) struct Searches<'a> {
@@ -69,10 +69,10 @@ impl<'a> Searches<'a> {
     /// Returns the token that each row of the next step is fed.
     ///
     /// # Errors
-    /// [`Error::InvalidGraph`] if no search runs because the decoder admits no waiting input.
+    /// [`Error::InvalidGraph`](crate::Error::InvalidGraph) if no search runs because the decoder admits no waiting input.
     pub fn tokens(&self) -> Result<&[u32]> {
         if self.running.is_empty() {
-            return Err(invalid(format!(
+            return Err(invalid_decoder(format!(
                 "it has no rows and admits none of {} inputs",
                 self.waiting.len()
             )));
@@ -138,7 +138,7 @@ impl<'a> Searches<'a> {
         for InputSearch { search, .. } in self.running.iter_mut().skip(present) {
             let rows = first..first + search.next().len();
             let own = logits.slice(rows.clone()).ok_or_else(|| {
-                invalid(format!(
+                invalid_decoder(format!(
                     "it returned {} rows of logits, but rows {rows:?} are needed",
                     logits.rows()
                 ))
@@ -151,7 +151,7 @@ impl<'a> Searches<'a> {
             first = rows.end;
         }
         if first != logits.rows() {
-            return Err(invalid(format!(
+            return Err(invalid_decoder(format!(
                 "it returned {} rows of logits for {first} rows",
                 logits.rows()
             )));
@@ -177,12 +177,5 @@ impl<'a> Searches<'a> {
             }
             !is_done
         });
-    }
-}
-
-fn invalid(reason: String) -> Error {
-    Error::InvalidGraph {
-        graph: DECODER.to_owned(),
-        reason,
     }
 }

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 use super::Florence2;
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-use crate::metrics::{Stopwatch, timed};
+use crate::metrics::Stopwatch;
 use crate::options::RunOptions;
 use crate::preprocess::{PixelValues, to_rgb8};
 
@@ -47,11 +47,11 @@ impl Florence2 {
     /// # Errors
     /// As [`encode_image`](Self::encode_image); [`Error::Cancelled`], [`Error::DeadlineExceeded`].
     pub fn encode_image_with(&self, image: &DynamicImage, options: &RunOptions) -> Result<ImageFeatures> {
-        let mut seconds = 0.0;
-        let pixels = timed(&mut seconds, || self.image_processor.process(&to_rgb8(image)))?;
+        let preprocess = Stopwatch::default();
+        let pixels = preprocess.time(|| self.image_processor.process(&to_rgb8(image)))?;
         let features = self.encode_pixels_with(&pixels, options)?;
         Ok(ImageFeatures {
-            preprocess_seconds: seconds,
+            preprocess_seconds: preprocess.seconds(),
             ..features
         })
     }
@@ -73,9 +73,9 @@ impl Florence2 {
         if let Some(interruption) = options.interruption() {
             return Err(interruption);
         }
-        let (mut seconds, clock) = (0.0, Stopwatch::default());
+        let (vision, runtime) = (Stopwatch::default(), Stopwatch::default());
         let cancel = options.cancel.as_ref();
-        let features = timed(&mut seconds, || self.vision.run(pixels.view(), cancel, &clock))?;
+        let features = vision.time(|| self.vision.run(pixels.view(), cancel, &runtime))?;
         let shape = features.dim();
         if shape.0 != 1 {
             return Err(Error::InvalidGraph {
@@ -87,8 +87,8 @@ impl Florence2 {
             features: features.index_axis_move(Axis(0), 0),
             size: pixels.original_size(),
             preprocess_seconds: 0.0,
-            vision_seconds: seconds,
-            vision_runtime_seconds: clock.seconds(),
+            vision_seconds: vision.seconds(),
+            vision_runtime_seconds: runtime.seconds(),
         })
     }
 }

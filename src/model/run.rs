@@ -10,7 +10,7 @@ use super::{Florence2, ImageFeatures};
 use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
 use crate::generation::{Hooks, Sequence, generate};
-use crate::metrics::{Timings, timed};
+use crate::metrics::{Stopwatch, Timings};
 use crate::options::RunOptions;
 use crate::output::Output;
 use crate::postprocess::{self, RawAnswer, TokenSpan};
@@ -173,7 +173,8 @@ impl Florence2 {
         if let Some(on_token) = on_token {
             hooks = hooks.with_on_token(on_token);
         }
-        let found = timed(&mut timings.generation, || generate(&mut session, &config, hooks));
+        let generation = Stopwatch::default();
+        let found = generation.time(|| generate(&mut session, &config, hooks));
         let found = found.map_err(|error| {
             interruption
                 .into_inner()
@@ -181,7 +182,7 @@ impl Florence2 {
         })?;
         let times = session.times();
         timings.text_encoder = times.text_encoder.seconds();
-        timings.generation -= timings.text_encoder;
+        timings.generation = generation.seconds() - timings.text_encoder;
         timings.runtime = times.runtime.seconds();
         timings.generated_tokens = found
             .iter()
@@ -208,8 +209,8 @@ impl Florence2 {
         mut timings: Timings,
         options: &RunOptions,
     ) -> Output {
-        let mut seconds = 0.0;
-        let (raw_text, parsed) = timed(&mut seconds, || {
+        let postprocess = Stopwatch::default();
+        let (raw_text, parsed) = postprocess.time(|| {
             let decoded = self.tokenizer.decode(&sequence.token_ids);
             let tokens: Vec<TokenSpan> = decoded
                 .spans
@@ -232,7 +233,7 @@ impl Florence2 {
         timings.preprocess = image.preprocess_seconds;
         timings.vision_encoder = image.vision_seconds;
         timings.runtime += image.vision_runtime_seconds;
-        timings.postprocess = seconds;
+        timings.postprocess = postprocess.seconds();
         Output {
             task: task.clone(),
             image_size: image.size,

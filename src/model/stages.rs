@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2};
 use super::{Florence2, ImageFeatures};
 use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
-use crate::generation::Decoder;
+use crate::generation::{Decoder, invalid_decoder};
 use crate::task::Task;
 
 impl Florence2 {
@@ -51,10 +51,7 @@ impl Florence2 {
         let mut session = DecodeSession::new(&*self.language, vec![input], limits)?;
         let logits = session
             .admit(decoder_input_ids)?
-            .ok_or_else(|| Error::InvalidGraph {
-                graph: "decoder".into(),
-                reason: "it returned no logits".into(),
-            })?;
+            .ok_or_else(|| invalid_decoder("it returned no logits".into()))?;
         Ok(logits.row(0)?.to_owned())
     }
 }

@@ -43,10 +43,10 @@ fn make<T: Element>(shape: Vec<usize>, values: Vec<T>) -> Result<DynValue> {
     Ok(tensor.into_dyn())
 }
 
-fn values<T: Element>(value: &DynValue) -> Result<&[T]> {
-    let (_, values) = value
-        .try_extract_tensor::<T>()
-        .map_err(Error::ort("reading a tensor"))?;
+/// Returns a tensor's values; `context` says in an error what they are read for.
+fn values<T: Element>(value: &DynValue, context: impl FnOnce() -> String) -> Result<&[T]> {
+    let extracted = value.try_extract_tensor::<T>();
+    let (_, values) = extracted.map_err(|error| Error::ort(context())(error))?;
     Ok(values)
 }
 
@@ -104,7 +104,8 @@ pub(crate) fn converted(value: &DynValue, float: FloatType) -> Result<Option<Dyn
 }
 
 fn mapped<A: Element, B: Element>(value: &DynValue, map: fn(A) -> B) -> Result<DynValue> {
-    make(shape(value), values(value)?.iter().copied().map(map).collect())
+    let values = values(value, || "converting a tensor".into())?;
+    make(shape(value), values.iter().copied().map(map).collect())
 }
 
 /// Returns the values of output `name` as f32, with `D`'s number of dimensions.
@@ -138,10 +139,11 @@ pub(crate) fn check_finite(values: &[f32], graph: &str, output: &str) -> Result<
 
 /// Checks that an output in the CPU's memory is finite.
 pub(crate) fn check_finite_value(value: &DynValue, graph: &str, output: &str) -> Result<()> {
+    let context = || format!("reading {output} of {graph}");
     match element_type(value) {
-        Some(TensorElementType::Float16) if all_finite(values(value)?, f16::is_finite) => Ok(()),
+        Some(TensorElementType::Float16) if all_finite(values(value, context)?, f16::is_finite) => Ok(()),
         Some(TensorElementType::Float16) => Err(not_finite(graph, output)),
-        _ => check_finite(values(value)?, graph, output),
+        _ => check_finite(values(value, context)?, graph, output),
     }
 }
 
@@ -189,7 +191,7 @@ pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> 
 }
 
 fn gather<T: Element>(value: &DynValue, rows: &[usize]) -> Result<DynValue> {
-    let (mut shape, values) = (shape(value), values::<T>(value)?);
+    let (mut shape, values) = (shape(value), values::<T>(value, || "reordering a cache".into())?);
     let row_size: usize = shape.iter().skip(1).product();
     let mut gathered = Vec::with_capacity(rows.len() * row_size);
     for &row in rows {
@@ -224,7 +226,7 @@ fn join<T: Element>(tensors: &[DynValue]) -> Result<DynValue> {
     let mut shape = tensors.first().map(shape).unwrap_or_default();
     let mut joined = Vec::new();
     for tensor in tensors {
-        joined.extend_from_slice(values::<T>(tensor)?);
+        joined.extend_from_slice(values::<T>(tensor, || "joining the rows of an output".into())?);
     }
     if let Some(first) = shape.first_mut() {
         let rows = tensors

@@ -103,7 +103,8 @@ impl DecodeState for FusedState<'_> {
             return Err(self.graph().invalid("inputs are admitted one by one"));
         };
         let is_alone = self.slots.used().is_empty() && (waiting == 0 || self.limits.max_batch == 1);
-        if is_alone {
+        // The former tensors' memory is free before the new ones are made.
+        if is_alone && self.slots.count() > 0 {
             self.tensors = StepTensors::empty(&self.model.decoder, self.limits.top_k, &self.times.runtime)?;
         }
         let first = self.prefill(input, prompt)?;

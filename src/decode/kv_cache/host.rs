@@ -18,12 +18,16 @@ fn values_mut(tensor: &mut DynValue) -> Result<&mut [f32]> {
     Ok(extracted.map_err(Error::ort("changing a cache"))?.1)
 }
 
-/// Copies rows over each other, all at once.
-pub(super) fn reorder(tensors: &mut [DynValue], shape: CacheShape, copies: &[RowCopy]) -> Result<()> {
+/// Copies rows over each other, all at once; `aside` is the temporary buffer.
+pub(super) fn reorder(
+    tensors: &mut [DynValue],
+    shape: CacheShape,
+    copies: &[RowCopy],
+    aside: &mut Vec<f32>,
+) -> Result<()> {
     let steps = in_order(copies);
-    let mut aside = Vec::new();
     for tensor in tensors {
-        apply(values_mut(tensor)?, shape, &steps, &mut aside);
+        apply(values_mut(tensor)?, shape, &steps, aside);
     }
     Ok(())
 }

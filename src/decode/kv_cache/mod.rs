@@ -64,6 +64,8 @@ pub(super) struct KvCache<'m> {
     format: &'m CacheFormat,
     tensors: Vec<DynValue>,
     shape: CacheShape,
+    /// The temporary buffer of reordering, kept from one step to the next.
+    aside: Vec<f32>,
     clock: Stopwatch,
 }
 
@@ -84,6 +86,7 @@ impl<'m> KvCache<'m> {
             format,
             tensors,
             shape,
+            aside: Vec::new(),
             clock: clock.clone(),
         }
     }
@@ -128,7 +131,7 @@ impl<'m> KvCache<'m> {
         match &self.format.device {
             _ if copies.is_empty() => Ok(false),
             None => {
-                host::reorder(&mut self.tensors, self.shape, copies)?;
+                host::reorder(&mut self.tensors, self.shape, copies, &mut self.aside)?;
                 Ok(false)
             }
             Some(device) => {
@@ -170,7 +173,7 @@ impl<'m> KvCache<'m> {
             return Ok(());
         }
         let resized = match &self.format.device {
-            Some(device) if !self.tensors.is_empty() && !copies.is_empty() => {
+            Some(device) if !self.tensors.is_empty() => {
                 // Rows without tokens may hold any finite values.
                 let mut sources = vec![0; rows];
                 set_sources(&mut sources, copies);
