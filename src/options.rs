@@ -6,6 +6,8 @@ pub(crate) mod hub;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use florence2_layout::setters;
+
 use crate::bundle::{Dtype, DtypePreference, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
@@ -56,14 +58,18 @@ impl Default for LoadOptions {
     }
 }
 
-impl LoadOptions {
-    /// Sets [`runtime`](Self::runtime).
-    #[must_use]
-    pub fn with_runtime(mut self, runtime: RuntimeOptions) -> Self {
-        self.runtime = runtime;
-        self
-    }
+setters! { LoadOptions {
+    with_runtime(runtime: RuntimeOptions);
+    with_session(session: SessionOptions);
+    with_dtype(dtype: PerPart<Dtype>);
+    with_image_backend(image_backend: ImageBackend);
+    with_sessions(sessions: BTreeMap<GraphFile, SharedSession>);
+    with_repair(repair: bool);
+    #[cfg(feature = "hub")]
+    with_hub(hub: HubOptions);
+}}
 
+impl LoadOptions {
     /// Returns the runtime options, by default for the devices of the graphs.
     pub(crate) fn runtime_for_devices(&self) -> RuntimeOptions {
         let mut runtime = self.runtime.clone();
@@ -83,46 +89,10 @@ impl LoadOptions {
         Ok(DtypePreference::from(self.dtype.clone()).with_float16_first(session.float16_suits()?))
     }
 
-    /// Sets [`session`](Self::session).
-    #[must_use]
-    pub fn with_session(mut self, session: SessionOptions) -> Self {
-        self.session = session;
-        self
-    }
-
     /// Adds a [session](Self::sessions) of the application.
     #[must_use]
     pub fn with_shared_session(mut self, graph: GraphFile, session: SharedSession) -> Self {
         self.sessions.insert(graph, session);
-        self
-    }
-
-    /// Sets [`repair`](Self::repair).
-    #[must_use]
-    pub fn with_repair(mut self, repair: bool) -> Self {
-        self.repair = repair;
-        self
-    }
-
-    /// Sets [`hub`](Self::hub).
-    #[cfg(feature = "hub")]
-    #[must_use]
-    pub fn with_hub(mut self, hub: HubOptions) -> Self {
-        self.hub = hub;
-        self
-    }
-
-    /// Sets [`dtype`](Self::dtype).
-    #[must_use]
-    pub fn with_dtype(mut self, dtype: PerPart<Dtype>) -> Self {
-        self.dtype = dtype;
-        self
-    }
-
-    /// Sets [`image_backend`](Self::image_backend).
-    #[must_use]
-    pub fn with_image_backend(mut self, backend: ImageBackend) -> Self {
-        self.image_backend = backend;
         self
     }
 }
@@ -159,42 +129,15 @@ impl Default for RunOptions {
     }
 }
 
+setters! { RunOptions {
+    with_generation(generation: GenerationOptions);
+    with_parse(parse: ParseOptions) = Some(parse);
+    with_cancel(cancel: CancelToken) = Some(cancel);
+    with_deadline(deadline: Instant) = Some(deadline);
+    with_max_batch(max_batch: usize);
+}}
+
 impl RunOptions {
-    /// Sets [`generation`](Self::generation).
-    #[must_use]
-    pub fn with_generation(mut self, generation: GenerationOptions) -> Self {
-        self.generation = generation;
-        self
-    }
-
-    /// Sets [`parse`](Self::parse).
-    #[must_use]
-    pub fn with_parse(mut self, parse: ParseOptions) -> Self {
-        self.parse = Some(parse);
-        self
-    }
-
-    /// Sets [`max_batch`](Self::max_batch).
-    #[must_use]
-    pub fn with_max_batch(mut self, max_batch: usize) -> Self {
-        self.max_batch = max_batch;
-        self
-    }
-
-    /// Sets [`cancel`](Self::cancel).
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = Some(cancel);
-        self
-    }
-
-    /// Sets [`deadline`](Self::deadline).
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
     /// Sets [`deadline`](Self::deadline) to `timeout` from now; there is none if the clock cannot represent it.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {

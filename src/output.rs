@@ -9,6 +9,7 @@ use crate::task::Task;
 
 /// An object's box and label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Detection {
     /// The object's box, in pixels of the image.
     pub bbox: BoundingBox,
@@ -21,6 +22,7 @@ pub struct Detection {
 
 /// A line of text and its quadrilateral.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OcrRegion {
     /// The text line's corners, in pixels of the image.
     pub quad: Quad,
@@ -33,6 +35,7 @@ pub struct OcrRegion {
 
 /// An object's outline, one or more polygons, and label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Segmentation {
     /// The outline; several polygons if the object has several parts.
     pub polygons: Vec<Polygon>,
@@ -41,6 +44,60 @@ pub struct Segmentation {
     /// The confidence, 0 to 1, if token scores are known: see [`postprocess`](crate::postprocess#scores).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
+}
+
+impl Detection {
+    /// Creates a detection without a score.
+    pub fn new(bbox: BoundingBox, label: impl Into<String>) -> Self {
+        Self {
+            bbox,
+            label: label.into(),
+            score: None,
+        }
+    }
+
+    /// Sets [`score`](Self::score).
+    #[must_use]
+    pub fn with_score(mut self, score: impl Into<Option<f32>>) -> Self {
+        self.score = score.into();
+        self
+    }
+}
+
+impl OcrRegion {
+    /// Creates a line of text without a score.
+    pub fn new(quad: Quad, text: impl Into<String>) -> Self {
+        Self {
+            quad,
+            text: text.into(),
+            score: None,
+        }
+    }
+
+    /// Sets [`score`](Self::score).
+    #[must_use]
+    pub fn with_score(mut self, score: impl Into<Option<f32>>) -> Self {
+        self.score = score.into();
+        self
+    }
+}
+
+impl Segmentation {
+    /// Creates an outline without a score.
+    pub fn new(polygons: impl Into<Vec<Polygon>>, label: impl Into<String>) -> Self {
+        Self {
+            polygons: polygons.into(),
+            label: label.into(),
+            score: None,
+        }
+    }
+
+    /// Sets [`score`](Self::score).
+    #[must_use]
+    pub fn with_score(mut self, score: impl Into<Option<f32>>) -> Self {
+        self.score = score.into();
+        self
+    }
 }
 
 /// A parsed answer, by the task's [`OutputKind`](crate::OutputKind).
@@ -93,6 +150,7 @@ pub struct Output {
 
 /// How pixel coordinates are written in JSON: with their fraction, or truncated as transformers does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum CoordinateFormat {
     /// Numbers with a fraction, of the fewest digits that identify the f32.
     #[default]

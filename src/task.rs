@@ -10,6 +10,7 @@ pub use florence2_layout::tasks::{OutputKind, TASKS, TaskInput, TaskKind, TaskSp
 
 /// A region of an image, the input of region tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Region {
     /// In pixels of the image.
     Pixels(BoundingBox),

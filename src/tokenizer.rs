@@ -29,6 +29,7 @@ impl fmt::Debug for Tokenizer {
 
 /// Generated text with the ranges of its tokens.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct DecodedText {
     /// The text with special tokens; bytes that are not UTF-8 become U+FFFD.
     pub text: String,

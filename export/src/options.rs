@@ -2,6 +2,7 @@
 
 use florence2_layout::dtypes::Dtype;
 use florence2_layout::graphs::GraphFile;
+use florence2_layout::setters;
 
 use crate::calibration::ActivationRanges;
 use crate::target::Target;
@@ -57,64 +58,17 @@ impl Default for ExportOptions {
     }
 }
 
-impl ExportOptions {
-    /// Sets [`target`](Self::target).
-    pub fn with_target(mut self, target: Target) -> Self {
-        self.target = target;
-        self
-    }
+setters! { ExportOptions {
+    with_target(target: Target);
+    with_dtype(dtype: Dtype);
+    with_keep_fp32(keep_fp32: impl IntoIterator<Item = impl Into<String>>) = keep_fp32.into_iter().map(Into::into).collect();
+    with_float16_io(float16_io: bool);
+    with_activation_ranges(activation_ranges: ActivationRanges) = Some(activation_ranges);
+    with_observers(observers: bool);
+    with_image_size(image_size: u32) = Some(image_size);
+    with_graphs(graphs: impl Into<Vec<GraphFile>>) = Some(graphs.into());
+    with_external_data_threshold(external_data_threshold: u64);
+    with_model_name(model_name: impl Into<String>) = Some(model_name.into());
+}}
 
-    /// Sets [`dtype`](Self::dtype).
-    pub fn with_dtype(mut self, dtype: Dtype) -> Self {
-        self.dtype = dtype;
-        self
-    }
-
-    /// Sets [`keep_fp32`](Self::keep_fp32).
-    pub fn with_keep_fp32(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.keep_fp32 = patterns.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets [`float16_io`](Self::float16_io).
-    pub fn with_float16_io(mut self, float16_io: bool) -> Self {
-        self.float16_io = float16_io;
-        self
-    }
-
-    /// Sets [`activation_ranges`](Self::activation_ranges).
-    pub fn with_activation_ranges(mut self, ranges: ActivationRanges) -> Self {
-        self.activation_ranges = Some(ranges);
-        self
-    }
-
-    /// Sets [`observers`](Self::observers).
-    pub fn with_observers(mut self, observers: bool) -> Self {
-        self.observers = observers;
-        self
-    }
-
-    /// Sets [`image_size`](Self::image_size).
-    pub fn with_image_size(mut self, side: u32) -> Self {
-        self.image_size = Some(side);
-        self
-    }
-
-    /// Sets [`graphs`](Self::graphs).
-    pub fn with_graphs(mut self, graphs: impl Into<Vec<GraphFile>>) -> Self {
-        self.graphs = Some(graphs.into());
-        self
-    }
-
-    /// Sets [`external_data_threshold`](Self::external_data_threshold).
-    pub fn with_external_data_threshold(mut self, bytes: u64) -> Self {
-        self.external_data_threshold = bytes;
-        self
-    }
-
-    /// Sets [`model_name`](Self::model_name).
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
-    }
-}
+impl ExportOptions {}

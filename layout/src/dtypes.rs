@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 /// The dtype of a graph's weights and arithmetic, a suffix of its file's name: `vision_encoder_int8.onnx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[non_exhaustive]
 pub enum Dtype {
     /// float32; no suffix.
     #[default]

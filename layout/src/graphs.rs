@@ -29,6 +29,7 @@ pub fn is_external_data(path: &str, graph: &str) -> bool {
 
 /// The graphs of the layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum GraphFile {
     /// Both layouts: pixels to image features.
     VisionEncoder,
@@ -125,7 +126,7 @@ impl GraphFile {
     }
 }
 
-/// The parts of the model, independent of the layout.
+/// The three parts of the model, independent of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModelPart {
     /// Pixels to image features.

@@ -1,6 +1,6 @@
 //! The fifteen tasks.
 
-/// The input of a task besides the image.
+/// The input of a task besides the image: one of the three that the published model was trained with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskInput {
     /// No input.
@@ -11,7 +11,7 @@ pub enum TaskInput {
     Region,
 }
 
-/// How a task's answer is parsed; the names are those of transformers' `Florence2PostProcessor`.
+/// How a task's answer is parsed: the seven kinds of transformers' `Florence2PostProcessor`, by its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputKind {
     /// `pure_text`: text without structure.
@@ -56,7 +56,7 @@ impl OutputKind {
     }
 }
 
-/// The fifteen tasks, without their inputs.
+/// The published model's fifteen tasks, without their inputs. Fine-tunes have others, which are plain prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskKind {
     /// A sentence about the image.
@@ -93,6 +93,7 @@ pub enum TaskKind {
 
 /// A task's tag, prompt, input and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TaskSpec {
     /// The task with these properties.
     pub kind: TaskKind,

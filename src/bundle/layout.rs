@@ -13,6 +13,7 @@ use crate::runtime::{GraphSource, SharedSession};
 
 /// The layout of a model's graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayoutKind {
     /// [`GraphFile::FUSED`]: exported for CPUs by `florence2 export --target cpu`.
     Fused,
@@ -22,6 +23,7 @@ pub enum LayoutKind {
 
 /// The graphs that run the first and the following steps of a decoder of the plain layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DecoderGraphs {
     /// One graph for all steps; its input `use_cache_branch` selects the kind of step.
     Merged,
@@ -52,6 +54,7 @@ impl DecoderGraphs {
 
 /// The graphs found in a bundle.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct GraphLayout {
     /// The file of each graph, as a path inside the bundle.
     pub files: BTreeMap<GraphFile, String>,

@@ -24,6 +24,7 @@ use crate::tokenizer::Tokenizer;
 
 /// The files of a model. Opening it reads the configuration files; it only locates the graphs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Bundle {
     /// The source of the files.
     pub source: BundleSource,

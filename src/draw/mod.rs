@@ -6,6 +6,7 @@ mod text;
 
 use std::borrow::Cow;
 
+use florence2_layout::setters;
 use image::RgbImage;
 
 use crate::error::{Error, Result};
@@ -48,28 +49,14 @@ impl Default for DrawOptions {
     }
 }
 
-impl DrawOptions {
-    /// Sets [`min_side`](Self::min_side).
-    #[must_use]
-    pub const fn with_min_side(mut self, min_side: u32) -> Self {
-        self.min_side = min_side;
-        self
-    }
-
-    /// Sets [`labels`](Self::labels).
-    #[must_use]
-    pub const fn with_labels(mut self, labels: bool) -> Self {
-        self.labels = labels;
-        self
-    }
-
-    /// Sets [`scores`](Self::scores).
-    #[must_use]
-    pub const fn with_scores(mut self, scores: bool) -> Self {
-        self.scores = scores;
-        self
-    }
-}
+setters! { DrawOptions {
+    with_min_side(min_side: u32);
+    with_font_size(font_size: f32) = Some(font_size);
+    with_line_width(line_width: f32) = Some(line_width);
+    with_fill_opacity(fill_opacity: f32);
+    with_labels(labels: bool);
+    with_scores(scores: bool);
+}}
 
 /// Draws an answer on its image. An answer in plain text leaves the image unchanged.
 ///

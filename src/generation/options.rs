@@ -47,6 +47,18 @@ generation_options! {
     no_repeat_ngram_size, with_no_repeat_ngram_size: usize;
     /// Overrides [`GenerationConfig::repetition_penalty`].
     repetition_penalty, with_repetition_penalty: f64;
+    /// Overrides [`GenerationConfig::bad_words_ids`].
+    bad_words_ids, with_bad_words_ids: Vec<Vec<u32>>;
+    /// Overrides [`GenerationConfig::suppress_tokens`].
+    suppress_tokens, with_suppress_tokens: Vec<u32>;
+    /// Overrides [`GenerationConfig::begin_suppress_tokens`].
+    begin_suppress_tokens, with_begin_suppress_tokens: Vec<u32>;
+    /// Overrides [`GenerationConfig::forced_bos_token_id`].
+    forced_bos_token_id, with_forced_bos_token_id: u32;
+    /// Overrides [`GenerationConfig::forced_eos_token_ids`].
+    forced_eos_token_ids, with_forced_eos_token_ids: Vec<u32>;
+    /// Overrides [`GenerationConfig::renormalize_logits`].
+    renormalize_logits, with_renormalize_logits: bool;
     /// Overrides [`GenerationConfig::do_sample`].
     do_sample, with_do_sample: bool;
     /// Overrides [`GenerationConfig::temperature`].

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use florence2_layout::setters;
+
 use crate::error::{Error, Result};
 
 /// Options of fetching models from a hub. Unset options have the values of the hub's own tools: their environment
@@ -53,49 +55,20 @@ impl Default for HubOptions {
     }
 }
 
+setters! { HubOptions {
+    with_cache_dir(cache_dir: impl Into<PathBuf>) = Some(cache_dir.into());
+    with_endpoint(endpoint: impl Into<String>) = Some(endpoint.into());
+    with_token(token: impl Into<String>) = Some(token.into());
+    with_offline(offline: bool) = Some(offline);
+    with_export_dir(export_dir: impl Into<PathBuf>) = Some(export_dir.into());
+    with_connections(connections: usize);
+    with_retries(retries: u32);
+    with_retry_delay(retry_delay: Duration);
+    with_stall(stall: Duration);
+    with_progress(progress: impl Fn(HubProgress<'_>) + Send + Sync + 'static) = Some(ProgressFn(Arc::new(progress)));
+}}
+
 impl HubOptions {
-    /// Sets [`cache_dir`](Self::cache_dir).
-    #[must_use]
-    pub fn with_cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.cache_dir = Some(dir.into());
-        self
-    }
-
-    /// Sets [`endpoint`](Self::endpoint).
-    #[must_use]
-    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = Some(endpoint.into());
-        self
-    }
-
-    /// Sets [`token`](Self::token).
-    #[must_use]
-    pub fn with_token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
-    /// Sets [`offline`](Self::offline).
-    #[must_use]
-    pub fn with_offline(mut self, offline: bool) -> Self {
-        self.offline = Some(offline);
-        self
-    }
-
-    /// Sets [`export_dir`](Self::export_dir).
-    #[must_use]
-    pub fn with_export_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.export_dir = Some(dir.into());
-        self
-    }
-
-    /// Sets [`progress`](Self::progress).
-    #[must_use]
-    pub fn with_progress(mut self, progress: impl Fn(HubProgress<'_>) + Send + Sync + 'static) -> Self {
-        self.progress = Some(ProgressFn(Arc::new(progress)));
-        self
-    }
-
     pub(crate) fn report(&self, progress: HubProgress<'_>) {
         if let Some(ProgressFn(report)) = &self.progress {
             report(progress);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use florence2_layout::setters;
 use serde_json::Value;
 
 /// Phrases that phrase grounding omits: pronouns and others that name no object.
@@ -48,6 +49,13 @@ impl Default for ParseOptions {
     }
 }
 
+setters! { ParseOptions {
+    with_strict(strict: bool);
+    with_banned_grounding_tokens(banned_grounding_tokens: impl IntoIterator<Item = impl Into<String>>)
+        = banned_grounding_tokens.into_iter().map(Into::into).collect();
+    with_ocr_area_threshold(ocr_area_threshold: f64);
+}}
+
 impl ParseOptions {
     /// Returns the options in a checkpoint's `processor_config.json` (its `post_processor_config`).
     pub fn from_config(processor_config: &Value) -> Self {
@@ -71,26 +79,5 @@ impl ParseOptions {
             options = options.with_ocr_area_threshold(threshold);
         }
         options
-    }
-
-    /// Sets [`strict`](Self::strict).
-    pub fn with_strict(mut self, strict: bool) -> Self {
-        self.strict = strict;
-        self
-    }
-
-    /// Sets [`banned_grounding_tokens`](Self::banned_grounding_tokens).
-    pub fn with_banned_grounding_tokens(
-        mut self,
-        tokens: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
-        self.banned_grounding_tokens = tokens.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets [`ocr_area_threshold`](Self::ocr_area_threshold).
-    pub fn with_ocr_area_threshold(mut self, threshold: f64) -> Self {
-        self.ocr_area_threshold = threshold;
-        self
     }
 }

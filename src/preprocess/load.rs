@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use florence2_layout::setters;
 use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
@@ -32,21 +33,12 @@ impl Default for ImageLimits {
     }
 }
 
+setters! { ImageLimits {
+    with_max_pixels(max_pixels: u64);
+    with_max_file_bytes(max_file_bytes: u64);
+}}
+
 impl ImageLimits {
-    /// Sets [`max_pixels`](Self::max_pixels).
-    #[must_use]
-    pub const fn with_max_pixels(mut self, max_pixels: u64) -> Self {
-        self.max_pixels = max_pixels;
-        self
-    }
-
-    /// Sets [`max_file_bytes`](Self::max_file_bytes).
-    #[must_use]
-    pub const fn with_max_file_bytes(mut self, max_file_bytes: u64) -> Self {
-        self.max_file_bytes = max_file_bytes;
-        self
-    }
-
     /// Returns the bytes that a decoder may allocate: two buffers of the widest pixels (four 32-bit channels).
     fn max_alloc(&self) -> u64 {
         self.max_pixels.saturating_mul(2 * 16)

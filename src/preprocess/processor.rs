@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use florence2_layout::setters;
 use image::{RgbImage, imageops};
 use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
@@ -65,6 +66,15 @@ impl Default for ImageProcessor {
         }
     }
 }
+
+setters! { ImageProcessor {
+    with_size(size: impl Into<Option<ImageSize>>) = size.into();
+    with_resample(resample: Resample);
+    with_crop_size(crop_size: impl Into<Option<ImageSize>>) = crop_size.into();
+    with_rescale_factor(rescale_factor: impl Into<Option<f64>>) = rescale_factor.into();
+    with_normalization(normalization: impl Into<Option<Normalization>>) = normalization.into();
+    with_backend(backend: ImageBackend);
+}}
 
 /// The pixel values of one image, the vision encoder's input.
 #[derive(Debug, Clone, PartialEq)]

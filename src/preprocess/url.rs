@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use florence2_layout::setters;
 use image::RgbImage;
 
 use super::{ImageLimits, decode_image};
@@ -28,21 +29,10 @@ impl Default for UrlLimits {
     }
 }
 
-impl UrlLimits {
-    /// Sets [`timeout`](Self::timeout).
-    #[must_use]
-    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Sets [`max_bytes`](Self::max_bytes).
-    #[must_use]
-    pub const fn with_max_bytes(mut self, max_bytes: u64) -> Self {
-        self.max_bytes = max_bytes;
-        self
-    }
-}
+setters! { UrlLimits {
+    with_timeout(timeout: Duration);
+    with_max_bytes(max_bytes: u64);
+}}
 
 /// Returns whether `text` is an `http` or `https` URL.
 pub fn is_url(text: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use florence2_layout::setters;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
@@ -25,25 +26,11 @@ pub struct RuntimeOptions {
     pub devices: Vec<DeviceKind>,
 }
 
-impl RuntimeOptions {
-    /// Loads this library, and no other.
-    pub fn with_library(mut self, path: impl Into<PathBuf>) -> Self {
-        self.library = Some(path.into());
-        self
-    }
-
-    /// Prefers a library that has these devices' providers.
-    pub fn with_devices(mut self, devices: impl Into<Vec<DeviceKind>>) -> Self {
-        self.devices = devices.into();
-        self
-    }
-
-    /// Uses the environment that the application has made.
-    pub fn with_environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
-        self
-    }
-}
+setters! { RuntimeOptions {
+    with_library(library: impl Into<PathBuf>) = Some(library.into());
+    with_environment(environment: Environment) = Some(environment);
+    with_devices(devices: impl Into<Vec<DeviceKind>>) = devices.into();
+}}
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone, PartialEq, Eq)]

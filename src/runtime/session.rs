@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use florence2_layout::graphs::ModelPart;
+use florence2_layout::setters;
 use ort::editor::Model;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -72,6 +73,21 @@ impl Default for SessionOptions {
         }
     }
 }
+
+setters! { SessionOptions {
+    with_intra_threads(intra_threads: usize) = Some(intra_threads);
+    with_spinning(spinning: bool);
+    with_optimization_level(optimization_level: OptimizationLevel);
+    with_disabled_optimizers(disabled_optimizers: impl IntoIterator<Item = impl Into<String>>)
+        = disabled_optimizers.into_iter().map(Into::into).collect();
+    with_release_memory(release_memory: bool);
+    with_devices(devices: impl Into<PerPart<Devices>>) = devices.into();
+    with_provider_options(provider_options: impl Into<Vec<ProviderOption>>) = provider_options.into();
+    with_cpu_fallback(cpu_fallback: bool);
+    with_device_caches(device_caches: bool) = Some(device_caches);
+    with_custom_operators(custom_operators: bool);
+    with_profiling(profiling: impl Into<PathBuf>) = Some(profiling.into());
+}}
 
 impl SessionOptions {
     /// Returns `true` if a decoder of the plain layout suits the devices better than one of the fused layout.

@@ -13,11 +13,7 @@ fn plain(width: u32, height: u32) -> RgbImage {
 
 fn detection(bbox: [f32; 4], label: &str) -> Detection {
     let [x1, y1, x2, y2] = bbox;
-    Detection {
-        bbox: BoundingBox::new(x1, y1, x2, y2),
-        label: label.to_owned(),
-        score: Some(0.9),
-    }
+    Detection::new(BoundingBox::new(x1, y1, x2, y2), label).with_score(0.9)
 }
 
 fn points<const N: usize>(points: [(f32, f32); N]) -> [Point; N] {
@@ -77,8 +73,8 @@ fn segmented_objects_are_filled() {
     let image = plain(400, 400);
     let triangle = points([(100.0, 100.0), (300.0, 100.0), (100.0, 300.0)]);
     let island = points([(320.0, 320.0), (380.0, 320.0), (380.0, 380.0), (320.0, 380.0)]);
-    let parsed = Parsed::Segmentations(vec![Segmentation {
-        polygons: vec![
+    let parsed = Parsed::Segmentations(vec![Segmentation::new(
+        vec![
             Polygon {
                 points: triangle.into(),
             },
@@ -86,9 +82,8 @@ fn segmented_objects_are_filled() {
                 points: island.into(),
             },
         ],
-        label: String::new(),
-        score: None,
-    }]);
+        "",
+    )]);
     let drawn = annotate(&image, &parsed, &as_is().with_labels(false)).unwrap();
     let inside = drawn.get_pixel(150, 150);
     assert_ne!(inside, &GREY);
@@ -107,11 +102,7 @@ fn text_lines_follow_their_corners() {
     let quad = Quad {
         points: points([(100.0, 200.0), (300.0, 150.0), (310.0, 190.0), (110.0, 240.0)]),
     };
-    let region = OcrRegion {
-        quad,
-        text: "STOP".to_owned(),
-        score: None,
-    };
+    let region = OcrRegion::new(quad, "STOP");
     let drawn = annotate(
         &image,
         &Parsed::OcrRegions(vec![region]),
@@ -174,11 +165,7 @@ fn degenerate_input_is_drawn_without_panic() {
     parsed.push(Parsed::OpenVocabulary {
         detections: vec![],
         segmentations: outlines
-            .map(|points| Segmentation {
-                polygons: vec![Polygon { points }],
-                label: "x".into(),
-                score: Some(f32::NAN),
-            })
+            .map(|points| Segmentation::new(vec![Polygon { points }], "x").with_score(f32::NAN))
             .into(),
     });
     let mut invalid = DrawOptions::default().with_scores(true);

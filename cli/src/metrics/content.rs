@@ -112,21 +112,14 @@ mod tests {
     use super::*;
 
     fn detections(boxes: &[(&str, f32)]) -> Parsed {
-        let detection = |&(label, x2): &(&str, f32)| Detection {
-            bbox: BoundingBox::new(0.0, 0.0, x2, 10.0),
-            label: label.into(),
-            score: None,
-        };
+        let detection =
+            |&(label, x2): &(&str, f32)| Detection::new(BoundingBox::new(0.0, 0.0, x2, 10.0), label);
         Parsed::Detections(boxes.iter().map(detection).collect())
     }
 
     fn outline(corners: &[(f32, f32)]) -> Parsed {
         let points = corners.iter().map(|&(x, y)| Point { x, y }).collect();
-        Parsed::Segmentations(vec![Segmentation {
-            polygons: vec![Polygon { points }],
-            label: String::new(),
-            score: None,
-        }])
+        Parsed::Segmentations(vec![Segmentation::new(vec![Polygon { points }], "")])
     }
 
     #[test]

@@ -162,11 +162,9 @@ mod tests {
 
     #[test]
     fn boxes_are_a_table() {
-        let found = Parsed::Detections(vec![Detection {
-            bbox: BoundingBox::new(1.0, 2.25, 30.0, 400.0),
-            label: "red star".into(),
-            score: Some(0.987),
-        }]);
+        let found = Parsed::Detections(vec![
+            Detection::new(BoundingBox::new(1.0, 2.25, 30.0, 400.0), "red star").with_score(0.987),
+        ]);
         assert_eq!(
             answer_text(&found, 0),
             "#  label     score   x1   y1    x2     y2\n1  red star   0.99  1.0  2.2  30.0  400.0\n"
@@ -178,11 +176,7 @@ mod tests {
         let points = [(5.0, 1.0), (2.0, 8.0), (9.0, 4.0)]
             .map(|(x, y)| Point { x, y })
             .into();
-        let found = Parsed::Segmentations(vec![Segmentation {
-            polygons: vec![Polygon { points }],
-            label: String::new(),
-            score: None,
-        }]);
+        let found = Parsed::Segmentations(vec![Segmentation::new(vec![Polygon { points }], "")]);
         assert_eq!(
             answer_text(&found, 2),
             "  #  polygons  points   x1   y1   x2   y2\n  1         1       3  2.0  1.0  9.0  8.0\n"

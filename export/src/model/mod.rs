@@ -13,7 +13,7 @@ use crate::calibration::observer;
 use crate::checkpoint::Weights;
 use crate::checkpoint::paths::{PROJECTOR, VISION_TOWER};
 use crate::config::{Grid, ModelConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::lowering::Lowering;
 use crate::smoothing::{self, Smoothing};
@@ -63,6 +63,7 @@ pub(crate) fn build<'a>(file: GraphFile, recipe: &Recipe<'a>, weights: &Weights<
         GraphFile::DecoderWithPastModel => bart::decoder(graph, config, weights, DecoderKind::WithPast),
         GraphFile::TextEncoder => bart::text_encoder(graph, text, weights),
         GraphFile::DecoderStep => bart::decoder_step(graph, config, weights),
+        _ => Err(Error::NotInTarget { graph: file.name() }),
     }?;
     if recipe.observers {
         smoothing::norms(config).for_each(|norm| graph.observe_norm(&norm, &observer(&norm)));

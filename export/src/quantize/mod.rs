@@ -15,10 +15,6 @@ use nf4::Nf4Weight;
 /// `x · weight`, of a weight `[in, out]` stored in `dtype`, by operators that every target but the CPU's uses.
 pub(crate) fn matmul<'a>(graph: &mut Graph<'a>, dtype: Dtype, x: &Value, weight: &Tensor<'a>) -> Value {
     match dtype {
-        Dtype::Fp32 | Dtype::Fp16 => {
-            let weight = graph.weight(weight);
-            graph.matmul(x, &weight)
-        }
         Dtype::Int8 | Dtype::Quantized => integer_matmul::<i8>(graph, x, weight),
         Dtype::Uint8 => integer_matmul::<u8>(graph, x, weight),
         Dtype::Q4 | Dtype::Q4F16 => {
@@ -26,6 +22,11 @@ pub(crate) fn matmul<'a>(graph: &mut Graph<'a>, dtype: Dtype, x: &Value, weight:
             weight.matmul(graph, x)
         }
         Dtype::Bnb4 => Nf4Weight::new(weight).matmul(graph, x),
+        // Fp32 and Fp16: `Target::dtypes` has no others.
+        _ => {
+            let weight = graph.weight(weight);
+            graph.matmul(x, &weight)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use florence2_layout::dtypes::Dtype;
 use florence2_layout::files::{CONFIG, GENERATION_CONFIG, WEIGHTS};
 use florence2_layout::graphs::GraphFile;
 use florence2_layout::image_size::ImageSize;
+use florence2_layout::setters;
 use serde_json::{Value, json};
 
 use crate::atomic_file::AtomicFile;
@@ -48,25 +49,11 @@ pub struct RandomOptions {
     pub half_precision: bool,
 }
 
-impl RandomOptions {
-    /// Sets [`size`](Self::size).
-    pub fn with_size(mut self, size: RandomSize) -> Self {
-        self.size = size;
-        self
-    }
-
-    /// Sets [`seed`](Self::seed).
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Sets [`half_precision`](Self::half_precision).
-    pub fn with_half_precision(mut self, half_precision: bool) -> Self {
-        self.half_precision = half_precision;
-        self
-    }
-}
+setters! { RandomOptions {
+    with_size(size: RandomSize);
+    with_seed(seed: u64);
+    with_half_precision(half_precision: bool);
+}}
 
 /// Writes `config.json`, `generation_config.json` and `model.safetensors` (native names) into `folder`, which is created if
 /// needed. At most one tensor is in memory at a time.

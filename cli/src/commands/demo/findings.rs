@@ -113,13 +113,7 @@ mod tests {
     #[test]
     fn answers_become_inputs() {
         let mut findings = Findings::default();
-        let found = |label: &str, bbox| {
-            Parsed::Detections(vec![Detection {
-                bbox,
-                label: label.into(),
-                score: None,
-            }])
-        };
+        let found = |label: &str, bbox| Parsed::Detections(vec![Detection::new(bbox, label)]);
         findings.learn(
             TaskKind::DenseRegionCaption,
             &found("red star", BoundingBox::new(1.0, 2.0, 3.0, 4.0)),
@@ -145,11 +139,7 @@ mod tests {
     fn every_task_has_a_valid_input_whatever_the_answers() {
         let mut findings = Findings::default();
         let reversed = BoundingBox::new(50.0, 10.0, 30.0, 90.0);
-        let found = vec![Detection {
-            bbox: reversed,
-            label: String::new(),
-            score: None,
-        }];
+        let found = vec![Detection::new(reversed, "")];
         findings.learn(TaskKind::ObjectDetection, &Parsed::Detections(found.clone()));
         findings.learn(TaskKind::DenseRegionCaption, &Parsed::Detections(found));
         for spec in &florence2::TASKS {

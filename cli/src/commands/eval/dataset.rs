@@ -183,11 +183,10 @@ mod tests {
         assert_eq!(all.scenes[0].samples[1].truth, Parsed::Text("A star.".into()));
         assert_eq!(
             all.scenes[0].samples[0].truth,
-            Parsed::Detections(vec![Detection {
-                bbox: BoundingBox::new(1.0, 2.5, 3.0, 4.0),
-                label: " a  star".into(),
-                score: None,
-            }])
+            Parsed::Detections(vec![Detection::new(
+                BoundingBox::new(1.0, 2.5, 3.0, 4.0),
+                " a  star"
+            )])
         );
 
         let captions = opened(&lines, Some(1), &[TaskKind::Caption]).unwrap();

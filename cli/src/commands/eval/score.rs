@@ -57,11 +57,7 @@ mod tests {
     }
 
     fn detection(label: &str, x2: f32) -> Detection {
-        Detection {
-            bbox: BoundingBox::new(0.0, 0.0, x2, 10.0),
-            label: label.into(),
-            score: None,
-        }
+        Detection::new(BoundingBox::new(0.0, 0.0, x2, 10.0), label)
     }
 
     fn square(x: f32, side: f32) -> [Point; 4] {
@@ -105,13 +101,12 @@ mod tests {
     fn an_outline_counts_as_its_box() {
         let answer = Parsed::OpenVocabulary {
             detections: vec![detection("star", 10.0)],
-            segmentations: vec![Segmentation {
-                polygons: vec![Polygon {
+            segmentations: vec![Segmentation::new(
+                vec![Polygon {
                     points: square(0.0, 10.0).to_vec(),
                 }],
-                label: "star".into(),
-                score: None,
-            }],
+                "star",
+            )],
         };
         let truths = Parsed::Detections(vec![detection("star", 10.0), detection("star", 10.0)]);
         let values = values(TaskKind::OpenVocabularyDetection, &[(answer, truths)]);
@@ -120,12 +115,13 @@ mod tests {
 
     #[test]
     fn lines_of_text_need_both_text_and_location() {
-        let line = |text: &str, x: f32| OcrRegion {
-            quad: Quad {
-                points: square(x, 10.0),
-            },
-            text: text.into(),
-            score: None,
+        let line = |text: &str, x: f32| {
+            OcrRegion::new(
+                Quad {
+                    points: square(x, 10.0),
+                },
+                text,
+            )
         };
         for (text, x, f1) in [
             ("FIRE", 0.0, 1.0),
@@ -147,13 +143,7 @@ mod tests {
         let outline = |x: f32| Polygon {
             points: square(x, 10.0).to_vec(),
         };
-        let answer = |x: f32| {
-            Parsed::Segmentations(vec![Segmentation {
-                polygons: vec![outline(x)],
-                label: String::new(),
-                score: None,
-            }])
-        };
+        let answer = |x: f32| Parsed::Segmentations(vec![Segmentation::new(vec![outline(x)], "")]);
         let samples = [
             (answer(0.0), answer(0.0)),
             // 5 · 10 of 150

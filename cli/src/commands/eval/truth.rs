@@ -62,22 +62,14 @@ pub fn parse(kind: TaskKind, truth: Value) -> Result<Parsed, Cause> {
             finite(&quad)?;
             let [x1, y1, x2, y2, x3, y3, x4, y4] = quad;
             let points = [(x1, y1), (x2, y2), (x3, y3), (x4, y4)].map(|(x, y)| Point { x, y });
-            Ok(OcrRegion {
-                quad: Quad { points },
-                text,
-                score: None,
-            })
+            Ok(OcrRegion::new(Quad { points }, text))
         })?),
         OutputKind::Polygons => Parsed::Segmentations(instances(truth, |outline: Outline| {
             if outline.polygons.is_empty() {
                 return Err("an instance has no polygon".into());
             }
             let polygons = outline.polygons.iter().map(|polygon| corners(polygon));
-            Ok(Segmentation {
-                polygons: polygons.collect::<Result<_, _>>()?,
-                label: String::new(),
-                score: None,
-            })
+            Ok(Segmentation::new(polygons.collect::<Result<Vec<_>, _>>()?, ""))
         })?),
     })
 }
@@ -96,11 +88,7 @@ fn detection(label: String, [x1, y1, x2, y2]: [f32; 4]) -> Result<Detection, Cau
     if x1 >= x2 || y1 >= y2 {
         return Err(format!("box {bbox} is empty or reversed").into());
     }
-    Ok(Detection {
-        bbox,
-        label,
-        score: None,
-    })
+    Ok(Detection::new(bbox, label))
 }
 
 fn corners(coordinates: &[f32]) -> Result<Polygon, Cause> {
