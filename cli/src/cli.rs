@@ -75,6 +75,9 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -82,5 +85,39 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Returns the command lines of the program in the shell blocks of a page; a line may continue after `\`, and begin
+    /// with `$ ` or in a pipe.
+    fn command_lines(page: &str) -> Vec<String> {
+        let blocks = page.split("\n```").skip(1).step_by(2);
+        let shell = blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("console\n"));
+        let text = shell.collect::<String>().replace("\\\n", " ");
+        let lines = text.lines().map(|line| line.trim_start_matches("$ "));
+        let commands = lines.flat_map(|line| line.split(" | "));
+        commands
+            .filter(|command| command.trim_start().starts_with("florence2 "))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn command_lines_of_the_documentation_parse() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let folders = ["", "docs", "models/demo"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+        let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+        let pages = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        let mut parsed = 0;
+        for page in pages {
+            for line in command_lines(&fs::read_to_string(&page).unwrap()) {
+                let words = shlex::split(&line).unwrap();
+                let arguments = words.iter().take_while(|word| !word.starts_with('>'));
+                if let Err(error) = Cli::try_parse_from(arguments) {
+                    panic!("{}: {line}\n{error}", page.display());
+                }
+                parsed += 1;
+            }
+        }
+        assert!(parsed > 20, "{parsed} command lines");
     }
 }
