@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use florence2::image::codecs::jpeg::JpegEncoder;
 use florence2::image::{Rgb, RgbImage};
-use florence2::{ImageLimits, ImageProcessor, decode_image};
+use florence2::{ImageProcessor, decode_image};
 
 const WIDTH: u32 = 1632;
 const HEIGHT: u32 = 1224;
@@ -27,18 +27,18 @@ fn photo() -> Vec<u8> {
 }
 
 fn preprocess(criterion: &mut Criterion) {
-    let (bytes, limits, processor) = (photo(), ImageLimits::default(), ImageProcessor::default());
-    let image = decode_image("photo.jpg", &bytes, &limits).unwrap();
+    let (bytes, processor) = (photo(), ImageProcessor::default());
+    let image = decode_image(&bytes).unwrap();
     let mut group = criterion.benchmark_group("preprocess");
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| decode_image("photo.jpg", black_box(&bytes), &limits).unwrap());
+        bencher.iter(|| decode_image(black_box(&bytes)).unwrap());
     });
     group.bench_function("resize and normalise", |bencher| {
         bencher.iter(|| processor.process(black_box(&image)).unwrap());
     });
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
-            let image = decode_image("photo.jpg", black_box(&bytes), &limits).unwrap();
+            let image = decode_image(black_box(&bytes)).unwrap();
             processor.process(&image).unwrap()
         });
     });

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 use florence2::bundle::Bytes;
-use florence2::{BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+use florence2::{BundleSource, Florence2, LoadOptions, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,10 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let model = Florence2::load(source, LoadOptions::default())?;
-    let image = load_image(image, &ImageLimits::default())?.into();
-    if let Parsed::Text(caption) = model.run(&image, &Task::Caption)?.parsed {
-        println!("{caption}");
-    }
+    let image = load_image(image)?;
+    let output = model.run(&image, &Task::Caption)?;
+    println!("{}", output.parsed.text().unwrap_or_default());
     Ok(())
 }
 

@@ -10,8 +10,7 @@ use std::error::Error;
 
 use florence2::generation::GenerationOptions;
 use florence2::{
-    CoordinateFormat, Florence2, ImageFeatures, ImageLimits, LoadOptions, Output, Parsed, Region, RunOptions,
-    Task, load_image,
+    CoordinateFormat, Florence2, ImageFeatures, LoadOptions, Output, Region, RunOptions, Task, load_image,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,16 +20,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let model = load(model)?;
-    let features = model.encode_image(&load_image(image, &ImageLimits::default())?.into())?;
+    let features = model.encode_image(&load_image(image)?)?;
 
     let caption = ask(&model, &features, Task::Caption)?;
-    if let Parsed::Text(caption) = &caption.parsed {
-        ask(&model, &features, Task::CaptionToPhraseGrounding(caption.clone()))?;
+    if let Some(caption) = caption.parsed.text() {
+        ask(
+            &model,
+            &features,
+            Task::CaptionToPhraseGrounding(caption.to_owned()),
+        )?;
     }
     let objects = ask(&model, &features, Task::ObjectDetection)?;
-    if let Parsed::Detections(objects) = &objects.parsed
-        && let Some(first) = objects.first()
-    {
+    if let Some(first) = objects.parsed.detections().first() {
         ask(
             &model,
             &features,
@@ -43,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Runs a task, with greedy search for speed, and prints the answer and its duration.
 fn ask(model: &Florence2, features: &ImageFeatures, task: Task) -> florence2::Result<Output> {
     let options = RunOptions::default().with_generation(GenerationOptions::default().with_num_beams(1));
-    let output = model.answer(features, &task, &options)?;
+    let output = model.run_with(features, &task, &options)?;
     let result = output
         .parsed
         .to_transformers(task.tag(), CoordinateFormat::default());

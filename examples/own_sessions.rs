@@ -14,7 +14,7 @@ use florence2::ort;
 use florence2::ort::environment::GlobalThreadPoolOptions;
 use florence2::ort::session::Session;
 use florence2::runtime::{self, RuntimeOptions};
-use florence2::{Bundle, BundleSource, Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+use florence2::{Bundle, BundleSource, Florence2, LoadOptions, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // The application that loads ONNX Runtime disables its telemetry first, while there is one thread.
@@ -40,10 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_runtime(RuntimeOptions::default().with_environment(environment))
         .with_shared_session(GraphFile::VisionEncoder, session.clone());
     let model = Florence2::from_pretrained(model, options)?;
-    let image = load_image(image, &ImageLimits::default())?.into();
-    if let Parsed::Text(caption) = model.run(&image, &Task::Caption)?.parsed {
-        println!("{caption}");
-    }
+    let image = load_image(image)?;
+    let output = model.run(&image, &Task::Caption)?;
+    println!("{}", output.parsed.text().unwrap_or_default());
     let session = session.lock().map_err(|_| "another thread panicked")?;
     println!(
         "the application's own session takes {}",

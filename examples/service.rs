@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use florence2::{Florence2, ImageLimits, LoadOptions, Output, RunOptions, Task, load_image};
+use florence2::{Florence2, LoadOptions, Output, RunOptions, Task, load_image};
 
 const WORKERS: usize = 2;
 const QUEUE: usize = 16;
@@ -90,7 +90,7 @@ fn serve(model: &Florence2, queue: &Mutex<Receiver<Request>>, responses: Sender<
 }
 
 fn answer(model: &Florence2, request: &Request) -> florence2::Result<Output> {
-    let image = load_image(&request.image, &ImageLimits::default())?.into();
+    let image = load_image(&request.image)?;
     let options = RunOptions::default().with_deadline(request.deadline);
     model.run_with(&image, &request.task, &options)
 }

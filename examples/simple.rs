@@ -7,7 +7,7 @@
 
 use std::error::Error;
 
-use florence2::{Florence2, ImageLimits, LoadOptions, Parsed, Task, load_image};
+use florence2::{Florence2, LoadOptions, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,12 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let model = load(model)?;
-    let image = load_image(image, &ImageLimits::default())?.into();
+    let image = load_image(image)?;
     let output = model.run(&image, &Task::ObjectDetection)?;
-    if let Parsed::Detections(detections) = &output.parsed {
-        for detection in detections {
-            println!("{:<20} {}", detection.label, detection.bbox);
-        }
+    for object in output.parsed.detections() {
+        println!("{:<20} {}", object.label, object.bbox);
     }
     Ok(())
 }

@@ -9,8 +9,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use florence2::generation::GenerationOptions;
-use florence2::{Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
+use florence2::{Florence2, LoadOptions, RunOptions, Task, load_image};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,14 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let model = Florence2::from_pretrained(model, LoadOptions::default())?;
-    let image = load_image(image, &ImageLimits::default())?.into();
-    // Beam search may change earlier tokens; streaming needs greedy search.
-    let options = RunOptions::default()
-        .with_generation(GenerationOptions::default().with_num_beams(1))
-        .with_timeout(Duration::from_secs(10));
-    let features = model.encode_image_with(&image, &options)?;
+    let image = load_image(image)?;
+    let options = RunOptions::default().with_timeout(Duration::from_secs(10));
     let mut stdout = io::stdout();
-    let output = model.stream(&features, &Task::MoreDetailedCaption, &options, &mut |text| {
+    let output = model.stream(&image, &Task::MoreDetailedCaption, &options, |text| {
         // Stops if stdout is closed.
         match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Ok(()) => ControlFlow::Continue(()),

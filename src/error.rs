@@ -148,6 +148,26 @@ pub enum Error {
         /// Height in pixels.
         height: u32,
     },
+    /// Saved features or pixel values cannot be read.
+    #[error("no saved {name}: {reason}. Make and save them again.")]
+    InvalidTensorFile {
+        /// The name of the tensor: `image_features`, `pixel_values`.
+        name: String,
+        /// What is missing or damaged.
+        reason: String,
+    },
+    /// Image features or pixel values were made by or for another model.
+    #[error(
+        "the {what} are of another model ({found}; this model's are {expected}): make them again with this model"
+    )]
+    OtherModel {
+        /// `image features` or `pixel values`.
+        what: &'static str,
+        /// The fingerprint of the vision encoder that made the features, or the settings of the image processor.
+        found: String,
+        /// This model's.
+        expected: String,
+    },
     /// A task needs a text and got none.
     #[error("task {} needs a text: the phrase to look for", task.spec().tag)]
     TaskNeedsText {

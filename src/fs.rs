@@ -1,15 +1,18 @@
 //! Files and folders of the caches: listings, sizes, removal, locks, unfinished work, checksums.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-#[cfg(feature = "hub")]
-pub(crate) use work::hash;
 #[cfg(any(feature = "fetch-runtime", feature = "hub"))]
-pub(crate) use work::{lock, move_folder, sha256, unfinished_folder};
+pub(crate) use work::{lock, move_folder, unfinished_folder};
+
+/// Bytes hashed at a time.
+const CHUNK: usize = 1 << 18;
 
 /// Returns the paths in a folder, sorted by name; none if the folder cannot be read.
 pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -71,14 +74,35 @@ pub(crate) fn remove(path: &Path) -> Result<bool> {
     }
 }
 
+/// Returns the SHA-256 of a file in lower-case hexadecimal.
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
+    hash(Sha256::new(), File::open(path)?)
+}
+
+/// Returns the digest, in lower-case hexadecimal, of the bytes given to `hasher` so far followed by all bytes of
+/// `reader`.
+pub(crate) fn hash(mut hasher: impl Digest, mut reader: impl Read) -> io::Result<String> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut chunk)? {
+            0 => break,
+            read => hasher.update(chunk.get(..read).unwrap_or_default()),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
 /// Writing to a cache that other processes use at the same time.
 #[cfg(any(feature = "fetch-runtime", feature = "hub"))]
 mod work {
     use std::fs::{self, File};
-    use std::io::{self, Read};
+    use std::io;
     use std::path::Path;
 
-    use sha2::{Digest, Sha256};
     use tempfile::TempDir;
 
     use super::{entries, remove};
@@ -86,8 +110,6 @@ mod work {
 
     /// The prefix of the names of unfinished folders.
     const UNFINISHED: &str = "unfinished-";
-    /// Bytes hashed at a time.
-    const CHUNK: usize = 1 << 18;
 
     /// Locks the file at `path`, which is made with its folder if need be. `waiting` is called if another process holds
     /// the lock. The lock is released when the returned file is closed.
@@ -137,28 +159,6 @@ mod work {
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
         remove(to)?;
         fs::rename(from, to).map_err(Error::io(to))
-    }
-
-    /// Returns the SHA-256 of a file in lower-case hexadecimal.
-    pub(crate) fn sha256(path: &Path) -> io::Result<String> {
-        hash(Sha256::new(), File::open(path)?)
-    }
-
-    /// Returns the digest, in lower-case hexadecimal, of the bytes given to `hasher` so far followed by all bytes of
-    /// `reader`.
-    pub(crate) fn hash(mut hasher: impl Digest, mut reader: impl Read) -> io::Result<String> {
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            match reader.read(&mut chunk)? {
-                0 => break,
-                read => hasher.update(chunk.get(..read).unwrap_or_default()),
-            }
-        }
-        Ok(hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
     }
 }
 

@@ -5,9 +5,11 @@
 //! use florence2::{Florence2, LoadOptions, Task};
 //!
 //! let model = Florence2::from_pretrained("onnx-community/Florence-2-base-ft", LoadOptions::default())?;
-//! let image = florence2::load_image("street.jpg", &Default::default())?.into();
+//! let image = florence2::load_image("street.jpg")?;
 //! let output = model.run(&image, &Task::ObjectDetection)?;
-//! println!("{:?}", output.parsed);
+//! for object in output.parsed.detections() {
+//!     println!("{} at {}", object.label, object.bbox);
+//! }
 //! # Ok::<(), florence2::Error>(())
 //! ```
 //!
@@ -57,6 +59,7 @@ pub mod runtime;
 mod session;
 mod settings;
 mod task;
+mod tensor_file;
 mod tokenizer;
 
 pub use bundle::{Bundle, BundleSource};
@@ -67,11 +70,16 @@ pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
 #[cfg(feature = "hub")]
 pub use hub::{HubOptions, ModelId};
 pub use metrics::Timings;
-pub use model::{Florence2, ImageFeatures};
+pub use model::{Florence2, ImageFeatures, ImageInput};
 pub use options::{LoadOptions, RunOptions};
 pub use output::{CoordinateFormat, Detection, OcrRegion, Output, Parsed, Segmentation};
 pub use per_part::{PartValue, PerPart};
-pub use preprocess::{ImageBackend, ImageLimits, ImageProcessor, PixelValues, decode_image, load_image};
+pub use preprocess::{
+    ImageBackend, ImageLimits, ImageProcessor, PixelValues, decode_image, decode_image_with, load_image,
+    load_image_with,
+};
+#[cfg(feature = "hub")]
+pub use preprocess::{UrlLimits, load_image_url, load_image_url_with};
 pub use repair::{Repair, repair_deployment};
 pub use task::{OutputKind, Region, TASKS, Task, TaskInput, TaskKind, TaskSpec};
 pub use tokenizer::{DecodedText, TextStream, Tokenizer};

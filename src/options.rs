@@ -11,7 +11,7 @@ use florence2_layout::setters;
 use crate::bundle::{Dtype, DtypePreference, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::generation::GenerationOptions;
+use crate::generation::{GenerationOptions, LogitsProcessor, LogitsProcessors};
 use crate::per_part::PerPart;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageBackend;
@@ -103,6 +103,8 @@ impl LoadOptions {
 pub struct RunOptions {
     /// Overrides of the checkpoint's generation settings.
     pub generation: GenerationOptions,
+    /// Change the scores of each next token: constraints, biases, bans. All scores are then copied from a device in each step.
+    pub logits_processors: LogitsProcessors,
     /// How the answer is parsed; the default is the checkpoint's
     /// [`Florence2::parse_options`](crate::Florence2::parse_options).
     pub parse: Option<ParseOptions>,
@@ -121,6 +123,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             generation: GenerationOptions::default(),
+            logits_processors: LogitsProcessors::default(),
             parse: None,
             cancel: None,
             deadline: None,
@@ -131,6 +134,7 @@ impl Default for RunOptions {
 
 setters! { RunOptions {
     with_generation(generation: GenerationOptions);
+    with_logits_processors(logits_processors: LogitsProcessors);
     with_parse(parse: ParseOptions) = Some(parse);
     with_cancel(cancel: CancelToken) = Some(cancel);
     with_deadline(deadline: Instant) = Some(deadline);
@@ -138,6 +142,23 @@ setters! { RunOptions {
 }}
 
 impl RunOptions {
+    /// Adds one of the [`logits_processors`](Self::logits_processors), to run after the others.
+    ///
+    /// ```
+    /// use florence2::RunOptions;
+    ///
+    /// // Token 50 is never generated, token 51 is likelier.
+    /// let options = RunOptions::default().with_logits_processor(|_: &[u32], scores: &mut [f32]| {
+    ///     scores[50] = f32::NEG_INFINITY;
+    ///     scores[51] += 1.5;
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_logits_processor(mut self, processor: impl LogitsProcessor + 'static) -> Self {
+        self.logits_processors.push(processor);
+        self
+    }
+
     /// Sets [`deadline`](Self::deadline) to `timeout` from now; there is none if the clock cannot represent it.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {

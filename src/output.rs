@@ -144,6 +144,10 @@ pub struct Output {
     pub score: f32,
     /// Whether the length limit or a streaming callback cut off the answer; the last instance may be incomplete.
     pub truncated: bool,
+    /// The further sequences, the next best first, if
+    /// [`num_return_sequences`](crate::generation::GenerationConfig::num_return_sequences) is above 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Output>,
     /// The time spent in each stage.
     pub timings: Timings,
 }
@@ -159,7 +163,48 @@ pub enum CoordinateFormat {
     Integer,
 }
 
+impl Output {
+    /// Returns this sequence and its [`alternatives`](Self::alternatives), the best first.
+    pub fn sequences(&self) -> impl Iterator<Item = &Output> {
+        std::iter::once(self).chain(&self.alternatives)
+    }
+}
+
 impl Parsed {
+    /// Returns the text of an answer in text: captions, OCR and free prompts.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Parsed::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the boxes; none if the answer is of another kind.
+    pub fn detections(&self) -> &[Detection] {
+        match self {
+            Parsed::Detections(detections) | Parsed::OpenVocabulary { detections, .. } => detections,
+            _ => &[],
+        }
+    }
+
+    /// Returns the lines of text with their quadrilaterals; none if the answer is of another kind.
+    pub fn ocr_regions(&self) -> &[OcrRegion] {
+        match self {
+            Parsed::OcrRegions(regions) => regions,
+            _ => &[],
+        }
+    }
+
+    /// Returns the outlines; none if the answer is of another kind.
+    pub fn segmentations(&self) -> &[Segmentation] {
+        match self {
+            Parsed::Segmentations(segmentations) | Parsed::OpenVocabulary { segmentations, .. } => {
+                segmentations
+            }
+            _ => &[],
+        }
+    }
+
     /// Returns the result in the format of transformers' `post_process_generation`, under the task's
     /// [tag](crate::Task::tag): `{"<OD>": {"bboxes": [[x1, y1, x2, y2], …], "labels": […]}}`.
     ///

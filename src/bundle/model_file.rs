@@ -155,7 +155,7 @@ impl ModelFile {
     }
 
     /// Returns the names of the files that contain weights, relative to the graph's folder.
-    pub(super) fn external_files(&mut self) -> BTreeSet<String> {
+    pub(crate) fn external_files(&mut self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         self.for_each_location(|location| {
             names.insert(location.clone());

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 /// are admitted as soon as there is capacity.
 ///
 /// # Errors
-/// - [`Error::InvalidOption`] if `config` is invalid, or `hooks` stream tokens of a search with several rows.
+/// - [`Error::InvalidOption`] if `config` is invalid, `hooks` stream tokens of a search with several rows, or one of its
+///   logits processors returns NaN or ∞.
 /// - [`Error::Cancelled`] if `hooks.is_cancelled` returns `true`.
 /// - [`Error::InvalidGraph`] if the decoder's logits have an unexpected shape.
 /// - [`Error::NotFinite`] if NaN or ∞ is among a row's logits, or all of them are -∞.
@@ -38,7 +39,7 @@ pub fn generate(
         });
     }
     let mut searches = Searches::new(inputs, config);
-    let mut workspace = Workspace::new(config);
+    let mut workspace = Workspace::new(config, std::mem::take(&mut hooks.logits_processors));
     let mut prompt = vec![config.decoder_start_token_id];
     if let Some(token) = search::forced_first_token(config) {
         searches.force(token, &mut hooks);

@@ -1,6 +1,8 @@
-//! Callbacks of a search: to stream its tokens, and to cancel it.
+//! Callbacks of a search: to stream its tokens, to change their scores, and to cancel it.
 
 use std::ops::ControlFlow;
+
+use super::processors::LogitsProcessors;
 
 /// Callbacks of a running search. [`Default`] has none.
 #[derive(Default)]
@@ -12,6 +14,8 @@ pub struct Hooks<'a> {
     pub on_token: Option<&'a mut dyn FnMut(u32) -> ControlFlow<()>>,
     /// Called before each step. If it returns `true`, the search returns [`Error::Cancelled`](crate::Error::Cancelled).
     pub is_cancelled: Option<&'a dyn Fn() -> bool>,
+    /// Change the scores of each row's next token.
+    pub logits_processors: LogitsProcessors,
 }
 
 impl<'a> Hooks<'a> {
@@ -26,6 +30,13 @@ impl<'a> Hooks<'a> {
     #[must_use]
     pub fn with_is_cancelled(mut self, is_cancelled: &'a dyn Fn() -> bool) -> Self {
         self.is_cancelled = Some(is_cancelled);
+        self
+    }
+
+    /// Changes the scores of each row's next token by `processors`.
+    #[must_use]
+    pub fn with_logits_processors(mut self, processors: LogitsProcessors) -> Self {
+        self.logits_processors = processors;
         self
     }
 }

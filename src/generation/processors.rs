@@ -1,107 +1,178 @@
 //! Logits processors: `logits_process.py` of transformers.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::config::GenerationConfig;
 use super::warpers::{min_p, renormalize, temperature, top_k, top_p, typical_p};
+use crate::error::{Error, Result};
 
-/// Changes the scores of a row's next token.
-pub trait LogitsProcessor {
+/// Changes the scores of a row's next token: a constraint, a bias, a ban. Closures `Fn(&[u32], &mut [f32])` are ones.
+///
+/// It is called for every row of every step, and may be shared by several requests and threads.
+pub trait LogitsProcessor: Send + Sync {
     /// Changes `scores` (`[vocabulary]`: logits, or log-probabilities in beam search) of the token that follows
-    /// `tokens`, the row's whole sequence with the start token. Token ids beyond the vocabulary have no effect.
-    fn process(&mut self, tokens: &[u32], scores: &mut [f32]);
+    /// `tokens`, the row's whole sequence with the start token. `-∞` bans a token; NaN and `∞` are errors.
+    fn process(&self, tokens: &[u32], scores: &mut [f32]);
 }
 
-impl<F: FnMut(&[u32], &mut [f32])> LogitsProcessor for F {
-    fn process(&mut self, tokens: &[u32], scores: &mut [f32]) {
+impl<F: Fn(&[u32], &mut [f32]) + Send + Sync> LogitsProcessor for F {
+    fn process(&self, tokens: &[u32], scores: &mut [f32]) {
         self(tokens, scores);
     }
 }
 
-/// The logits processors of a [`GenerationConfig`], in transformers' order.
-pub struct LogitsProcessors(Vec<Box<dyn LogitsProcessor>>);
+/// A request's logits processors, in their order. They run where transformers runs those of `generate`'s argument
+/// `logits_processor`: after those of the settings, before those of sampling.
+#[derive(Clone, Default)]
+pub struct LogitsProcessors(Vec<Arc<dyn LogitsProcessor>>);
 
 impl LogitsProcessors {
-    /// Returns the processors that `config` switches on.
-    pub fn new(config: &GenerationConfig) -> Self {
-        let mut all = Self(Vec::new());
-        if config.repetition_penalty != 1.0 {
-            all.push(repetition_penalty(config.repetition_penalty as f32));
-        }
-        if config.no_repeat_ngram_size > 0 {
-            all.push(no_repeat_ngram(config.no_repeat_ngram_size));
-        }
-        if !config.bad_words_ids.is_empty() {
-            all.push(bad_words(&config.bad_words_ids, &config.eos_token_ids));
-        }
-        // Lengths count the start token: a first token follows one token.
-        let min = config.min_new_tokens;
-        if min > 0 {
-            all.push(ban_at(&config.eos_token_ids, move |length| length <= min));
-        }
-        if let Some(token) = config.forced_bos_token_id {
-            all.push(force_at(&[token], 1));
-        }
-        if !config.forced_eos_token_ids.is_empty() {
-            all.push(force_at(&config.forced_eos_token_ids, config.max_new_tokens));
-        }
-        if !config.suppress_tokens.is_empty() {
-            all.push(ban_at(&config.suppress_tokens, |_| true));
-        }
-        if !config.begin_suppress_tokens.is_empty() {
-            let begin = 1 + usize::from(config.forced_bos_token_id.is_some());
-            all.push(ban_at(&config.begin_suppress_tokens, move |length| {
-                length == begin
-            }));
-        }
-        if config.do_sample {
-            all.push_warpers(config);
-        }
-        if config.renormalize_logits {
-            all.push(renormalize);
-        }
-        all
-    }
-
-    /// Adds the processors of sampling.
-    fn push_warpers(&mut self, config: &GenerationConfig) {
-        // Beams need a token that does not end the sequence.
-        let min_tokens = if config.uses_beams() {
-            config.eos_token_ids.len() + 1
-        } else {
-            1
-        };
-        if config.temperature != 1.0 {
-            self.push(temperature(config.temperature as f32));
-        }
-        if config.top_k > 0 {
-            self.push(top_k(config.top_k.max(min_tokens)));
-        }
-        if config.top_p < 1.0 {
-            self.push(top_p(config.top_p, min_tokens));
-        }
-        if let Some(p) = config.min_p {
-            self.push(min_p(p as f32, min_tokens));
-        }
-        if config.typical_p < 1.0 {
-            self.push(typical_p(config.typical_p as f32, min_tokens));
-        }
-    }
-
     /// Adds a processor, to run after the others.
     pub fn push(&mut self, processor: impl LogitsProcessor + 'static) {
-        self.0.push(Box::new(processor));
+        self.0.push(Arc::new(processor));
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Formats the number of processors.
+impl fmt::Debug for LogitsProcessors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} logits processors", self.0.len())
+    }
+}
+
+/// A processor of the settings, with memory of its own.
+type Processor = Box<dyn FnMut(&[u32], &mut [f32])>;
+
+/// All processors of a search, in transformers' order.
+pub(super) struct ProcessorChain {
+    /// Those of the settings.
+    settings: Vec<Processor>,
+    /// Those of the request.
+    request: LogitsProcessors,
+    /// Those of sampling and the final normalization.
+    sampling: Vec<Processor>,
+}
+
+impl ProcessorChain {
+    /// Returns the processors that `config` switches on, and those of the request.
+    pub fn new(config: &GenerationConfig, request: LogitsProcessors) -> Self {
+        Self {
+            settings: settings(config),
+            request,
+            sampling: sampling(config),
+        }
     }
 
     /// Runs all processors on one row: see [`LogitsProcessor::process`].
-    pub fn process(&mut self, tokens: &[u32], scores: &mut [f32]) {
-        for processor in &mut self.0 {
-            processor.process(tokens, scores);
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if a processor of the request returns NaN or ∞.
+    pub fn process(&mut self, tokens: &[u32], scores: &mut [f32]) -> Result<()> {
+        self.settings
+            .iter_mut()
+            .for_each(|process| process(tokens, scores));
+        if !self.request.is_empty() {
+            for processor in &self.request.0 {
+                processor.process(tokens, scores);
+            }
+            if scores
+                .iter()
+                .any(|score| score.is_nan() || *score == f32::INFINITY)
+            {
+                return Err(Error::InvalidOption {
+                    name: "logits_processors",
+                    reason: "a logits processor returned NaN or infinity; -infinity bans a token".into(),
+                });
+            }
+        }
+        self.sampling
+            .iter_mut()
+            .for_each(|process| process(tokens, scores));
+        Ok(())
+    }
+}
+
+/// Returns the processors that `config` switches on, but for those of sampling.
+fn settings(config: &GenerationConfig) -> Vec<Processor> {
+    let mut all: Vec<Processor> = Vec::new();
+    if config.repetition_penalty != 1.0 {
+        all.push(Box::new(repetition_penalty(config.repetition_penalty as f32)));
+    }
+    if config.no_repeat_ngram_size > 0 {
+        all.push(Box::new(no_repeat_ngram(config.no_repeat_ngram_size)));
+    }
+    if !config.bad_words_ids.is_empty() {
+        all.push(Box::new(bad_words(&config.bad_words_ids, &config.eos_token_ids)));
+    }
+    // Lengths count the start token: a first token follows one token.
+    let min = config.min_new_tokens;
+    if min > 0 {
+        all.push(Box::new(ban_at(&config.eos_token_ids, move |length| {
+            length <= min
+        })));
+    }
+    if let Some(token) = config.forced_bos_token_id {
+        all.push(Box::new(force_at(&[token], 1)));
+    }
+    if !config.forced_eos_token_ids.is_empty() {
+        all.push(Box::new(force_at(
+            &config.forced_eos_token_ids,
+            config.max_new_tokens,
+        )));
+    }
+    if !config.suppress_tokens.is_empty() {
+        all.push(Box::new(ban_at(&config.suppress_tokens, |_| true)));
+    }
+    if !config.begin_suppress_tokens.is_empty() {
+        let begin = 1 + usize::from(config.forced_bos_token_id.is_some());
+        all.push(Box::new(ban_at(&config.begin_suppress_tokens, move |length| {
+            length == begin
+        })));
+    }
+    all
+}
+
+/// Returns the processors of sampling, if `config` samples, and of the final normalization.
+fn sampling(config: &GenerationConfig) -> Vec<Processor> {
+    let mut all: Vec<Processor> = Vec::new();
+    // Beams need a token that does not end the sequence.
+    let min_tokens = if config.uses_beams() {
+        config.eos_token_ids.len() + 1
+    } else {
+        1
+    };
+    if config.do_sample {
+        if config.temperature != 1.0 {
+            all.push(Box::new(temperature(config.temperature as f32)));
+        }
+        if config.top_k > 0 {
+            all.push(Box::new(top_k(config.top_k.max(min_tokens))));
+        }
+        if config.top_p < 1.0 {
+            all.push(Box::new(top_p(config.top_p, min_tokens)));
+        }
+        if let Some(p) = config.min_p {
+            all.push(Box::new(min_p(p as f32, min_tokens)));
+        }
+        if config.typical_p < 1.0 {
+            all.push(Box::new(typical_p(config.typical_p as f32, min_tokens)));
         }
     }
+    if config.renormalize_logits {
+        all.push(Box::new(renormalize));
+    }
+    all
 }
 
 /// Divides positive scores of tokens in the sequence by `penalty`, and multiplies negative ones
 /// (`RepetitionPenaltyLogitsProcessor`).
-fn repetition_penalty(penalty: f32) -> impl LogitsProcessor {
+fn repetition_penalty(penalty: f32) -> impl FnMut(&[u32], &mut [f32]) {
     let mut unique = Vec::new();
     move |tokens: &[u32], scores: &mut [f32]| {
         unique.clear();
@@ -121,7 +192,7 @@ fn repetition_penalty(penalty: f32) -> impl LogitsProcessor {
 }
 
 /// Bans tokens that would repeat an n-gram of the sequence (`NoRepeatNGramLogitsProcessor`). `size` is at least 1.
-fn no_repeat_ngram(size: usize) -> impl LogitsProcessor {
+fn no_repeat_ngram(size: usize) -> impl FnMut(&[u32], &mut [f32]) {
     move |tokens: &[u32], scores: &mut [f32]| {
         if tokens.len() < size {
             return;
@@ -141,7 +212,7 @@ fn no_repeat_ngram(size: usize) -> impl LogitsProcessor {
 
 /// Bans tokens that would complete one of `words` (`NoBadWordsLogitsProcessor`), except words that are a single end
 /// token.
-fn bad_words(words: &[Vec<u32>], eos_token_ids: &[u32]) -> impl LogitsProcessor + use<> {
+fn bad_words(words: &[Vec<u32>], eos_token_ids: &[u32]) -> impl FnMut(&[u32], &mut [f32]) + use<> {
     let mut words = words.to_vec();
     words.retain(|word| !matches!(word.as_slice(), [token] if eos_token_ids.contains(token)));
     move |tokens: &[u32], scores: &mut [f32]| {
@@ -157,7 +228,7 @@ fn bad_words(words: &[Vec<u32>], eos_token_ids: &[u32]) -> impl LogitsProcessor 
 
 /// Bans `banned` after sequences whose length is `applicable` (`MinLengthLogitsProcessor`,
 /// `SuppressTokensLogitsProcessor`, `SuppressTokensAtBeginLogitsProcessor`).
-fn ban_at<F: Fn(usize) -> bool>(banned: &[u32], applicable: F) -> impl LogitsProcessor + use<F> {
+fn ban_at<F: Fn(usize) -> bool>(banned: &[u32], applicable: F) -> impl FnMut(&[u32], &mut [f32]) + use<F> {
     let banned = banned.to_vec();
     move |tokens: &[u32], scores: &mut [f32]| {
         if applicable(tokens.len()) {
@@ -168,7 +239,7 @@ fn ban_at<F: Fn(usize) -> bool>(banned: &[u32], applicable: F) -> impl LogitsPro
 
 /// Bans all tokens but `forced`, which become certain, after sequences of `length` tokens
 /// (`ForcedBOSTokenLogitsProcessor`, `ForcedEOSTokenLogitsProcessor`).
-fn force_at(forced: &[u32], length: usize) -> impl LogitsProcessor + use<> {
+fn force_at(forced: &[u32], length: usize) -> impl FnMut(&[u32], &mut [f32]) + use<> {
     let forced = forced.to_vec();
     move |tokens: &[u32], scores: &mut [f32]| {
         if tokens.len() == length {

@@ -14,7 +14,7 @@ use super::DECODER;
 use super::config::GenerationConfig;
 use super::logits::Logits;
 use super::math::{LogSumExp, are_numbers, log_softmax_of, log_sum_exp};
-use super::processors::LogitsProcessors;
+use super::processors::{LogitsProcessors, ProcessorChain};
 use super::sequence::Sequence;
 use super::top_k_logits::TopKRow;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub(super) struct Continuation {
 
 /// The processors and memory that all searches of a loop share.
 pub(super) struct Workspace {
-    processors: LogitsProcessors,
+    processors: ProcessorChain,
     /// Whether the processors only ban tokens, so that the highest scores stay the highest.
     only_bans: bool,
     /// Scores of one row, `[vocabulary]`.
@@ -62,10 +62,10 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub fn new(config: &GenerationConfig) -> Self {
+    pub fn new(config: &GenerationConfig, request: LogitsProcessors) -> Self {
         Self {
-            processors: LogitsProcessors::new(config),
-            only_bans: config.only_bans_tokens(),
+            only_bans: config.only_bans_tokens() && request.is_empty(),
+            processors: ProcessorChain::new(config, request),
             scores: Vec::new(),
         }
     }
@@ -80,7 +80,7 @@ impl Workspace {
     pub fn load_logits(&mut self, logits: Logits<'_>, row: usize, tokens: &[u32]) -> Result<LogSumExp> {
         if let Some((top_k, log_sum_exp)) = self.top_k_row(logits, row) {
             top_k.fill(&mut self.scores, logits.vocabulary(), f32::MIN, |logit| logit);
-            self.processors.process(tokens, &mut self.scores);
+            self.processors.process(tokens, &mut self.scores)?;
             // A banned token, whichever it is, changes the sum.
             if !self.scores.contains(&f32::NEG_INFINITY) {
                 return Ok(log_sum_exp);
@@ -90,7 +90,7 @@ impl Workspace {
         let logits = checked(&logits)?;
         self.scores.clear();
         self.scores.extend_from_slice(&logits);
-        self.processors.process(tokens, &mut self.scores);
+        self.processors.process(tokens, &mut self.scores)?;
         let processed = log_sum_exp(&self.scores);
         // The processors may ban all tokens; the model may not.
         if processed.is_impossible() && log_sum_exp(&logits).is_impossible() {
@@ -111,7 +111,7 @@ impl Workspace {
         if let Some((top_k, log_sum_exp)) = self.top_k_row(logits, row) {
             let log_prob = |logit| log_sum_exp.normalize(logit);
             top_k.fill(&mut self.scores, logits.vocabulary(), f32::NEG_INFINITY, log_prob);
-            self.processors.process(tokens, &mut self.scores);
+            self.processors.process(tokens, &mut self.scores)?;
             let floor = top_k.logits.last().copied().map_or(f32::INFINITY, log_prob) + bonus;
             if top_k.suffices(&self.scores, wanted, floor, bonus) {
                 return Ok(());
@@ -121,7 +121,7 @@ impl Workspace {
         if log_softmax_of(&checked(&logits)?, &mut self.scores).is_impossible() {
             return Err(not_finite());
         }
-        self.processors.process(tokens, &mut self.scores);
+        self.processors.process(tokens, &mut self.scores)?;
         Ok(())
     }
 

@@ -1,15 +1,14 @@
 //! Logits processors of sampling.
 
 use super::math::{log_softmax, log_sum_exp};
-use super::processors::LogitsProcessor;
 
 /// Divides the scores (`TemperatureLogitsWarper`).
-pub(super) fn temperature(temperature: f32) -> impl LogitsProcessor {
+pub(super) fn temperature(temperature: f32) -> impl FnMut(&[u32], &mut [f32]) {
     move |_: &[u32], scores: &mut [f32]| scores.iter_mut().for_each(|score| *score /= temperature)
 }
 
 /// Keeps the `k` best tokens, and those equal to the last of them (`TopKLogitsWarper`). `k` is at least 1.
-pub(super) fn top_k(k: usize) -> impl LogitsProcessor {
+pub(super) fn top_k(k: usize) -> impl FnMut(&[u32], &mut [f32]) {
     let mut sorted = Vec::new();
     move |_: &[u32], scores: &mut [f32]| {
         if k >= scores.len() {
@@ -25,7 +24,7 @@ pub(super) fn top_k(k: usize) -> impl LogitsProcessor {
 }
 
 /// Keeps the best tokens that together reach probability `top_p` (`TopPLogitsWarper`).
-pub(super) fn top_p(top_p: f64, min_tokens: usize) -> impl LogitsProcessor {
+pub(super) fn top_p(top_p: f64, min_tokens: usize) -> impl FnMut(&[u32], &mut [f32]) {
     let tail = (1.0 - top_p) as f32;
     let mut ranking = Ranking::default();
     move |_: &[u32], scores: &mut [f32]| {
@@ -44,7 +43,7 @@ pub(super) fn top_p(top_p: f64, min_tokens: usize) -> impl LogitsProcessor {
 }
 
 /// Keeps tokens with at least `min_p` of the best token's probability (`MinPLogitsWarper`).
-pub(super) fn min_p(min_p: f32, min_tokens: usize) -> impl LogitsProcessor {
+pub(super) fn min_p(min_p: f32, min_tokens: usize) -> impl FnMut(&[u32], &mut [f32]) {
     let mut ranking = Ranking::default();
     move |_: &[u32], scores: &mut [f32]| {
         let log_sum_exp = log_sum_exp(scores);
@@ -64,7 +63,7 @@ pub(super) fn min_p(min_p: f32, min_tokens: usize) -> impl LogitsProcessor {
 
 /// Keeps the tokens whose information is closest to the distribution's entropy and that together reach probability
 /// `typical_p` (`TypicalLogitsWarper`).
-pub(super) fn typical_p(typical_p: f32, min_tokens: usize) -> impl LogitsProcessor {
+pub(super) fn typical_p(typical_p: f32, min_tokens: usize) -> impl FnMut(&[u32], &mut [f32]) {
     let mut ranking = Ranking::default();
     move |_: &[u32], scores: &mut [f32]| {
         let log_sum_exp = log_sum_exp(scores);

@@ -1,18 +1,22 @@
 //! The engine: a loaded model, which answers tasks about images.
 
 mod features;
+mod fingerprint;
+mod input;
 mod load;
 mod run;
 mod stages;
 mod vision;
 
 pub use features::ImageFeatures;
+pub use input::ImageInput;
 
 use std::fmt;
 
 use self::vision::VisionEncoder;
 use crate::bundle::Bundle;
 use crate::decode::LanguageModel;
+use crate::error::Result;
 use crate::generation::GenerationConfig;
 use crate::postprocess::ParseOptions;
 use crate::preprocess::ImageProcessor;
@@ -25,6 +29,12 @@ use crate::tokenizer::Tokenizer;
 ///
 /// It is `Send + Sync` and its methods take `&self`: share it between threads. Each graph is locked only during a run, so that
 /// one thread's vision encoder runs beside another's decoder.
+///
+/// | | |
+/// |---|---|
+/// | answers | [`run`](Self::run), [`run_with`](Self::run_with), [`run_batch`](Self::run_batch), [`stream`](Self::stream) |
+/// | constructors | [`from_pretrained`](Self::from_pretrained), [`load`](Self::load), `demo` (feature `demo`) |
+/// | stages | [`encode_image`](Self::encode_image), [`image_features`](Self::image_features), [`prompt_ids`](Self::prompt_ids), [`encoder_hidden_states`](Self::encoder_hidden_states), [`next_token_logits`](Self::next_token_logits), [`parse`](Self::parse) |
 pub struct Florence2 {
     bundle: Bundle,
     image_processor: ImageProcessor,
@@ -61,6 +71,16 @@ impl Florence2 {
     /// Returns the repair of a graph that was exported incorrectly; `None` if all graphs run as they are.
     pub fn repair(&self) -> Option<&Repair> {
         self.vision.repair()
+    }
+
+    /// Returns the SHA-256 of the vision encoder's graph and weights, in hexadecimal: [`ImageFeatures`] with another one are
+    /// refused. The first call reads the files whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if a file cannot be read any more; [`Error::InvalidOption`](crate::Error::InvalidOption)
+    /// if the vision encoder is the application's own session.
+    pub fn fingerprint(&self) -> Result<&str> {
+        self.vision.identity().fingerprint()
     }
 
     /// Returns the image processor, which makes pixel values of images.

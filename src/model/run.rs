@@ -1,15 +1,16 @@
 //! Answering tasks about images.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 
-use image::DynamicImage;
-
-use super::{Florence2, ImageFeatures};
+use super::{Florence2, ImageFeatures, ImageInput};
 use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
-use crate::generation::{Hooks, Sequence, generate};
+use crate::generation::{Hooks, Sequence, generate, invalid_decoder};
 use crate::metrics::{Stopwatch, Timings};
 use crate::options::RunOptions;
 use crate::output::Output;
@@ -19,51 +20,37 @@ use crate::task::Task;
 impl Florence2 {
     /// Answers a task about an image, with the checkpoint's settings.
     ///
-    /// For several tasks on one image, call [`encode_image`](Self::encode_image) once and [`answer`](Self::answer)
-    /// for each.
+    /// `image` is a [`&RgbImage`](image::RgbImage) (as of [`load_image`](crate::load_image)), a [`&DynamicImage`](image::DynamicImage),
+    /// [`&PixelValues`](crate::PixelValues) or [`&ImageFeatures`](crate::ImageFeatures). For several tasks on one image, call
+    /// [`encode_image`](Self::encode_image) once, and give its features to each.
     ///
     /// # Errors
-    /// If the image is empty, the task's region is not inside it, or ONNX Runtime fails.
-    pub fn run(&self, image: &DynamicImage, task: &Task) -> Result<Output> {
+    /// If the image is empty, the task's region is not inside it, or ONNX Runtime fails;
+    /// [`Error::OtherModel`] for features of another model.
+    pub fn run<'a>(&self, image: impl Into<ImageInput<'a>>, task: &Task) -> Result<Output> {
         self.run_with(image, task, &RunOptions::default())
     }
 
     /// Answers a task about an image, with the settings in `options`.
     ///
+    /// The answer is the best sequence; with `num_return_sequences`, the others are its [`Output::alternatives`].
+    ///
     /// # Errors
     /// As [`run`](Self::run); [`Error::InvalidOption`], [`Error::Cancelled`], [`Error::DeadlineExceeded`].
-    pub fn run_with(&self, image: &DynamicImage, task: &Task, options: &RunOptions) -> Result<Output> {
-        self.answer(&self.encode_image_with(image, options)?, task, options)
+    pub fn run_with<'a>(
+        &self,
+        image: impl Into<ImageInput<'a>>,
+        task: &Task,
+        options: &RunOptions,
+    ) -> Result<Output> {
+        let features = self.features(image.into(), options)?;
+        only(self.generate(&[(&*features, task)], options, None)?)
     }
 
-    /// Answers a task about an encoded image: the best sequence.
+    /// Answers several requests in one batch. The answers are those of single runs, but for rounding (see below).
     ///
-    /// # Errors
-    /// As [`run_with`](Self::run_with).
-    pub fn answer(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Output> {
-        let best = self.answers(image, task, options)?.into_iter().next();
-        best.ok_or(Error::InvalidOption {
-            name: "num_return_sequences",
-            reason: "must be 1 or more".into(),
-        })
-    }
-
-    /// Answers a task about an encoded image with `num_return_sequences` sequences, the best first.
-    ///
-    /// # Errors
-    /// As [`run_with`](Self::run_with).
-    pub fn answers(&self, image: &ImageFeatures, task: &Task, options: &RunOptions) -> Result<Vec<Output>> {
-        Ok(self
-            .generate(&[(image, task)], options, None)?
-            .into_iter()
-            .next()
-            .unwrap_or_default())
-    }
-
-    /// Answers several requests in one batch, each with all its sequences. The answers are those of single runs, but
-    /// for rounding (see below).
-    ///
-    /// At most [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. In the fused layout, the
+    /// An image that is given several times (the same reference) is encoded once. At most
+    /// [`max_batch`](RunOptions::max_batch) requests are decoded at the same time. In the fused layout, the
     /// next request is admitted as soon as one is done; in the plain layout, the next ones when all are done. With
     /// quantized graphs, an answer can differ from a single run's if two tokens score nearly the same: rounding to 8
     /// bits amplifies last-bit differences between batch sizes, and other programs' exports may quantize rows
@@ -71,41 +58,61 @@ impl Florence2 {
     ///
     /// # Errors
     /// As [`run_with`](Self::run_with), for the batch as a whole.
-    pub fn answer_batch(
+    pub fn run_batch<'a, 't, I: Into<ImageInput<'a>>>(
         &self,
-        requests: &[(&ImageFeatures, &Task)],
+        requests: impl IntoIterator<Item = (I, &'t Task)>,
         options: &RunOptions,
-    ) -> Result<Vec<Vec<Output>>> {
-        self.generate(requests, options, None)
+    ) -> Result<Vec<Output>> {
+        let mut encoded: Vec<Cow<'a, ImageFeatures>> = Vec::new();
+        let mut known = HashMap::new();
+        let mut tasks = Vec::new();
+        for (image, task) in requests {
+            let image = image.into();
+            let index = match known.entry(image.address()) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => {
+                    encoded.push(self.features(image, options)?);
+                    *entry.insert(encoded.len() - 1)
+                }
+            };
+            tasks.push((index, task));
+        }
+        let requests: Vec<(&ImageFeatures, &Task)> = tasks
+            .into_iter()
+            .map(|(index, task)| (&*encoded[index], task))
+            .collect();
+        self.generate(&requests, options, None)
     }
 
-    /// Answers a task by greedy search or sampling (`num_beams` 1) and calls `on_text` with each new part of the text, special
+    /// Answers a task by greedy search or sampling, and calls `on_text` with each new part of the text, special
     /// tokens included. [`Break`](ControlFlow::Break) ends the answer after it.
     ///
+    /// Beam search may change earlier tokens: the checkpoint's `num_beams` does not apply.
+    ///
     /// # Errors
-    /// As [`run_with`](Self::run_with); [`Error::InvalidOption`] with several beams or sequences.
-    pub fn stream(
+    /// As [`run_with`](Self::run_with); [`Error::InvalidOption`] if `options` ask for several beams or sequences.
+    pub fn stream<'a>(
         &self,
-        image: &ImageFeatures,
+        image: impl Into<ImageInput<'a>>,
         task: &Task,
         options: &RunOptions,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        mut on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Output> {
+        let mut options = options.clone();
+        options.generation.num_beams.get_or_insert(1);
+        options.generation.num_return_sequences.get_or_insert(1);
+        let features = self.features(image.into(), &options)?;
         let mut text = self.tokenizer.stream();
         let mut on_token = |token| match text.push(token) {
             whole if whole.is_empty() => ControlFlow::Continue(()),
             whole => on_text(&whole),
         };
-        let outputs = self.generate(&[(image, task)], options, Some(&mut on_token))?;
+        let output = only(self.generate(&[(&*features, task)], &options, Some(&mut on_token))?)?;
         let rest = text.finish();
         if !rest.is_empty() {
             let _ = on_text(&rest);
         }
-        let output = outputs.into_iter().flatten().next();
-        output.ok_or(Error::InvalidOption {
-            name: "num_return_sequences",
-            reason: "must be 1".into(),
-        })
+        Ok(output)
     }
 
     /// Returns the prompt's token ids, which the encoder gets after the image tokens.
@@ -127,7 +134,7 @@ impl Florence2 {
         requests: &[(&ImageFeatures, &Task)],
         options: &RunOptions,
         on_token: Option<&mut dyn FnMut(u32) -> ControlFlow<()>>,
-    ) -> Result<Vec<Vec<Output>>> {
+    ) -> Result<Vec<Output>> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -159,7 +166,7 @@ impl Florence2 {
         let limits = DecodingLimits {
             max_batch: options.max_batch,
             max_length: config.max_new_tokens,
-            top_k: config.only_bans_tokens(),
+            top_k: config.only_bans_tokens() && options.logits_processors.is_empty(),
         };
 
         let mut timings = Timings::default();
@@ -169,7 +176,9 @@ impl Florence2 {
             Some(error) => interruption.set(error).is_ok(),
             None => false,
         };
-        let mut hooks = Hooks::default().with_is_cancelled(&is_cancelled);
+        let mut hooks = Hooks::default()
+            .with_is_cancelled(&is_cancelled)
+            .with_logits_processors(options.logits_processors.clone());
         if let Some(on_token) = on_token {
             hooks = hooks.with_on_token(on_token);
         }
@@ -192,13 +201,20 @@ impl Florence2 {
 
         let mut found: Vec<(usize, Vec<Sequence>)> = order.into_iter().zip(found).collect();
         found.sort_unstable_by_key(|&(request, _)| request);
-        let outputs = requests.iter().zip(found).map(|((image, task), (_, sequences))| {
-            sequences
+        let answers = requests.iter().zip(found).map(|((image, task), (_, sequences))| {
+            let mut outputs = sequences
                 .into_iter()
-                .map(|sequence| self.output(image, task, sequence, timings, options))
-                .collect()
+                .map(|sequence| self.output(image, task, sequence, timings, options));
+            // A search returns at least one sequence.
+            let best = outputs
+                .next()
+                .ok_or_else(|| invalid_decoder("it returned no sequence".into()))?;
+            Ok(Output {
+                alternatives: outputs.collect(),
+                ..best
+            })
         });
-        Ok(outputs.collect())
+        answers.collect()
     }
 
     fn output(
@@ -243,7 +259,14 @@ impl Florence2 {
             token_log_probs: sequence.token_log_probs,
             score: sequence.score,
             truncated: !sequence.finished,
+            alternatives: Vec::new(),
             timings,
         }
     }
+}
+
+/// Returns the answer to a batch of one request.
+fn only(answers: Vec<Output>) -> Result<Output> {
+    let answer = answers.into_iter().next();
+    answer.ok_or_else(|| invalid_decoder("it returned no sequence".into()))
 }

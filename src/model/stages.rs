@@ -6,6 +6,9 @@ use super::{Florence2, ImageFeatures};
 use crate::decode::{DecodeSession, DecodingLimits, TextInput};
 use crate::error::{Error, Result};
 use crate::generation::{Decoder, invalid_decoder};
+use crate::geometry::ImageSize;
+use crate::output::Parsed;
+use crate::postprocess::{self, RawAnswer};
 use crate::task::Task;
 
 impl Florence2 {
@@ -53,5 +56,20 @@ impl Florence2 {
             .admit(decoder_input_ids)?
             .ok_or_else(|| invalid_decoder("it returned no logits".into()))?;
         Ok(logits.row(0)?.to_owned())
+    }
+
+    /// Parses an answer to a task about an image of `image_size` pixels: `raw_text` with its special tokens. Instances have no
+    /// scores.
+    pub fn parse(&self, task: &Task, raw_text: &str, image_size: ImageSize) -> Parsed {
+        let answer = RawAnswer {
+            text: raw_text,
+            tokens: None,
+        };
+        postprocess::parse(
+            self.prompts.output_kind(task),
+            &answer,
+            image_size,
+            &self.parse_options,
+        )
     }
 }

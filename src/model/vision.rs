@@ -1,8 +1,11 @@
 //! Pixels to image features.
 
+use std::sync::Arc;
+
 use florence2_layout::graphs::{GraphFile, IMAGE_FEATURES, ModelPart, PIXEL_VALUES};
 use ndarray::{Array3, ArrayView4};
 
+use super::fingerprint::VisionIdentity;
 use crate::bundle::Bundle;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
@@ -20,6 +23,8 @@ const SLOW_OPTIMIZER: &str = "SkipLayerNormFusion";
 pub(crate) struct VisionEncoder {
     graph: Graph,
     repair: Option<Repair>,
+    identity: Arc<VisionIdentity>,
+    d_model: Option<usize>,
 }
 
 impl VisionEncoder {
@@ -34,6 +39,7 @@ impl VisionEncoder {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
         let source = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
+        let original = source.clone();
         let (source, repair) = match repair_for {
             Some(size) => repair(source, size)?,
             None => (source, None),
@@ -47,7 +53,22 @@ impl VisionEncoder {
         graph.float_output(IMAGE_FEATURES)?;
         let d_model = TextSizes::of(bundle).d_model;
         graph.check_size(graph.output(IMAGE_FEATURES)?, 2, d_model, TextSizes::D_MODEL)?;
-        Ok(Self { graph, repair })
+        Ok(Self {
+            d_model: d_model.or(graph.output(IMAGE_FEATURES)?.fixed(2)),
+            identity: Arc::new(VisionIdentity::new(original, repair.is_some())),
+            graph,
+            repair,
+        })
+    }
+
+    /// Returns the identity of graph and weights.
+    pub(super) fn identity(&self) -> &Arc<VisionIdentity> {
+        &self.identity
+    }
+
+    /// Returns the number of values of each image token, if it is known before a run.
+    pub(super) fn d_model(&self) -> Option<usize> {
+        self.d_model
     }
 
     /// Returns the repair of the graph, if it needed one.

@@ -45,11 +45,19 @@ impl ImageLimits {
     }
 }
 
-/// Reads an image file, upright and in RGB: see [`decode_image`].
+/// Reads an image file, upright and in RGB, within the default [`ImageLimits`]: see [`decode_image_with`].
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, and errors of [`decode_image`].
-pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbImage> {
+/// As [`load_image_with`].
+pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage> {
+    load_image_with(path, &ImageLimits::default())
+}
+
+/// Reads an image file, upright and in RGB: see [`decode_image_with`].
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, and errors of [`decode_image_with`].
+pub fn load_image_with(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbImage> {
     let path = path.as_ref();
     let mut bytes = Vec::new();
     File::open(path)
@@ -58,7 +66,15 @@ pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbIma
                 .read_to_end(&mut bytes)
         })
         .map_err(Error::io(path))?;
-    decode_image(&path.display().to_string(), &bytes, limits)
+    decode_image_with(&path.display().to_string(), &bytes, limits)
+}
+
+/// Decodes an image in memory, within the default [`ImageLimits`]: see [`decode_image_with`].
+///
+/// # Errors
+/// As [`decode_image_with`].
+pub fn decode_image(bytes: &[u8]) -> Result<RgbImage> {
+    decode_image_with("the image", bytes, &ImageLimits::default())
 }
 
 /// Decodes an image: the first frame of an animation, rotated by its EXIF (or XMP) orientation, converted to RGB by
@@ -71,7 +87,7 @@ pub fn load_image(path: impl AsRef<Path>, limits: &ImageLimits) -> Result<RgbIma
 /// - [`Error::ImageDecode`] if `bytes` are not an image, or a damaged or truncated one
 /// - [`Error::ImageTooLarge`] if it has more pixels than `limits` allow
 /// - [`Error::ImageEmpty`] if it has none
-pub fn decode_image(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
+pub fn decode_image_with(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
     let decode_error = |source| Error::ImageDecode {
         name: name.to_owned(),
         source,

@@ -17,6 +17,7 @@ mod config;
 mod filter;
 mod jpeg;
 mod load;
+mod pixel_values;
 mod processor;
 mod resample;
 mod resize;
@@ -26,9 +27,10 @@ mod url;
 
 pub use backend::ImageBackend;
 pub use filter::Resample;
-pub use load::{ImageLimits, decode_image, load_image};
-pub use processor::{ImageProcessor, Normalization, PixelValues};
+pub use load::{ImageLimits, decode_image, decode_image_with, load_image, load_image_with};
+pub use pixel_values::PixelValues;
+pub use processor::{ImageProcessor, Normalization};
 pub use resize::resize;
 pub use rgb::to_rgb8;
 #[cfg(feature = "hub")]
-pub use url::{UrlLimits, is_url, load_image_url};
+pub use url::{UrlLimits, is_url, load_image_url, load_image_url_with};

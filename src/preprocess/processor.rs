@@ -1,14 +1,15 @@
-//! The image processor and its result.
+//! The image processor.
 
 use std::borrow::Cow;
 
 use florence2_layout::setters;
 use image::{RgbImage, imageops};
-use ndarray::{Array4, ArrayView4};
+use ndarray::Array4;
 use rayon::prelude::*;
 
 use super::backend::ImageBackend;
 use super::filter::Resample;
+use super::pixel_values::PixelValues;
 use super::resample::CHANNELS;
 use super::resize::{Resize, resize};
 use crate::error::{Error, Result};
@@ -76,30 +77,6 @@ setters! { ImageProcessor {
     with_backend(backend: ImageBackend);
 }}
 
-/// The pixel values of one image, the vision encoder's input.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PixelValues {
-    values: Array4<f32>,
-    original_size: ImageSize,
-}
-
-impl PixelValues {
-    /// Returns the values, `[1, 3, height, width]`, with channels red, green, blue.
-    pub fn view(&self) -> ArrayView4<'_, f32> {
-        self.values.view()
-    }
-
-    /// Converts to an array, `[1, 3, height, width]`, without a copy.
-    pub fn into_array(self) -> Array4<f32> {
-        self.values
-    }
-
-    /// Returns the image's size before it was resized: the space of an answer's coordinates.
-    pub fn original_size(&self) -> ImageSize {
-        self.original_size
-    }
-}
-
 impl ImageProcessor {
     /// Prepares one image.
     ///
@@ -124,7 +101,22 @@ impl ImageProcessor {
         Ok(PixelValues {
             values: self.normalize(&resize),
             original_size: ImageSize::new(width, height),
+            processor: Some(self.settings()),
         })
+    }
+
+    /// Returns all settings but the backend, in text that identifies them.
+    pub(super) fn settings(&self) -> String {
+        let size = |size: Option<ImageSize>| size.map(|size| [size.width, size.height]);
+        serde_json::json!({
+            "size": size(self.size),
+            "resample": format!("{:?}", self.resample),
+            "crop_size": size(self.crop_size),
+            "rescale_factor": self.rescale_factor,
+            "mean": self.normalization.map(|normalization| normalization.mean),
+            "std": self.normalization.map(|normalization| normalization.std),
+        })
+        .to_string()
     }
 
     /// Prepares images in parallel on rayon's threads; the results are in the order of the images.

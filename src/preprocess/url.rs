@@ -6,7 +6,7 @@ use std::time::Duration;
 use florence2_layout::setters;
 use image::RgbImage;
 
-use super::{ImageLimits, decode_image};
+use super::{ImageLimits, decode_image_with};
 use crate::error::{Error, IMAGE, Result};
 use crate::http::{agent, check_status, network_error};
 
@@ -42,12 +42,20 @@ pub fn is_url(text: &str) -> bool {
     matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
-/// Fetches the image at an `http` or `https` URL, upright and in RGB: see [`decode_image`].
+/// Fetches the image at an `http` or `https` URL, upright and in RGB, within the default limits.
+///
+/// # Errors
+/// As [`load_image_url_with`].
+pub fn load_image_url(url: &str) -> Result<RgbImage> {
+    load_image_url_with(url, &UrlLimits::default(), &ImageLimits::default())
+}
+
+/// Fetches the image at an `http` or `https` URL, upright and in RGB: see [`decode_image_with`].
 ///
 /// # Errors
 /// [`Error::Network`] (also for a timeout), [`Error::NotFound`], [`Error::AccessDenied`], [`Error::HttpStatus`],
-/// [`Error::DownloadTooLarge`], and errors of [`decode_image`].
-pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
+/// [`Error::DownloadTooLarge`], and errors of [`decode_image_with`].
+pub fn load_image_url_with(url: &str, limits: &UrlLimits, image_limits: &ImageLimits) -> Result<RgbImage> {
     let agent = agent(limits.timeout)?;
     let request = agent
         .get(url)
@@ -75,5 +83,5 @@ pub fn load_image_url(url: &str, limits: &UrlLimits, image_limits: &ImageLimits)
     if bytes.len() as u64 > limits.max_bytes {
         return Err(too_large());
     }
-    decode_image(url, &bytes, image_limits)
+    decode_image_with(url, &bytes, image_limits)
 }

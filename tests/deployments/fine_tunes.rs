@@ -79,7 +79,7 @@ fn tasks_of_a_fine_tunes_own() {
         });
         let model = deployment.load();
         let features = model.encode_image(&scene("ring.png")).unwrap();
-        let answer = |task: Task| model.answer(&features, &task, &greedy()).unwrap();
+        let answer = |task: Task| model.run_with(&features, &task, &greedy()).unwrap();
         let (own, known) = (
             answer(Task::Prompt("<SHAPES>".into())),
             answer(Task::ObjectDetection),

@@ -28,7 +28,7 @@ fn outputs(deployment: &Deployment) -> Vec<Output> {
     let scenes = SCENES.iter().flat_map(|name| {
         let features = model.encode_image(&scene(name)).unwrap();
         let model = &model;
-        tasks().map(move |task| model.answer(&features, &task, &greedy()).unwrap())
+        tasks().map(move |task| model.run_with(&features, &task, &greedy()).unwrap())
     });
     scenes.collect()
 }

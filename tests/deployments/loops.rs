@@ -120,7 +120,7 @@ fn graphs_in_8_bits_answer_as_a_loop_of_single_tokens() {
             for task in [Task::ObjectDetection, Task::Caption, Task::DenseRegionCaption] {
                 let states = model.encoder_hidden_states(&features, &task).unwrap();
                 let expected = singly.answer(&states, false);
-                let answer = model.answer(&features, &task, &options).unwrap();
+                let answer = model.run_with(&features, &task, &options).unwrap();
                 assert_eq!(answer.token_ids, expected, "{image} {task} {}", form.dtype.name());
                 differ += usize::from(singly.answer(&states, true) != expected);
             }

@@ -185,7 +185,7 @@ fn answers(model: &Florence2) -> Vec<Vec<u32>> {
     let answers = asked.iter().flat_map(|task| {
         options
             .iter()
-            .map(|options| model.answer(&features, task, options).unwrap().token_ids)
+            .map(|options| model.run_with(&features, task, options).unwrap().token_ids)
     });
     answers.collect()
 }

@@ -10,8 +10,7 @@ use flate2::read::GzDecoder;
 use florence2::bundle::{Bytes, Dtype};
 use florence2::generation::GenerationOptions;
 use florence2::{
-    Bundle, BundleSource, Florence2, ImageLimits, ImageSize, LoadOptions, RunOptions, Task, load_image,
-    repair_deployment,
+    Bundle, BundleSource, Florence2, ImageSize, LoadOptions, RunOptions, Task, load_image, repair_deployment,
 };
 
 use crate::common::golden::{Answers, ImageAnswers, exported, stages};
@@ -85,8 +84,8 @@ fn load_folder(folder: &Path) -> Florence2 {
 }
 
 fn features(model: &Florence2, answers: &ImageAnswers) -> florence2::ImageFeatures {
-    let image = load_image(answers.path(), &ImageLimits::default()).unwrap();
-    model.encode_image(&image.into()).unwrap()
+    let image = load_image(answers.path()).unwrap();
+    model.encode_image(&image).unwrap()
 }
 
 /// Returns the error of the image features against transformers'.
@@ -117,7 +116,7 @@ fn check(model: &Florence2, what: &str) {
             .with_num_beams(1)
             .with_max_new_tokens(answer.sequences[0].len() - 1);
         let options = RunOptions::default().with_generation(generation);
-        let output = model.answer(&features, &prompt.task(), &options).unwrap();
+        let output = model.run_with(&features, &prompt.task(), &options).unwrap();
         assert_eq!(
             output.token_ids,
             answer.sequences[0][1..],
@@ -445,10 +444,10 @@ fn graphs_of_one_row_answer_with_beams_and_in_batches() {
         let options = RunOptions::default().with_generation(generation);
         let tasks: Vec<Task> = image.prompts.iter().take(3).map(|prompt| prompt.task()).collect();
         let requests: Vec<_> = tasks.iter().map(|task| (&features, task)).collect();
-        let mut outputs = model.answer_batch(&requests, &options).unwrap();
+        let mut outputs = model.run_batch(requests, &options).unwrap();
         // One request with its beams, by itself.
-        outputs.push(vec![model.answer(&features, &tasks[0], &options).unwrap()]);
-        let tokens = outputs.into_iter().flatten().map(|output| output.token_ids);
+        outputs.push(model.run_with(&features, &tasks[0], &options).unwrap());
+        let tokens = outputs.into_iter().map(|output| output.token_ids);
         tokens.collect::<Vec<_>>()
     });
     assert_eq!(answers[0], answers[1]);

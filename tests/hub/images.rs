@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use florence2::preprocess::{UrlLimits, load_image_url};
+use florence2::preprocess::{UrlLimits, load_image_url_with};
 use florence2::{Error, ImageLimits, load_image};
 
 use super::ID;
@@ -27,7 +27,7 @@ impl Gallery {
     }
 
     fn load(&self, name: &str, limits: UrlLimits) -> florence2::Result<image::RgbImage> {
-        load_image_url(&format!("{}{name}", self.url), &limits, &ImageLimits::default())
+        load_image_url_with(&format!("{}{name}", self.url), &limits, &ImageLimits::default())
     }
 }
 
@@ -40,7 +40,7 @@ fn scene() -> std::path::PathBuf {
 #[test]
 fn an_image_is_fetched_through_redirects() {
     let fetched = Gallery::new().load(NAME, UrlLimits::default()).unwrap();
-    assert!(fetched == load_image(scene(), &ImageLimits::default()).unwrap());
+    assert!(fetched == load_image(scene()).unwrap());
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2::hub::prepare;
-use florence2::{CacheContent, Error, Florence2, ImageLimits, LoadOptions, Task, cache_entries, load_image};
+use florence2::{CacheContent, Error, Florence2, LoadOptions, Task, cache_entries, load_image};
 use florence2_export::{Checkpoint, ExportOptions, export};
-use image::DynamicImage;
+use image::RgbImage;
 
 use super::{ID, Machine, files_in};
 
@@ -35,9 +35,9 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/checkpoint")
 }
 
-fn scene() -> DynamicImage {
+fn scene() -> RgbImage {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/scenes/hotel.jpg");
-    load_image(path, &ImageLimits::default()).unwrap().into()
+    load_image(path).unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use florence2::generation::GenerationOptions;
-use florence2::{ImageFeatures, ImageLimits, Output, RunOptions, Task, load_image};
+use florence2::{ImageFeatures, Output, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
 
 use crate::common::golden::{Answers, exported, load};
@@ -17,8 +17,8 @@ fn check(graphs: &[GraphFile]) {
         .images
         .iter()
         .map(|answers| {
-            let image = load_image(answers.path(), &ImageLimits::default()).unwrap();
-            model.encode_image(&image.into()).unwrap()
+            let image = load_image(answers.path()).unwrap();
+            model.encode_image(&image).unwrap()
         })
         .collect();
     let tasks = [
@@ -41,17 +41,18 @@ fn check(graphs: &[GraphFile]) {
         (sampling(beams.with_num_beams(3)).with_num_return_sequences(2), 2),
     ] {
         let options = RunOptions::default().with_generation(generation);
-        let alone: Vec<Vec<Output>> = requests
+        let alone: Vec<Output> = requests
             .iter()
-            .map(|(image, task)| model.answers(image, task, &options).unwrap())
+            .map(|&(image, task)| model.run_with(image, task, &options).unwrap())
             .collect();
         for max_batch in [1, 2, 3, 8] {
             let options = options.clone().with_max_batch(max_batch);
-            let batch = model.answer_batch(&requests, &options).unwrap();
+            let batch = model.run_batch(requests.iter().copied(), &options).unwrap();
             assert_eq!(batch.len(), requests.len());
             for ((together, alone), (_, task)) in batch.iter().zip(&alone).zip(&requests) {
-                assert_eq!((together.len(), alone.len()), (sequences, sequences));
-                for (together, alone) in together.iter().zip(alone) {
+                assert_eq!(together.sequences().count(), sequences);
+                assert_eq!(alone.sequences().count(), sequences);
+                for (together, alone) in together.sequences().zip(alone.sequences()) {
                     let what = format!("{task} {max_batch} {:?}", options.generation);
                     assert_eq!(together.token_ids, alone.token_ids, "{what}");
                     assert_eq!(together.truncated, alone.truncated, "{what}");

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
 use florence2::{
-    BoundingBox, CancelToken, Error, Florence2, ImageFeatures, ImageLimits, LoadOptions, Region, RunOptions,
+    BoundingBox, CancelToken, Error, Florence2, ImageFeatures, ImageSize, LoadOptions, Region, RunOptions,
     Task, load_image,
 };
 
 use crate::common::golden::{Answers, exported, load};
 use florence2_export::GraphFile;
-use image::DynamicImage;
+use image::{DynamicImage, RgbImage};
 
 fn model() -> Florence2 {
     let graphs = [
@@ -24,9 +24,9 @@ fn model() -> Florence2 {
     load(&exported("base-like", &graphs))
 }
 
-fn image() -> DynamicImage {
+fn image() -> RgbImage {
     let path = Answers::read("base-like").images[0].path();
-    load_image(path, &ImageLimits::default()).unwrap().into()
+    load_image(path).unwrap()
 }
 
 fn with(generation: GenerationOptions) -> RunOptions {
@@ -42,7 +42,7 @@ fn one_call_equals_its_stages() {
     let (model, image) = (model(), image());
     let features = model.encode_image(&image).unwrap();
     let whole = model.run_with(&image, &Task::Ocr, &greedy()).unwrap();
-    let stages = model.answer(&features, &Task::Ocr, &greedy()).unwrap();
+    let stages = model.run_with(&features, &Task::Ocr, &greedy()).unwrap();
     assert_eq!(whole.token_ids, stages.token_ids);
     assert_eq!((whole.image_size.width, whole.image_size.height), (320, 200));
     let timings = whole.timings;
@@ -63,7 +63,7 @@ fn a_stream_is_the_answer_piece_by_piece() {
     ] {
         let (mut text, mut pieces) = (String::new(), 0);
         let streamed = model
-            .stream(&features, &task, &greedy(), &mut |piece| {
+            .stream(&features, &task, &greedy(), |piece| {
                 text.push_str(piece);
                 pieces += 1;
                 ControlFlow::Continue(())
@@ -76,7 +76,7 @@ fn a_stream_is_the_answer_piece_by_piece() {
         );
         assert_eq!(
             streamed.token_ids,
-            model.answer(&features, &task, &greedy()).unwrap().token_ids
+            model.run_with(&features, &task, &greedy()).unwrap().token_ids
         );
     }
 }
@@ -85,10 +85,10 @@ fn a_stream_is_the_answer_piece_by_piece() {
 fn a_reader_can_end_a_stream() {
     let model = model();
     let features = model.encode_image(&image()).unwrap();
-    let whole = model.answer(&features, &Task::Ocr, &greedy()).unwrap();
+    let whole = model.run_with(&features, &Task::Ocr, &greedy()).unwrap();
     let mut pieces = 0;
     let output = model
-        .stream(&features, &Task::Ocr, &greedy(), &mut |_| {
+        .stream(&features, &Task::Ocr, &greedy(), |_| {
             pieces += 1;
             if pieces == 4 {
                 ControlFlow::Break(())
@@ -107,13 +107,93 @@ fn beams_cannot_be_streamed() {
     let model = model();
     let features = model.encode_image(&image()).unwrap();
     let options = with(GenerationOptions::default().with_num_beams(2));
-    let result = model.stream(
-        &features,
-        &Task::Ocr,
-        &options,
-        &mut |_| ControlFlow::Continue(()),
-    );
+    let result = model.stream(&features, &Task::Ocr, &options, |_| ControlFlow::Continue(()));
     assert!(matches!(result, Err(Error::InvalidOption { .. })), "{result:?}");
+}
+
+#[test]
+fn a_stream_does_not_use_the_checkpoints_beams() {
+    let model = model();
+    let features = model.encode_image(&image()).unwrap();
+    assert!(model.generation_config().num_beams > 1);
+    let short = RunOptions::default().with_generation(GenerationOptions::default().with_max_new_tokens(8));
+    let streamed = model
+        .stream(&features, &Task::Ocr, &short, |_| ControlFlow::Continue(()))
+        .unwrap();
+    let greedy = short.generation.clone().with_num_beams(1);
+    let greedy = model
+        .run_with(&features, &Task::Ocr, &short.with_generation(greedy))
+        .unwrap();
+    assert_eq!(streamed.token_ids, greedy.token_ids);
+}
+
+#[test]
+fn logits_processors_of_a_request_constrain_its_answer() {
+    let model = model();
+    let features = model.encode_image(&image()).unwrap();
+    for beams in [1, 3] {
+        let options = with(GenerationOptions::default().with_num_beams(beams));
+        let free = model.run_with(&features, &Task::Ocr, &options).unwrap();
+        let banned = free.token_ids[2];
+        // A ban by a processor is a ban by the settings.
+        let constrained = options
+            .clone()
+            .with_logits_processor(move |_: &[u32], scores: &mut [f32]| {
+                scores[banned as usize] = f32::NEG_INFINITY;
+            });
+        let found = model.run_with(&features, &Task::Ocr, &constrained).unwrap();
+        let by_settings = options.generation.clone().with_suppress_tokens(vec![banned]);
+        let expected = model
+            .run_with(
+                &features,
+                &Task::Ocr,
+                &RunOptions::default().with_generation(by_settings),
+            )
+            .unwrap();
+        assert_eq!(found.token_ids, expected.token_ids);
+        assert!(!found.token_ids.contains(&banned));
+
+        let invalid = options.with_logits_processor(|_: &[u32], scores: &mut [f32]| scores[7] = f32::NAN);
+        let result = model.run_with(&features, &Task::Ocr, &invalid);
+        assert!(matches!(
+            result,
+            Err(Error::InvalidOption {
+                name: "logits_processors",
+                ..
+            })
+        ));
+    }
+}
+
+#[test]
+fn a_batch_encodes_an_image_once() {
+    let (model, image) = (model(), image());
+    let copy = image.clone();
+    let requests = [
+        (&image, &Task::Ocr),
+        (&image, &Task::Caption),
+        (&copy, &Task::Ocr),
+    ];
+    let outputs = model.run_batch(requests, &greedy()).unwrap();
+    let vision = |index: usize| outputs[index].timings.vision_encoder;
+    assert_eq!(vision(0).to_bits(), vision(1).to_bits());
+    assert_ne!(vision(0).to_bits(), vision(2).to_bits());
+    assert_eq!(outputs[0].token_ids, outputs[2].token_ids);
+    assert_eq!(outputs[1].task, Task::Caption);
+}
+
+#[test]
+fn raw_text_is_parsed_as_the_models_answer() {
+    let model = model();
+    let output = model
+        .run_with(&image(), &Task::ObjectDetection, &greedy())
+        .unwrap();
+    let text = "car<loc_0><loc_0><loc_499><loc_999>";
+    let parsed = model.parse(&Task::ObjectDetection, text, ImageSize::new(1000, 1000));
+    assert_eq!(parsed.detections()[0].label, "car");
+    assert_eq!(parsed.detections()[0].score, None);
+    let again = model.parse(&output.task, &output.raw_text, output.image_size);
+    assert_eq!(again.detections().len(), output.parsed.detections().len());
 }
 
 #[test]
@@ -122,14 +202,14 @@ fn work_can_be_cancelled() {
     let features = model.encode_image(&image()).unwrap();
     let cancel = CancelToken::new();
     let options = greedy().with_cancel(cancel.clone());
-    model.answer(&features, &Task::Ocr, &options).unwrap();
-    let result = model.stream(&features, &Task::Ocr, &options, &mut |_| {
+    model.run_with(&features, &Task::Ocr, &options).unwrap();
+    let result = model.stream(&features, &Task::Ocr, &options, |_| {
         cancel.cancel();
         ControlFlow::Continue(())
     });
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
     assert!(matches!(
-        model.answer(&features, &Task::Ocr, &options),
+        model.run_with(&features, &Task::Ocr, &options),
         Err(Error::Cancelled)
     ));
 }
@@ -154,7 +234,7 @@ fn deadlines_end_work() {
     let results = [
         model.encode_image_with(&image, &none).map(drop),
         model.run_with(&image, &Task::Ocr, &none).map(drop),
-        model.answer(&features, &Task::Ocr, &none).map(drop),
+        model.run_with(&features, &Task::Ocr, &none).map(drop),
     ];
     for result in results {
         assert!(matches!(result, Err(Error::DeadlineExceeded)), "{result:?}");
@@ -162,11 +242,11 @@ fn deadlines_end_work() {
     // A deadline during the search.
     let timeout = Duration::from_secs(60);
     let options = greedy().with_timeout(timeout);
-    let whole = model.answer(&features, &Task::Ocr, &options).unwrap();
+    let whole = model.run_with(&features, &Task::Ocr, &options).unwrap();
     let mut pieces = 0;
     let mut options = options;
     options.deadline = Some(Instant::now() + Duration::from_millis(300));
-    let result = model.stream(&features, &Task::Ocr, &options, &mut |_| {
+    let result = model.stream(&features, &Task::Ocr, &options, |_| {
         pieces += 1;
         std::thread::sleep(Duration::from_millis(310));
         ControlFlow::Continue(())
@@ -208,7 +288,7 @@ fn share(model: &Florence2) {
     let tasks = [Task::DenseRegionCaption, Task::Ocr, Task::Caption, Task::Ocr];
     let answer = |(task, beams)| {
         let options = with(GenerationOptions::default().with_num_beams(beams));
-        model.answer(&features, task, &options).unwrap().token_ids
+        model.run_with(&features, task, &options).unwrap().token_ids
     };
     let requests: Vec<(&Task, usize)> = tasks.iter().zip([1, 3, 2, 1]).collect();
     let alone: Vec<Vec<u32>> = requests.iter().copied().map(answer).collect();
@@ -233,11 +313,13 @@ fn an_answer_that_reaches_the_limit_is_truncated() {
             .with_max_new_tokens(tokens);
         RunOptions::default().with_generation(generation)
     };
-    let output = model.answer(&features, &Task::Ocr, &options(5)).unwrap();
+    let output = model.run_with(&features, &Task::Ocr, &options(5)).unwrap();
     assert!(output.truncated && output.token_ids.len() == 5);
     // The default and the maximum are the checkpoint's positions.
     let limit = model.generation_config().max_positions;
-    let longest = model.answer(&features, &Task::Ocr, &options(usize::MAX)).unwrap();
+    let longest = model
+        .run_with(&features, &Task::Ocr, &options(usize::MAX))
+        .unwrap();
     assert!(longest.token_ids.len() <= limit);
 }
 
@@ -245,7 +327,7 @@ fn an_answer_that_reaches_the_limit_is_truncated() {
 fn invalid_requests() {
     let model = model();
     let features = model.encode_image(&image()).unwrap();
-    let answer = |task: Task, options: &RunOptions| model.answer(&features, &task, options).map(drop);
+    let answer = |task: Task, options: &RunOptions| model.run_with(&features, &task, options).map(drop);
     let region = |x1, y1, x2, y2| Task::RegionToCategory(Region::Pixels(BoundingBox::new(x1, y1, x2, y2)));
     for task in [
         region(10.0, 10.0, 5.0, 20.0),
@@ -303,5 +385,5 @@ fn the_smallest_images_have_answers() {
 #[test]
 fn an_empty_batch_has_no_answers() {
     let requests: [(&ImageFeatures, &Task); 0] = [];
-    assert!(model().answer_batch(&requests, &greedy()).unwrap().is_empty());
+    assert!(model().run_batch(requests, &greedy()).unwrap().is_empty());
 }

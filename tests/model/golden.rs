@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
-use florence2::{CoordinateFormat, Florence2, ImageFeatures, ImageLimits, Output, RunOptions, Task};
+use florence2::{CoordinateFormat, Florence2, ImageFeatures, Output, RunOptions, Task};
 use florence2_export::{GraphFile, Target};
-use image::DynamicImage;
+use image::RgbImage;
 
 use crate::common::golden::{
     Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, exported_for, load, stages,
@@ -96,10 +96,10 @@ impl Subject {
         }
     }
 
-    fn check_pixels(&self, answers: &ImageAnswers, image: &DynamicImage, reference: &Sampled) {
+    fn check_pixels(&self, answers: &ImageAnswers, image: &RgbImage, reference: &Sampled) {
         let processor = self.model.image_processor();
         let resized = resize(
-            &image.to_rgb8(),
+            image,
             processor.size.unwrap(),
             processor.resample,
             processor.backend,
@@ -116,7 +116,7 @@ impl Subject {
             "{}: the resized image is Pillow's to the last bit",
             answers.stem()
         );
-        let values = processor.process(&image.to_rgb8()).unwrap();
+        let values = processor.process(image).unwrap();
         let error = reference.relative_error(values.view().iter());
         assert!(error < 1e-6, "{}: pixel values differ by {error}", answers.stem());
     }
@@ -130,11 +130,11 @@ impl Subject {
                 let task = prompt.task();
                 asked.insert(task.tag().to_owned());
                 if let Some(reference) = &prompt.greedy {
-                    let output = self.model.answer(&features, &task, &greedy).unwrap();
+                    let output = self.model.run_with(&features, &task, &greedy).unwrap();
                     check_answer(&output, reference, &format!("{} {task} greedy", answers.stem()));
                 }
                 if let Some(reference) = &prompt.beams {
-                    let output = self.model.answer(&features, &task, &beams).unwrap();
+                    let output = self.model.run_with(&features, &task, &beams).unwrap();
                     check_answer(&output, reference, &format!("{} {task} beams", answers.stem()));
                     let (score, wanted) = (output.score, reference.sequences_scores[0]);
                     assert!(
@@ -175,21 +175,21 @@ impl Subject {
                 .iter()
                 .map(|(features, task, _)| (*features, task))
                 .collect();
-            let given = self.model.answer_batch(&asked, &self.beams()).unwrap();
+            let given = self.model.run_batch(asked, &self.beams()).unwrap();
             assert_eq!(given.len(), batch.len());
-            for (outputs, (_, task, prompt)) in given.iter().zip(batch) {
+            for (output, (_, task, prompt)) in given.iter().zip(batch) {
                 if let Some(reference) = &prompt.beams {
-                    check_answer(&outputs[0], reference, &format!("{task} in a batch"));
+                    check_answer(output, reference, &format!("{task} in a batch"));
                 }
             }
         }
     }
 }
 
-fn image(answers: &ImageAnswers) -> DynamicImage {
-    let image = load_image(answers.path(), &ImageLimits::default()).unwrap();
+fn image(answers: &ImageAnswers) -> RgbImage {
+    let image = load_image(answers.path()).unwrap();
     assert_eq!(<[u32; 2]>::from(image.dimensions()), answers.size);
-    image.into()
+    image
 }
 
 fn assert_close<'v>(reference: &Sampled, values: impl ExactSizeIterator<Item = &'v f32>, what: &str) {
@@ -299,21 +299,19 @@ fn settings_in_the_fused_layout() {
 fn check_settings(graphs: &[GraphFile]) {
     let folder = exported("base-like", graphs);
     let settings = Settings::read();
-    let image = load_image(settings.image(), &ImageLimits::default())
-        .unwrap()
-        .into();
+    let image = load_image(settings.image()).unwrap();
     let mut compared = 0;
     for group in &settings.groups {
         for case in &group.cases {
             case.write_generation_config(folder.path());
             let model = load(&folder);
             let features = model.encode_image(&image).unwrap();
-            let outputs = model
-                .answers(&features, &group.task(), &RunOptions::default())
+            let answer = model
+                .run_with(&features, &group.task(), &RunOptions::default())
                 .unwrap();
             let what = format!("{}: {}", group.name, case.settings);
-            assert_eq!(outputs.len(), case.sequences.len(), "{what}");
-            for (at, output) in outputs.iter().enumerate() {
+            assert_eq!(answer.sequences().count(), case.sequences.len(), "{what}");
+            for (at, output) in answer.sequences().enumerate() {
                 assert_eq!(output.token_ids, case.sequences[at][1..], "{what}: sequence {at}");
                 if let Some(wanted) = case.sequences_scores.get(at) {
                     // The length penalty multiplies the error of the sum, too.

@@ -9,3 +9,4 @@ mod engine;
 mod golden;
 mod operators;
 mod published;
+mod saved;

@@ -7,9 +7,9 @@
 #![cfg(feature = "hub")]
 
 use florence2::generation::GenerationOptions;
-use florence2::{Florence2, ImageLimits, LoadOptions, Output, Parsed, RunOptions, Task, load_image};
+use florence2::{Florence2, LoadOptions, Output, Parsed, RunOptions, Task, load_image};
 use hf_hub::api::sync::ApiBuilder;
-use image::DynamicImage;
+use image::RgbImage;
 
 /// A checkpoint in safetensors with transformers' names, which is exported first.
 const CHECKPOINT: &str = "florence-community/Florence-2-base";
@@ -17,11 +17,11 @@ const CHECKPOINT: &str = "florence-community/Florence-2-base";
 const GRAPHS: &str = "onnx-community/Florence-2-base";
 
 /// Returns an image of transformers' documentation.
-fn image(name: &str) -> DynamicImage {
+fn image(name: &str) -> RgbImage {
     let api = ApiBuilder::from_env().with_progress(false).build().unwrap();
     let images = api.dataset("huggingface/documentation-images".to_owned());
     let path = images.get(&format!("transformers/tasks/{name}")).unwrap();
-    load_image(path, &ImageLimits::default()).unwrap().into()
+    load_image(path).unwrap()
 }
 
 fn model(id: &str) -> Florence2 {
@@ -29,11 +29,11 @@ fn model(id: &str) -> Florence2 {
     Florence2::from_pretrained(id, LoadOptions::default()).unwrap()
 }
 
-fn ask(model: &Florence2, image: &DynamicImage, task: &Task) -> Output {
+fn ask(model: &Florence2, image: &RgbImage, task: &Task) -> Output {
     let features = model.encode_image(image).unwrap();
     let options =
         RunOptions::default().with_generation(GenerationOptions::default().with_max_new_tokens(100));
-    model.answer(&features, task, &options).unwrap()
+    model.run_with(&features, task, &options).unwrap()
 }
 
 #[test]

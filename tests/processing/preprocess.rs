@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use florence2::preprocess::{Resample, resize};
-use florence2::{Error, ImageBackend, ImageLimits, ImageProcessor, ImageSize, decode_image, load_image};
+use florence2::{Error, ImageBackend, ImageLimits, ImageProcessor, ImageSize, decode_image_with, load_image};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -150,7 +150,7 @@ fn unusual_images_are_read_as_by_pillow() {
         let expected = image::open(fixture(case["expected"].as_str().unwrap()))
             .unwrap()
             .into_rgb8();
-        let found = match load_image(fixture("odd").join(file), &ImageLimits::default()) {
+        let found = match load_image(fixture("odd").join(file)) {
             Ok(found) => found,
             Err(error) => {
                 failures.push(format!("{file}: {error}"));
@@ -182,7 +182,7 @@ fn invalid_images_are_rejected() {
     let mut accepted = Vec::new();
     for case in cases()["bad"].as_array().unwrap() {
         let file = case["file"].as_str().unwrap();
-        match load_image(fixture("bad").join(file), &ImageLimits::default()) {
+        match load_image(fixture("bad").join(file)) {
             Err(Error::ImageTooLarge { width, height, .. }) => {
                 assert_eq!((file, width, height), ("huge_header.png", 20000, 20000))
             }
@@ -196,7 +196,7 @@ fn invalid_images_are_rejected() {
 #[test]
 fn missing_files_and_folders_are_io_errors() {
     for path in [fixture("no such file.png"), fixture("odd")] {
-        let found = load_image(&path, &ImageLimits::default());
+        let found = load_image(&path);
         assert!(
             matches!(&found, Err(Error::Io { path: named, .. }) if *named == path),
             "{found:?}"
@@ -208,13 +208,13 @@ fn missing_files_and_folders_are_io_errors() {
 fn limits_are_enforced() {
     let bytes = fs::read(fixture("odd/rgb.png")).unwrap();
     let pixels = 23 * 17;
-    assert!(decode_image("a", &bytes, &ImageLimits::default().with_max_pixels(pixels)).is_ok());
-    let found = decode_image("a", &bytes, &ImageLimits::default().with_max_pixels(pixels - 1));
+    assert!(decode_image_with("a", &bytes, &ImageLimits::default().with_max_pixels(pixels)).is_ok());
+    let found = decode_image_with("a", &bytes, &ImageLimits::default().with_max_pixels(pixels - 1));
     assert!(
         matches!(&found, Err(Error::ImageTooLarge { limit: 390, .. })),
         "{found:?}"
     );
-    let found = decode_image(
+    let found = decode_image_with(
         "a",
         &bytes,
         &ImageLimits::default().with_max_file_bytes(bytes.len() as u64 - 1),
@@ -229,14 +229,14 @@ fn every_prefix_of_an_image_is_rejected_or_read_without_panic() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let bytes = fs::read(&path).unwrap();
         for length in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
-            let found = decode_image(&name, &bytes[..length], &ImageLimits::default());
+            let found = decode_image_with(&name, &bytes[..length], &ImageLimits::default());
             if name.ends_with(".jpg") && name != "trailing.jpg" {
                 assert!(found.is_err(), "{name}[..{length}]");
             }
             let mut damaged = bytes.clone();
             damaged[length] ^= 0x55;
             // Depending on the position of the damage.
-            let _ = decode_image(&name, &damaged, &ImageLimits::default());
+            let _ = decode_image_with(&name, &damaged, &ImageLimits::default());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use florence2::generation::GenerationOptions;
 use florence2::runtime::SessionOptions;
-use florence2::{Florence2, ImageLimits, LoadOptions, Output, RunOptions, Task, load_image};
+use florence2::{Florence2, LoadOptions, Output, RunOptions, Task, load_image};
 use florence2_export::{Dtype, ExportOptions, GraphFile, Target};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -52,9 +52,9 @@ type Answer = (Vec<u32>, Vec<f32>);
 
 /// Answers to prompts of different lengths, one by one and together, for several searches.
 fn answers(model: &Florence2) -> Vec<Answer> {
-    let answer = |output: Output| (output.token_ids, output.token_log_probs);
+    let answer = |output: &Output| (output.token_ids.clone(), output.token_log_probs.clone());
     let path = Answers::read("base-like").images[0].path();
-    let image = load_image(path, &ImageLimits::default()).unwrap().into();
+    let image = load_image(path).unwrap();
     let features = model.encode_image(&image).unwrap();
     let tasks = [
         Task::Ocr,
@@ -69,12 +69,12 @@ fn answers(model: &Florence2) -> Vec<Answer> {
             .with_num_return_sequences(beams);
         let options = RunOptions::default().with_generation(generation);
         for task in &tasks {
-            let found = model.answers(&features, task, &options).unwrap();
-            answers.extend(found.into_iter().map(answer));
+            let found = model.run_with(&features, task, &options).unwrap();
+            answers.extend(found.sequences().map(answer));
         }
-        let requests: Vec<_> = tasks.iter().map(|task| (&features, task)).collect();
-        let found = model.answer_batch(&requests, &options).unwrap();
-        answers.extend(found.into_iter().flatten().map(answer));
+        let requests = tasks.iter().map(|task| (&features, task));
+        let found = model.run_batch(requests, &options).unwrap();
+        answers.extend(found.iter().flat_map(Output::sequences).map(answer));
     }
     answers
 }

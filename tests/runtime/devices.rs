@@ -11,7 +11,7 @@ use florence2::runtime::{
 use crate::common::golden::{Answers, exported};
 use crate::common::graphs::SPLIT;
 use crate::common::{fixture, runtime};
-use florence2::{Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image};
+use florence2::{Error, Florence2, LoadOptions, RunOptions, Task, load_image};
 use florence2_export::GraphFile;
 use tempfile::TempDir;
 
@@ -198,11 +198,11 @@ fn answers(model: &Florence2) -> Vec<(Task, Vec<u32>)> {
     let options = RunOptions::default().with_generation(GenerationOptions::default().with_max_new_tokens(30));
     let mut answers = Vec::new();
     for golden in &Answers::read("base-like").images {
-        let image = load_image(golden.path(), &ImageLimits::default()).unwrap().into();
+        let image = load_image(golden.path()).unwrap();
         let features = model.encode_image(&image).unwrap();
         for prompt in golden.prompts.iter().filter(|prompt| prompt.beams.is_some()) {
             let task = prompt.task();
-            let tokens = model.answer(&features, &task, &options).unwrap().token_ids;
+            let tokens = model.run_with(&features, &task, &options).unwrap().token_ids;
             answers.push((task, tokens));
         }
     }

@@ -9,9 +9,7 @@ use florence2::bundle::Bytes;
 use florence2::generation::GenerationOptions;
 use florence2::ort::environment::{Environment, GlobalThreadPoolOptions, ThreadManager};
 use florence2::runtime::{GraphSource, RuntimeOptions, SessionOptions, build_session};
-use florence2::{
-    BundleSource, Error, Florence2, ImageLimits, LoadOptions, RunOptions, Task, load_image, ort,
-};
+use florence2::{BundleSource, Error, Florence2, LoadOptions, RunOptions, Task, load_image, ort};
 
 use crate::common::golden::{Answers, exported};
 use crate::common::graphs::MERGED;
@@ -114,7 +112,7 @@ fn a_session_of_another_graph_is_rejected() {
 
 fn answer(model: &Florence2) -> Vec<u32> {
     let path = Answers::read("base-like").images[0].path();
-    let image = load_image(path, &ImageLimits::default()).unwrap().into();
+    let image = load_image(path).unwrap();
     let generation = GenerationOptions::default()
         .with_num_beams(3)
         .with_max_new_tokens(20);

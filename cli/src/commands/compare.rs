@@ -13,7 +13,6 @@ use florence2::bundle::Dtype;
 use florence2::generation::GenerationOptions;
 use florence2::runtime::Devices;
 use florence2::{Florence2, RunOptions, Task};
-use image::DynamicImage;
 
 use self::answers::Comparer;
 use self::report::Report;
@@ -110,7 +109,7 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
             });
         };
         let features = match args.images.read(input, globals.offline) {
-            Ok(image) => comparer.encode(&DynamicImage::ImageRgb8(image))?,
+            Ok(image) => comparer.encode(&image)?,
             Err(error) => {
                 fail(None, error);
                 tasks.iter().for_each(|_| progress.step());

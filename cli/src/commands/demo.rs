@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use clap::Args;
 use florence2::{
-    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskSpec, decode_image,
+    Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskSpec, decode_image_with,
 };
-use image::DynamicImage;
+use image::RgbImage;
 
 use self::findings::Findings;
 use self::scenes::{SCENES, Scene, SceneArg};
@@ -73,7 +73,7 @@ fn show(
 ) -> Result<()> {
     let copy = folder.join(scene.file);
     write_file(&copy, scene.bytes)?;
-    let image = decode_image(scene.file, scene.bytes, &ImageLimits::default())?.into();
+    let image = decode_image_with(scene.file, scene.bytes, &ImageLimits::default())?;
     let show = Show {
         scene,
         model,
@@ -103,7 +103,7 @@ struct Show<'a> {
     scene: &'static Scene,
     model: &'a Florence2,
     folder: &'a Path,
-    image: DynamicImage,
+    image: RgbImage,
     features: ImageFeatures,
 }
 
@@ -111,7 +111,9 @@ impl Show<'_> {
     /// Runs a task. Returns the question, the answer, and the path of the annotated image if there is one.
     fn ask(&self, spec: &TaskSpec, findings: &mut Findings) -> Result<String> {
         let (task, about) = findings.task(spec.kind, self.features.image_size())?;
-        let output = self.model.answer(&self.features, &task, &RunOptions::default())?;
+        let output = self
+            .model
+            .run_with(&self.features, &task, &RunOptions::default())?;
         findings.learn(spec.kind, &output.parsed);
 
         let asked = if about.is_empty() {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use florence2::preprocess::{UrlLimits, is_url, load_image_url};
-use florence2::{ImageLimits, decode_image, load_image};
+use florence2::preprocess::is_url;
+use florence2::{ImageLimits, UrlLimits, decode_image_with, load_image_url_with, load_image_with};
 use image::RgbImage;
 
 use crate::error::{Error, Result};
@@ -100,13 +100,13 @@ impl ImageArgs {
                     ),
                 ),
             }),
-            Input::File(path) => Ok(load_image(path, &limits)?),
+            Input::File(path) => Ok(load_image_with(path, &limits)?),
             Input::Url(url) if offline => Err(Error::Offline(url.clone())),
             Input::Url(url) => {
                 let url_limits = UrlLimits::default()
                     .with_timeout(Duration::from_secs(self.url_timeout))
                     .with_max_bytes(self.url_max_bytes);
-                Ok(load_image_url(url, &url_limits, &limits)?)
+                Ok(load_image_url_with(url, &url_limits, &limits)?)
             }
             Input::Stdin => {
                 let mut bytes = Vec::new();
@@ -115,7 +115,7 @@ impl ImageArgs {
                     stream: "standard input",
                     source,
                 })?;
-                Ok(decode_image("-", &bytes, &limits)?)
+                Ok(decode_image_with("-", &bytes, &limits)?)
             }
         }
     }

@@ -9,8 +9,6 @@ use std::ops::ControlFlow;
 use clap::{ArgGroup, Args};
 use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
 
-use image::DynamicImage;
-
 use self::draw::AnnotatedImages;
 use self::generation::GenerationArgs;
 use self::writer::ResultWriter;
@@ -153,7 +151,7 @@ impl Job<'_> {
         for (index, input) in inputs.iter().enumerate() {
             self.progress.message(input.to_string());
             let image = match self.images.read(input, self.offline) {
-                Ok(image) => DynamicImage::ImageRgb8(image),
+                Ok(image) => image,
                 Err(error) => {
                     outcome = Outcome::SomeFailed;
                     self.failed(writer, input, None, &error)?;
@@ -165,11 +163,11 @@ impl Job<'_> {
             for (number, task) in self.tasks.iter().enumerate() {
                 self.progress.message(format!("{input} {task}"));
                 match self.answer(&features, task, input, writer) {
-                    Ok(answers) => {
-                        writer.answers(input, &answers, self.console)?;
-                        self.report(input, &answers);
-                        if let (Some(annotated), Some(best)) = (self.annotated, answers.first()) {
-                            annotated.draw(index, number, &image, best, self.console)?;
+                    Ok(answer) => {
+                        writer.answer(input, &answer, self.console)?;
+                        self.report(input, &answer);
+                        if let Some(annotated) = self.annotated {
+                            annotated.draw(index, number, &image, &answer, self.console)?;
                         }
                     }
                     Err(error) if error.concerns_the_input() => {
@@ -190,13 +188,13 @@ impl Job<'_> {
         task: &Task,
         input: &Input,
         writer: &mut ResultWriter,
-    ) -> Result<Vec<Output>> {
+    ) -> Result<Output> {
         if !self.stream {
-            return Ok(self.model.answers(features, task, &self.options)?);
+            return Ok(self.model.run_with(features, task, &self.options)?);
         }
         // An error of stdout ends the generation, then the command.
         let mut written = Ok(());
-        let output = self.model.stream(features, task, &self.options, &mut |text| {
+        let output = self.model.stream(features, task, &self.options, |text| {
             if written.is_ok() {
                 written = writer.stream(input, task, text, self.console);
             }
@@ -207,7 +205,7 @@ impl Job<'_> {
             }
         })?;
         written?;
-        Ok(vec![output])
+        Ok(output)
     }
 
     fn failed(
@@ -222,8 +220,7 @@ impl Job<'_> {
         writer.failure(input, task, &message)
     }
 
-    fn report(&self, input: &Input, answers: &[Output]) {
-        let Some(best) = answers.first() else { return };
+    fn report(&self, input: &Input, best: &Output) {
         if best.truncated {
             let message = format!(
                 "{input} {}: the answer was cut off after {} tokens; raise --max-new-tokens for more",

@@ -45,17 +45,17 @@ pub struct FailureRecord {
 }
 
 impl<'a> OutputRecord<'a> {
-    /// Returns the record of answers, the best first; `None` if there are none.
-    pub fn new(path: &'a str, answers: &'a [Output], coordinates: CoordinateFormat) -> Option<Self> {
-        let best = answers.first()?;
-        let sequences = match answers {
-            [_] => Vec::new(),
-            all => all
-                .iter()
+    /// Returns the record of an answer with its alternatives.
+    pub fn new(path: &'a str, best: &'a Output, coordinates: CoordinateFormat) -> Self {
+        let sequences = if best.alternatives.is_empty() {
+            Vec::new()
+        } else {
+            let sequences = best.sequences();
+            sequences
                 .map(|output| SequenceRecord::new(output, coordinates))
-                .collect(),
+                .collect()
         };
-        Some(Self {
+        Self {
             path,
             width: best.image_size.width,
             height: best.image_size.height,
@@ -64,7 +64,7 @@ impl<'a> OutputRecord<'a> {
             best: SequenceRecord::new(best, coordinates),
             sequences,
             timings: best.timings,
-        })
+        }
     }
 }
 

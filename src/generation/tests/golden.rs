@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::generation::processors::LogitsProcessors;
+use crate::generation::processors::{LogitsProcessors, ProcessorChain};
 
 const SEARCHES: &str = include_str!("../../../tests/fixtures/generation/searches.json");
 const PROCESSORS: &str = include_str!("../../../tests/fixtures/generation/processors.json");
@@ -114,7 +114,9 @@ fn processors_equal_transformers() {
         let model = &models[case["model"].as_u64().unwrap() as usize];
         let tokens: Vec<u32> = serde_json::from_value(case["tokens"].clone()).unwrap();
         let mut scores = model.logits(&tokens);
-        LogitsProcessors::new(&config(case["settings"].clone())).process(&tokens, &mut scores);
+        let config = config(case["settings"].clone());
+        let mut chain = ProcessorChain::new(&config, LogitsProcessors::default());
+        chain.process(&tokens, &mut scores).unwrap();
         let kept: Vec<(usize, f32)> = scores
             .into_iter()
             .enumerate()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use florence2::generation::GenerationOptions;
-use florence2::{ImageLimits, Task, TaskKind, decode_image, load_image};
+use florence2::{ImageLimits, Task, TaskKind, decode_image_with, load_image_with};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -73,12 +73,12 @@ impl Work {
     pub fn image(&self) -> Result<(String, RgbImage)> {
         let limits = ImageLimits::default();
         match &self.image_path {
-            Some(path) => Ok((path.display().to_string(), load_image(path, &limits)?)),
+            Some(path) => Ok((path.display().to_string(), load_image_with(path, &limits)?)),
             None => {
                 let [scene, ..] = &SCENES;
                 Ok((
                     scene.file.to_owned(),
-                    decode_image(scene.file, scene.bytes, &limits)?,
+                    decode_image_with(scene.file, scene.bytes, &limits)?,
                 ))
             }
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
-use image::DynamicImage;
+use florence2::{Florence2, ImageFeatures, RunOptions, Task};
+use image::RgbImage;
 
 use super::BenchArgs;
 use super::plan::Planned;
@@ -65,7 +65,6 @@ fn measure(
     // The benchmark has already fetched the model and ONNX Runtime.
     globals.offline = true;
     let (_, image) = args.work.image()?;
-    let image = DynamicImage::ImageRgb8(image);
     let task = args.work.task()?;
     let start = Instant::now();
     let model = engine::load(Some(&planned.model), &globals, console)?;
@@ -105,7 +104,7 @@ fn measure(
 /// Encodes all images of a batch, then answers the task about them together.
 fn answer(
     model: &Florence2,
-    batch: &[&DynamicImage],
+    batch: &[&RgbImage],
     task: &Task,
     tokens: usize,
     options: &RunOptions,
@@ -113,13 +112,11 @@ fn answer(
     let start = Instant::now();
     let images: Vec<ImageFeatures> = batch
         .iter()
-        .map(|image| model.encode_image(image))
+        .map(|&image| model.encode_image(image))
         .collect::<Result<_, _>>()?;
-    let requests: Vec<(&ImageFeatures, &Task)> = images.iter().map(|image| (image, task)).collect();
-    let answers = model.answer_batch(&requests, options)?;
+    let answers = model.run_batch(images.iter().map(|image| (image, task)), options)?;
     let end_to_end = start.elapsed().as_secs_f64();
-    let outputs: Vec<&Output> = answers.iter().filter_map(|outputs| outputs.first()).collect();
-    if let Some(output) = outputs.iter().find(|output| output.token_ids.len() != tokens) {
+    if let Some(output) = answers.iter().find(|output| output.token_ids.len() != tokens) {
         return Err(Error::Worker(format!(
             "an answer has {} tokens instead of {tokens}",
             output.token_ids.len()
@@ -129,7 +126,7 @@ fn answer(
         end_to_end,
         ..Sample::default()
     };
-    for timings in outputs.iter().map(|output| &output.timings) {
+    for timings in answers.iter().map(|output| &output.timings) {
         sample.preprocess += timings.preprocess;
         sample.vision_encoder += timings.vision_encoder;
         sample.postprocess += timings.postprocess;

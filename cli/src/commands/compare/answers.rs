@@ -1,7 +1,7 @@
 //! The comparison of two models' answers to one task about one image.
 
 use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
-use image::DynamicImage;
+use image::RgbImage;
 use serde::Serialize;
 
 use super::divergence::{Divergence, next_token_logits, shared_prefix};
@@ -59,7 +59,7 @@ pub struct Count {
 
 impl Comparer<'_> {
     /// Encodes an image with both models.
-    pub fn encode(&self, image: &DynamicImage) -> Result<Features> {
+    pub fn encode(&self, image: &RgbImage) -> Result<Features> {
         Ok(Features {
             reference: self.reference.encode_image(image)?,
             candidate: self.candidate.encode_image(image)?,
@@ -68,8 +68,8 @@ impl Comparer<'_> {
 
     /// Runs a task on both models and compares the answers.
     pub fn compare(&self, path: &str, image: &Features, task: &Task) -> Result<AnswerComparison> {
-        let reference = self.reference.answer(&image.reference, task, &self.options)?;
-        let candidate = self.candidate.answer(&image.candidate, task, &self.options)?;
+        let reference = self.reference.run_with(&image.reference, task, &self.options)?;
+        let candidate = self.candidate.run_with(&image.candidate, task, &self.options)?;
         let same_tokens = shared_prefix(&reference.token_ids, &candidate.token_ids);
         let tokens = reference.token_ids.len().max(candidate.token_ids.len());
         let exact = same_tokens == tokens;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use florence2::{Florence2, ImageFeatures, ImageLimits, ImageSize, RunOptions, TASKS, TaskKind, load_image};
-use image::DynamicImage;
+use florence2::{Florence2, ImageFeatures, ImageSize, RunOptions, TASKS, TaskKind, load_image};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Sample, Scene};
@@ -124,7 +124,7 @@ impl Evaluation {
             .collect();
         let start = Instant::now();
         let answers = model
-            .answer_batch(&requests, options)
+            .run_batch(requests, options)
             .map_err(|source| Error::Answer {
                 task: task.spec().tag,
                 images: batch.iter().map(|(_, scene, _)| scene.name()).collect(),
@@ -132,8 +132,7 @@ impl Evaluation {
             })?;
         let result = self.tasks.entry(task).or_default();
         result.seconds += start.elapsed().as_secs_f64();
-        for ((sample, ..), sequences) in batch.iter().zip(answers) {
-            let Some(best) = sequences.first() else { continue };
+        for ((sample, ..), best) in batch.iter().zip(answers) {
             result.answers += 1;
             result.tokens += best.token_ids.len();
             score(&mut result.tally, task, &best.parsed, &sample.truth);
@@ -144,8 +143,8 @@ impl Evaluation {
 }
 
 /// Reads a scene's image and checks its size; the error is the reason why it cannot be used.
-fn read_image(scene: &Scene) -> Result<DynamicImage, String> {
-    let image = load_image(&scene.image, &ImageLimits::default()).map_err(|error| describe(&error))?;
+fn read_image(scene: &Scene) -> Result<RgbImage, String> {
+    let image = load_image(&scene.image).map_err(|error| describe(&error))?;
     let (size, expected) = (ImageSize::new(image.width(), image.height()), scene.size);
     if size != expected {
         return Err(format!(
@@ -153,5 +152,5 @@ fn read_image(scene: &Scene) -> Result<DynamicImage, String> {
             size.width, size.height, expected.width, expected.height
         ));
     }
-    Ok(image.into())
+    Ok(image)
 }

@@ -6,9 +6,7 @@ use florence2::ndarray::Array4;
 use florence2::ort::session::{Session, SessionOutputs};
 use florence2::ort::{self, value::Tensor};
 use florence2::runtime::{GraphSource, SessionOptions, build_session};
-use florence2::{
-    Bundle, BundleSource, Error as EngineError, ImageLimits, ImageProcessor, TASKS, TaskInput, load_image,
-};
+use florence2::{Bundle, BundleSource, Error as EngineError, ImageProcessor, TASKS, TaskInput, load_image};
 use florence2_export::{ActivationRanges, Checkpoint, Dtype, ExportOptions, GraphFile, Target, export};
 use florence2_layout::graphs::{EXTENSION, FOLDER, IMAGE_FEATURES, INPUT_IDS, PIXEL_VALUES};
 
@@ -50,7 +48,7 @@ pub fn activation_ranges(
     let bar = console.bar(images.len());
     for path in images {
         bar.message(path.display().to_string());
-        let image = load_image(path, &ImageLimits::default())?;
+        let image = load_image(path)?;
         let pixels = processor.process(&image)?.into_array();
         let observed = encoders.observe(pixels, &mut ranges);
         observed.map_err(|source| EngineError::Ort {

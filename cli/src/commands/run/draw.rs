@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use florence2::{Output, OutputKind, Task};
-use image::{DynamicImage, ImageFormat};
+use image::{ImageFormat, RgbImage};
 
 use crate::commands::images::{Input, check_not_an_input};
 use crate::console::Console;
@@ -74,7 +74,7 @@ impl AnnotatedImages {
         &self,
         image: usize,
         task: usize,
-        pixels: &DynamicImage,
+        pixels: &RgbImage,
         output: &Output,
         console: &Console,
     ) -> Result<()> {

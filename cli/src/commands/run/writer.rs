@@ -37,17 +37,15 @@ impl ResultWriter {
         })
     }
 
-    /// Writes the answers to one task on one image, the best first.
-    pub fn answers(&mut self, input: &Input, answers: &[Output], console: &Console) -> Result<()> {
+    /// Writes the answer to one task on one image, with its alternatives.
+    pub fn answer(&mut self, input: &Input, answer: &Output, console: &Console) -> Result<()> {
         let path = input.to_string();
         console.suspend(|| match self.format {
             Format::Json | Format::Jsonl => {
-                match OutputRecord::new(&path, answers, coordinate_format(self.strict)) {
-                    Some(record) => self.records.write(&mut self.out, &record),
-                    None => Ok(()),
-                }
+                let record = OutputRecord::new(&path, answer, coordinate_format(self.strict));
+                self.records.write(&mut self.out, &record)
             }
-            Format::Text => self.texts(&path, answers),
+            Format::Text => self.texts(&path, answer),
         })
     }
 
@@ -66,9 +64,9 @@ impl ResultWriter {
         }
     }
 
-    fn texts(&mut self, path: &str, answers: &[Output]) -> Result<()> {
+    fn texts(&mut self, path: &str, answer: &Output) -> Result<()> {
         let indent = if self.headings { 2 } else { 0 };
-        for (rank, output) in answers.iter().enumerate() {
+        for (rank, output) in answer.sequences().enumerate() {
             let text = answer_text(&output.parsed, indent);
             if self.streamed {
                 // A plain text was streamed completely.
@@ -82,8 +80,8 @@ impl ResultWriter {
                 if rank == 0 {
                     self.heading(path, &output.task)?;
                 }
-                if answers.len() > 1 {
-                    let rank = format!("sequence {} of {}", rank + 1, answers.len());
+                if !answer.alternatives.is_empty() {
+                    let rank = format!("sequence {} of {}", rank + 1, answer.sequences().count());
                     self.out
                         .write(&heading(&rank, &format!("score {:.4}", output.score)))?;
                 }

@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use florence2::generation::GenerationOptions;
 use florence2::runtime::{self, RuntimeOptions, SessionOptions};
-use florence2::{
-    Florence2, ImageFeatures, ImageLimits, LoadOptions, Output, PixelValues, RunOptions, Task, load_image,
-};
+use florence2::{Florence2, ImageFeatures, LoadOptions, Output, PixelValues, RunOptions, Task, load_image};
 use serde_json::{Value, json};
 
 use crate::requests::{Request, Search};
@@ -35,7 +33,7 @@ impl Worker {
             Request::Vision => {
                 let (model, prepared) = (self.model()?, self.prepared()?);
                 let start = Instant::now();
-                let features = model.encode_pixels(&prepared.pixels)?;
+                let features = model.encode_image(&prepared.pixels)?;
                 let seconds = seconds(start);
                 let norm = features
                     .view()
@@ -76,9 +74,9 @@ impl Worker {
 
     fn prepare(&mut self, path: &Path) -> Result<Value, Box<dyn Error>> {
         let model = self.model()?;
-        let image = load_image(path, &ImageLimits::default())?;
+        let image = load_image(path)?;
         let pixels = model.image_processor().process(&image)?;
-        let features = model.encode_pixels(&pixels)?;
+        let features = model.encode_image(&pixels)?;
         self.prepared = Some(Prepared { pixels, features });
         Ok(json!({}))
     }
@@ -87,16 +85,16 @@ impl Worker {
     fn task(&self, task: &Task, search: Search) -> Result<(f64, Output), Box<dyn Error>> {
         let (model, prepared) = (self.model()?, self.prepared()?);
         let start = Instant::now();
-        let output = model.answer(&prepared.features, task, &options(search))?;
+        let output = model.run_with(&prepared.features, task, &options(search))?;
         Ok((seconds(start), output))
     }
 
     fn answer_file(&self, path: &Path, search: Search) -> Result<Value, Box<dyn Error>> {
         let model = self.model()?;
         let start = Instant::now();
-        let image = load_image(path, &ImageLimits::default())?;
+        let image = load_image(path)?;
         let decode = seconds(start);
-        let output = model.run_with(&image.into(), &Task::ObjectDetection, &options(search))?;
+        let output = model.run_with(&image, &Task::ObjectDetection, &options(search))?;
         let seconds = seconds(start);
         Ok(json!({
             "seconds": seconds,
