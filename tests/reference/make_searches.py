@@ -7,6 +7,7 @@ very same ones without weights. The same versions (`requirements.txt`) give the 
     tests/fixtures/generation/processors.json  scores after the logits processors, sampling's among them
 """
 
+import itertools
 import json
 import logging
 import math
@@ -16,7 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PretrainedConfig,
+    PreTrainedModel,
+    SequenceBiasLogitsProcessor,
+)
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from pins import require
@@ -239,24 +247,38 @@ def processors():
         {"num_beams": 3, "eos_token_id": [2, 5], "top_k": 1, "min_p": 0.9},
         {"num_beams": 3, "eos_token_id": [2, 5], "typical_p": 0.02},
     ]
+    # With a processor of the caller's, which adds 3 to the score of one token.
+    biased = [
+        {"repetition_penalty": 1.5, "temperature": 0.6, "bias": 3},
+        {"suppress_tokens": [4], "top_k": 6, "bias": 4},
+        {"num_beams": 3, "eos_token_id": [2, 5], "renormalize_logits": True, "top_p": 0.9, "bias": 7},
+    ]
     cases = []
-    for index, fake in enumerate(models):
-        for warper in warpers:
-            settings = {"do_sample": True, "max_new_tokens": 20, "eos_token_id": EOS, "top_k": 0} | warper
-            tokens = [START] + [rng.randrange(12) for _ in range(rng.randrange(12))]
-            config = config_of(settings)
-            wrapper = FakeModel(fake)
-            config, _ = wrapper._prepare_generation_config(config)
-            wrapper._prepare_special_tokens(config)
-            config.max_length = config.max_new_tokens + 1
-            rules = wrapper._get_logits_processor(generation_config=config, input_ids_seq_length=1, device="cpu")
-            scores = torch.from_numpy(fake_logits(fake, tokens))[None]
-            scores = rules(torch.tensor([tokens]), scores)[0].tolist()
-            kept = [[token, compact(score)] for token, score in enumerate(scores) if score != -float("inf")]
-            # Many tokens: the first, and how many.
-            cases.append(
-                {"model": index, "settings": settings, "tokens": tokens, "kept": len(kept), "scores": kept[:40]}
-            )
+    for (index, fake), warper in [
+        *itertools.product(enumerate(models), warpers),
+        *itertools.product(enumerate(models), biased),
+    ]:
+        settings = {"do_sample": True, "max_new_tokens": 20, "eos_token_id": EOS, "top_k": 0} | warper
+        bias = settings.pop("bias", None)
+        tokens = [START] + [rng.randrange(12) for _ in range(rng.randrange(12))]
+        config = config_of(settings)
+        wrapper = FakeModel(fake)
+        config, _ = wrapper._prepare_generation_config(config)
+        wrapper._prepare_special_tokens(config)
+        config.max_length = config.max_new_tokens + 1
+        own = [] if bias is None else [SequenceBiasLogitsProcessor([[[bias], 3.0]])]
+        rules = wrapper._get_logits_processor(
+            generation_config=config,
+            input_ids_seq_length=1,
+            logits_processor=LogitsProcessorList(own),
+            device="cpu",
+        )
+        scores = torch.from_numpy(fake_logits(fake, tokens))[None]
+        scores = rules(torch.tensor([tokens]), scores)[0].tolist()
+        kept = [[token, compact(score)] for token, score in enumerate(scores) if score != -float("inf")]
+        # Many tokens: the first, and how many.
+        case = {"model": index, "settings": settings, "tokens": tokens, "kept": len(kept), "scores": kept[:40]}
+        cases.append(case if bias is None else case | {"bias": bias})
     return {"models": models, "cases": cases}
 
 

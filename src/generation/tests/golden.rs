@@ -115,7 +115,11 @@ fn processors_equal_transformers() {
         let tokens: Vec<u32> = serde_json::from_value(case["tokens"].clone()).unwrap();
         let mut scores = model.logits(&tokens);
         let config = config(case["settings"].clone());
-        let mut chain = ProcessorChain::new(&config, LogitsProcessors::default());
+        let mut request = LogitsProcessors::default();
+        if let Some(token) = case["bias"].as_u64() {
+            request.push(move |_: &[u32], scores: &mut [f32]| scores[token as usize] += 3.0);
+        }
+        let mut chain = ProcessorChain::new(&config, request);
         chain.process(&tokens, &mut scores).unwrap();
         let kept: Vec<(usize, f32)> = scores
             .into_iter()
