@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use florence2_demo::{CONFIG, OTHER_FILES, WEIGHTS};
 use florence2_export::{Checkpoint, ExportOptions, GraphFile, export_config_files, export_graph_bytes};
 use florence2_layout::graphs::{EXTENSION, FOLDER};
 
@@ -10,22 +11,6 @@ use crate::error::Result;
 
 /// The demo model's name on the command line and in messages.
 pub const NAME: &str = "demo";
-
-/// Embeds files of the demo checkpoint with their names.
-macro_rules! embedded {
-    ($($name:literal),+ $(,)?) => {
-        [$(($name, include_bytes!(concat!("../models/demo/checkpoint/", $name)).as_slice())),+]
-    };
-}
-
-const CONFIG: &[u8] = include_bytes!("../models/demo/checkpoint/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../models/demo/checkpoint/model.safetensors");
-const SIDE_FILES: [(&str, &[u8]); 4] = embedded![
-    "generation_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json"
-];
 
 /// The graphs of the demo model: the plain layout with the merged decoder.
 const GRAPHS: [GraphFile; 4] = [
@@ -40,10 +25,11 @@ const GRAPHS: [GraphFile; 4] = [
 /// # Errors
 /// None in practice: the checkpoint is constant.
 pub fn bundle() -> Result<BundleSource> {
-    let checkpoint = SIDE_FILES.into_iter().fold(
-        Checkpoint::from_bytes(CONFIG, WEIGHTS)?,
-        |checkpoint, (name, bytes)| checkpoint.with_file(name, bytes),
-    );
+    let checkpoint = OTHER_FILES
+        .into_iter()
+        .fold(Checkpoint::from_bytes(CONFIG, WEIGHTS)?, |checkpoint, file| {
+            checkpoint.with_file(file.name, file.bytes)
+        });
     let options = ExportOptions::default().with_model_name(NAME);
     let config_files = export_config_files(&checkpoint, &options)?;
     let mut files: BTreeMap<String, Bytes> = config_files

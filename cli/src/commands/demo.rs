@@ -1,7 +1,7 @@
 //! `florence2 demo`: runs every task on a sample scene with the embedded demo model.
 
 mod findings;
-pub mod scenes;
+mod scenes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use clap::Args;
 use florence2::{
     Florence2, ImageFeatures, ImageLimits, OutputKind, RunOptions, TASKS, TaskSpec, decode_image_with,
 };
+use florence2_demo::{File, SCENES};
 use image::RgbImage;
 
 use self::findings::Findings;
-use self::scenes::{SCENES, Scene, SceneArg};
+use self::scenes::SceneArg;
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
 use crate::engine;
@@ -65,15 +66,15 @@ pub fn demo(args: &DemoArgs, globals: &GlobalArgs, console: &Console) -> Result<
 }
 
 fn show(
-    scene: &'static Scene,
+    scene: &File,
     model: &Florence2,
     folder: &Path,
     out: &mut Destination,
     console: &Console,
 ) -> Result<()> {
-    let copy = folder.join(scene.file);
+    let copy = folder.join(scene.name);
     write_file(&copy, scene.bytes)?;
-    let image = decode_image_with(scene.file, scene.bytes, &ImageLimits::default())?;
+    let image = decode_image_with(scene.name, scene.bytes, &ImageLimits::default())?;
     let show = Show {
         scene,
         model,
@@ -100,7 +101,7 @@ fn show(
 
 /// A scene with its image features.
 struct Show<'a> {
-    scene: &'static Scene,
+    scene: &'a File,
     model: &'a Florence2,
     folder: &'a Path,
     image: RgbImage,
@@ -127,9 +128,8 @@ impl Show<'_> {
             answer_text(&output.parsed, 2)
         );
         if spec.output != OutputKind::PureText {
-            let path = self
-                .folder
-                .join(format!("{}-{}.png", self.scene.name(), spec.name));
+            let stem = Path::new(self.scene.name).with_extension("");
+            let path = self.folder.join(format!("{}-{}.png", stem.display(), spec.name));
             write_annotated(&Target::File(path.clone()), &self.image, &output.parsed)?;
             section.push_str(&format!("  -> {}\n", path.display()));
         }

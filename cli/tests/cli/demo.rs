@@ -44,7 +44,7 @@ fn scenes_are_counted_from_one() {
             florence2(&["demo", "--scene", wrong])
                 .exits(2)
                 .stderr
-                .contains("from 1 to 5")
+                .contains("from 1 to 4")
         );
     }
 }

@@ -7,10 +7,10 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use florence2::generation::GenerationOptions;
 use florence2::{ImageLimits, Task, TaskKind, decode_image_with, load_image_with};
+use florence2_demo::SCENES;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::super::demo::scenes::SCENES;
 use crate::args::{GlobalArgs, ModelArg, task_kind};
 use crate::error::{Error, Result};
 
@@ -77,8 +77,8 @@ impl Work {
             None => {
                 let [scene, ..] = &SCENES;
                 Ok((
-                    scene.file.to_owned(),
-                    decode_image_with(scene.file, scene.bytes, &limits)?,
+                    scene.name.to_owned(),
+                    decode_image_with(scene.name, scene.bytes, &limits)?,
                 ))
             }
         }

@@ -1,36 +1,9 @@
-//! Embedded sample scenes.
+//! The scenes of `--scene`.
 
-use std::path::Path;
+use florence2_demo::{File, SCENES};
 
-/// An image of the kind that the demo model was trained on.
-#[derive(Debug)]
-pub struct Scene {
-    /// The file name.
-    pub file: &'static str,
-    /// The file's contents.
-    pub bytes: &'static [u8],
-}
-
-macro_rules! scenes {
-    ($($file:literal),+ $(,)?) => {
-        [$(Scene { file: $file, bytes: include_bytes!(concat!("../../../../models/demo/scenes/", $file)) }),+]
-    };
-}
-
-/// All embedded scenes; `--scene` counts them from 1.
-pub const SCENES: [Scene; 5] = scenes!["hotel.jpg", "ring.png", "car.png", "zoo.png", "open.png"];
-
-static ALL: &[Scene] = &SCENES;
-
-impl Scene {
-    /// Returns the file name without its extension.
-    pub fn name(&self) -> &'static str {
-        Path::new(self.file)
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or(self.file)
-    }
-}
+/// All scenes; `--scene` counts them from 1.
+static ALL: &[File] = &SCENES;
 
 /// A value of `--scene`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +25,7 @@ pub fn parse(text: &str) -> Result<SceneArg, String> {
 
 impl SceneArg {
     /// Returns the selected scenes.
-    pub fn scenes(self) -> &'static [Scene] {
+    pub fn scenes(self) -> &'static [File] {
         match self {
             SceneArg::All => ALL,
             SceneArg::Number(number) => ALL.get(number - 1..number).unwrap_or(&[]),
