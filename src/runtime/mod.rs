@@ -38,5 +38,6 @@ pub use graph_source::{GraphSource, SharedSession};
 pub use placement::{Placement, ProviderNodes};
 pub use session::{OptimizationLevel, SessionOptions, build_session};
 pub(crate) use session::{load_session, run_options, session_of_model};
-pub use signature::{Dimension, ElementType, GraphSignature, TensorSpec};
+pub(crate) use signature::ElementType;
+pub use signature::{Dimension, GraphSignature, TensorSpec};
 pub use telemetry::disable_telemetry;

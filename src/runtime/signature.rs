@@ -12,7 +12,7 @@ use super::environment::environment;
 use super::graph_source::GraphSource;
 use crate::error::{Error, Result};
 
-pub use ort::value::TensorElementType as ElementType;
+pub(crate) use ort::value::TensorElementType as ElementType;
 
 /// A graph's inputs, outputs and metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,9 +39,9 @@ pub struct GraphSignature {
 pub struct TensorSpec {
     /// The tensor's name in the graph.
     pub name: String,
-    /// The type of the elements.
+    /// The type of the elements: see [`dtype`](Self::dtype).
     #[serde(serialize_with = "as_text")]
-    pub dtype: ElementType,
+    pub(crate) dtype: ElementType,
     /// The size of each axis.
     #[serde(rename = "shape")]
     pub dims: Vec<Dimension>,
@@ -166,6 +166,11 @@ impl TensorSpec {
             dtype: *ty,
             dims: dims.map(|(&size, symbol)| Dimension::of(size, symbol)).collect(),
         })
+    }
+
+    /// Returns the name of the elements' type: `f32`, `i64`.
+    pub fn dtype(&self) -> String {
+        self.dtype.to_string()
     }
 
     /// Returns the size of dimension `axis`, if the graph fixes it.

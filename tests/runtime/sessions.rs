@@ -5,8 +5,8 @@ use std::thread;
 
 use florence2::Error;
 use florence2::runtime::{
-    Dimension, ElementType, GraphSignature, GraphSource, OptimizationLevel, RuntimeOptions, SessionOptions,
-    build_session, init,
+    Dimension, GraphSignature, GraphSource, OptimizationLevel, RuntimeOptions, SessionOptions, build_session,
+    init,
 };
 
 use crate::common::own_process::{in_own_process, library, loaded_library};
@@ -168,11 +168,11 @@ fn signatures_are_read_from_the_graph() {
     let session = build_session(&GraphSource::File(fixture("tiny.onnx")), &options()).unwrap();
     let signature = GraphSignature::of(&session, "tiny").unwrap();
     let x = signature.input("x").unwrap();
-    assert_eq!(x.dtype, ElementType::Float32);
+    assert_eq!(x.dtype(), "f32");
     assert_eq!(x.dims, [Dimension::Symbolic("batch".into()), Dimension::Fixed(3)]);
     assert_eq!((x.fixed(0), x.fixed(1), x.fixed(2)), (None, Some(3), None));
     let mask = signature.output("mask_out").unwrap();
-    assert_eq!(mask.dtype, ElementType::Int64);
+    assert_eq!(mask.dtype(), "i64");
     assert_eq!(
         mask.dims,
         [Dimension::Symbolic("batch".into()), Dimension::Unknown]

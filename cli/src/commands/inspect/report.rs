@@ -1,6 +1,6 @@
 //! The report on a model.
 
-use florence2::runtime::{Dimension, TensorSpec};
+use florence2::runtime::Dimension;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,16 +95,10 @@ impl Report {
         let mut tensors = Table::new(["", "tensor", "type", "shape"].map(Column::Text));
         let inputs = graph.signature.inputs.iter().map(|spec| ("in", spec));
         let outputs = graph.signature.outputs.iter().map(|spec| ("out", spec));
-        for (
-            kind,
-            TensorSpec {
-                name, dtype, dims, ..
-            },
-        ) in inputs.chain(outputs)
-        {
-            let sizes: Vec<String> = dims.iter().map(Dimension::to_string).collect();
+        for (kind, spec) in inputs.chain(outputs) {
+            let sizes: Vec<String> = spec.dims.iter().map(Dimension::to_string).collect();
             let shape = format!("[{}]", sizes.join(", "));
-            tensors.row([kind.to_owned(), name.clone(), dtype.to_string(), shape]);
+            tensors.row([kind.to_owned(), spec.name.clone(), spec.dtype(), shape]);
         }
         let mut metadata = Table::default();
         for (key, value) in &graph.signature.metadata {
