@@ -54,7 +54,10 @@ impl CancelToken {
 
 fn end(run: &RunOptions) {
     if let Err(error) = run.terminate() {
-        tracing::warn!(%error, "a cancelled run continues");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a cancelled run continues"
+        );
     }
 }
 

@@ -1,7 +1,12 @@
 //! The error type of this crate.
+//!
+//! A message does not contain that of its cause, which [`source`](std::error::Error::source) returns: a reporter prints both,
+//! joined by `: `. So a message with a cause has no full stop at its end.
 
 use std::path::PathBuf;
 
+use florence2_layout::dtypes::Dtype;
+use florence2_layout::files::{CONFIG, WEIGHTS};
 use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
@@ -18,13 +23,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate. Unexpected text from the model is not an error: the parts that parse are returned, with
 /// the raw text.
+///
+/// The message is without the cause, which [`source`](std::error::Error::source) returns: print the whole chain, as `anyhow`
+/// and `eyre` do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No ONNX Runtime library was found.
     #[error(
         "ONNX Runtime was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set ORT_DYLIB_PATH to the \
-         library, or call `florence2::runtime::fetch` (the program `florence2` does so by itself).",
+         library, or call `florence2::runtime::fetch`",
         searched.iter().map(|location| format!("  - {location}")).collect::<Vec<_>>().join("\n")
     )]
     RuntimeNotFound {
@@ -32,7 +40,7 @@ pub enum Error {
         searched: Vec<String>,
     },
     /// The ONNX Runtime library that the user named could not be loaded.
-    #[error("cannot load ONNX Runtime from {}: {reason}. It must be version 1.22 or later, for this machine.", path.display())]
+    #[error("cannot load ONNX Runtime from {}: {reason}; it must be version 1.22 or later, for this machine", path.display())]
     RuntimeLoad {
         /// The path of the library.
         path: PathBuf,
@@ -41,24 +49,23 @@ pub enum Error {
     },
     /// ONNX Runtime could not be fetched.
     #[error(
-        "cannot fetch ONNX Runtime: {reason}. Install it (`pip install onnxruntime`) or set ORT_DYLIB_PATH to the library."
+        "cannot fetch ONNX Runtime: {reason}; install it (`pip install onnxruntime`) or set ORT_DYLIB_PATH to the library"
     )]
     RuntimeFetch {
         /// What was tried, and the result.
         reason: String,
     },
     /// ONNX Runtime returned an error.
-    #[error("ONNX Runtime failed while {context}: {source}")]
+    #[error("ONNX Runtime failed while {context}")]
     Ort {
         /// The operation: `loading graph …`.
         context: String,
         /// ONNX Runtime's error.
-        source: ort::Error,
+        source: Cause,
     },
     /// A device cannot be used on this machine.
     #[error(
-        "device {device} cannot be used: {problem}. It needs {}. `florence2 devices` lists the devices that can be used here; \
-         set ORT_DYLIB_PATH to use another ONNX Runtime.",
+        "device {device} cannot be used: {problem}; it needs {}; set ORT_DYLIB_PATH to use another ONNX Runtime",
         device.kind().needs()
     )]
     DeviceUnusable {
@@ -68,7 +75,7 @@ pub enum Error {
         problem: DeviceProblem,
     },
     /// A file or folder cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be accessed", path.display())]
     Io {
         /// The path of the file or folder.
         path: PathBuf,
@@ -76,19 +83,61 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A JSON file cannot be parsed.
-    #[error("{} is not valid: {source}. Fetch or export the model again.", path.display())]
+    #[error("{} is not valid; fetch or export the model again", path.display())]
     Json {
         /// The path of the file or folder.
         path: PathBuf,
         /// The parser's error.
         source: serde_json::Error,
     },
-    /// A folder or repository is no model, or an incomplete one.
+    /// A model lacks files.
+    #[error("{} is not a complete Florence-2 model; missing: {}; fetch or export the model again", path.display(), missing.join(", "))]
+    IncompleteModel {
+        /// The folder, or the id on a hub.
+        path: PathBuf,
+        /// The missing files, as paths inside the folder, each with its alternatives.
+        missing: Vec<String>,
+    },
+    /// A folder holds a checkpoint without ONNX graphs.
+    #[error("{} holds a checkpoint, not ONNX graphs; export it first (`florence2_export::export`)", path.display())]
+    CheckpointOnly {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model has no complete graphs of the requested dtypes, but graphs of others.
+    #[error(
+        "{} has no complete model of dtype {wanted}, but graphs of {}; missing: {}; choose one of those dtypes, or none",
+        path.display(),
+        offered.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", "),
+        missing.join(", ")
+    )]
+    DtypeNotFound {
+        /// The folder, or the id on a hub.
+        path: PathBuf,
+        /// The requested dtypes: `q4`, or `fp32,decoder=q4`.
+        wanted: String,
+        /// The dtypes of the graphs that are there.
+        offered: Vec<Dtype>,
+        /// The missing files of the requested dtypes.
+        missing: Vec<String>,
+    },
+    /// A repository has neither a complete set of graphs nor a checkpoint.
+    #[error(
+        "{model} has neither ONNX graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}); choose another model",
+        missing.join(", ")
+    )]
+    NoGraphs {
+        /// The id of the model.
+        model: String,
+        /// The missing files of the graphs.
+        missing: Vec<String>,
+    },
+    /// The files of a model contradict each other.
     #[error("{} is not a usable Florence-2 model: {reason}", path.display())]
     InvalidBundle {
         /// The folder.
         path: PathBuf,
-        /// What is missing or invalid, and what to do.
+        /// The contradiction, and what to do.
         reason: String,
     },
     /// A graph does not have the inputs and outputs of its layout.
@@ -101,8 +150,8 @@ pub enum Error {
     },
     /// A graph's output has NaN or infinity.
     #[error(
-        "output {output} of graph {graph} has NaN or infinity: float16 overflowed, or the weights are damaged. Use this \
-         graph in fp32, or fetch or export the model again."
+        "output {output} of graph {graph} has NaN or infinity: float16 overflowed, or the weights are damaged; use this \
+         graph in fp32, or fetch or export the model again"
     )]
     NotFinite {
         /// The graph; its inputs are finite.
@@ -111,7 +160,7 @@ pub enum Error {
         output: String,
     },
     /// The tokenizer cannot be read, or rejects a text.
-    #[error("tokenizer: {reason}{}", source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
+    #[error("tokenizer: {reason}")]
     Tokenizer {
         /// The operation, or what is wrong.
         reason: String,
@@ -119,7 +168,7 @@ pub enum Error {
         source: Option<Cause>,
     },
     /// A file is no image, is damaged, or has an unsupported format.
-    #[error("{name}: cannot be read as an image: {source}")]
+    #[error("{name} cannot be read as an image")]
     ImageDecode {
         /// The file, or the image's name.
         name: String,
@@ -138,6 +187,14 @@ pub enum Error {
         /// Height in pixels.
         height: u32,
         /// The limit, in pixels.
+        limit: u64,
+    },
+    /// An encoded image has more bytes than the limit.
+    #[error("{name} has more than {limit} bytes; raise `ImageLimits::max_file_bytes` if you trust the image")]
+    ImageFileTooLarge {
+        /// The file, or the image's name.
+        name: String,
+        /// The limit, in bytes.
         limit: u64,
     },
     /// An image has no pixels.
@@ -210,6 +267,14 @@ pub enum Error {
         /// What is wrong with the value.
         reason: String,
     },
+    /// An environment variable does not have a usable value, or a necessary one is not set.
+    #[error("environment variable {name}: {reason}")]
+    InvalidEnvironment {
+        /// The name of the variable.
+        name: &'static str,
+        /// What is wrong with its value, or why it is needed.
+        reason: String,
+    },
     /// A setting in a model's files that is not of its type, or not supported.
     #[error("{name} in {file}: {reason}")]
     InvalidSetting {
@@ -221,7 +286,7 @@ pub enum Error {
         reason: String,
     },
     /// Image and prompt together have more tokens than the model has positions.
-    #[error("the prompt has {tokens} tokens with the image; this model takes at most {limit}. Shorten it.")]
+    #[error("the prompt has {tokens} tokens with the image; this model takes at most {limit}; shorten it")]
     PromptTooLong {
         /// The number of image tokens and prompt tokens.
         tokens: usize,
@@ -239,7 +304,7 @@ pub enum Error {
     },
     /// A server does not have a model, revision or file, or hides it.
     #[error(
-        "{what} was not found (HTTP {status} for {url}). Check the spelling{}",
+        "{what} was not found (HTTP {status} for {url}); check the spelling{}",
         of_models(what, "; a private model needs a token (HF_TOKEN)")
     )]
     NotFound {
@@ -270,7 +335,7 @@ pub enum Error {
         reason: String,
     },
     /// A server cannot be reached, stops sending, or sends something unexpected.
-    #[error("cannot fetch {url}: {source}. {}", network_advice(source))]
+    #[error("cannot fetch {url}; {}", network_advice(source))]
     Network {
         /// The requested URL.
         url: String,
@@ -278,10 +343,7 @@ pub enum Error {
         source: Cause,
     },
     /// A server answered with a status other than success, not found and access denied.
-    #[error(
-        "{url} answered with HTTP status {status}{}. Try again later.",
-        quoted(reason)
-    )]
+    #[error("{url} answered with HTTP status {status}{}; try again later", quoted(reason))]
     HttpStatus {
         /// The requested URL.
         url: String,
@@ -292,7 +354,7 @@ pub enum Error {
     },
     /// A downloaded file differs from what the hub lists. It was not kept.
     #[error(
-        "{url} is not the file that the hub lists: {reason}. It was not kept; try again, or without proxies."
+        "{url} is not the file that the hub lists: {reason}; it was not kept; try again, or without proxies"
     )]
     CorruptDownload {
         /// The file.
@@ -301,7 +363,7 @@ pub enum Error {
         reason: String,
     },
     /// A model is needed without network and is not complete in the cache.
-    #[error("{model} is not complete in the cache ({}), and network use is disabled: {reason}. Fetch it while online: `florence2 pull {model}`.", folder.display())]
+    #[error("{model} is not complete in the cache ({}), and network use is disabled: {reason}; fetch it while online (`hub::prepare`)", folder.display())]
     NotCached {
         /// The id of the model.
         model: String,
@@ -311,7 +373,7 @@ pub enum Error {
         reason: String,
     },
     /// The disk is full.
-    #[error("no space for {}: {needed} bytes are missing. Free disk space (`florence2 cache list` lists what is cached) and try again: the download resumes.", path.display())]
+    #[error("no space for {}: {needed} bytes are missing; free disk space (`cache_entries` lists what is cached) and try again: the download resumes", path.display())]
     NoSpace {
         /// The file.
         path: PathBuf,
@@ -343,10 +405,10 @@ pub enum Error {
 /// Returns what to do about a failed connection.
 fn network_advice(source: &Cause) -> &'static str {
     if source.to_string().contains("UnknownIssuer") {
-        "The server's certificate is not signed by a trusted authority: set SSL_CERT_FILE to a PEM file of certificates to \
-         trust, as a company's proxy may need."
+        "the server's certificate is not signed by a trusted authority: set SSL_CERT_FILE to a PEM file of certificates to \
+         trust, as a company's proxy may need"
     } else {
-        "Check the connection and the address, and try again; downloads of a model's files resume."
+        "check the connection and the address, and try again; downloads of a model's files resume"
     }
 }
 
@@ -381,6 +443,97 @@ impl Error {
 
     pub(crate) fn ort(context: impl Into<String>) -> impl FnOnce(ort::Error) -> Error {
         let context = context.into();
-        move |source| Error::Ort { context, source }
+        move |source| Error::Ort {
+            context,
+            source: source.into(),
+        }
+    }
+
+    /// Returns whether the request is at fault (its image, text, region or options), not the model or the machine. A
+    /// server answers with a status 4xx, a batch job continues with the next image.
+    ///
+    /// For errors of a request; of an error of loading a model, [`InvalidOption`](Self::InvalidOption) is the application's.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            Error::ImageDecode { .. }
+                | Error::ImageTooLarge { .. }
+                | Error::ImageFileTooLarge { .. }
+                | Error::DownloadTooLarge { .. }
+                | Error::ImageEmpty { .. }
+                | Error::TaskNeedsText { .. }
+                | Error::TaskNeedsRegion { .. }
+                | Error::TaskTakesNo { .. }
+                | Error::InvalidRegion { .. }
+                | Error::InvalidOption { .. }
+                | Error::PromptTooLong { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use super::*;
+
+    /// Returns an error of each variant that has a cause, with the text `the cause` in it.
+    fn errors_with_a_cause() -> Vec<Error> {
+        let cause = || Cause::from("the cause");
+        let json = || serde_json::Error::io(io::Error::other("the cause"));
+        let mut errors = vec![
+            Error::Ort {
+                context: "loading a graph".into(),
+                source: cause(),
+            },
+            Error::io("file")(io::Error::other("the cause")),
+            Error::Json {
+                path: "file".into(),
+                source: json(),
+            },
+            Error::Tokenizer {
+                reason: "reading a file".into(),
+                source: Some(cause()),
+            },
+            Error::ImageDecode {
+                name: "file".into(),
+                source: image::ImageError::IoError(io::Error::other("the cause")),
+            },
+            Error::Network {
+                url: "http://host/".into(),
+                source: cause(),
+            },
+        ];
+        #[cfg(any(feature = "demo", feature = "hub"))]
+        errors.extend([
+            Error::from(florence2_export::Error::Read {
+                path: "file".into(),
+                source: io::Error::other("the cause"),
+            }),
+            Error::from(florence2_export::Error::Write {
+                path: "file".into(),
+                source: io::Error::other("the cause"),
+            }),
+            Error::from(florence2_export::Error::Json {
+                file: "file".into(),
+                source: json(),
+            }),
+            Error::from(florence2_export::Error::Safetensors {
+                file: "file".into(),
+                source: cause(),
+            }),
+        ]);
+        errors
+    }
+
+    #[test]
+    fn messages_leave_the_cause_to_source() {
+        let errors = errors_with_a_cause();
+        for error in &errors {
+            let (message, cause) = (error.to_string(), error.source().unwrap().to_string());
+            assert!(!message.contains(&cause) && !message.ends_with('.'), "{message}");
+            assert_eq!(cause, "the cause");
+        }
     }
 }

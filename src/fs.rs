@@ -146,7 +146,10 @@ mod work {
         };
         for path in entries(root).iter().filter(is_unfinished) {
             if let Err(error) = remove(path) {
-                tracing::warn!(%error, "cannot remove an unfinished folder");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot remove an unfinished folder"
+                );
             }
         }
         let folder = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(root);

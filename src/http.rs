@@ -55,7 +55,7 @@ fn named_certificates() -> Result<Option<RootCerts>> {
 
 /// Returns the certificates in the file of variable `name`.
 fn certificates(name: &'static str, path: &Path) -> Result<RootCerts> {
-    let invalid = |reason: String| Error::InvalidOption {
+    let invalid = |reason: String| Error::InvalidEnvironment {
         name,
         reason: format!("{}: {reason}", path.display()),
     };
@@ -135,7 +135,7 @@ mod tests {
         let error = certificates("CURL_CA_BUNDLE", &folder.path().join("absent")).unwrap_err();
         assert!(matches!(
             error,
-            Error::InvalidOption {
+            Error::InvalidEnvironment {
                 name: "CURL_CA_BUNDLE",
                 ..
             }

@@ -29,7 +29,7 @@ pub enum Error {
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be accessed", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Standard output or input failed.
-    #[error("{stream}: {source}")]
+    #[error("{stream}")]
     Stream {
         /// `standard output` or `standard input`.
         stream: &'static str,
@@ -45,7 +45,7 @@ pub enum Error {
         source: io::Error,
     },
     /// An image cannot be encoded.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be encoded", path.display())]
     Image {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
         reason: String,
     },
     /// The engine failed on a task about an image, or on a batch of images.
-    #[error("{task} on {}: {source}", images.join(", "))]
+    #[error("{task} on {}", images.join(", "))]
     Answer {
         /// The task's tag.
         task: &'static str,
@@ -83,6 +83,14 @@ pub enum Error {
     /// An image at an address is needed with `--offline`.
     #[error("{0}: not fetched, since --offline forbids the network; leave that out, or name a file")]
     Offline(String),
+    /// An image exceeds a limit that an option of the command sets.
+    #[error("{error} (see {option})")]
+    Limit {
+        /// The engine's error, which has no cause.
+        error: florence2::Error,
+        /// The option.
+        option: &'static str,
+    },
     /// A model has errors that `inspect` has reported.
     #[error("{0} is not a usable model; the report says what is missing")]
     Unusable(String),
@@ -123,31 +131,38 @@ impl Error {
     }
 }
 
-/// Returns the flag for the setting that an error of the engine names.
-fn flag(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+/// Returns what a user of the program can do about an error of the engine.
+fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let error = match error.downcast_ref() {
         Some(Error::Engine(error)) => error,
         Some(Error::Answer { source, .. }) => source,
         _ => error.downcast_ref()?,
     };
-    match error {
-        florence2::Error::ImageTooLarge { .. } => Some("--max-pixels"),
-        florence2::Error::DownloadTooLarge { .. } => Some("--url-max-bytes"),
-        florence2::Error::DeviceUnusable { .. } => Some("--ort-library"),
+    Some(match error {
+        florence2::Error::RuntimeNotFound { .. } => {
+            "without --no-fetch and --offline, it is fetched; --ort-library names one".into()
+        }
+        florence2::Error::DeviceUnusable { .. } => {
+            "`florence2 devices` lists the devices that can be used here; --ort-library names another ONNX Runtime".into()
+        }
+        florence2::Error::CheckpointOnly { path } => {
+            format!("`florence2 export {} --out DIR` exports it", path.display())
+        }
+        florence2::Error::DtypeNotFound { .. } => "see --dtype".into(),
+        florence2::Error::NoGraphs { .. } => "`florence2 models` lists known models".into(),
+        florence2::Error::NotCached { model, .. } => format!("`florence2 pull {model}` fetches it"),
+        florence2::Error::NoSpace { .. } => "`florence2 cache list` lists what is cached".into(),
         florence2::Error::InvalidOption {
             name: "provider option",
             ..
-        } => Some("--ep-option"),
-        _ => None,
-    }
+        } => "see --ep-option".into(),
+        _ => return None,
+    })
 }
 
-/// Returns an error and its causes in one line, without causes that a message quotes already.
+/// Returns an error, its causes and a hint in one line, without causes that a message of another library quotes already.
 pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    if let Some(flag) = flag(error) {
-        text.push_str(&format!(" (see {flag})"));
-    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
@@ -156,6 +171,9 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(&message);
         }
         cause = error.source();
+    }
+    if let Some(hint) = hint(error) {
+        text.push_str(&format!(" ({hint})"));
     }
     text
 }
@@ -167,7 +185,7 @@ mod tests {
     #[test]
     fn causes_appear_once() {
         let quoted = Error::io("x.png")(io::Error::other("no space"));
-        assert_eq!(describe(&quoted), "x.png: no space");
+        assert_eq!(describe(&quoted), "x.png cannot be accessed: no space");
         let unquoted = florence2::Error::Tokenizer {
             reason: "reading tokenizer.json".into(),
             source: Some("line 3".into()),

@@ -12,11 +12,13 @@ use crate::target::Target;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of an export. All checks precede the first written file.
+///
+/// The message is without the cause, which [`source`](std::error::Error::source) returns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The folder lacks a file that every checkpoint has.
-    #[error("{} has no {file}. Give the folder of a Florence-2 checkpoint: config.json and model.safetensors.", folder.display())]
+    #[error("{} has no {file}; give the folder of a Florence-2 checkpoint: config.json and model.safetensors", folder.display())]
     NotACheckpoint {
         /// The folder.
         folder: PathBuf,
@@ -24,7 +26,7 @@ pub enum Error {
         file: &'static str,
     },
     /// A file of the checkpoint could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -32,7 +34,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}: {source}. Check the free space and the permissions there.", path.display())]
+    #[error("cannot write {}; check the free space and the permissions there", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -40,7 +42,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A JSON file is malformed or lacks a setting.
-    #[error("{file} is not valid: {source}. Fetch the checkpoint again, or correct the file.")]
+    #[error("{file} is not valid; fetch the checkpoint again, or correct the file")]
     Json {
         /// The file's name.
         file: String,
@@ -56,16 +58,16 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file is malformed.
-    #[error("{file} is not a valid safetensors file: {source}. Fetch it again.")]
+    #[error("{file} is not a valid safetensors file; fetch it again")]
     Safetensors {
         /// The file's name.
         file: String,
         /// The parser's error.
-        source: safetensors::SafeTensorError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The index of a sharded checkpoint contradicts its shards.
     #[error(
-        "model.safetensors.index.json places {tensor} in {shard}, where it is not. Fetch that file again."
+        "model.safetensors.index.json places {tensor} in {shard}, where it is not; fetch that file again"
     )]
     ShardIndex {
         /// The tensor.
@@ -75,7 +77,7 @@ pub enum Error {
     },
     /// The checkpoint has a weight under two names.
     #[error(
-        "the checkpoint has {first} and {second}, which are the same weight in two namings. Keep one of them."
+        "the checkpoint has {first} and {second}, which are the same weight in two namings; keep one of them"
     )]
     AmbiguousTensor {
         /// One name.
@@ -85,7 +87,7 @@ pub enum Error {
     },
     /// A weight is missing.
     #[error(
-        "the checkpoint has no tensor {name} (shape {shape:?}). It is incomplete, or config.json is another model's."
+        "the checkpoint has no tensor {name} (shape {shape:?}); it is incomplete, or config.json is another model's"
     )]
     MissingTensor {
         /// Its name, in the checkpoint's naming.
@@ -95,7 +97,7 @@ pub enum Error {
     },
     /// The decoder has another embedding matrix than the encoder; deployments have one.
     #[error(
-        "{first} and {second} differ, but deployments have one embedding matrix for encoder and decoder. Tie them."
+        "{first} and {second} differ, but deployments have one embedding matrix for encoder and decoder; tie them"
     )]
     SeparateEmbeddings {
         /// One matrix.
@@ -105,7 +107,7 @@ pub enum Error {
     },
     /// A weight's shape differs from the configuration.
     #[error(
-        "tensor {name} has shape {found:?}, but config.json asks for {expected:?}. One of the two is another model's."
+        "tensor {name} has shape {found:?}, but config.json asks for {expected:?}; one of the two is another model's"
     )]
     TensorShape {
         /// Its name, in the checkpoint's naming.
@@ -116,7 +118,7 @@ pub enum Error {
         found: Vec<usize>,
     },
     /// A weight has an unsupported element type.
-    #[error("tensor {name} holds {dtype}; f32, f16 and bf16 are read. Save the checkpoint in one of these.")]
+    #[error("tensor {name} holds {dtype}; f32, f16 and bf16 are read; save the checkpoint in one of these")]
     TensorType {
         /// Its name, in the checkpoint's naming.
         name: String,
@@ -157,7 +159,7 @@ pub enum Error {
         dtype: Dtype,
     },
     /// A `keep_fp32` pattern matches no weight that would be stored in another dtype.
-    #[error("{pattern:?} matches no weight of another dtype than fp32. Patterns are parts of names like these: {}", names.join(", "))]
+    #[error("{pattern:?} matches no weight of another dtype than fp32; patterns are parts of names like these: {}", names.join(", "))]
     KeepFp32 {
         /// The pattern.
         pattern: String,
@@ -191,7 +193,7 @@ pub enum Error {
     },
     /// A graph with all weights inside would exceed protobuf's limit of 2 GiB.
     #[error(
-        "{graph} would have {bytes} bytes inside one file, over protobuf's 2 GiB. Lower `external_data_threshold`."
+        "{graph} would have {bytes} bytes inside one file, over protobuf's 2 GiB; lower `external_data_threshold`"
     )]
     GraphTooLarge {
         /// The graph.
@@ -200,7 +202,7 @@ pub enum Error {
         bytes: u64,
     },
     /// The tokenizer's files are malformed or incomplete.
-    #[error("tokenizer: {0}")]
+    #[error(transparent)]
     Tokenizer(#[from] InvalidTokenizer),
 }
 

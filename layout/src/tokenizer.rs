@@ -18,7 +18,7 @@ const LARGEST_GAP: usize = 1000;
 
 /// The error for invalid tokenizer files.
 #[derive(Debug, thiserror::Error)]
-#[error("{reason}. Fetch the model's tokenizer files again.")]
+#[error("{reason}; fetch the model's tokenizer files again")]
 pub struct InvalidTokenizer {
     /// The file's name and what is wrong with it.
     pub reason: String,

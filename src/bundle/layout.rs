@@ -130,18 +130,24 @@ impl GraphLayout {
         layouts.into_iter().rev().max_by_key(graphs).unwrap_or_default()
     }
 
-    /// Returns the end of the error message for missing dtypes, which lists the dtypes in the bundle; empty if no
-    /// dtype was requested.
-    pub(crate) fn offer(&self) -> String {
-        if self.dtypes.wanted().is_empty() || self.offered.is_empty() {
-            return String::new();
+    /// Returns the error for `missing` files: [`Error::DtypeNotFound`] if requested dtypes exclude the graphs that are in
+    /// the bundle, [`Error::IncompleteModel`] otherwise.
+    pub(crate) fn incomplete(&self, source: &BundleSource, missing: Vec<String>) -> Error {
+        let path = source.path("");
+        if self.kind().is_some() || !self.excludes_dtypes() {
+            return Error::IncompleteModel { path, missing };
         }
-        let names: Vec<&str> = self.offered.iter().map(|dtype| dtype.name()).collect();
-        format!(
-            ". There is no complete model of dtype {}; there are graphs of {}",
-            self.dtypes.wanted(),
-            names.join(", ")
-        )
+        Error::DtypeNotFound {
+            path,
+            wanted: self.dtypes.wanted().to_string(),
+            offered: self.offered.iter().copied().collect(),
+            missing,
+        }
+    }
+
+    /// Returns whether dtypes were requested although the bundle has graphs.
+    pub(crate) fn excludes_dtypes(&self) -> bool {
+        !self.dtypes.wanted().is_empty() && !self.offered.is_empty()
     }
 
     /// Returns the layout in which the model is complete, if there is one.
@@ -254,10 +260,7 @@ impl GraphLayout {
         self.files
             .get(&graph)
             .and_then(|file| source.graph(file))
-            .ok_or_else(|| Error::InvalidBundle {
-                path: source.path(""),
-                reason: format!("{FOLDER}/{} is missing", self.file_name(graph)),
-            })
+            .ok_or_else(|| self.incomplete(source, vec![self.file_name(graph)]))
     }
 }
 

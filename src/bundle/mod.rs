@@ -96,29 +96,24 @@ impl Bundle {
     /// Checks that the model is complete.
     ///
     /// # Errors
-    /// [`Error::InvalidBundle`], naming all missing files.
+    /// [`Error::IncompleteModel`], [`Error::DtypeNotFound`] or [`Error::CheckpointOnly`].
     pub fn check(&self) -> Result<()> {
         let missing = self.missing();
         if missing.is_empty() {
             return Ok(());
         }
-        let advice = if self.has_checkpoint() && self.layout.files.is_empty() {
-            "It holds a checkpoint, not graphs: export it first (`florence2 export CHECKPOINT --out DIR`)."
-        } else if !self.layout.offer().is_empty() {
-            "Choose one of those dtypes, or none."
-        } else {
-            "Fetch or export the model again."
-        };
-        Err(Error::InvalidBundle {
-            path: self.source.path(""),
-            reason: format!("missing: {}{}. {advice}", missing.join(", "), self.layout.offer()),
-        })
+        if self.has_checkpoint() && self.layout.files.is_empty() {
+            return Err(Error::CheckpointOnly {
+                path: self.source.path(""),
+            });
+        }
+        Err(self.layout.incomplete(&self.source, missing))
     }
 
     /// Reads the tokenizer.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it cannot be read, [`Error::InvalidBundle`] if there is none.
+    /// [`Error::Tokenizer`] if it cannot be read, [`Error::IncompleteModel`] if there is none.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         if let Some(json) = self.read(TOKENIZER)? {
             return Tokenizer::from_bytes(&json);
@@ -127,9 +122,9 @@ impl Bundle {
             let added = self.read(ADDED_TOKENS)?;
             return Tokenizer::from_vocabulary(&vocabulary, &merges, added.as_deref());
         }
-        Err(Error::InvalidBundle {
+        Err(Error::IncompleteModel {
             path: self.source.path(""),
-            reason: format!("{TOKENIZER} is missing. Fetch or export the model again."),
+            missing: vec![TOKENIZER.into()],
         })
     }
 

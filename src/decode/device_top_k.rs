@@ -55,9 +55,10 @@ impl DeviceTopK {
             })
         };
         load()
-            .inspect_err(
-                |error| tracing::warn!(%error, "all logits of each step are copied to the CPU's memory"),
-            )
+            .inspect_err(|error| {
+                let error = error as &dyn std::error::Error;
+                tracing::warn!(error, "all logits of each step are copied to the CPU's memory");
+            })
             .ok()
     }
 

@@ -104,9 +104,6 @@ pub(crate) fn load_language_model(
     match layout.kind_for(options.wants_plain_decoder()?) {
         Some(LayoutKind::Fused) => Ok(Box::new(FusedModel::load(bundle, options)?)),
         Some(LayoutKind::Plain) => Ok(Box::new(PlainModel::load(bundle, options, pad)?)),
-        None => Err(Error::InvalidBundle {
-            path: bundle.source.path(""),
-            reason: format!("missing: {}", layout.missing().join(", ")),
-        }),
+        None => Err(layout.incomplete(&bundle.source, layout.missing())),
     }
 }

@@ -101,17 +101,11 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn invalid(&self, reason: String) -> Error {
-        Error::InvalidBundle {
-            path: self.id.to_string().into(),
-            reason,
-        }
-    }
-
     fn not_listed(&self, path: &str) -> Error {
-        self.invalid(format!(
-            "{path} is missing; its graphs or {WEIGHTS_INDEX} refer to it"
-        ))
+        Error::IncompleteModel {
+            path: self.id.to_string().into(),
+            missing: vec![format!("{path} (to which the graphs or {WEIGHTS_INDEX} refer)")],
+        }
     }
 }
 
@@ -218,7 +212,9 @@ fn cached(cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
     }
     let commit = CachedCommit { files, wanted };
     let prepared = collect(&commit, &hash, folder, wanted).map_err(|error| match error {
-        Error::InvalidBundle { reason, .. } => not_cached(reason),
+        Error::IncompleteModel { missing, .. }
+        | Error::DtypeNotFound { missing, .. }
+        | Error::NoGraphs { missing, .. } => not_cached(format!("missing: {}", missing.join(", "))),
         error => error,
     })?;
     if !prepared.exported {

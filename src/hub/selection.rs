@@ -65,14 +65,14 @@ pub(super) fn select(
     }
     let weights = [WEIGHTS, WEIGHTS_INDEX].into_iter().find(|file| has(file));
     let Some(weights) = weights.filter(|_| has(CONFIG)) else {
-        return Err(Error::InvalidBundle {
-            path: name.into(),
-            reason: format!(
-                "it has neither graphs ({} missing) nor a checkpoint ({CONFIG} and {WEIGHTS}){}. Name another model, or \
-                 another dtype: `florence2 models` lists known models.",
-                layout.missing().join(", "),
-                layout.offer()
-            ),
+        let missing = layout.missing();
+        return Err(if layout.excludes_dtypes() {
+            layout.incomplete(&source, missing)
+        } else {
+            Error::NoGraphs {
+                model: name.to_owned(),
+                missing,
+            }
         });
     };
     files.push(weights.to_owned());

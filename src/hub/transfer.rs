@@ -178,7 +178,8 @@ impl Transfer<'_> {
             if failures > options.retries || self.is_stopped() {
                 return Err(error);
             }
-            tracing::debug!(file = self.file.path, %error, "the transfer is retried");
+            let cause = &error as &dyn std::error::Error;
+            tracing::debug!(file = self.file.path, error = cause, "the transfer is retried");
             let doubled = options.retry_delay.saturating_mul(1 << failures.min(8));
             thread::sleep(doubled.min(LONGEST_DELAY));
         }

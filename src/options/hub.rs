@@ -100,9 +100,9 @@ impl HubOptions {
             .or_else(|| path("HF_HUB_CACHE"))
             .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| Some(hub_home.as_ref()?.join("hub")))
-            .ok_or_else(|| Error::InvalidOption {
-                name: "cache_dir",
-                reason: "there is no home folder to keep models in; set HF_HOME to a folder".into(),
+            .ok_or_else(|| Error::InvalidEnvironment {
+                name: "HF_HOME",
+                reason: "there is no home folder to keep models in; set it to a folder".into(),
             })?;
         let token_file = || {
             let file = path("HF_TOKEN_PATH").or_else(|| Some(hub_home?.join("token")))?;
@@ -249,7 +249,7 @@ mod tests {
         let options = HubOptions::default().with_cache_dir("/here");
         assert_eq!(resolved(&vars, &options).cache, PathBuf::from("/here"));
         let homeless = HubOptions::default().resolve_from(|_| None, None);
-        assert!(matches!(homeless, Err(Error::InvalidOption { .. })));
+        assert!(matches!(homeless, Err(Error::InvalidEnvironment { .. })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use florence2_layout::setters;
-use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
+use image::error::{DecodingError, ImageFormatHint};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 use regex::bytes::Regex;
@@ -85,7 +85,7 @@ pub fn decode_image(bytes: &[u8]) -> Result<RgbImage> {
 ///
 /// # Errors
 /// - [`Error::ImageDecode`] if `bytes` are not an image, or a damaged or truncated one
-/// - [`Error::ImageTooLarge`] if it has more pixels than `limits` allow
+/// - [`Error::ImageFileTooLarge`] or [`Error::ImageTooLarge`] if it has more bytes or pixels than `limits` allow
 /// - [`Error::ImageEmpty`] if it has none
 pub fn decode_image_with(name: &str, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
     let decode_error = |source| Error::ImageDecode {
@@ -93,9 +93,10 @@ pub fn decode_image_with(name: &str, bytes: &[u8], limits: &ImageLimits) -> Resu
         source,
     };
     if bytes.len() as u64 > limits.max_file_bytes {
-        return Err(decode_error(ImageError::Limits(LimitError::from_kind(
-            LimitErrorKind::InsufficientMemory,
-        ))));
+        return Err(Error::ImageFileTooLarge {
+            name: name.to_owned(),
+            limit: limits.max_file_bytes,
+        });
     }
     let format = image::guess_format(bytes)
         .or_else(|unknown| ImageFormat::from_path(name).map_err(|_| unknown))

@@ -24,7 +24,7 @@ use crate::runtime::GraphSource;
 pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>> {
     if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
         return Err(Error::InvalidOption {
-            name: "out",
+            name: "to",
             reason: format!("{} is not an empty folder; name another", to.display()),
         });
     }

@@ -177,7 +177,7 @@ fn load(
 ) -> Result<(Session, Placement)> {
     if options.intra_threads == Some(0) {
         return Err(Error::InvalidOption {
-            name: "threads",
+            name: "intra_threads",
             reason: "must be 1 or more, or not set".into(),
         });
     }

@@ -230,8 +230,9 @@ pub(super) fn load_with_profile<T>(
             let loaded = load(options)?;
             tracing::warn!(
                 graph,
-                "{} builds an engine for the input shapes of the first run, and again for larger and smaller ones: with a \
-                 shape profile it failed: {error}",
+                error = &error as &dyn std::error::Error,
+                "{} builds an engine for the input shapes of the first run, and again for larger and smaller ones, because \
+                 it failed with a shape profile",
                 profile.kind
             );
             Ok((loaded, None))

@@ -14,6 +14,12 @@ pub fn runtime() -> &'static RuntimeInfo {
     runtime::init_or_fetch(&RuntimeOptions::default(), &|_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Returns an error's message and those of its causes, joined by `: `.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// A committed fixture.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

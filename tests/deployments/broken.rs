@@ -3,8 +3,9 @@
 use florence2::Error;
 use florence2_export::{Dtype, GraphFile};
 
+use super::common::{self, with_causes};
 use super::onnx::{with_element_type, with_free_size, with_renamed, without_output};
-use super::{Deployment, FP32, Form, MERGED, SPLIT, answers, common, exported_from, form, path};
+use super::{Deployment, FP32, Form, MERGED, SPLIT, answers, exported_from, form, path};
 
 fn is_cache(name: &str) -> bool {
     name.starts_with("past_key_values") || name.starts_with("present")
@@ -12,17 +13,6 @@ fn is_cache(name: &str) -> bool {
 
 fn edited(graph: GraphFile, form: Form, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Deployment {
     Deployment::new(&MERGED, form).edited(&path(graph, form), edit)
-}
-
-/// Returns an error's message with all its causes.
-fn message(error: &Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        message = format!("{message}: {error}");
-        cause = error.source();
-    }
-    message
 }
 
 /// `outer_scope.onnx` has the fault for which ONNX Runtime rejects published `decoder_model_merged_fp16.onnx` and `_q4f16.onnx`: a
@@ -35,9 +25,9 @@ fn the_split_pair_replaces_a_rejected_merged_decoder() {
     let error = alone.error();
     assert!(matches!(error, Error::Ort { .. }));
     assert!(
-        message(&error).contains("outer scope value being returned directly"),
+        with_causes(&error).contains("outer scope value being returned directly"),
         "{}",
-        message(&error)
+        with_causes(&error)
     );
 
     let with_others = SPLIT[3..]
@@ -210,9 +200,9 @@ fn truncated_files_of_every_form() {
             let error = edited(graph, form, |bytes| bytes[..bytes.len() * part / 3].to_vec()).error();
             assert!(matches!(error, Error::Ort { .. }), "{error}");
             assert!(
-                message(&error).contains("decoder_model_merged"),
+                with_causes(&error).contains("decoder_model_merged"),
                 "{}",
-                message(&error)
+                with_causes(&error)
             );
         }
     }

@@ -232,7 +232,7 @@ fn a_full_disk_is_reported() {
         matches!(&error, Error::NoSpace { needed, .. } if *needed > 200_000),
         "{error}"
     );
-    assert!(error.to_string().contains("florence2 cache"), "{error}");
+    assert!(error.to_string().contains("cache_entries"), "{error}");
     let _ = fs::remove_file(&unfinished);
     machine.assert_recovers();
 }

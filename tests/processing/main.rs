@@ -1,6 +1,7 @@
 //! The processing before and after the graphs: images, the tokenizer, parsing of answers, drawing. Needs no ONNX Runtime.
 
 mod draw;
+mod interface;
 mod postprocess;
 mod preprocess;
 mod tokenizer;

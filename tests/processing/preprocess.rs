@@ -219,7 +219,7 @@ fn limits_are_enforced() {
         &bytes,
         &ImageLimits::default().with_max_file_bytes(bytes.len() as u64 - 1),
     );
-    assert!(matches!(&found, Err(Error::ImageDecode { .. })), "{found:?}");
+    assert!(matches!(&found, Err(Error::ImageFileTooLarge { .. })), "{found:?}");
 }
 
 #[test]

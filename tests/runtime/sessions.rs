@@ -131,7 +131,7 @@ fn missing_files_are_named() {
         panic!("{error:?}")
     };
     assert!(context.contains("tiny_external.onnx"), "{context}");
-    assert!(source.message().contains("tiny_external.onnx_data"), "{source}");
+    assert!(source.to_string().contains("tiny_external.onnx_data"), "{source}");
 }
 
 #[test]
@@ -157,7 +157,13 @@ fn zero_threads_are_rejected() {
     options.intra_threads = Some(0);
     let error = build_session(&GraphSource::File(fixture("tiny.onnx")), &options).unwrap_err();
     assert!(
-        matches!(error, Error::InvalidOption { name: "threads", .. }),
+        matches!(
+            error,
+            Error::InvalidOption {
+                name: "intra_threads",
+                ..
+            }
+        ),
         "{error:?}"
     );
 }

@@ -95,18 +95,18 @@ impl ImageArgs {
                 source: io::Error::new(
                     io::ErrorKind::IsADirectory,
                     format!(
-                        "is a folder; name the images in it ({})",
+                        "it is a folder; name the images in it ({})",
                         path.join("*.jpg").display()
                     ),
                 ),
             }),
-            Input::File(path) => Ok(load_image_with(path, &limits)?),
+            Input::File(path) => load_image_with(path, &limits).map_err(limit),
             Input::Url(url) if offline => Err(Error::Offline(url.clone())),
             Input::Url(url) => {
                 let url_limits = UrlLimits::default()
                     .with_timeout(Duration::from_secs(self.url_timeout))
                     .with_max_bytes(self.url_max_bytes);
-                Ok(load_image_url_with(url, &url_limits, &limits)?)
+                load_image_url_with(url, &url_limits, &limits).map_err(limit)
             }
             Input::Stdin => {
                 let mut bytes = Vec::new();
@@ -115,10 +115,20 @@ impl ImageArgs {
                     stream: "standard input",
                     source,
                 })?;
-                Ok(decode_image_with("-", &bytes, &limits)?)
+                decode_image_with("-", &bytes, &limits).map_err(limit)
             }
         }
     }
+}
+
+/// Adds the option that sets the limit to the error of an image that exceeds it.
+fn limit(error: florence2::Error) -> Error {
+    let option = match error {
+        florence2::Error::ImageTooLarge { .. } => "--max-pixels",
+        florence2::Error::DownloadTooLarge { .. } => "--url-max-bytes",
+        error => return error.into(),
+    };
+    Error::Limit { error, option }
 }
 
 /// Returns a file name without its extension.

@@ -76,7 +76,7 @@ impl Shard {
         let bytes = self.bytes();
         let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors {
             file: self.name.clone(),
-            source,
+            source: source.into(),
         })?;
         let data = size_of::<u64>() + header;
         let entries = metadata.tensors().into_iter().map(|(name, info)| {

@@ -44,15 +44,17 @@ impl PlainDecoder {
         while let Some(graphs) = decoders.next() {
             match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
                 (Err(Error::Ort { context, source }), Some(others)) => {
-                    tracing::warn!(%source, ?others, "failed {context}: other decoder graphs are used instead");
+                    let error = &*source as &dyn std::error::Error;
+                    tracing::warn!(
+                        error,
+                        ?others,
+                        "failed {context}: other decoder graphs are used instead"
+                    );
                 }
                 (result, _) => return result,
             }
         }
-        Err(Error::InvalidBundle {
-            path: bundle.source.path(""),
-            reason: format!("missing: {}", bundle.layout.missing().join(", ")),
-        })
+        Err(bundle.layout.incomplete(&bundle.source, bundle.layout.missing()))
     }
 
     fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {

@@ -53,7 +53,7 @@ pub fn activation_ranges(
         let observed = encoders.observe(pixels, &mut ranges);
         observed.map_err(|source| EngineError::Ort {
             context: format!("calibrating on {}", path.display()),
-            source,
+            source: source.into(),
         })?;
         bar.step();
     }
