@@ -219,7 +219,10 @@ fn limits_are_enforced() {
         &bytes,
         &ImageLimits::default().with_max_file_bytes(bytes.len() as u64 - 1),
     );
-    assert!(matches!(&found, Err(Error::ImageFileTooLarge { .. })), "{found:?}");
+    assert!(
+        matches!(&found, Err(Error::ImageFileTooLarge { .. })),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -217,7 +217,10 @@ mod exported {
         let load = |load| load_with_profile("graph", Some(profile.clone()), &given, load);
         assert_eq!(load(refusing(|options| options > 1)).unwrap(), (1, None));
         let error = load(refusing(|_| true)).unwrap_err();
-        assert!(matches!(&error, Error::Ort { source, .. } if source.to_string() == "1 options"), "{error:?}");
+        assert!(
+            matches!(&error, Error::Ort { source, .. } if source.to_string() == "1 options"),
+            "{error:?}"
+        );
     }
 
     /// The demo model's graphs of the `plain` layout.
