@@ -20,6 +20,7 @@
 //! ONNX Runtime's official builds send telemetry to Microsoft, unless `ORT_DISABLE_TELEMETRY=1` is in the environment before
 //! the library is loaded. This crate sets it if the process has only one thread by then; other programs call
 //! [`runtime::disable_telemetry`] first in `main`, or set it before they start.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(

@@ -1,6 +1,6 @@
 //! The command line: the commands and the options of every command.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::GlobalArgs;
 use crate::commands;
@@ -49,6 +49,8 @@ pub enum Command {
     Repair(commands::repair::RepairArgs),
     Models(commands::models::ModelsArgs),
     Cache(commands::cache::CacheArgs),
+    Completions(commands::completions::CompletionsArgs),
+    Man(commands::man::ManArgs),
 }
 
 impl Command {
@@ -69,6 +71,8 @@ impl Command {
             Self::Repair(args) => commands::repair::repair(&args, globals, console),
             Self::Models(args) => commands::models::models(&args),
             Self::Cache(args) => commands::cache::cache(&args, console),
+            Self::Completions(args) => commands::completions::completions(&args, Cli::command()),
+            Self::Man(args) => commands::man::man(&args, Cli::command()),
         }
     }
 }
@@ -92,7 +96,7 @@ mod tests {
     fn command_lines(page: &str) -> Vec<String> {
         let blocks = page.split("\n```").skip(1).step_by(2);
         let shell = blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("console\n"));
-        let text = shell.collect::<String>().replace("\\\n", " ");
+        let text = shell.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
         let lines = text.lines().map(|line| line.trim_start_matches("$ "));
         let commands = lines.flat_map(|line| line.split(" | "));
         commands
@@ -104,7 +108,8 @@ mod tests {
     #[test]
     fn command_lines_of_the_documentation_parse() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let folders = ["", "docs", "models/demo"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+        let folders =
+            ["", "cli", "docs", "models/demo"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
         let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
         let pages = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
         let mut parsed = 0;

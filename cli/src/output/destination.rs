@@ -78,7 +78,8 @@ impl Destination {
         }
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Writes bytes. Styles in them are removed if stdout is not a terminal.
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write_all(bytes).map_err(|error| self.failed(error))
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod completions;
 mod demo;
 mod deployments;
 mod devices;
