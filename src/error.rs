@@ -482,7 +482,7 @@ mod tests {
     fn errors_with_a_cause() -> Vec<Error> {
         let cause = || Cause::from("the cause");
         let json = || serde_json::Error::io(io::Error::other("the cause"));
-        let mut errors = vec![
+        let errors = [
             Error::Ort {
                 context: "loading a graph".into(),
                 source: cause(),
@@ -506,7 +506,7 @@ mod tests {
             },
         ];
         #[cfg(any(feature = "demo", feature = "hub"))]
-        errors.extend([
+        let errors = errors.into_iter().chain([
             Error::from(florence2_export::Error::Read {
                 path: "file".into(),
                 source: io::Error::other("the cause"),
@@ -524,7 +524,14 @@ mod tests {
                 source: cause(),
             }),
         ]);
-        errors
+        errors.into_iter().collect()
+    }
+
+    #[test]
+    fn a_request_is_not_at_fault_for_the_machine() {
+        assert!(Error::ImageEmpty { width: 0, height: 1 }.is_input());
+        assert!(!Error::Cancelled.is_input());
+        assert!(!Error::io("model")(io::Error::other("unreadable")).is_input());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct TensorSpec {
     pub dims: Vec<Dimension>,
 }
 
-/// A dimension of an input or output.
+/// A dimension of an input or output, in one of the three forms that ONNX has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Dimension {
     /// A fixed size.
