@@ -39,9 +39,10 @@ setters! { ImageLimits {
 }}
 
 impl ImageLimits {
-    /// Returns the bytes that a decoder may allocate: two buffers of the widest pixels (four 32-bit channels).
+    /// Returns the bytes that a decoder may allocate: two buffers of the widest pixels (four 32-bit channels), and not less
+    /// than it needs to read the size of an image, which is checked next.
     fn max_alloc(&self) -> u64 {
-        self.max_pixels.saturating_mul(2 * 16)
+        self.max_pixels.saturating_mul(2 * 16).max(16 << 20)
     }
 }
 

@@ -214,6 +214,11 @@ fn limits_are_enforced() {
         matches!(&found, Err(Error::ImageTooLarge { limit: 390, .. })),
         "{found:?}"
     );
+    let found = decode_image_with("a", &bytes, &ImageLimits::default().with_max_pixels(1));
+    assert!(
+        matches!(&found, Err(Error::ImageTooLarge { limit: 1, .. })),
+        "{found:?}"
+    );
     let found = decode_image_with(
         "a",
         &bytes,
