@@ -65,7 +65,6 @@ fn a_stream_is_the_answer_piece_by_piece() {
         let streamed = model
             .stream(&features, &task, &greedy(), |piece| {
                 text.push_str(piece);
-                pieces += 1;
                 ControlFlow::Continue(())
             })
             .unwrap();
@@ -76,6 +75,7 @@ fn a_stream_is_the_answer_piece_by_piece() {
         model
             .stream(&features, &task, &options, |piece| {
                 whole.push_str(piece);
+                pieces += 1;
                 ControlFlow::Continue(())
             })
             .unwrap();
