@@ -6,16 +6,17 @@
 //! cargo run --release --example many_tasks --features demo -- demo models/demo/scenes/hotel.jpg
 //! ```
 
-use anyhow::bail;
+use std::error::Error;
+
 use florence2::generation::GenerationOptions;
 use florence2::{
     CoordinateFormat, Florence2, ImageFeatures, LoadOptions, Output, Region, RunOptions, Task, load_image,
 };
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        bail!("give a model folder and an image");
+        return Err("give a model folder and an image".into());
     };
 
     let model = load(model)?;

@@ -5,13 +5,14 @@
 //! cargo run --example simple --features demo -- demo models/demo/scenes/hotel.jpg
 //! ```
 
-use anyhow::bail;
+use std::error::Error;
+
 use florence2::{Florence2, LoadOptions, Task, load_image};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        bail!("give a model folder and an image");
+        return Err("give a model folder and an image".into());
     };
 
     let model = load(model)?;

@@ -91,25 +91,22 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Returns the command lines of the program in the shell blocks of a page; a line may continue after `\`, and begin
-    /// with `$ ` or in a pipe.
+    /// Returns the command lines of the program in the `sh` blocks of a page; a line may continue after `\`, and may be a
+    /// pipe. (Those in `console` blocks are run by the test program `docs`.)
     fn command_lines(page: &str) -> Vec<String> {
         let blocks = page.split("\n```").skip(1).step_by(2);
-        let shell = blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("console\n"));
+        let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
         let text = shell.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
-        let lines = text.lines().map(|line| line.trim_start_matches("$ "));
-        let commands = lines.flat_map(|line| line.split(" | "));
-        commands
-            .filter(|command| command.trim_start().starts_with("florence2 "))
-            .map(str::to_owned)
-            .collect()
+        let commands = text.lines().flat_map(|line| line.split(" | "));
+        let commands = commands.filter(|command| command.starts_with("florence2 "));
+        commands.map(str::to_owned).collect()
     }
 
     #[test]
     fn command_lines_of_the_documentation_parse() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let folders =
-            ["", "cli", "docs", "models/demo"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+            ["", "docs", "cli", "models/demo"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
         let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
         let pages = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
         let mut parsed = 0;

@@ -73,6 +73,52 @@ fn links_lead_to_files_and_headings() {
     assert!(checked > 20, "{checked} links");
 }
 
+#[test]
+fn blocks_of_data_parse() {
+    let mut checked = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("\n```").skip(1).step_by(2) {
+            let invalid = match block.split_once('\n') {
+                Some(("json", json)) => serde_json::from_str::<serde_json::Value>(json)
+                    .err()
+                    .map(|e| e.to_string()),
+                Some(("toml", toml)) => toml
+                    .parse::<toml_edit::DocumentMut>()
+                    .err()
+                    .map(|e| e.to_string()),
+                _ => continue,
+            };
+            assert_eq!(invalid, None, "{}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 1, "{checked} blocks");
+}
+
+#[test]
+fn named_files_exist() {
+    const TREES: [&str; 8] = [
+        "src/", "cli/", "export/", "layout/", "tests/", "benches/", "models/", ".ci/",
+    ];
+    let mut checked = 0;
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let spans = text.split('`').skip(1).step_by(2);
+        for span in spans.filter(|span| TREES.iter().any(|tree| span.starts_with(tree))) {
+            // `a/{b,c}.rs` names two files.
+            let (start, rest) = span.split_once('{').unwrap_or((span, ""));
+            let (names, end) = rest.split_once('}').unwrap_or(("", rest));
+            for name in names.split(',') {
+                let path = format!("{start}{name}{end}");
+                assert!(root().join(&path).exists(), "{page}: {path}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "{checked} files");
+}
+
 /// Returns the anchors of a page's headings: lower case, without punctuation, hyphens for spaces.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

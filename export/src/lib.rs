@@ -1,20 +1,31 @@
 //! Exports Florence-2 checkpoints (safetensors) to ONNX graphs and the other files of a deployment, without Python.
 //!
 //! ```no_run
-//! use florence2_export::{Checkpoint, ExportOptions, export};
+//! use florence2_export::{Checkpoint, Dtype, ExportOptions, Target, export};
 //!
+//! # fn main() -> florence2_export::Result<()> {
 //! let checkpoint = Checkpoint::open("Florence-2-base-ft")?;
-//! let report = export(&checkpoint, "out", &ExportOptions::default())?;
+//! let options = ExportOptions::default()
+//!     .with_target(Target::Cpu)
+//!     .with_dtype(Dtype::Int8);
+//! let report = export(&checkpoint, "out", &options)?;
 //! for (file, bytes) in &report.files {
 //!     println!("{bytes:>12} {}", file.display());
 //! }
-//! # Ok::<(), florence2_export::Error>(())
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! A checkpoint may have the weight names of transformers or of Microsoft, f32, f16 or bf16 weights, one file or shards.
-//! [`Target::Plain`] exports the six graphs of the onnx-community layout, in all its [dtypes](Dtype). [`Target::Cpu`] exports
-//! the three graphs of the fused layout, for ONNX Runtime on a CPU, in fp32, int8 and q4; [`Target::Cuda`] the same three for
-//! GPUs, in fp32 and fp16.
+//!
+//! | target | graphs | dtypes |
+//! |---|---|---|
+//! | [`Target::Plain`] | the six of the onnx-community layout, which other engines read | all of [`Dtype`] |
+//! | [`Target::Cpu`] | the three of the fused layout, for ONNX Runtime on a CPU | fp32, int8, q4 |
+//! | [`Target::Cuda`] | the same three, for GPUs | fp32, fp16 |
+//!
+//! [`export_graph_bytes`] and [`export_config_files`] return single files in memory; [`random_checkpoint`] makes checkpoints of
+//! the published sizes with random weights, for benchmarks; [`ActivationRanges`] hold what a calibration measures.
 //!
 //! The `metadata_props` of each graph have the keys `florence2.model`, `.graph`, `.target`, `.precision`, `.image_size`,
 //! `.vision_depths`, `.vision_dims`, `.d_model`, `.vocab_size`, `.encoder_layers`, `.decoder_layers`,
@@ -53,3 +64,8 @@ pub use florence2_layout::image_size::ImageSize;
 pub use options::ExportOptions;
 pub use random::{RandomOptions, RandomSize, random_checkpoint};
 pub use target::{Target, UnknownTarget};
+
+/// Compiles the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

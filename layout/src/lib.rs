@@ -1,9 +1,24 @@
-//! Facts about Florence-2 deployments that `florence2-export`, which writes them, and `florence2`, which runs them, share:
-//! [tasks and their prompts](tasks), [special tokens](tokens) and the [`tokenizer`], the [file and tensor names](graphs) of
-//! the ONNX layouts and their [parser](file_names), the ONNX [protobuf schema](onnx) and [operators], [dtypes], [image
-//! sizes](image_size), [files] beside the graphs, and [generation settings](generation).
+//! Facts about Florence-2 deployments that `florence2-export`, which writes them, and `florence2`, which runs them, share.
 //!
 //! An internal crate of the two: its API may change in any release.
+//!
+//! | | |
+//! |---|---|
+//! | [`tasks`] | the fifteen tasks: tags, prompts, inputs, kinds of answers |
+//! | [`tokens`], [`tokenizer`] | special tokens, and the tokenizer's files |
+//! | [`graphs`], [`file_names`] | the graphs of each layout, their tensors and files, and the parser of file names |
+//! | [`dtypes`], [`image_size`] | dtypes and their suffixes, input sizes |
+//! | [`files`], [`generation`] | the files beside the graphs, and the generation settings in force |
+//! | [`onnx`], [`operators`] | ONNX's protobuf schema, and the custom operators |
+//!
+//! ```
+//! use florence2_layout::dtypes::Dtype;
+//! use florence2_layout::file_names::GraphFileName;
+//! use florence2_layout::graphs::GraphFile;
+//!
+//! let file = GraphFileName::parse("decoder_model_merged_q4.onnx");
+//! assert_eq!(file.map(|file| (file.graph, file.dtype)), Some((GraphFile::DecoderModelMerged, Dtype::Q4)));
+//! ```
 #![warn(missing_docs)]
 
 pub mod dtypes;

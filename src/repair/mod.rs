@@ -25,11 +25,11 @@ pub use self::deployment::repair_deployment;
 pub(crate) use self::frozen_positions::check_positions;
 
 use self::channel_attention::FrozenScale;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, ModelFile};
 use crate::error::Result;
 use crate::geometry::ImageSize;
 use crate::preprocess::ImageProcessor;
-use crate::runtime::{CheckedGraph, ModelFile};
+use crate::runtime::GraphSource;
 
 /// A change to a graph that would have given wrong answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,7 @@ impl Bundle {
         ) else {
             return Ok(None);
         };
-        let file = ModelFile::read(&graph).ok().flatten();
-        Ok(file.and_then(|mut file| repair_model(&mut file.model, size)))
+        Ok(ModelFile::read(&graph).and_then(|mut file| repair_model(&mut file.model, size)))
     }
 
     /// Returns the size of images after preprocessing; `None` if they keep their original size.
@@ -91,12 +90,19 @@ impl Bundle {
     }
 }
 
-/// Returns the vision encoder repaired for images of `size`, and the repair; the given graph if it needs none.
+/// Returns the vision encoder repaired for images of `size`, and the repair; the given graph if it needs none, or cannot be
+/// read (which ONNX Runtime reports with a reason).
 ///
 /// # Errors
-/// As [`CheckedGraph::edited`].
-pub(crate) fn repair(graph: CheckedGraph, size: ImageSize) -> Result<(CheckedGraph, Option<Repair>)> {
-    graph.edited(|model| repair_model(model, size))
+/// As [`ModelFile::rebuild`].
+pub(crate) fn repair(graph: GraphSource, size: ImageSize) -> Result<(GraphSource, Option<Repair>)> {
+    let Some(mut file) = ModelFile::read(&graph) else {
+        return Ok((graph, None));
+    };
+    match repair_model(&mut file.model, size) {
+        Some(repair) => Ok((file.rebuild(graph)?, Some(repair))),
+        None => Ok((graph, None)),
+    }
 }
 
 /// Returns the graph's input size; `None` if it is not fixed.

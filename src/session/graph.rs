@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Stopwatch;
 use crate::repair::check_positions;
 use crate::runtime::{
-    CheckedGraph, DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession,
-    TensorSpec, load_session, run_options,
+    DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
+    load_session, run_options,
 };
 
 /// The inputs of a run, by name.
@@ -45,24 +45,25 @@ pub(crate) struct Graph {
 impl Graph {
     /// Loads a graph of the bundle.
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
-        Self::load_checked(&bundle.graph(file)?, bundle, file, options)
+        let source = bundle.layout.graph(&bundle.source, file)?;
+        if file.part() != ModelPart::Vision {
+            check_positions(&source, file.name())?;
+        }
+        Self::load_from(&source, bundle, file, options)
     }
 
-    /// Loads `graph` in place of the bundle's graph `file`.
-    pub(crate) fn load_checked(
-        graph: &CheckedGraph,
+    /// Loads `source` in place of the bundle's graph `file`.
+    pub(crate) fn load_from(
+        source: &GraphSource,
         bundle: &Bundle,
         file: GraphFile,
         options: &SessionOptions,
     ) -> Result<Self> {
         let mut options = options.clone();
         options.devices = options.devices.of(file.part()).into();
-        if file.part() != ModelPart::Vision {
-            check_positions(graph, file.name())?;
-        }
-        let (session, placement, profile) = match graph.source() {
+        let (session, placement, profile) = match source {
             GraphSource::Session(session) => (session.clone(), Placement::default(), None),
-            _ => {
+            graph => {
                 let load = |options: &SessionOptions| {
                     load_around_optimizers(file.name(), options, |options| load_session(graph, options))
                 };
@@ -80,7 +81,7 @@ impl Graph {
         warn_of_saturation(&signature, &placement);
         let takes_single_rows = takes_single_rows(&signature)?;
         // Single rows are split and joined in the CPU's memory.
-        let is_ours = !matches!(graph.source(), GraphSource::Session(_)) && !takes_single_rows;
+        let is_ours = !matches!(source, GraphSource::Session(_)) && !takes_single_rows;
         Ok(Self {
             takes_single_rows,
             session,
@@ -108,7 +109,8 @@ impl Graph {
 
     /// Returns whether the metadata of a graph that is not loaded have `true` for `key`.
     pub(crate) fn unloaded_declares(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
-        Ok(GraphSignature::read(&bundle.graph(file)?)?.declares(key))
+        let source = bundle.layout.graph(&bundle.source, file)?;
+        Ok(GraphSignature::read(&source)?.declares(key))
     }
 
     pub(crate) fn takes_single_rows(&self) -> bool {

@@ -193,7 +193,6 @@ mod exported {
 
     use super::*;
     use crate::bundle::BundleSource;
-    use crate::runtime::GraphSource;
     use crate::runtime::{self, RuntimeOptions};
 
     /// As when TensorRT takes a part of the graph only.
@@ -250,7 +249,7 @@ mod exported {
         let mut described = Vec::new();
         for (&file, path) in &bundle.layout.files {
             let path = folder.path().join(path);
-            let graph = &CheckedGraph::new(GraphSource::File(path.clone())).unwrap();
+            let graph = &GraphSource::File(path.clone());
             let options = options("tensorrt,cuda", &[]);
             let Some(profile) = ShapeProfile::of(graph, file, &bundle, &options).unwrap() else {
                 continue;
@@ -300,7 +299,7 @@ mod exported {
         let (folder, bundle) = exported();
         let path = folder.path().join(&bundle.layout.files[&GraphFile::EmbedTokens]);
         let of = |options: &SessionOptions| {
-            let graph = &CheckedGraph::new(GraphSource::File(path.clone())).unwrap();
+            let graph = &GraphSource::File(path.clone());
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, options).unwrap()
         };
         for (devices, given) in [
@@ -319,7 +318,7 @@ mod exported {
         }
         // As bytes, too.
         let bytes = std::fs::read(&path).unwrap();
-        let graph = &CheckedGraph::new(GraphSource::memory("embed_tokens", bytes)).unwrap();
+        let graph = &GraphSource::memory("embed_tokens", bytes);
         let by_bytes =
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, &options("tensorrt", &[])).unwrap();
         assert_eq!(by_bytes, of(&options("tensorrt", &[])));
