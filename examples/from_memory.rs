@@ -5,18 +5,18 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use anyhow::bail;
 use florence2::bundle::Bytes;
 use florence2::{BundleSource, Florence2, LoadOptions, Task, load_image};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        return Err("give a model folder and an image".into());
+        bail!("give a model folder and an image");
     };
 
     // `Bytes` also converts from `&'static [u8]` and `Arc<[u8]>` without a copy.

@@ -6,17 +6,16 @@
 //! cargo run --release --example many_tasks --features demo -- demo models/demo/scenes/hotel.jpg
 //! ```
 
-use std::error::Error;
-
+use anyhow::bail;
 use florence2::generation::GenerationOptions;
 use florence2::{
     CoordinateFormat, Florence2, ImageFeatures, LoadOptions, Output, Region, RunOptions, Task, load_image,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        return Err("give a model folder and an image".into());
+        bail!("give a model folder and an image");
     };
 
     let model = load(model)?;

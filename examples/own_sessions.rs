@@ -5,10 +5,10 @@
 //! cargo run --release --example own_sessions -- MODEL_FOLDER IMAGE
 //! ```
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use anyhow::{Context, anyhow, bail};
 use florence2::bundle::GraphFile;
 use florence2::ort;
 use florence2::ort::environment::GlobalThreadPoolOptions;
@@ -16,17 +16,17 @@ use florence2::ort::session::Session;
 use florence2::runtime::{self, RuntimeOptions};
 use florence2::{Bundle, BundleSource, Florence2, LoadOptions, Task, load_image};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     // The application that loads ONNX Runtime disables its telemetry first, while there is one thread.
     runtime::disable_telemetry();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        return Err("give a model folder and an image".into());
+        bail!("give a model folder and an image");
     };
 
     // The application loads ONNX Runtime and creates the process's only environment.
     let library =
-        std::env::var_os("ORT_DYLIB_PATH").ok_or("set ORT_DYLIB_PATH to the ONNX Runtime library")?;
+        std::env::var_os("ORT_DYLIB_PATH").context("set ORT_DYLIB_PATH to the ONNX Runtime library")?;
     let threads = GlobalThreadPoolOptions::default().with_intra_threads(2)?;
     let environment = ort::init_from(PathBuf::from(library))?
         .with_name("my application")
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = load_image(image)?;
     let output = model.run(&image, &Task::Caption)?;
     println!("{}", output.parsed.text().unwrap_or_default());
-    let session = session.lock().map_err(|_| "another thread panicked")?;
+    let session = session.lock().map_err(|_| anyhow!("another thread panicked"))?;
     println!(
         "the application's own session takes {}",
         session.inputs()[0].name()
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Returns the path of a model's vision encoder.
-fn vision_encoder(model: &str) -> Result<PathBuf, Box<dyn Error>> {
+fn vision_encoder(model: &str) -> anyhow::Result<PathBuf> {
     let bundle = Bundle::open(BundleSource::Folder(model.into()))?;
     let file = bundle.layout.files.get(&GraphFile::VisionEncoder);
-    Ok(Path::new(model).join(file.ok_or("there is no vision encoder")?))
+    Ok(Path::new(model).join(file.context("there is no vision encoder")?))
 }

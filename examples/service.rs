@@ -5,12 +5,12 @@
 //! cargo run --release --example service -- MODEL_FOLDER IMAGE...
 //! ```
 
-use std::error::Error;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use florence2::{Florence2, LoadOptions, Output, RunOptions, Task, load_image};
 
 const WORKERS: usize = 2;
@@ -30,9 +30,9 @@ struct Response {
     result: florence2::Result<Output>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let model = arguments.next().ok_or("give a model folder and images")?;
+    let model = arguments.next().context("give a model folder and images")?;
     let images: Vec<String> = arguments.collect();
     let model = Florence2::from_pretrained(&model, LoadOptions::default())?;
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     output.raw_text,
                     1e3 * output.timings.total()
                 ),
-                Err(error) => eprintln!("{image}: {error}"),
+                Err(error) => eprintln!("{image}: {:#}", anyhow::Error::from(error)),
             }
         }
     });

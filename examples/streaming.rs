@@ -4,17 +4,17 @@
 //! cargo run --release --example streaming -- MODEL_FOLDER IMAGE
 //! ```
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use anyhow::bail;
 use florence2::{Florence2, LoadOptions, RunOptions, Task, load_image};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, image] = arguments.as_slice() else {
-        return Err("give a model folder and an image".into());
+        bail!("give a model folder and an image");
     };
 
     let model = Florence2::from_pretrained(model, LoadOptions::default())?;

@@ -1,6 +1,6 @@
 //! Boxes, quadrilaterals and polygons, in pixels and in location bins.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 pub use florence2_layout::image_size::ImageSize;
 use florence2_layout::tokens::{LOCATION_BINS, location};
@@ -124,14 +124,48 @@ impl LocationBox {
     }
 }
 
-impl fmt::Display for BoundingBox {
+/// Formats `x,y`, each with the formatter's precision: `{:.1}`.
+impl Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{},{},{}", self.x1, self.y1, self.x2, self.y2)
+        self.x.fmt(f)?;
+        f.write_str(",")?;
+        self.y.fmt(f)
     }
 }
 
+/// Formats `x1,y1,x2,y2`, each with the formatter's precision: `{:.1}`.
+impl Display for BoundingBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { x1, y1, x2, y2 } = *self;
+        corners(&[Point { x: x1, y: y1 }, Point { x: x2, y: y2 }], f)
+    }
+}
+
+/// Formats the corners, `x1,y1,…,x4,y4`, each number with the formatter's precision.
+impl Display for Quad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        corners(&self.points, f)
+    }
+}
+
+/// Formats the corners, `x1,y1,x2,y2,…`, each number with the formatter's precision.
+impl Display for Polygon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        corners(&self.points, f)
+    }
+}
+
+fn corners(points: &[Point], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    points.iter().enumerate().try_for_each(|(index, point)| {
+        if index > 0 {
+            f.write_str(",")?;
+        }
+        point.fmt(f)
+    })
+}
+
 /// Formats the tokens of a prompt: `<loc_1><loc_2><loc_3><loc_4>`.
-impl fmt::Display for LocationBox {
+impl Display for LocationBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bins.iter().try_for_each(|&bin| f.write_str(&location(bin)))
     }
@@ -142,6 +176,17 @@ mod tests {
     use super::*;
 
     const SIZE: ImageSize = ImageSize::new(640, 480);
+
+    #[test]
+    fn shapes_are_formatted_with_the_precision() {
+        let bbox = BoundingBox::new(1.0, 2.25, 3.5, 4.0);
+        assert_eq!(bbox.to_string(), "1,2.25,3.5,4");
+        assert_eq!(format!("{bbox:.1}"), "1.0,2.2,3.5,4.0");
+        let points = [Point { x: 0.5, y: 2.0 }; 4];
+        assert_eq!(format!("{:.0}", Quad { points }), "0,2,0,2,0,2,0,2");
+        let points = points[..2].to_vec();
+        assert_eq!(Polygon { points }.to_string(), "0.5,2,0.5,2");
+    }
 
     #[test]
     fn regions_become_location_tokens() {

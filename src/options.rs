@@ -117,6 +117,9 @@ pub struct RunOptions {
     /// batches are faster, as each step reads the decoder's weights once for all requests, and take more memory: for
     /// the base model at 768×768 pixels, 22 MB per request, and 36 kB per beam and token.
     pub max_batch: usize,
+    /// Whether [`Florence2::stream`](crate::Florence2::stream) leaves out `<s>`, `</s>` and `<pad>`, as it does by default.
+    /// Location tokens remain. [`Output::raw_text`](crate::Output::raw_text) has all tokens.
+    pub skip_special_tokens: bool,
 }
 
 impl Default for RunOptions {
@@ -128,6 +131,7 @@ impl Default for RunOptions {
             cancel: None,
             deadline: None,
             max_batch: 8,
+            skip_special_tokens: true,
         }
     }
 }
@@ -139,6 +143,7 @@ setters! { RunOptions {
     with_cancel(cancel: CancelToken) = Some(cancel);
     with_deadline(deadline: Instant) = Some(deadline);
     with_max_batch(max_batch: usize);
+    with_skip_special_tokens(skip_special_tokens: bool);
 }}
 
 impl RunOptions {

@@ -158,6 +158,7 @@ impl Tokenizer {
         TextStream {
             tokenizer: self,
             pending: Vec::new(),
+            skip_special_tokens: false,
         }
     }
 
@@ -185,11 +186,23 @@ impl Tokenizer {
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
     pending: Vec<u8>,
+    skip_special_tokens: bool,
 }
 
 impl TextStream<'_> {
+    /// Leaves out `<s>`, `</s>` and `<pad>`. Location tokens remain: they are part of an answer.
+    #[must_use]
+    pub fn with_skip_special_tokens(mut self, skip_special_tokens: bool) -> Self {
+        self.skip_special_tokens = skip_special_tokens;
+        self
+    }
+
     /// Adds the next token and returns the text that it completes: empty while a character is incomplete.
     pub fn push(&mut self, id: u32) -> String {
+        let Tokenizer { bos, eos, pad, .. } = *self.tokenizer;
+        if self.skip_special_tokens && [bos, eos, pad].contains(&id) {
+            return String::new();
+        }
         self.tokenizer.push_bytes(id, &mut self.pending);
         let complete = match std::str::from_utf8(&self.pending) {
             Ok(_) => self.pending.len(),

@@ -2,7 +2,6 @@
 
 mod dtypes;
 mod layout;
-mod model_file;
 mod source;
 
 pub use crate::bytes::Bytes;
@@ -10,7 +9,6 @@ pub use dtypes::DtypePreference;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
-pub(crate) use model_file::{ModelFile, is_inside};
 pub use source::BundleSource;
 
 use florence2_layout::files::{
@@ -20,6 +18,7 @@ use florence2_layout::files::{
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::runtime::CheckedGraph;
 use crate::tokenizer::Tokenizer;
 
 /// The files of a model. Opening it reads the configuration files; it only locates the graphs.
@@ -77,6 +76,11 @@ impl Bundle {
             layout,
             source,
         })
+    }
+
+    /// Returns a graph, checked.
+    pub(crate) fn graph(&self, graph: GraphFile) -> Result<CheckedGraph> {
+        CheckedGraph::new(self.layout.graph(&self.source, graph)?)
     }
 
     /// Returns the names of the missing files; empty if the model is complete.

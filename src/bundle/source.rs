@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::{EXTENSION, FOLDER, is_external_data};
+use florence2_layout::graphs::{EXTENSION, FOLDER};
 
-use super::model_file::ModelFile;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::fs::entries;
-use crate::runtime::GraphSource;
+use crate::runtime::{GraphSource, ModelFile};
 
 /// The source of a bundle's files.
 #[derive(Clone)]
@@ -24,8 +22,8 @@ pub enum BundleSource {
     Memory {
         /// The model's name in messages.
         name: String,
-        /// File contents by path inside the bundle, with `/` between folders. A graph's external data is beside the graph,
-        /// under the name that the graph has for it.
+        /// File contents by path inside the bundle, with `/` between folders. A graph's external data has the path that the
+        /// graph has for it, from the graph's folder.
         files: BTreeMap<String, Bytes>,
     },
 }
@@ -127,7 +125,8 @@ impl BundleSource {
         };
         // A graph that cannot be read is reported when it is loaded.
         let file = ModelFile::read(&GraphSource::File(folder.join(graph)));
-        let names = file.map(|mut file| file.external_files()).unwrap_or_default();
+        let names = file.ok().flatten().map(|mut file| file.external_files());
+        let names = names.unwrap_or_default();
         let folder = graph.rsplit_once('/').map_or("", |(folder, _)| folder);
         let names = names.iter().map(|name| name.strip_prefix("./").unwrap_or(name));
         names.map(|name| inside(folder, name)).collect()
@@ -143,7 +142,7 @@ impl BundleSource {
             BundleSource::Memory { files, .. } => Some(GraphSource::Memory {
                 name: file.to_owned(),
                 model: files.get(file)?.clone(),
-                external_data: external_data(files, file),
+                external_data: beside(files, file),
             }),
         }
     }
@@ -158,18 +157,13 @@ fn inside(folder: &str, name: &str) -> String {
     }
 }
 
-/// Returns the external data of a graph among files in memory, by their names without the folder.
-fn external_data(files: &BTreeMap<String, Bytes>, graph: &str) -> Vec<(String, Bytes)> {
-    let after = (Bound::Excluded(graph), Bound::Unbounded);
-    files
-        .range::<str, _>(after)
-        .take_while(|(path, _)| path.starts_with(graph))
-        .filter(|(path, _)| is_external_data(path, graph))
-        .map(|(path, bytes)| {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            (name.to_owned(), bytes.clone())
-        })
-        .collect()
+/// Returns the files in memory that may be external data of a graph, by their paths from the graph's folder.
+fn beside(files: &BTreeMap<String, Bytes>, graph: &str) -> Vec<(String, Bytes)> {
+    let folder = graph.rfind('/').map_or("", |end| &graph[..=end]);
+    let others = files.iter().filter(|(path, _)| *path != graph);
+    let beside =
+        others.filter_map(|(path, bytes)| Some((path.strip_prefix(folder)?.to_owned(), bytes.clone())));
+    beside.collect()
 }
 
 #[cfg(test)]
@@ -216,21 +210,5 @@ mod tests {
         assert_eq!(source.named_data("g.onnx"), ["a.bin", "b.bin"]);
         assert_eq!(source.named_data("onnx/g.onnx"), ["onnx/a.bin", "onnx/b.bin"]);
         assert!(source.named_data("page.onnx").is_empty());
-    }
-
-    #[test]
-    fn external_data_is_found_beside_its_graph() {
-        let names = [
-            "onnx/a.onnx",
-            "onnx/a.onnx.data",
-            "onnx/a.onnx_data",
-            "onnx/a.onnx_data_1",
-            "onnx/a.onnx_notes",
-            "onnx/b.onnx_data",
-        ];
-        let files = names.map(|name| (name.to_owned(), vec![1].into()));
-        let found = external_data(&BTreeMap::from(files), "onnx/a.onnx");
-        let found: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(found, ["a.onnx.data", "a.onnx_data", "a.onnx_data_1"]);
     }
 }

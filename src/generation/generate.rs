@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 /// are admitted as soon as there is capacity.
 ///
 /// # Errors
-/// - [`Error::InvalidOption`] if `config` is invalid, `hooks` stream tokens of a search with several rows, or one of its
-///   logits processors returns NaN or ∞.
+/// - [`Error::InvalidOption`] if `config` is invalid, `hooks` stream tokens of a search with several rows (it names
+///   `num_beams` or `num_return_sequences`), or one of its logits processors returns NaN or ∞.
 /// - [`Error::Cancelled`] if `hooks.is_cancelled` returns `true`.
 /// - [`Error::InvalidGraph`] if the decoder's logits have an unexpected shape.
 /// - [`Error::NotFinite`] if NaN or ∞ is among a row's logits, or all of them are -∞.
@@ -30,13 +30,8 @@ pub fn generate(
 ) -> Result<Vec<Vec<Sequence>>> {
     config.validate()?;
     let inputs = decoder.inputs();
-    if hooks.on_token.is_some() && (inputs > 1 || config.uses_beams() || config.num_return_sequences > 1) {
-        return Err(Error::InvalidOption {
-            name: "on_token",
-            reason: "tokens can be streamed of one input and one sequence only; set num_beams and \
-                     num_return_sequences to 1"
-                .to_owned(),
-        });
+    if hooks.on_token.is_some() {
+        check_one_row(inputs, config)?;
     }
     let mut searches = Searches::new(inputs, config);
     let mut workspace = Workspace::new(config, std::mem::take(&mut hooks.logits_processors));
@@ -99,5 +94,24 @@ fn check_forced(logits: &Logits<'_>, config: &GenerationConfig) -> Result<()> {
             reason: format!("is {id}, but the model's vocabulary has {vocabulary} tokens"),
         }),
         None => Ok(()),
+    }
+}
+
+/// Checks that the search has one row, whose tokens can be streamed.
+fn check_one_row(inputs: usize, config: &GenerationConfig) -> Result<()> {
+    let counts = [
+        ("num_beams", config.num_beams),
+        ("num_return_sequences", config.num_return_sequences),
+        ("on_token", inputs),
+    ];
+    match counts.into_iter().find(|&(_, count)| count > 1) {
+        None => Ok(()),
+        Some((name, count)) => Err(Error::InvalidOption {
+            name,
+            reason: match name {
+                "on_token" => format!("tokens of one input can be streamed, not of {count}"),
+                _ => format!("is {count}; tokens are streamed of one sequence: set {name} to 1"),
+            },
+        }),
     }
 }

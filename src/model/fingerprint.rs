@@ -5,10 +5,9 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
-use crate::bundle::ModelFile;
 use crate::error::{Error, Result};
 use crate::fs::{hash, sha256};
-use crate::runtime::GraphSource;
+use crate::runtime::{GraphSource, ModelFile};
 
 /// The vision encoder's graph and weights as they were loaded, and their hash once it is asked for.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl VisionIdentity {
             GraphSource::File(path) | GraphSource::Repaired { file: path, .. } => {
                 parts.push(hash_file(path)?);
                 let folder = path.parent().unwrap_or(Path::new(""));
-                let weights = ModelFile::read(&self.graph).map(|mut file| file.external_files());
+                let weights = ModelFile::read(&self.graph)?.map(|mut file| file.external_files());
                 for name in weights.unwrap_or_default() {
                     parts.push(hash_file(&folder.join(name))?);
                 }

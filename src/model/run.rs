@@ -84,8 +84,9 @@ impl Florence2 {
         self.generate(&requests, options, None)
     }
 
-    /// Answers a task by greedy search or sampling, and calls `on_text` with each new part of the text, special
-    /// tokens included. [`Break`](ControlFlow::Break) ends the answer after it.
+    /// Answers a task by greedy search or sampling, and calls `on_text` with each new part of the text, without `<s>` and
+    /// `</s>` unless [`skip_special_tokens`](RunOptions::skip_special_tokens) is `false`. [`Break`](ControlFlow::Break) ends
+    /// the answer after it.
     ///
     /// Beam search may change earlier tokens: the checkpoint's `num_beams` does not apply.
     ///
@@ -102,7 +103,8 @@ impl Florence2 {
         options.generation.num_beams.get_or_insert(1);
         options.generation.num_return_sequences.get_or_insert(1);
         let features = self.features(image.into(), &options)?;
-        let mut text = self.tokenizer.stream();
+        let stream = self.tokenizer.stream();
+        let mut text = stream.with_skip_special_tokens(options.skip_special_tokens);
         let mut on_token = |token| match text.push(token) {
             whole if whole.is_empty() => ControlFlow::Continue(()),
             whole => on_text(&whole),

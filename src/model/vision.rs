@@ -38,17 +38,17 @@ impl VisionEncoder {
         if options.devices.of(ModelPart::Vision).is_cpu()? {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
-        let source = bundle.layout.graph(&bundle.source, GraphFile::VisionEncoder)?;
-        let original = source.clone();
-        let (source, repair) = match repair_for {
-            Some(size) => repair(source, size)?,
-            None => (source, None),
+        let graph = bundle.graph(GraphFile::VisionEncoder)?;
+        let original = graph.source().clone();
+        let (graph, repair) = match repair_for {
+            Some(size) => repair(graph, size)?,
+            None => (graph, None),
         };
         if let Some(repair) = &repair {
             let model = bundle.source.name();
             tracing::warn!(model, "{repair}: repaired in memory, the file stays as it is");
         }
-        let graph = Graph::load_from(&source, bundle, GraphFile::VisionEncoder, &options)?;
+        let graph = Graph::load_checked(&graph, bundle, GraphFile::VisionEncoder, &options)?;
         graph.float_input(PIXEL_VALUES)?;
         graph.float_output(IMAGE_FEATURES)?;
         let d_model = TextSizes::of(bundle).d_model;

@@ -8,10 +8,10 @@ use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::{Repair, repair_model};
-use crate::bundle::{Bundle, BundleSource, ModelFile, is_inside};
+use crate::bundle::{Bundle, BundleSource};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
-use crate::runtime::GraphSource;
+use crate::runtime::{GraphSource, ModelFile, is_inside};
 
 /// Copies a deployment, repairing each vision encoder that needs it, whatever its dtype. Returns the repaired files, as paths
 /// inside the folder; if there are none, nothing is copied.
@@ -62,7 +62,7 @@ pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>
 
 /// The bytes of a graph's file, repaired; `None` if it needs no repair.
 fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
-    let mut file = ModelFile::read(&GraphSource::File(path.to_owned()))?;
+    let mut file = ModelFile::read(&GraphSource::File(path.to_owned())).ok()??;
     let repair = repair_model(&mut file.model, size)?;
     Some((file.into_bytes(), repair))
 }

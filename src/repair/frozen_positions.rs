@@ -5,9 +5,8 @@ use florence2_layout::graphs::INPUTS_EMBEDS;
 use florence2_layout::onnx::{GraphProto, NodeProto};
 
 use super::constants::{Values, attribute};
-use crate::bundle::ModelFile;
 use crate::error::{Error, Result};
-use crate::runtime::GraphSource;
+use crate::runtime::CheckedGraph;
 
 /// The largest number of nodes between the embeddings and the sum with the positions.
 const MAX_NODES: usize = 8;
@@ -17,9 +16,8 @@ const MAX_NODES: usize = 8;
 ///
 /// # Errors
 /// [`Error::InvalidGraph`] if they do not.
-pub(crate) fn check_positions(graph: &GraphSource, name: &str) -> Result<()> {
-    let file = ModelFile::read(graph);
-    let graph = file.as_ref().and_then(|file| file.model.graph.as_ref());
+pub(crate) fn check_positions(graph: &CheckedGraph, name: &str) -> Result<()> {
+    let graph = graph.model().and_then(|model| model.graph.as_ref());
     match graph.and_then(|graph| frozen_node(graph, &Values::of(graph))) {
         Some(node) => Err(Error::InvalidGraph {
             graph: name.into(),

@@ -25,11 +25,11 @@ pub use self::deployment::repair_deployment;
 pub(crate) use self::frozen_positions::check_positions;
 
 use self::channel_attention::FrozenScale;
-use crate::bundle::{Bundle, ModelFile};
+use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::geometry::ImageSize;
 use crate::preprocess::ImageProcessor;
-use crate::runtime::GraphSource;
+use crate::runtime::{CheckedGraph, ModelFile};
 
 /// A change to a graph that would have given wrong answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl Bundle {
         ) else {
             return Ok(None);
         };
-        Ok(ModelFile::read(&graph).and_then(|mut file| repair_model(&mut file.model, size)))
+        let file = ModelFile::read(&graph).ok().flatten();
+        Ok(file.and_then(|mut file| repair_model(&mut file.model, size)))
     }
 
     /// Returns the size of images after preprocessing; `None` if they keep their original size.
@@ -90,19 +91,12 @@ impl Bundle {
     }
 }
 
-/// Returns the vision encoder repaired for images of `size`, and the repair; the given graph if it needs none, or cannot be
-/// read (which ONNX Runtime reports with a reason).
+/// Returns the vision encoder repaired for images of `size`, and the repair; the given graph if it needs none.
 ///
 /// # Errors
-/// As [`ModelFile::rebuild`].
-pub(crate) fn repair(graph: GraphSource, size: ImageSize) -> Result<(GraphSource, Option<Repair>)> {
-    let Some(mut file) = ModelFile::read(&graph) else {
-        return Ok((graph, None));
-    };
-    match repair_model(&mut file.model, size) {
-        Some(repair) => Ok((file.rebuild(graph)?, Some(repair))),
-        None => Ok((graph, None)),
-    }
+/// As [`CheckedGraph::edited`].
+pub(crate) fn repair(graph: CheckedGraph, size: ImageSize) -> Result<(CheckedGraph, Option<Repair>)> {
+    graph.edited(|model| repair_model(model, size))
 }
 
 /// Returns the graph's input size; `None` if it is not fixed.

@@ -1,5 +1,9 @@
 //! Sources of graphs: files, memory, sessions.
 
+mod checked;
+mod external_data;
+mod model_file;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -9,6 +13,10 @@ use ort::session::Session;
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
+
+pub(crate) use checked::CheckedGraph;
+pub(crate) use external_data::is_inside;
+pub(crate) use model_file::ModelFile;
 
 /// A session that the application and the engine share: it is locked for each run.
 pub type SharedSession = Arc<Mutex<Session>>;
@@ -25,7 +33,7 @@ pub enum GraphSource {
         name: String,
         /// The model.
         model: Bytes,
-        /// The files of external data, with their names in the model.
+        /// Files of external data, with their names in the model. Others are ignored.
         external_data: Vec<(String, Bytes)>,
     },
     /// A changed copy, in memory, of the ONNX model in a file.
@@ -61,7 +69,7 @@ impl GraphSource {
     }
 
     /// Checks that the graph can be read and is not a pointer of Git LFS, which `git clone` leaves in place of a large file.
-    pub(super) fn check_readable(&self) -> Result<()> {
+    fn check_readable(&self) -> Result<()> {
         const POINTER: &[u8] = b"version https://git-lfs.github.com/";
         let is_pointer = match self {
             GraphSource::File(path) => {
@@ -74,12 +82,17 @@ impl GraphSource {
             GraphSource::Repaired { .. } | GraphSource::Session(_) => false,
         };
         if is_pointer {
-            return Err(Error::InvalidGraph {
-                graph: self.name(),
-                reason: "it is a Git LFS pointer, not the file itself; fetch the file (`git lfs pull`)"
-                    .into(),
-            });
+            return Err(
+                self.invalid("it is a Git LFS pointer, not the file itself; fetch the file (`git lfs pull`)")
+            );
         }
         Ok(())
+    }
+
+    fn invalid(&self, reason: impl Into<String>) -> Error {
+        Error::InvalidGraph {
+            graph: self.name(),
+            reason: reason.into(),
+        }
     }
 }

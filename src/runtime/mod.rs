@@ -34,6 +34,7 @@ pub use device::{Device, DeviceKind, DeviceProblem, Devices, ProviderOption};
 pub use environment::{RuntimeInfo, RuntimeOptions, init};
 #[cfg(feature = "fetch-runtime")]
 pub use fetch::{Progress, fetch, init_or_fetch};
+pub(crate) use graph_source::{CheckedGraph, ModelFile, is_inside};
 pub use graph_source::{GraphSource, SharedSession};
 pub use placement::{Placement, ProviderNodes};
 pub use session::{OptimizationLevel, SessionOptions, build_session};

@@ -4,17 +4,15 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::is_external_data;
-
 use super::device::{Device, ProviderOption};
-use super::graph_source::GraphSource;
+use super::graph_source::{CheckedGraph, GraphSource};
 use crate::cache::{GRAPH_RECORD, PROVIDERS};
 use crate::error::{Error, Result};
 
 /// Returns the folder for what `device`'s provider compiles from `graph`; `None` without a cache folder, or if the graph's
 /// files cannot be read.
 pub(super) fn folder(
-    graph: &GraphSource,
+    graph: &CheckedGraph,
     device: Device,
     options: &[ProviderOption],
     build: &str,
@@ -26,13 +24,16 @@ pub(super) fn folder(
 
 /// A hash of the graph, its weights, the device, its options and the build of ONNX Runtime. Providers themselves tell graphs
 /// apart by their nodes' names, which are the same in every fine-tune.
-fn key(graph: &GraphSource, device: Device, options: &[ProviderOption], build: &str) -> Option<String> {
+fn key(graph: &CheckedGraph, device: Device, options: &[ProviderOption], build: &str) -> Option<String> {
     let mut hasher = DefaultHasher::new();
     (build, device).hash(&mut hasher);
     for option in options.iter().filter(|option| option.kind() == device.kind()) {
         (option.name(), option.value()).hash(&mut hasher);
     }
-    match graph {
+    for file in graph.data_files() {
+        hash_file(file, &mut hasher)?;
+    }
+    match graph.source() {
         GraphSource::File(path) => hash_file(path, &mut hasher)?,
         GraphSource::Memory {
             model, external_data, ..
@@ -51,25 +52,10 @@ fn key(graph: &GraphSource, device: Device, options: &[ProviderOption], build: &
     Some(format!("{:016x}", hasher.finish()))
 }
 
-/// Hashes path, size and time of a graph's file and of the files of its weights, which may have gigabytes.
+/// Hashes path, size and time of a file; its contents may be gigabytes. Links, as in a hub's cache, are followed.
 fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Option<()> {
-    let path = std::path::absolute(path).ok()?;
-    let name = path.file_name()?.to_str()?;
-    let mut files: Vec<_> = fs::read_dir(path.parent()?)
-        .ok()?
-        .flatten()
-        .filter(|entry| {
-            let file = entry.file_name();
-            file == name || is_external_data(&file.to_string_lossy(), name)
-        })
-        .filter_map(|entry| {
-            // Links, as in a hub's cache, are followed.
-            let file = fs::metadata(entry.path()).ok()?;
-            Some((entry.file_name(), file.len(), file.modified().ok()?))
-        })
-        .collect();
-    files.sort();
-    (&path, files).hash(hasher);
+    let file = fs::metadata(path).ok()?;
+    (std::path::absolute(path).ok()?, file.len(), file.modified().ok()?).hash(hasher);
     Some(())
 }
 
@@ -89,17 +75,41 @@ pub(super) fn describe(folder: &Path, graph: &GraphSource) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use florence2_layout::onnx::{EXTERNAL, GraphProto, ModelProto, TensorProto, entry};
+    use prost::Message;
+
     use super::*;
+
+    /// Returns a graph whose weights are in `weights.bin`.
+    fn graph(producer_name: &str) -> Vec<u8> {
+        let tensor = TensorProto {
+            external_data: vec![entry("location", "weights.bin")],
+            data_location: Some(EXTERNAL),
+            ..TensorProto::default()
+        };
+        let graph = GraphProto {
+            initializer: vec![tensor],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            producer_name: producer_name.into(),
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        model.encode_to_vec()
+    }
 
     #[test]
     fn keys_differ_by_graph_weights_device_options_and_build() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("graph.onnx");
-        fs::write(&file, "graph").unwrap();
+        let weights = folder.path().join("weights.bin");
+        fs::write(&file, graph("a")).unwrap();
+        fs::write(&weights, "weights").unwrap();
         let options = ["tensorrt.trt_fp16_enable=1".parse::<ProviderOption>().unwrap()];
         let of = |device: &str, options: &[ProviderOption], build: &str| {
-            let file = GraphSource::File(file.clone());
-            key(&file, device.parse().unwrap(), options, build).unwrap()
+            let graph = CheckedGraph::new(GraphSource::File(file.clone())).unwrap();
+            key(&graph, device.parse().unwrap(), options, build).unwrap()
         };
         let first = of("tensorrt", &[], "1.32");
         assert_eq!(of("tensorrt", &[], "1.32"), first);
@@ -111,17 +121,17 @@ mod tests {
         ];
         // Options of other devices do not change the key.
         assert_eq!(of("coreml", &options, "1.32"), of("coreml", &[], "1.32"));
-        fs::write(folder.path().join("graph.onnx_data"), "weights").unwrap();
+        fs::write(&weights, "other weights").unwrap();
         keys.push(of("tensorrt", &[], "1.32"));
-        fs::write(&file, "another graph").unwrap();
+        fs::write(&file, graph("another")).unwrap();
         keys.push(of("tensorrt", &[], "1.32"));
-        let memory = GraphSource::memory("graph", b"graph".to_vec());
+        let memory = CheckedGraph::new(GraphSource::memory("graph", Vec::new())).unwrap();
         keys.extend(key(&memory, Device::CPU, &[], "1.32"));
         let unique: std::collections::BTreeSet<&String> = keys.iter().collect();
         assert_eq!((unique.len(), keys.len()), (7, 7), "{keys:?}");
+        let removed = CheckedGraph::new(GraphSource::File(file.clone())).unwrap();
         fs::remove_file(&file).unwrap();
-        let absent = GraphSource::File(folder.path().join("absent/graph.onnx"));
-        assert_eq!(key(&absent, Device::CPU, &[], "1.32"), None);
+        assert_eq!(key(&removed, Device::CPU, &[], "1.32"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::cpu_provider;
 use super::custom_operators::add_operators;
 use super::device::{Device, Devices, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
-use super::graph_source::GraphSource;
+use super::graph_source::{CheckedGraph, GraphSource};
 use super::log;
 use super::placement::{Listener, Placement};
 use crate::error::{Error, Result};
@@ -137,16 +137,17 @@ const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_fol
 ///
 /// # Errors
 /// Errors of [`init`](super::init); [`Error::DeviceUnusable`] if a device cannot be used; [`Error::Io`] if the file
-/// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS; [`Error::Ort`] if ONNX Runtime rejects the graph
-/// (damaged, truncated, of unknown operators, a session already) or an option.
+/// cannot be read; [`Error::InvalidGraph`] if it is a pointer of Git LFS, damaged or truncated, or has external data outside
+/// its folder; [`Error::Ort`] if ONNX Runtime rejects the graph (unknown operators, a session already) or an option.
 pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Session> {
-    load_session(graph, options).map(|(session, _)| session)
+    let graph = CheckedGraph::new(graph.clone())?;
+    load_session(&graph, options).map(|(session, _)| session)
 }
 
 /// [`build_session`], with the placement of the graph's nodes.
-pub(crate) fn load_session(graph: &GraphSource, options: &SessionOptions) -> Result<(Session, Placement)> {
-    graph.check_readable()?;
-    load(&graph.name(), Some(graph), options, |mut builder| match graph {
+pub(crate) fn load_session(graph: &CheckedGraph, options: &SessionOptions) -> Result<(Session, Placement)> {
+    let source = graph.source();
+    load(&source.name(), Some(graph), options, |mut builder| match source {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Memory {
             model, external_data, ..
@@ -171,7 +172,7 @@ pub(crate) fn session_of_model(name: &str, model: Model, options: &SessionOption
 /// Builds a session by `commit`. `cached` is the graph that providers may cache.
 fn load(
     name: &str,
-    cached: Option<&GraphSource>,
+    cached: Option<&CheckedGraph>,
     options: &SessionOptions,
     commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
 ) -> Result<(Session, Placement)> {

@@ -9,7 +9,7 @@ use ort::value::{Outlet, ValueType};
 use serde::{Serialize, Serializer};
 
 use super::environment::environment;
-use super::graph_source::GraphSource;
+use super::graph_source::{CheckedGraph, GraphSource};
 use crate::error::{Error, Result};
 
 pub(crate) use ort::value::TensorElementType as ElementType;
@@ -87,7 +87,8 @@ impl GraphSignature {
     ///
     /// # Errors
     /// [`Error::Ort`] if ONNX Runtime cannot read the graph; errors of [`of`](Self::of).
-    pub(crate) fn read(graph: &GraphSource) -> Result<Self> {
+    pub(crate) fn read(graph: &CheckedGraph) -> Result<Self> {
+        let graph = graph.source();
         let name = graph.name();
         let reading = |error| Error::ort(format!("reading graph {name}"))(error);
         let builder = Session::builder(environment()?);

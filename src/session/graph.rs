@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Stopwatch;
 use crate::repair::check_positions;
 use crate::runtime::{
-    DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession, TensorSpec,
-    load_session, run_options,
+    CheckedGraph, DeviceMemory, GraphSignature, GraphSource, Placement, SessionOptions, SharedSession,
+    TensorSpec, load_session, run_options,
 };
 
 /// The inputs of a run, by name.
@@ -45,25 +45,24 @@ pub(crate) struct Graph {
 impl Graph {
     /// Loads a graph of the bundle.
     pub(crate) fn load(bundle: &Bundle, file: GraphFile, options: &SessionOptions) -> Result<Self> {
-        let source = bundle.layout.graph(&bundle.source, file)?;
-        if file.part() != ModelPart::Vision {
-            check_positions(&source, file.name())?;
-        }
-        Self::load_from(&source, bundle, file, options)
+        Self::load_checked(&bundle.graph(file)?, bundle, file, options)
     }
 
-    /// Loads `source` in place of the bundle's graph `file`.
-    pub(crate) fn load_from(
-        source: &GraphSource,
+    /// Loads `graph` in place of the bundle's graph `file`.
+    pub(crate) fn load_checked(
+        graph: &CheckedGraph,
         bundle: &Bundle,
         file: GraphFile,
         options: &SessionOptions,
     ) -> Result<Self> {
         let mut options = options.clone();
         options.devices = options.devices.of(file.part()).into();
-        let (session, placement, profile) = match source {
+        if file.part() != ModelPart::Vision {
+            check_positions(graph, file.name())?;
+        }
+        let (session, placement, profile) = match graph.source() {
             GraphSource::Session(session) => (session.clone(), Placement::default(), None),
-            graph => {
+            _ => {
                 let load = |options: &SessionOptions| {
                     load_around_optimizers(file.name(), options, |options| load_session(graph, options))
                 };
@@ -81,7 +80,7 @@ impl Graph {
         warn_of_saturation(&signature, &placement);
         let takes_single_rows = takes_single_rows(&signature)?;
         // Single rows are split and joined in the CPU's memory.
-        let is_ours = !matches!(source, GraphSource::Session(_)) && !takes_single_rows;
+        let is_ours = !matches!(graph.source(), GraphSource::Session(_)) && !takes_single_rows;
         Ok(Self {
             takes_single_rows,
             session,
@@ -109,8 +108,7 @@ impl Graph {
 
     /// Returns whether the metadata of a graph that is not loaded have `true` for `key`.
     pub(crate) fn unloaded_declares(bundle: &Bundle, file: GraphFile, key: &str) -> Result<bool> {
-        let source = bundle.layout.graph(&bundle.source, file)?;
-        Ok(GraphSignature::read(&source)?.declares(key))
+        Ok(GraphSignature::read(&bundle.graph(file)?)?.declares(key))
     }
 
     pub(crate) fn takes_single_rows(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::preprocess::ImageProcessor;
 use crate::runtime::{
-    DeviceKind, Devices, Dimension, GraphSignature, GraphSource, ProviderOption, SessionOptions, TensorSpec,
+    CheckedGraph, DeviceKind, Devices, Dimension, GraphSignature, ProviderOption, SessionOptions, TensorSpec,
 };
 
 /// The smallest size of an axis, the size that the engine is optimised for, and the largest size.
@@ -122,7 +122,7 @@ impl ShapeProfile {
     /// Returns the profile to load a graph with; `None` if no device takes one, the user has given one, the graph has no
     /// free axis, or the range of one is not known.
     pub(super) fn of(
-        graph: &GraphSource,
+        graph: &CheckedGraph,
         file: GraphFile,
         bundle: &Bundle,
         options: &SessionOptions,

@@ -167,26 +167,13 @@ fn frozen_scales_are_repaired_from_a_folder_of_links() {
 fn frozen_scales_are_repaired_from_memory() {
     for is_inline in [true, false] {
         let folder = deployment("sdpa", is_inline);
-        let mut files: BTreeMap<String, Bytes> = files_in(folder.path())
+        let files: BTreeMap<String, Bytes> = files_in(folder.path())
             .into_iter()
             .map(|file| {
                 let bytes = fs::read(folder.path().join(&file)).unwrap();
                 (file.to_str().unwrap().to_owned(), bytes.into())
             })
             .collect();
-        if !is_inline {
-            // Files in memory have the names by which their graphs are recognised to own them.
-            let renamed = String::from_utf8_lossy(b"vision_encoder.onnx_data").into_owned();
-            let weights = files.remove("onnx/weights.bin").unwrap();
-            files.insert(format!("onnx/{renamed}"), weights);
-            let mut model = ModelProto::decode(&graph("sdpa")[..]).unwrap();
-            let tensors = model.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
-            let entries = tensors.flat_map(|tensor| &mut tensor.external_data);
-            entries
-                .filter(|entry| entry.key == "location")
-                .for_each(|entry| entry.value.clone_from(&renamed));
-            files.insert(GRAPH.to_owned(), model.encode_to_vec().into());
-        }
         let source = BundleSource::Memory {
             name: "traced".into(),
             files,

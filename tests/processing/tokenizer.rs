@@ -156,6 +156,9 @@ fn a_stream_returns_the_same_text_in_pieces() {
         text.push_str(&stream.finish());
         assert_eq!(text, tokenizer.decode(&ids[..end]).text);
     }
+    let mut stream = tokenizer.stream().with_skip_special_tokens(true);
+    let text: String = ids.iter().map(|&id| stream.push(id)).collect();
+    assert_eq!(text + &stream.finish(), "a 你好 🙂<loc_1> é");
 }
 
 #[test]

@@ -103,7 +103,10 @@ fn bad_graphs_are_errors_that_name_them() {
         for graph in [GraphSource::File(path), graph] {
             // A cut between two fields leaves a valid message, for example without some metadata.
             if let Err(error) = build_session(&graph, &options()) {
-                assert!(matches!(error, Error::Ort { .. }), "{error:?}");
+                assert!(
+                    matches!(error, Error::Ort { .. } | Error::InvalidGraph { .. }),
+                    "{error:?}"
+                );
                 assert!(error.to_string().contains("cut.onnx"), "{error}");
                 refused += 1;
             }
@@ -127,11 +130,10 @@ fn missing_files_are_named() {
     let alone = dir.path().join("tiny_external.onnx");
     std::fs::copy(fixture("tiny_external.onnx"), &alone).unwrap();
     let error = build_session(&GraphSource::File(alone.clone()), &options()).unwrap_err();
-    let Error::Ort { context, source } = &error else {
-        panic!("{error:?}")
-    };
-    assert!(context.contains("tiny_external.onnx"), "{context}");
-    assert!(source.to_string().contains("tiny_external.onnx_data"), "{source}");
+    assert!(
+        matches!(&error, Error::Io { path, .. } if path.ends_with("tiny_external.onnx_data")),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -36,20 +36,16 @@ pub(super) struct PlainDecoder {
 }
 
 impl PlainDecoder {
-    /// Loads the preferred decoder graphs. Falls back to the others if ONNX Runtime rejects them, as it does some
-    /// published `decoder_model_merged`.
+    /// Loads the preferred decoder graphs. Falls back to the others if they are invalid, or ONNX Runtime rejects
+    /// them, as it does some published `decoder_model_merged`.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
         let devices = options.devices.of(ModelPart::Decoder);
         let mut decoders = by_preference(&bundle.layout, &devices)?.into_iter().peekable();
         while let Some(graphs) = decoders.next() {
             match (Self::load_graphs(bundle, graphs, options), decoders.peek()) {
-                (Err(Error::Ort { context, source }), Some(others)) => {
-                    let error = &*source as &dyn std::error::Error;
-                    tracing::warn!(
-                        error,
-                        ?others,
-                        "failed {context}: other decoder graphs are used instead"
-                    );
+                (Err(error @ (Error::Ort { .. } | Error::InvalidGraph { .. })), Some(others)) => {
+                    let cause = std::error::Error::source(&error);
+                    tracing::warn!(cause, ?others, "{error}: other decoder graphs are used instead");
                 }
                 (result, _) => return result,
             }
@@ -59,14 +55,14 @@ impl PlainDecoder {
 
     fn load_graphs(bundle: &Bundle, graphs: DecoderGraphs, options: &SessionOptions) -> Result<Self> {
         let (first, next) = graphs.graphs();
-        let quantizes_activations = quantizes_activations(&bundle.layout.graph(&bundle.source, first)?)
-            || first != next && quantizes_activations(&bundle.layout.graph(&bundle.source, next)?);
-        let next = if next == first {
-            None
-        } else {
-            Some(Graph::load(bundle, next, options)?)
+        let mut quantizes_activations = false;
+        let mut load = |file| {
+            let graph = bundle.graph(file)?;
+            quantizes_activations |= self::quantizes_activations(&graph);
+            Graph::load_checked(&graph, bundle, file, options)
         };
-        let first = Graph::load(bundle, first, options)?;
+        let next = if next == first { None } else { Some(load(next)?) };
+        let first = load(first)?;
         let caches = CacheSpec::of(&first)?;
         let shares = |graph: &Graph| graph.declares(SHARED_ENCODER_ROW) && !graph.takes_single_rows();
         let shared_encoder_row = shares(&first) && next.as_ref().is_none_or(shares);

@@ -61,17 +61,21 @@ fn on_token_can_end_the_sequence() {
 fn only_one_row_can_be_streamed() {
     let model = FakeModel::new(1, 40);
     let cases = [
-        (json!({"num_beams": 2}), 1),
-        (json!({"do_sample": true, "num_return_sequences": 2}), 1),
-        (json!({}), 2),
+        (json!({"num_beams": 2}), 1, "num_beams"),
+        (
+            json!({"do_sample": true, "num_return_sequences": 2}),
+            1,
+            "num_return_sequences",
+        ),
+        (json!({}), 2, "on_token"),
     ];
-    for (settings, inputs) in cases {
+    for (settings, inputs, named) in cases {
         let mut decoder = FakeDecoder::new(&vec![model.clone(); inputs]);
         let mut on_token = |_| ControlFlow::Continue(());
         let hooks = Hooks::default().with_on_token(&mut on_token);
         let error = generate(&mut decoder, &config(settings), hooks).unwrap_err();
         assert!(
-            matches!(error, Error::InvalidOption { name: "on_token", .. }),
+            matches!(error, Error::InvalidOption { name, .. } if name == named),
             "{error}"
         );
         assert!(decoder.steps.is_empty());

@@ -11,7 +11,7 @@ use super::options::{Options, invalid};
 use super::usable::joined;
 use super::{Device, ProviderOption};
 use crate::error::{Error, Result};
-use crate::runtime::{GraphSource, RuntimeInfo, log, provider_cache};
+use crate::runtime::{CheckedGraph, RuntimeInfo, log, provider_cache};
 
 impl Device {
     /// Returns the execution provider. If it fails, building the session fails, without a silent fallback to the CPU.
@@ -44,7 +44,7 @@ impl Device {
 pub(crate) fn register(
     mut builder: SessionBuilder,
     runtime: &RuntimeInfo,
-    graph: Option<&GraphSource>,
+    graph: Option<&CheckedGraph>,
     devices: &[Device],
     options: &[ProviderOption],
 ) -> Result<SessionBuilder> {
@@ -54,7 +54,7 @@ pub(crate) fn register(
         let folder = cached.and_then(|graph| provider_cache::folder(graph, device, options, &runtime.build));
         let provider = device.provider(options, folder.as_deref())?;
         if let (Some(graph), Some(folder)) = (cached, &folder) {
-            provider_cache::describe(folder, graph)?;
+            provider_cache::describe(folder, graph.source())?;
         }
         let register =
             || -> ort::Result<SessionBuilder> { Ok(builder.with_execution_providers([provider])?) };

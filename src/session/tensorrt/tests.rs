@@ -193,6 +193,7 @@ mod exported {
 
     use super::*;
     use crate::bundle::BundleSource;
+    use crate::runtime::GraphSource;
     use crate::runtime::{self, RuntimeOptions};
 
     /// As when TensorRT takes a part of the graph only.
@@ -249,7 +250,7 @@ mod exported {
         let mut described = Vec::new();
         for (&file, path) in &bundle.layout.files {
             let path = folder.path().join(path);
-            let graph = &GraphSource::File(path.clone());
+            let graph = &CheckedGraph::new(GraphSource::File(path.clone())).unwrap();
             let options = options("tensorrt,cuda", &[]);
             let Some(profile) = ShapeProfile::of(graph, file, &bundle, &options).unwrap() else {
                 continue;
@@ -299,7 +300,7 @@ mod exported {
         let (folder, bundle) = exported();
         let path = folder.path().join(&bundle.layout.files[&GraphFile::EmbedTokens]);
         let of = |options: &SessionOptions| {
-            let graph = &GraphSource::File(path.clone());
+            let graph = &CheckedGraph::new(GraphSource::File(path.clone())).unwrap();
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, options).unwrap()
         };
         for (devices, given) in [
@@ -318,7 +319,7 @@ mod exported {
         }
         // As bytes, too.
         let bytes = std::fs::read(&path).unwrap();
-        let graph = &GraphSource::memory("embed_tokens", bytes);
+        let graph = &CheckedGraph::new(GraphSource::memory("embed_tokens", bytes)).unwrap();
         let by_bytes =
             ShapeProfile::of(graph, GraphFile::EmbedTokens, &bundle, &options("tensorrt", &[])).unwrap();
         assert_eq!(by_bytes, of(&options("tensorrt", &[])));

@@ -101,17 +101,14 @@ impl ResultWriter {
         self.out.write(&format!("{gap}{}", heading(path, task.tag())))
     }
 
-    /// Writes a piece of a streamed answer, without start and end tokens.
+    /// Writes a piece of a streamed answer.
     pub fn stream(&mut self, input: &Input, task: &Task, text: &str, console: &Console) -> Result<()> {
-        let text = ["<s>", "</s>"]
-            .iter()
-            .fold(text.to_owned(), |text, token| text.replace(token, ""));
         console.suspend(|| {
             if !self.streamed {
                 self.streamed = true;
                 self.heading(&input.to_string(), task)?;
             }
-            self.out.write(&printable(&text))?;
+            self.out.write(&printable(text))?;
             self.out.flush()
         })
     }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use florence2_layout::onnx::{
-    EXTERNAL, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, entry,
+    AttributeProto, EXTERNAL, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, entry,
 };
 use prost::Message;
 use prost::bytes::Bytes as SharedBytes;
 
+use super::GraphSource;
+use super::external_data::real_path;
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::runtime::GraphSource;
 
 /// The minimum size in bytes of weights that become external data. ONNX Runtime reads small ones (shapes, axes) while
 /// it parses the graph.
@@ -20,8 +22,11 @@ const SMALLEST_EXTERNAL: usize = 1024;
 const INLINE_WEIGHTS: &str = "florence2.inline_weights";
 /// The key of the file name in `TensorProto.external_data`.
 const LOCATION: &str = "location";
+/// The identifier of ONNX Runtime's own format (`.ort`), after the first four bytes. Its weights are inside the file.
+const ORT_FORMAT: &[u8] = b"ORTM";
 
 /// A graph's ONNX message, and the bytes that it was read from.
+#[derive(Debug)]
 pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
     /// The weights inside the message are slices of these.
@@ -29,85 +34,67 @@ pub(crate) struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads a graph without its weights. Returns `None` if it cannot be read, is repaired already, or is a session.
-    pub(crate) fn read(graph: &GraphSource) -> Option<Self> {
-        let bytes = match graph {
-            GraphSource::File(path) => map(path)?,
-            GraphSource::Memory { model, .. } => SharedBytes::from_owner(model.clone()),
-            GraphSource::Repaired { .. } | GraphSource::Session(_) => return None,
-        };
-        let model = ModelProto::decode(bytes.clone()).ok()?;
-        Some(Self { model, bytes })
-    }
-
-    /// Returns the modified graph. Weights inside the original file or bytes become external data, too.
+    /// Reads a graph without its weights. Returns `None` for a session, and for a graph in ONNX Runtime's own format.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file of weights cannot be found, [`Error::InvalidGraph`] if one is outside the graph's folder.
-    pub(crate) fn rebuild(mut self, graph: GraphSource) -> Result<GraphSource> {
-        match graph {
-            GraphSource::File(path) => self.beside(path),
-            GraphSource::Memory {
-                name,
-                model,
-                mut external_data,
-            } => {
-                if self.externalize(INLINE_WEIGHTS) {
-                    external_data.push((INLINE_WEIGHTS.to_owned(), model));
-                }
-                Ok(GraphSource::Memory {
-                    name,
-                    model: self.model.encode_to_vec().into(),
-                    external_data,
-                })
+    /// [`Error::Io`] if the file cannot be read, [`Error::InvalidGraph`] if it is not an ONNX message.
+    pub(crate) fn read(graph: &GraphSource) -> Result<Option<Self>> {
+        let bytes = match graph {
+            GraphSource::File(path) => map(path).map_err(Error::io(path))?,
+            GraphSource::Memory { model, .. } | GraphSource::Repaired { model, .. } => {
+                SharedBytes::from_owner(model.clone())
             }
-            unread @ (GraphSource::Repaired { .. } | GraphSource::Session(_)) => Ok(unread),
+            GraphSource::Session(_) => return Ok(None),
+        };
+        if bytes.get(4..8) == Some(ORT_FORMAT) {
+            return Ok(None);
+        }
+        match ModelProto::decode(bytes.clone()) {
+            Ok(model) => Ok(Some(Self { model, bytes })),
+            Err(_) => Err(graph
+                .invalid("it is not an ONNX graph, or is damaged or truncated; fetch or export it again")),
         }
     }
 
-    /// Returns the modified graph, which names the real paths of its weights' files: ONNX Runtime does not follow
-    /// links for a graph in memory.
-    fn beside(mut self, path: PathBuf) -> Result<GraphSource> {
-        let invalid = |reason: String| Error::InvalidGraph {
-            graph: path.display().to_string(),
-            reason,
-        };
-        let outside = |name: &str| {
-            invalid(format!(
-                "it has weights in {name:?}, which is not inside its folder; fetch or export it again"
-            ))
-        };
-        let file = real_path(&path)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        // A hub's cache has links to files that are together in another folder.
-        let permitted = [
-            real_path(&folder.join("."))?,
-            file.parent().unwrap_or(&file).to_owned(),
-        ];
-        let mut locations = BTreeMap::new();
-        for name in self.external_files() {
-            if !is_inside(&name) {
-                return Err(outside(&name));
-            }
-            let real = real_path(&folder.join(&name))?;
-            if !permitted.iter().any(|folder| real.starts_with(folder)) {
-                return Err(outside(&name));
-            }
-            locations.insert(name, real);
+    /// Returns the modified graph in memory. Weights inside the original bytes become external data, too.
+    pub(super) fn rebuild_in_memory(
+        mut self,
+        name: String,
+        model: Bytes,
+        mut external_data: Vec<(String, Bytes)>,
+    ) -> GraphSource {
+        if self.externalize(INLINE_WEIGHTS) {
+            external_data.push((INLINE_WEIGHTS.to_owned(), model));
         }
+        GraphSource::Memory {
+            name,
+            model: self.model.encode_to_vec().into(),
+            external_data,
+        }
+    }
+
+    /// Returns the modified graph of the file at `path`. It names the real paths of its weights' files, `locations`: ONNX
+    /// Runtime does not follow links for a graph in memory. Weights inside the original file become external data, too.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be found, [`Error::InvalidGraph`] if a path is not Unicode.
+    pub(super) fn rebuild_beside(
+        mut self,
+        path: PathBuf,
+        locations: &BTreeMap<String, PathBuf>,
+    ) -> Result<GraphSource> {
+        let file = real_path(&path)?;
         let root = common_folder(&file, locations.values());
         let relative = |file: &Path| {
             let name = relative(file, &root).filter(|_| root.to_str().is_some());
-            name.ok_or_else(|| {
-                invalid(format!(
-                    "the path {} is not Unicode; move the model",
-                    file.display()
-                ))
+            name.ok_or_else(|| Error::InvalidGraph {
+                graph: path.display().to_string(),
+                reason: format!("the path {} is not Unicode; move the model", file.display()),
             })
         };
         let own = relative(&file)?;
         let mut names = BTreeMap::new();
-        for (name, real) in &locations {
+        for (name, real) in locations {
             names.insert(name.as_str(), relative(real)?);
         }
         self.for_each_location(|location| {
@@ -174,6 +161,7 @@ impl ModelFile {
         let graph = self.model.graph.iter_mut();
         graph.for_each(|graph| for_each_tensor(graph, &mut tensors));
         for function in &mut self.model.functions {
+            for_each_tensor_of_attributes(&mut function.attribute_proto, &mut tensors);
             for_each_tensor_of_nodes(&mut function.node, &mut tensors);
         }
     }
@@ -195,7 +183,16 @@ fn for_each_tensor(graph: &mut GraphProto, visit: &mut impl FnMut(&mut TensorPro
 }
 
 fn for_each_tensor_of_nodes(nodes: &mut [NodeProto], visit: &mut impl FnMut(&mut TensorProto)) {
-    for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
+    nodes
+        .iter_mut()
+        .for_each(|node| for_each_tensor_of_attributes(&mut node.attribute, visit));
+}
+
+fn for_each_tensor_of_attributes(
+    attributes: &mut [AttributeProto],
+    visit: &mut impl FnMut(&mut TensorProto),
+) {
+    for attribute in attributes {
         let tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
         tensors.for_each(&mut *visit);
         let sparse = attribute
@@ -217,33 +214,16 @@ fn for_each_part(tensor: &mut SparseTensorProto, visit: &mut impl FnMut(&mut Ten
         .for_each(visit);
 }
 
-/// Maps a file into memory; `None` if it cannot be read.
-fn map(path: &Path) -> Option<SharedBytes> {
-    let file = File::open(path).ok()?;
-    if file.metadata().ok()?.len() == 0 {
-        return None;
+/// Maps a file into memory.
+fn map(path: &Path) -> std::io::Result<SharedBytes> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(SharedBytes::new());
     }
     // SAFETY: the mapping is read-only and private to this process. Should another process shrink the file
     // meanwhile, the system ends this one; that is the accepted cost of not reading gigabytes into memory.
-    let mapped = unsafe { memmap2::Mmap::map(&file) }.ok()?;
-    Some(SharedBytes::from_owner(mapped))
-}
-
-/// Returns `true` if a relative path stays inside its folder.
-pub(crate) fn is_inside(path: &str) -> bool {
-    let mut components = Path::new(path).components();
-    components.all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
-}
-
-/// Returns the path of a file with links resolved. On Windows, only a path that is itself a link is resolved, since
-/// resolved paths there do not accept `/`.
-fn real_path(path: &Path) -> Result<PathBuf> {
-    let real = if cfg!(windows) && !path.is_symlink() {
-        std::path::absolute(path)
-    } else {
-        path.canonicalize()
-    };
-    real.map_err(Error::io(path))
+    let mapped = unsafe { memmap2::Mmap::map(&file) }?;
+    Ok(SharedBytes::from_owner(mapped))
 }
 
 /// Returns the innermost folder that contains `file` and all `others`.
