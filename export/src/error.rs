@@ -25,6 +25,75 @@ pub enum Error {
         /// The name of the missing file.
         file: &'static str,
     },
+    /// There is no such folder.
+    #[error("there is no folder {}; give the folder of a Florence-2 checkpoint: config.json and model.safetensors", folder.display())]
+    NoFolder {
+        /// The path.
+        folder: PathBuf,
+    },
+    /// The path is a file's.
+    #[error("{} is a file; give the folder that it is in", file.display())]
+    NotAFolder {
+        /// The path.
+        file: PathBuf,
+    },
+    /// The folder is a PEFT adapter, which is part of a model only.
+    #[error(
+        "{} is a PEFT adapter ({method}) of {base}, not a whole model; give the checkpoint of {base}, and this adapter to merge \
+         into it",
+        folder.display()
+    )]
+    IsAdapter {
+        /// The folder.
+        folder: PathBuf,
+        /// The kind of adapter, as `LORA`.
+        method: String,
+        /// The base model's name, as its configuration has it.
+        base: String,
+    },
+    /// The checkpoint's weights are in another format only.
+    #[error(
+        "{} has its weights in {file}, in the format of {format}; load them with transformers and save them again \
+         (`save_pretrained`), which writes model.safetensors",
+        folder.display()
+    )]
+    OtherFormat {
+        /// The folder.
+        folder: PathBuf,
+        /// The file's name.
+        file: String,
+        /// What the format is of.
+        format: &'static str,
+    },
+    /// The configuration is another architecture's.
+    #[error("config.json is of a model of type {model_type}; the type florence2 is exported")]
+    Architecture {
+        /// The setting `model_type`.
+        model_type: String,
+    },
+    /// The weights are quantized already.
+    #[error(
+        "the checkpoint's weights are quantized by {method}; give the checkpoint that was quantized: the export quantizes it if \
+         asked for"
+    )]
+    Quantized {
+        /// The library or method, as `bitsandbytes`.
+        method: String,
+    },
+    /// The tensors' names are those of a PEFT model whose adapter is not merged.
+    #[error(
+        "the checkpoint has {name}, a weight of an adapter that is not merged; save the model after `merge_and_unload()`"
+    )]
+    UnmergedAdapter {
+        /// The tensor.
+        name: String,
+    },
+    /// A file is a Git LFS pointer.
+    #[error("{file} is a Git LFS pointer, not the file itself; fetch the file (`git lfs pull`)")]
+    LfsPointer {
+        /// The file's name.
+        file: String,
+    },
     /// A file of the checkpoint could not be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -65,11 +134,19 @@ pub enum Error {
         /// The parser's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file of `torch.save` is malformed, or needs code to be run.
+    #[error("{file} cannot be read as weights of PyTorch")]
+    Pytorch {
+        /// The file's name.
+        file: String,
+        /// The problem.
+        source: PytorchError,
+    },
     /// The index of a sharded checkpoint contradicts its shards.
-    #[error(
-        "model.safetensors.index.json places {tensor} in {shard}, where it is not; fetch that file again"
-    )]
+    #[error("{index} places {tensor} in {shard}, where it is not; fetch that file again")]
     ShardIndex {
+        /// The name of the index.
+        index: &'static str,
         /// The tensor.
         tensor: String,
         /// The shard that should hold it.
@@ -118,7 +195,9 @@ pub enum Error {
         found: Vec<usize>,
     },
     /// A weight has an unsupported element type.
-    #[error("tensor {name} holds {dtype}; f32, f16 and bf16 are read; save the checkpoint in one of these")]
+    #[error(
+        "tensor {name} holds {dtype}; f32, f16, bf16 and f64 are read; save the checkpoint in one of these"
+    )]
     TensorType {
         /// Its name, in the checkpoint's naming.
         name: String,
@@ -204,6 +283,57 @@ pub enum Error {
     /// The tokenizer's files are malformed or incomplete.
     #[error(transparent)]
     Tokenizer(#[from] InvalidTokenizer),
+}
+
+/// A problem of a file of `torch.save`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PytorchError {
+    /// The file has the format of PyTorch before 1.6.
+    #[error("it has the format of PyTorch before 1.6; load it with `torch.load` and save it again")]
+    Legacy,
+    /// The archive is damaged.
+    #[error("it is not a whole zip archive")]
+    Archive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Several files of the archive have the same name.
+    #[error("several files inside have the same name")]
+    DuplicateNames,
+    /// A file of the archive is missing.
+    #[error("it has no {0} inside")]
+    Missing(String),
+    /// A file of the archive is compressed or encrypted, which `torch.save` never does.
+    #[error("{0} inside is compressed or encrypted, as `torch.save` never leaves it")]
+    Compressed(String),
+    /// The values are big-endian.
+    #[error("its values are big-endian; save it again on a little-endian machine")]
+    BigEndian,
+    /// The pickle ends early.
+    #[error("its pickle is truncated")]
+    Truncated,
+    /// The pickle has an opcode that weights do not need.
+    #[error("its pickle has the opcode {0:#04x}, which weights do not need; nothing of it was run")]
+    Opcode(u8),
+    /// The pickle names a class or function that weights do not need.
+    #[error("its pickle names {name}, which weights do not need; nothing of it was run")]
+    Global {
+        /// The module and the name.
+        name: String,
+    },
+    /// The pickle contradicts itself.
+    #[error("its pickle is malformed: {0}")]
+    Malformed(&'static str),
+    /// The pickled value is not a dictionary.
+    #[error("it holds no dictionary of weights; save `model.state_dict()`")]
+    NoWeights,
+    /// The weights are inside another dictionary.
+    #[error("it holds another dictionary as {key:?}; save that alone if it has the weights")]
+    Nested {
+        /// The key.
+        key: String,
+    },
+    /// A tensor is not within its storage.
+    #[error("tensor {0} leads out of its storage")]
+    OutOfBounds(String),
 }
 
 impl Error {

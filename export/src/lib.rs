@@ -1,4 +1,4 @@
-//! Exports Florence-2 checkpoints (safetensors) to ONNX graphs and the other files of a deployment, without Python.
+//! Exports Florence-2 checkpoints to ONNX graphs and the other files of a deployment, without Python.
 //!
 //! ```no_run
 //! use florence2_export::{Checkpoint, Dtype, ExportOptions, Target, export};
@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! A checkpoint may have the weight names of transformers or of Microsoft, f32, f16 or bf16 weights, one file or shards.
+//! A checkpoint may have the weight names of transformers or of Microsoft, f32, f16 or bf16 weights, in
+//! safetensors or `pytorch_model.bin` (of which no code is run), one file or shards.
 //!
 //! | target | graphs | dtypes |
 //! |---|---|---|
@@ -55,7 +56,7 @@ mod weight_dtypes;
 pub use calibration::ActivationRanges;
 pub use checkpoint::Checkpoint;
 pub use config::{ImageFeatureSource, ModelConfig, TextConfig, VisionConfig};
-pub use error::{Error, Result};
+pub use error::{Error, PytorchError, Result};
 pub use export::{Report, export, export_config_files, export_graph_bytes};
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::files::TOKENIZER_FILES;

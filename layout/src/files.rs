@@ -27,6 +27,20 @@ pub const MERGES: &str = "merges.txt";
 pub const WEIGHTS: &str = "model.safetensors";
 /// The shard of each tensor, for a checkpoint in several files.
 pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+/// A checkpoint's weights in one file, in the format of `torch.save`.
+pub const PYTORCH_WEIGHTS: &str = "pytorch_model.bin";
+/// The shard of each tensor, for a checkpoint in several files of `torch.save`.
+pub const PYTORCH_WEIGHTS_INDEX: &str = "pytorch_model.bin.index.json";
+/// The files with a checkpoint's weights or the list of their shards; the first one found is read.
+pub const WEIGHTS_FILES: [&str; 4] = [WEIGHTS, WEIGHTS_INDEX, PYTORCH_WEIGHTS, PYTORCH_WEIGHTS_INDEX];
+/// The end of the names of [`WEIGHTS_INDEX`] and [`PYTORCH_WEIGHTS_INDEX`].
+pub const INDEX_SUFFIX: &str = ".index.json";
+/// The configuration of a PEFT adapter.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The files with a PEFT adapter's weights; the first one found is read.
+pub const ADAPTER_WEIGHTS_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+/// The first bytes of a Git LFS pointer, which `git clone` without Git LFS leaves in place of a large file.
+pub const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/";
 
 /// The tokenizer's files.
 pub const TOKENIZER_FILES: [&str; 6] = [

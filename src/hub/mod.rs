@@ -2,7 +2,7 @@
 //!
 //! The files that [loading](crate::Florence2::from_pretrained) takes are fetched, several at a time, into the cache of the
 //! hub's own tools for Python. Each file is checked against the listed size and checksum before it is linked there. An
-//! interrupted transfer is resumed. A repository with safetensors and without graphs is exported for the device, once.
+//! interrupted transfer is resumed. A repository with a checkpoint and without graphs is exported for the device, once.
 //!
 //! `hf-hub` provides the hub's addresses, its listing and the cache's layout. Transfers are this crate's own: those of
 //! `hf-hub` do not check files, have no timeout without data, and send the token to the host of the files.

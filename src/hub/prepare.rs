@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::files::WEIGHTS_INDEX;
+use florence2_layout::files::INDEX_SUFFIX;
 use florence2_layout::graphs::EXTENSION;
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ pub struct Prepared {
     pub files: Vec<String>,
     /// The number of bytes that this call downloaded.
     pub fetched_bytes: u64,
-    /// Whether `folder` is an export of the repository's safetensors.
+    /// Whether `folder` is an export of the repository's checkpoint.
     pub exported: bool,
 }
 
@@ -104,7 +104,9 @@ impl Wanted<'_> {
     fn not_listed(&self, path: &str) -> Error {
         Error::IncompleteModel {
             path: self.id.to_string().into(),
-            missing: vec![format!("{path} (to which the graphs or {WEIGHTS_INDEX} refer)")],
+            missing: vec![format!(
+                "{path} (to which the graphs or the index of its weights refer)"
+            )],
         }
     }
 }
@@ -136,10 +138,9 @@ fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_
         files.extend(selection.alternatives);
     }
     let mut fetched_bytes = 0;
-    let index = WEIGHTS_INDEX.to_owned();
-    if files.contains(&index) {
-        fetched_bytes += commit.get(&[index])?;
-        files.extend(shards(&folder.join(WEIGHTS_INDEX))?);
+    if let Some(index) = files.iter().find(|file| file.ends_with(INDEX_SUFFIX)).cloned() {
+        fetched_bytes += commit.get(std::slice::from_ref(&index))?;
+        files.extend(shards(&folder.join(index))?);
     }
     fetched_bytes += commit.get(&files)?;
     let data = external_data(&folder, &files);
@@ -245,7 +246,7 @@ impl Commit for CachedCommit<'_> {
     }
 }
 
-/// Returns the files of weights that `model.safetensors.index.json` names.
+/// Returns the files of weights that an index names.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_INDEX};
+use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS_FILES};
 use florence2_layout::graphs::is_external_data;
 
 use crate::bundle::{BundleSource, Bytes, DtypePreference, GraphLayout};
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// The files of a repository to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selection {
-    /// Configuration and graphs with their weights, or configuration and safetensors. For sharded safetensors, only
-    /// the index, which names the shards.
+    /// Configuration and graphs with their weights, or configuration and a checkpoint's weights, of which safetensors are
+    /// preferred. For sharded weights, only the index, which names the shards.
     pub(super) files: Vec<String>,
     /// Decoder graphs to fall back to if ONNX Runtime rejects those among the files.
     pub(super) alternatives: Vec<String>,
@@ -63,7 +63,7 @@ pub(super) fn select(
             is_checkpoint: false,
         });
     }
-    let weights = [WEIGHTS, WEIGHTS_INDEX].into_iter().find(|file| has(file));
+    let weights = WEIGHTS_FILES.into_iter().find(|file| has(file));
     let Some(weights) = weights.filter(|_| has(CONFIG)) else {
         let missing = layout.missing();
         return Err(if layout.excludes_dtypes() {
@@ -230,7 +230,16 @@ mod tests {
         );
         assert!(checkpoint.is_checkpoint);
 
-        let files = ["config.json", "pytorch_model.bin"].map(str::to_owned);
+        for weights in [
+            "model.safetensors.index.json",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+        ] {
+            let files = ["config.json", weights].map(str::to_owned);
+            assert_eq!(selected(&files, "").files, files);
+        }
+
+        let files = ["config.json", "tf_model.h5"].map(str::to_owned);
         let error = select("org/name", &files, &DtypePreference::default(), false)
             .unwrap_err()
             .to_string();

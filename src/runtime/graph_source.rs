@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use florence2_layout::files::LFS_POINTER;
 use ort::session::Session;
 
 use crate::bytes::Bytes;
@@ -70,15 +71,14 @@ impl GraphSource {
 
     /// Checks that the graph can be read and is not a pointer of Git LFS, which `git clone` leaves in place of a large file.
     fn check_readable(&self) -> Result<()> {
-        const POINTER: &[u8] = b"version https://git-lfs.github.com/";
         let is_pointer = match self {
             GraphSource::File(path) => {
                 // ONNX Runtime's own message for a file that cannot be opened depends on the platform.
                 let mut file = File::open(path).map_err(Error::io(path))?;
-                let mut start = [0; POINTER.len()];
-                file.read_exact(&mut start).is_ok() && start == POINTER
+                let mut start = [0; LFS_POINTER.len()];
+                file.read_exact(&mut start).is_ok() && start == LFS_POINTER
             }
-            GraphSource::Memory { model, .. } => model.starts_with(POINTER),
+            GraphSource::Memory { model, .. } => model.starts_with(LFS_POINTER),
             GraphSource::Repaired { .. } | GraphSource::Session(_) => false,
         };
         if is_pointer {

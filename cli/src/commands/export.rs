@@ -19,10 +19,10 @@ use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Column, Table, print};
 
-/// Export a checkpoint (safetensors) to ONNX graphs
+/// Export a checkpoint to ONNX graphs
 ///
-/// A checkpoint is a folder with config.json and safetensors, in transformers' or Microsoft's naming. The configuration
-/// and tokenizer files that the graphs need are written beside them.
+/// A checkpoint is a folder with config.json and weights (safetensors, or pytorch_model.bin, of which no code is run), in
+/// transformers' or Microsoft's naming. The configuration and tokenizer files that the graphs need are written beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! Florence-2 checkpoints: configuration, weights and tokenizer files.
 
+mod folder;
 pub(crate) mod naming;
 pub(crate) mod paths;
 mod storage;
@@ -9,7 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS};
+use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS, WEIGHTS_FILES};
+use serde_json::Value;
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -30,23 +32,21 @@ pub struct Checkpoint {
 
 /// A stored tensor.
 struct Stored {
-    /// Its name in the checkpoint.
+    /// Its name in the checkpoint, without wrappers.
     name: String,
     entry: Entry,
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and `model.safetensors` or the shards that `model.safetensors.index.json` lists.
+    /// Opens a folder with `config.json` and one of `model.safetensors`, `model.safetensors.index.json` with its shards,
+    /// `pytorch_model.bin` and `pytorch_model.bin.index.json` with its shards. No code in files of PyTorch is run.
     ///
     /// # Errors
-    /// If a file is missing, unreadable or malformed.
+    /// If a file is missing, unreadable or malformed, or the folder is of another model or an adapter.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         if !folder.join(CONFIG).is_file() {
-            return Err(Error::NotACheckpoint {
-                folder: folder.into(),
-                file: CONFIG,
-            });
+            return Err(folder::lacks(folder, CONFIG));
         }
         let mut files = BTreeMap::new();
         for name in std::iter::once(CONFIG)
@@ -56,10 +56,13 @@ impl Checkpoint {
             let path = folder.join(name);
             if path.is_file() {
                 let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
+                storage::check_lfs(name, &bytes)?;
                 files.insert(name.to_owned(), bytes);
             }
         }
-        let (shards, entries) = storage::open(folder)?;
+        let weights = WEIGHTS_FILES.into_iter().find(|file| folder.join(file).is_file());
+        let weights = weights.ok_or_else(|| folder::lacks(folder, WEIGHTS))?;
+        let (shards, entries) = storage::open(folder, weights)?;
         let checkpoint = Self::new(files, shards, entries)?;
         Ok(Checkpoint {
             folder: Some(folder.into()),
@@ -67,7 +70,7 @@ impl Checkpoint {
         })
     }
 
-    /// Opens a checkpoint from the bytes of its `config.json` and its `model.safetensors`.
+    /// Opens a checkpoint from the bytes of its `config.json` and its `model.safetensors` or `pytorch_model.bin`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -93,8 +96,17 @@ impl Checkpoint {
         entries: BTreeMap<String, Entry>,
     ) -> Result<Self> {
         let config = ModelConfig::from_json(files.get(CONFIG).map_or(&[], Vec::as_slice))?;
+        check_quantized(files.get(CONFIG), &entries)?;
         let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
-        for (name, entry) in entries {
+        let mut wrapped = None;
+        for (stored, entry) in entries {
+            if stored.contains(".lora_") {
+                return Err(Error::UnmergedAdapter { name: stored });
+            }
+            let name = naming::unwrapped(&stored).unwrap_or_else(|| stored.clone());
+            if name != stored {
+                wrapped.get_or_insert((stored, name.clone()));
+            }
             let native = naming::native(&name).unwrap_or_else(|| name.clone());
             if let Some(other) = tensors.get(&native) {
                 return Err(Error::AmbiguousTensor {
@@ -103,6 +115,13 @@ impl Checkpoint {
                 });
             }
             tensors.insert(native, Stored { name, entry });
+        }
+        if let Some((stored, read_as)) = wrapped {
+            tracing::warn!(
+                stored,
+                read_as,
+                "the weights were saved within a wrapper, whose names are removed"
+            );
         }
         Ok(Checkpoint {
             folder: None,
@@ -148,4 +167,24 @@ impl Checkpoint {
             .values()
             .any(|stored| stored.name.starts_with("vision_tower."))
     }
+}
+
+/// Checks that the weights are not quantized, by the configuration and the tensors' names.
+fn check_quantized(config: Option<&Vec<u8>>, entries: &BTreeMap<String, Entry>) -> Result<()> {
+    if entries.values().all(|entry| storage::is_float(entry.dtype)) {
+        return Ok(());
+    }
+    let config = config.and_then(|json| serde_json::from_slice::<Value>(json).ok());
+    let method = config
+        .as_ref()
+        .and_then(|config| config.pointer("/quantization_config/quant_method"));
+    let of_bitsandbytes = |name: &&String| name.ends_with(".absmax") || name.ends_with(".SCB");
+    let method = match method.and_then(Value::as_str) {
+        Some(method) => method,
+        None if entries.keys().any(|name| of_bitsandbytes(&name)) => "bitsandbytes",
+        None => return Ok(()),
+    };
+    Err(Error::Quantized {
+        method: method.to_owned(),
+    })
 }

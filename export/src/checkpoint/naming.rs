@@ -40,6 +40,24 @@ const VISION_PARTS: [(&str, &str); 8] = [
 /// The convolution of a stage's patch embedding in names with `.convs.`: (Microsoft's, native).
 const PATCH_CONVOLUTION: (&str, &str) = (".proj.", ".conv.");
 
+/// Prefixes of all names of a model that was saved within a PEFT model.
+const PEFT_PREFIX: &str = "base_model.model.";
+/// Modules that wrappers put around others: `DistributedDataParallel`, `torch.compile`, FSDP and activation checkpointing.
+const WRAPPERS: [&str; 4] = [
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+];
+
+/// Returns the name of a weight without the names of wrappers; `None` if it has none.
+pub(crate) fn unwrapped(name: &str) -> Option<String> {
+    let parts = name.split('.').filter(|part| !WRAPPERS.contains(part));
+    let kept = parts.collect::<Vec<_>>().join(".");
+    let inner = kept.strip_prefix(PEFT_PREFIX).unwrap_or(&kept);
+    (inner != name).then(|| inner.to_owned())
+}
+
 /// Returns the native name of a weight with this Microsoft name; `None` if it is not a Microsoft name.
 pub(crate) fn native(microsoft: &str) -> Option<String> {
     let (from, to) = PREFIXES.iter().find(|(from, _)| microsoft.starts_with(from))?;
@@ -139,5 +157,21 @@ mod tests {
             assert_eq!(microsoft(converted).as_deref(), Some(original));
         }
         assert_eq!(native("optimizer.state"), None);
+    }
+
+    #[test]
+    fn names_of_wrappers_are_removed() {
+        for wrapped in [
+            "module.lm_head.weight",
+            "_orig_mod.lm_head.weight",
+            "base_model.model.lm_head.weight",
+            "module._orig_mod.base_model.model.lm_head.weight",
+            "base_model.model.module.lm_head._orig_mod.weight",
+        ] {
+            assert_eq!(unwrapped(wrapped).as_deref(), Some("lm_head.weight"), "{wrapped}");
+        }
+        for (_, converted) in PAIRS {
+            assert_eq!(unwrapped(converted), None);
+        }
     }
 }

@@ -102,13 +102,13 @@ impl<'a> Weights<'a> {
                 dtype: format!("{dtype:?}"),
             });
         }
-        let (bytes, dtype) = (checkpoint.bytes(&stored.entry), *dtype);
+        let (bytes, entry) = (checkpoint.bytes(&stored.entry), &stored.entry);
         let factors = self.factors.get(&native).cloned();
         let tensor = match *shape {
             [outputs, inputs] if is_transposed => Tensor::new(native, shape, move || {
-                transpose(&storage::to_f32(bytes, dtype), inputs, outputs)
+                transpose(&storage::values(bytes, entry), inputs, outputs)
             }),
-            _ => Tensor::new(native, shape, move || storage::to_f32(bytes, dtype)),
+            _ => Tensor::new(native, shape, move || storage::values(bytes, entry)),
         };
         Ok(Some(match factors {
             Some(factors) => tensor.multiplied(factors),

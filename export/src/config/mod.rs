@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 pub(crate) use grid::Grid;
 
+/// The setting `model_type` of Florence-2.
+const MODEL_TYPE: &str = "florence2";
+
 /// The configuration of a model.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
@@ -172,13 +175,21 @@ impl ModelConfig {
     /// Parses a `config.json` and checks that it is consistent.
     ///
     /// # Errors
-    /// [`Error::Json`] if a setting is missing or has the wrong type, [`Error::Config`] if settings are inconsistent.
+    /// [`Error::Json`] if a setting is missing or has the wrong type, [`Error::Architecture`] if that is since the
+    /// configuration is another model's, [`Error::Config`] if settings are inconsistent.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let mut json: Value = serde_json::from_slice(json).map_err(Error::json(CONFIG))?;
         if let Some(vision) = json.get_mut("vision_config") {
             rename_microsoft(vision);
         }
-        let config: ModelConfig = serde_json::from_value(json).map_err(Error::json(CONFIG))?;
+        let other = json.get("model_type").and_then(Value::as_str);
+        let other = other
+            .filter(|model_type| *model_type != MODEL_TYPE)
+            .map(str::to_owned);
+        let config: ModelConfig = serde_json::from_value(json).map_err(|source| match other {
+            Some(model_type) => Error::Architecture { model_type },
+            None => Error::json(CONFIG)(source),
+        })?;
         config.vision_config.check()?;
         config.text_config.check()?;
         let (features, embeddings) = (config.vision_config.projection_dim, config.text_config.d_model);

@@ -1,6 +1,6 @@
 //! Errors of a checkpoint name the tensor, setting or file, and precede any output.
 
-use florence2_export::{Checkpoint, Error, ExportOptions, Report, export};
+use florence2_export::{Checkpoint, Error, ExportOptions, GraphFile, Report, export, export_graph_bytes};
 use safetensors::Dtype;
 use serde_json::json;
 
@@ -257,4 +257,112 @@ fn a_decoder_with_separate_embeddings_is_an_error() {
         export_tiny(&model),
         Err(Error::SeparateEmbeddings { .. })
     ));
+}
+
+/// Returns the error for a folder with these files.
+fn error_of(files: &[(&str, &[u8])]) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    Checkpoint::open(folder.path()).err().unwrap()
+}
+
+#[test]
+fn folders_that_are_no_checkpoint_are_named_for_what_they_are() {
+    let config = native().config_bytes();
+    let adapter = br#"{"base_model_name_or_path": "org/base", "peft_type": "LORA", "r": 8}"#;
+    for files in [
+        &[("adapter_config.json", &adapter[..])][..],
+        &[("adapter_config.json", adapter), ("config.json", &config)],
+    ] {
+        match error_of(files) {
+            Error::IsAdapter { method, base, .. } => assert_eq!((&*method, &*base), ("LORA", "org/base")),
+            other => panic!("{other:?}"),
+        }
+    }
+    for (name, format) in [
+        ("tf_model.h5", "TensorFlow"),
+        ("flax_model.msgpack", "Flax"),
+        ("Florence-2-q8.gguf", "llama.cpp"),
+    ] {
+        let error = error_of(&[("config.json", &config), (name, b"")]).to_string();
+        assert!(error.contains(name) && error.contains(format), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    assert!(matches!(Checkpoint::open(missing), Err(Error::NoFolder { .. })));
+    let file = folder.path().join("model.safetensors");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Checkpoint::open(file), Err(Error::NotAFolder { .. })));
+}
+
+#[test]
+fn a_git_lfs_pointer_is_named() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let config = native().config_bytes();
+    for name in ["model.safetensors", "pytorch_model.bin", "tokenizer.json"] {
+        match error_of(&[("config.json", &config), (name, pointer)]) {
+            Error::LfsPointer { file } => assert_eq!(file, name),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn another_architecture_is_named() {
+    let files: [(&str, &[u8]); 2] = [
+        ("config.json", br#"{"model_type": "blip-2", "text_config": {}}"#),
+        ("model.safetensors", &native().safetensors(Dtype::F32)),
+    ];
+    match error_of(&files) {
+        Error::Architecture { model_type } => assert_eq!(model_type, "blip-2"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn quantized_weights_are_named_with_their_method() {
+    let mut model = native();
+    model.add("model.language_model.encoder.layers.0.fc1.weight.absmax", &[4]);
+    let open =
+        |model: &TinyModel| Checkpoint::from_bytes(model.config_bytes(), model.safetensors(Dtype::I32));
+    let method = |model: &TinyModel| match open(model).err() {
+        Some(Error::Quantized { method }) => method,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(method(&model), "bitsandbytes");
+    model.config["quantization_config"] = json!({ "quant_method": "gptq", "bits": 4 });
+    assert_eq!(method(&model), "gptq");
+}
+
+#[test]
+fn an_adapter_within_the_weights_is_named() {
+    let mut model = native();
+    let name = "base_model.model.lm_head.lora_A.default.weight";
+    model.add(name, &[2, 12]);
+    match export_tiny(&model) {
+        Err(Error::UnmergedAdapter { name: named }) => assert_eq!(named, name),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn names_of_wrappers_are_removed() {
+    for model in [native(), microsoft()] {
+        for wrapper in ["module.", "_orig_mod.", "base_model.model.", "module._orig_mod."] {
+            let mut wrapped = model.clone();
+            let tensors = std::mem::take(&mut wrapped.tensors).into_iter();
+            wrapped.tensors = tensors
+                .map(|(name, tensor)| (format!("{wrapper}{name}"), tensor))
+                .collect();
+            let graph = |model: &TinyModel| {
+                let weights = model.safetensors(Dtype::F32);
+                let checkpoint = Checkpoint::from_bytes(model.config_bytes(), weights).unwrap();
+                let options = ExportOptions::default().with_image_size(IMAGE_SIZE);
+                export_graph_bytes(&checkpoint, GraphFile::VisionEncoder, &options).unwrap()
+            };
+            assert!(graph(&wrapped) == graph(&model), "{wrapper}");
+        }
+    }
 }

@@ -9,3 +9,4 @@ mod cuda_graphs;
 mod errors;
 mod graphs;
 mod plain_forms;
+mod pytorch;
