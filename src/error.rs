@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use florence2_layout::dtypes::Dtype;
-use florence2_layout::files::{CONFIG, WEIGHTS};
+use florence2_layout::files::{CONFIG, NAMES, WEIGHTS};
 use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
@@ -91,12 +91,19 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A model lacks files.
-    #[error("{} is not a complete Florence-2 model; missing: {}; fetch or export the model again", path.display(), missing.join(", "))]
+    #[error(
+        "{} is not a complete Florence-2 model; missing: {}{}; fetch or export the model again",
+        path.display(),
+        missing.join(", "),
+        other_graphs(found)
+    )]
     IncompleteModel {
         /// The folder, or the id on a hub.
         path: PathBuf,
         /// The missing files, as paths inside the folder, each with its alternatives.
         missing: Vec<String>,
+        /// Graphs under other names, as paths inside the folder.
+        found: Vec<String>,
     },
     /// A folder holds a checkpoint without ONNX graphs.
     #[error("{} holds a checkpoint, not ONNX graphs; export it first (`florence2_export::export`)", path.display())]
@@ -410,6 +417,20 @@ fn network_advice(source: &Cause) -> &'static str {
     } else {
         "check the connection and the address, and try again; downloads of a model's files resume"
     }
+}
+
+/// Returns a part of a sentence about graphs under other names.
+fn other_graphs(found: &[String]) -> String {
+    const SHOWN: usize = 12;
+    if found.is_empty() {
+        return String::new();
+    }
+    let more = if found.len() > SHOWN { ", ..." } else { "" };
+    let shown: Vec<&str> = found.iter().take(SHOWN).map(String::as_str).collect();
+    format!(
+        "; graphs under other names, which {NAMES} can map: {}{more}",
+        shown.join(", ")
+    )
 }
 
 /// Returns advice about models, unless an image was requested.

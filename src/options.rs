@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use florence2_layout::setters;
 
-use crate::bundle::{Dtype, DtypePreference, GraphFile};
+use crate::bundle::{DeploymentNames, Dtype, DtypePreference, GraphFile};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::generation::{GenerationOptions, LogitsProcessor, LogitsProcessors};
@@ -29,6 +29,8 @@ pub struct LoadOptions {
     pub session: SessionOptions,
     /// The data type of the graphs to load, if there are several.
     pub dtype: PerPart<Dtype>,
+    /// The names of the model's files and tensors, if they are neither built in nor in its `florence2.json`.
+    pub names: Option<DeploymentNames>,
     /// The image library whose arithmetic prepares images.
     pub image_backend: ImageBackend,
     /// The application's own sessions of graphs, which it may continue to use. Their graphs need no files, and
@@ -49,6 +51,7 @@ impl Default for LoadOptions {
             runtime: RuntimeOptions::default(),
             session: SessionOptions::default(),
             dtype: PerPart::default(),
+            names: None,
             sessions: BTreeMap::new(),
             repair: true,
             image_backend: ImageBackend::default(),
@@ -62,6 +65,7 @@ setters! { LoadOptions {
     with_runtime(runtime: RuntimeOptions);
     with_session(session: SessionOptions);
     with_dtype(dtype: PerPart<Dtype>);
+    with_names(names: DeploymentNames) = Some(names);
     with_image_backend(image_backend: ImageBackend);
     with_sessions(sessions: BTreeMap<GraphFile, SharedSession>);
     with_repair(repair: bool);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use florence2::PerPart;
-use florence2::bundle::Dtype;
+use florence2::bundle::{DeploymentNames, Dtype};
 use florence2::runtime::{Devices, ProviderOption};
 use florence2::{ImageBackend, ModelId, TASKS, TaskKind};
 
@@ -52,6 +52,9 @@ pub struct GlobalArgs {
     /// Examples: `int8`, `vision=fp32,decoder=q4`, `int8,vision=fp32`. The parts are vision, text and decoder.
     #[arg(long, global = true, value_name = "DTYPE", value_parser = PerPart::<Dtype>::from_str)]
     pub dtype: Option<PerPart<Dtype>>,
+    /// A JSON file with the model's own names for graph files and tensors, in place of the model's `florence2.json`
+    #[arg(long, global = true, value_name = "FILE", value_parser = deployment_names)]
+    pub names: Option<DeploymentNames>,
     /// Run graphs as exported, without repairing known export errors
     #[arg(long, global = true)]
     pub no_repair: bool,
@@ -111,6 +114,12 @@ impl From<OsString> for ModelArg {
             None => ModelArg::Folder(name.into()),
         }
     }
+}
+
+/// Reads the value of `--names`.
+fn deployment_names(path: &str) -> Result<DeploymentNames, String> {
+    let json = std::fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&json).map_err(|error| error.to_string())
 }
 
 /// Parses a task's name (`od`) or tag (`<OD>`).

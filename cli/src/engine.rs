@@ -87,7 +87,9 @@ pub fn say_devices(model: &Florence2, globals: &GlobalArgs, console: &Console) -
 
 /// Returns the load options that the global options ask for.
 pub fn load_options(globals: &GlobalArgs, console: &Console) -> LoadOptions {
-    LoadOptions::default()
+    let mut options = LoadOptions::default();
+    options.names = globals.names.clone();
+    options
         .with_runtime(runtime_options(globals))
         .with_session(session_options(globals))
         .with_dtype(globals.dtype.clone().unwrap_or_default())

@@ -1,7 +1,8 @@
-//! Parsing of graphs' file names, including those of older exports.
+//! Parsing of graphs' file names.
 
 use crate::dtypes::Dtype;
-use crate::graphs::{EXTENSION, GraphFile};
+use crate::graphs::{EXTENSION, GraphFile, ORT_EXTENSION};
+use crate::names::DeploymentNames;
 
 /// The parts of a graph's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +17,17 @@ pub struct GraphFileName<'n> {
 }
 
 impl<'n> GraphFileName<'n> {
-    /// Parses a file name: `decoder_model_merged_q4.onnx`, or in older exports, with a prefix, hyphens and [shorter
-    /// names](GraphFile::older_name), `base-decoder-merged-f16.onnx`. Returns `None` if it is not the name of a
-    /// graph's file.
-    pub fn parse(file_name: &'n str) -> Option<Self> {
-        let stem = file_name.strip_suffix(EXTENSION)?;
+    /// Parses a file name by `names` and the [built-in tables](DeploymentNames::built_in): `decoder_model_merged_q4.onnx`,
+    /// or with a prefix and hyphens, `base-decoder-merged-f16.onnx`. The longest name that fits is the one meant. Returns
+    /// `None` if it is not the name of a graph's file.
+    pub fn parse(file_name: &'n str, names: &DeploymentNames) -> Option<Self> {
+        let stem = [EXTENSION, ORT_EXTENSION]
+            .iter()
+            .find_map(|extension| file_name.strip_suffix(extension))?;
         let with_underscores = stem.replace('-', "_");
-        let (ending, graph, dtype) = endings()
+        let (ending, graph, dtype) = endings(names)
             .filter(|(ending, ..)| is_end_of(ending, &with_underscores))
+            // Of equal ones, the last: the table's.
             .max_by_key(|(ending, ..)| ending.len())?;
         Some(GraphFileName {
             prefix: stem.get(..stem.len() - ending.len())?,
@@ -34,16 +38,19 @@ impl<'n> GraphFileName<'n> {
 }
 
 /// Returns every ending of a file name, with the graph and the dtype that it means.
-fn endings() -> impl Iterator<Item = (String, GraphFile, Dtype)> {
-    GraphFile::ALL.into_iter().flat_map(|graph| {
-        let names = [Some(graph.name()), graph.older_name()];
-        names.into_iter().flatten().flat_map(move |name| {
+fn endings(names: &DeploymentNames) -> impl Iterator<Item = (String, GraphFile, Dtype)> {
+    let tables = DeploymentNames::built_in().iter().chain([names]);
+    let graphs = tables.flat_map(|table| &table.graphs);
+    graphs.flat_map(|(&graph, names)| {
+        names.stems().flat_map(move |name| {
+            let name = name.replace('-', "_");
             Dtype::BY_PREFERENCE.into_iter().flat_map(move |dtype| {
                 let suffixes = [Some(dtype.suffix()), dtype.older_suffix()];
                 suffixes
                     .into_iter()
                     .flatten()
-                    .map(move |suffix| (format!("{name}{suffix}"), graph, dtype))
+                    .map(|suffix| (format!("{name}{suffix}"), graph, dtype))
+                    .collect::<Vec<_>>()
             })
         })
     })
@@ -59,27 +66,57 @@ fn is_end_of(ending: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(name: &str) -> Option<GraphFileName<'_>> {
+        GraphFileName::parse(name, &DeploymentNames::default())
+    }
+
     #[test]
     fn every_graph_is_read_in_every_type() {
         for graph in GraphFile::ALL {
             for dtype in Dtype::BY_PREFERENCE {
                 for prefix in ["", "base-", "florence2_large_", "v2."] {
                     let name = format!("{prefix}{}", graph.file_name(dtype));
-                    let read = GraphFileName::parse(&name);
-                    assert_eq!(read, Some(GraphFileName { prefix, graph, dtype }), "{name}");
+                    for name in [name.replace(".onnx", ".ort"), name] {
+                        let read = parse(&name);
+                        assert_eq!(read, Some(GraphFileName { prefix, graph, dtype }), "{name}");
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn older_names_are_read() {
+    fn names_of_other_origins_are_read() {
         for (name, prefix, graph, dtype) in [
             (
                 "base-vision-encoder.onnx",
                 "base-",
                 GraphFile::VisionEncoder,
                 Dtype::Fp32,
+            ),
+            (
+                "base-ft-vision-encoder-dyn.onnx",
+                "base-ft-",
+                GraphFile::VisionEncoder,
+                Dtype::Fp32,
+            ),
+            (
+                "large-decoder-merged-dyn-f16.onnx",
+                "large-",
+                GraphFile::DecoderModelMerged,
+                Dtype::Fp16,
+            ),
+            (
+                "vision_encoder_model.onnx",
+                "",
+                GraphFile::VisionEncoder,
+                Dtype::Fp32,
+            ),
+            (
+                "language_model_encoder_int8.onnx",
+                "",
+                GraphFile::EncoderModel,
+                Dtype::Int8,
             ),
             (
                 "base-embed-tokens-f16.onnx",
@@ -113,8 +150,22 @@ mod tests {
                 Dtype::Fp32,
             ),
         ] {
-            let read = GraphFileName::parse(name);
+            let read = parse(name);
             assert_eq!(read, Some(GraphFileName { prefix, graph, dtype }), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_names_comes_first() {
+        let json = r#"{"text_encoder": {"files": ["my-text"]}, "encoder_model": {"files": ["decoder"]}}"#;
+        let names: DeploymentNames = serde_json::from_str(json).unwrap();
+        for (name, graph) in [
+            ("my_text_q4.onnx", GraphFile::TextEncoder),
+            ("decoder_q4.onnx", GraphFile::EncoderModel),
+            ("decoder_model_q4.onnx", GraphFile::DecoderModel),
+        ] {
+            let read = GraphFileName::parse(name, &names).unwrap();
+            assert_eq!((read.graph, read.dtype), (graph, Dtype::Q4), "{name}");
         }
     }
 
@@ -124,11 +175,12 @@ mod tests {
             "model.onnx",
             "vision_encoder.onnx_data",
             "vision_encoder",
+            "VisionEncoder.ONNX",
             "supervision_encoders.onnx",
             "xencoder_model.onnx",
             ".onnx",
         ] {
-            assert_eq!(GraphFileName::parse(name), None, "{name}");
+            assert_eq!(parse(name), None, "{name}");
         }
     }
 }

@@ -42,6 +42,10 @@ pub const ADAPTER_WEIGHTS_FILES: [&str; 2] = ["adapter_model.safetensors", "adap
 /// The first bytes of a Git LFS pointer, which `git clone` without Git LFS leaves in place of a large file.
 pub const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/";
 
+/// The table of the deployment's own names for graph files and tensors
+/// ([`DeploymentNames`](crate::names::DeploymentNames)), in deployments that have one.
+pub const NAMES: &str = "florence2.json";
+
 /// The tokenizer's files.
 pub const TOKENIZER_FILES: [&str; 6] = [
     TOKENIZER,

@@ -5,6 +5,10 @@
 //! The [decoder step](GraphFile::DecoderStep) embeds its tokens, writes the self-attention caches in place (each
 //! `present.{layer}.decoder.*` is bound to the buffer of its `past_key_values.*`) and reads one row of cross-attention
 //! caches for all rows (beams) of an image.
+//!
+//! Deployments of other origins have other names: see [`names`](crate::names).
+
+use serde::{Deserialize, Serialize};
 
 use crate::dtypes::Dtype;
 
@@ -12,6 +16,8 @@ use crate::dtypes::Dtype;
 pub const FOLDER: &str = "onnx";
 /// Extension of a graph's file, after its [name](GraphFile::name) and dtype suffix.
 pub const EXTENSION: &str = ".onnx";
+/// Extension of a graph's file in ONNX Runtime's own format.
+pub const ORT_EXTENSION: &str = ".ort";
 /// Suffix of the file of a graph's external data, after the graph's file name: `x.onnx` → `x.onnx_data`.
 pub const EXTERNAL_DATA_SUFFIX: &str = "_data";
 /// All suffixes of external data in deployments; where a graph has several files, a number follows.
@@ -27,8 +33,15 @@ pub fn is_external_data(path: &str, graph: &str) -> bool {
     })
 }
 
+/// Returns whether `path` has the extension of a graph's file, in upper or lower case.
+pub fn is_graph(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.ends_with(EXTENSION) || path.ends_with(ORT_EXTENSION)
+}
+
 /// The graphs of the layouts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GraphFile {
     /// Both layouts: pixels to image features.
@@ -93,24 +106,29 @@ impl GraphFile {
         }
     }
 
-    /// Returns the graph's name in the file names of older exports, where it differs: `decoder_merged` of
-    /// `base-decoder-merged-f16.onnx`, whose hyphens stand for underscores.
-    pub const fn older_name(self) -> Option<&'static str> {
-        match self {
-            GraphFile::EncoderModel => Some("encoder"),
-            GraphFile::DecoderModel => Some("decoder"),
-            GraphFile::DecoderModelMerged => Some("decoder_merged"),
-            GraphFile::DecoderWithPastModel => Some("decoder_with_past"),
-            GraphFile::VisionEncoder
-            | GraphFile::EmbedTokens
-            | GraphFile::TextEncoder
-            | GraphFile::DecoderStep => None,
-        }
-    }
-
     /// Returns the name of the graph's file for a dtype: `decoder_step_int8.onnx`.
     pub fn file_name(self, dtype: Dtype) -> String {
         format!("{}{}{EXTENSION}", self.name(), dtype.suffix())
+    }
+
+    /// Returns the layout's name of the graph's input, if it needs one at most.
+    pub const fn only_input(self) -> Option<&'static str> {
+        match self {
+            GraphFile::VisionEncoder => Some(PIXEL_VALUES),
+            GraphFile::EmbedTokens => Some(INPUT_IDS),
+            GraphFile::EncoderModel => Some(INPUTS_EMBEDS),
+            _ => None,
+        }
+    }
+
+    /// Returns the layout's name of the graph's output, if it needs one only.
+    pub const fn only_output(self) -> Option<&'static str> {
+        match self {
+            GraphFile::VisionEncoder => Some(IMAGE_FEATURES),
+            GraphFile::EmbedTokens => Some(INPUTS_EMBEDS),
+            GraphFile::EncoderModel => Some(LAST_HIDDEN_STATE),
+            _ => None,
+        }
     }
 
     /// Returns the part of the model that the graph belongs to.

@@ -7,6 +7,7 @@
 //! | [`tasks`] | the fifteen tasks: tags, prompts, inputs, kinds of answers |
 //! | [`tokens`], [`tokenizer`] | special tokens, and the tokenizer's files |
 //! | [`graphs`], [`file_names`] | the graphs of each layout, their tensors and files, and the parser of file names |
+//! | [`names`] | the names of files and tensors in deployments of other exporters |
 //! | [`dtypes`], [`image_size`] | dtypes and their suffixes, input sizes |
 //! | [`files`], [`generation`] | the files beside the graphs, and the generation settings in force |
 //! | [`onnx`], [`operators`] | ONNX's protobuf schema, and the custom operators |
@@ -15,8 +16,9 @@
 //! use florence2_layout::dtypes::Dtype;
 //! use florence2_layout::file_names::GraphFileName;
 //! use florence2_layout::graphs::GraphFile;
+//! use florence2_layout::names::DeploymentNames;
 //!
-//! let file = GraphFileName::parse("decoder_model_merged_q4.onnx");
+//! let file = GraphFileName::parse("decoder_model_merged_q4.onnx", &DeploymentNames::default());
 //! assert_eq!(file.map(|file| (file.graph, file.dtype)), Some((GraphFile::DecoderModelMerged, Dtype::Q4)));
 //! ```
 #![warn(missing_docs)]
@@ -27,6 +29,7 @@ pub mod files;
 pub mod generation;
 pub mod graphs;
 pub mod image_size;
+pub mod names;
 pub mod onnx;
 pub mod operators;
 mod setters;

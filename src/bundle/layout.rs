@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::dtypes::Dtype;
 use florence2_layout::file_names::GraphFileName;
-use florence2_layout::graphs::{FOLDER, GraphFile};
+use florence2_layout::graphs::{FOLDER, GraphFile, ORT_EXTENSION};
+use florence2_layout::names::DeploymentNames;
 
 use super::dtypes::DtypePreference;
 use super::source::BundleSource;
@@ -62,6 +63,8 @@ pub struct GraphLayout {
     pub sessions: BTreeMap<GraphFile, SharedSession>,
     /// The prefix of these files' names (`base-`) in older exports; mostly empty.
     pub prefix: String,
+    /// The deployment's own names for files and tensors.
+    pub names: DeploymentNames,
     /// The dtypes to look for.
     dtypes: DtypePreference,
     /// The dtypes of all graphs in the bundle.
@@ -79,37 +82,47 @@ impl GraphLayout {
     /// Looks for the graphs in `onnx/` and beside the configuration. If a graph has files of several dtypes, the
     /// preferred one is taken ([`Dtype::BY_PREFERENCE`]). Graphs that are not there are left out, without an error.
     pub fn find(source: &BundleSource) -> Self {
-        Self::find_with(source, DtypePreference::default())
+        Self::find_with(source, DtypePreference::default(), DeploymentNames::default())
     }
 
-    /// As [`find`](Self::find), for graphs of the dtypes in `dtypes`; other graphs are ignored.
+    /// As [`find`](Self::find), for graphs of the dtypes in `dtypes`, and by the deployment's own `names`; other graphs are
+    /// ignored.
     ///
     /// Names are parsed by [`GraphFileName`]. If file names have several prefixes, the first prefix with a complete
     /// model is used (in sorted order, no prefix first), else the prefix with the most graphs.
-    pub fn find_with(source: &BundleSource, dtypes: DtypePreference) -> Self {
+    pub fn find_with(source: &BundleSource, dtypes: DtypePreference, names: DeploymentNames) -> Self {
         let paths = source.graph_files();
         let mut offered = BTreeSet::new();
-        // Of each prefix and graph, the best file: by dtype, then by folder.
-        let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, (usize, bool, &str)>> = BTreeMap::new();
+        // Of each prefix and graph, the best file: by dtype, then by format, then by folder.
+        type Candidate<'p> = (usize, bool, bool, &'p str);
+        let mut by_prefix: BTreeMap<&str, BTreeMap<GraphFile, Candidate<'_>>> = BTreeMap::new();
         for path in &paths {
             let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
-            let Some(name) = GraphFileName::parse(file_name) else {
+            let Some(name) = GraphFileName::parse(file_name, &names) else {
                 continue;
             };
             offered.insert(name.dtype);
             let mut accepted = dtypes.candidates(name.graph);
             if let Some(rank) = accepted.position(|dtype| dtype == name.dtype) {
-                let candidate = (rank, folder != FOLDER, path.as_str());
+                let is_ort = path.ends_with(ORT_EXTENSION);
+                let candidate = (rank, is_ort, folder != FOLDER, path.as_str());
                 let graphs = by_prefix.entry(name.prefix).or_default();
                 let best = graphs.entry(name.graph).or_insert(candidate);
                 *best = candidate.min(*best);
             }
         }
-        let of_prefix = |(prefix, graphs): (&str, BTreeMap<GraphFile, (usize, bool, &str)>)| Self {
+        let named = names.graphs.iter().filter_map(|(&graph, names)| {
+            let path = names.paths().find(|path| source.has(path))?;
+            Some((graph, path.to_owned()))
+        });
+        let named: Vec<(GraphFile, String)> = named.collect();
+        let of_prefix = |(prefix, graphs): (&str, BTreeMap<GraphFile, Candidate<'_>>)| Self {
             files: graphs
                 .into_iter()
                 .map(|(graph, (.., path))| (graph, path.to_owned()))
+                .chain(named.iter().cloned())
                 .collect(),
+            names: names.clone(),
             prefix: prefix.to_owned(),
             dtypes: dtypes.clone(),
             offered: offered.clone(),
@@ -135,7 +148,9 @@ impl GraphLayout {
     pub(crate) fn incomplete(&self, source: &BundleSource, missing: Vec<String>) -> Error {
         let path = source.path("");
         if self.kind().is_some() || !self.excludes_dtypes() {
-            return Error::IncompleteModel { path, missing };
+            let mut found = source.all_graphs();
+            found.retain(|file| !self.files.values().any(|used| used == file));
+            return Error::IncompleteModel { path, missing, found };
         }
         Error::DtypeNotFound {
             path,
@@ -248,6 +263,9 @@ impl GraphLayout {
 
     /// Returns the expected name of a graph's file.
     fn file_name(&self, graph: GraphFile) -> String {
+        if let Some(path) = self.names.of(graph).paths().next() {
+            return path.to_owned();
+        }
         let name = graph.file_name(self.dtypes.of(graph).unwrap_or(Dtype::Fp32));
         format!("{}{name}", self.prefix)
     }

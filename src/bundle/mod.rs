@@ -8,6 +8,7 @@ pub use crate::bytes::Bytes;
 pub use dtypes::DtypePreference;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
+pub use florence2_layout::names::{DeploymentNames, GraphNames};
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
 pub use source::BundleSource;
 
@@ -20,6 +21,10 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::runtime::CheckedGraph;
 use crate::tokenizer::Tokenizer;
+
+/// The reason why a decoder whose only output is the logits is rejected.
+pub(crate) const WITHOUT_CACHES: &str = "it has no KV caches (`present.0.decoder.key`): a decoder that was exported without \
+    them (`use_cache=False`) computes all earlier tokens again in each step; export the model again";
 
 /// The files of a model. Opening it reads the configuration files; it only locates the graphs.
 #[derive(Debug, Clone)]
@@ -47,19 +52,29 @@ impl Bundle {
     /// [`Error::Io`] if the folder or a file cannot be read, [`Error::Json`] if a file is not valid JSON. Missing files are
     /// reported by [`Bundle::check`].
     pub fn open(source: BundleSource) -> Result<Self> {
-        Self::open_with(source, DtypePreference::default())
+        Self::open_with(source, DtypePreference::default(), None)
     }
 
-    /// As [`open`](Self::open), for graphs of the dtypes in `dtypes`.
+    /// As [`open`](Self::open), for graphs of the dtypes in `dtypes`; `names`, if given, are used in place of those in the
+    /// model's `florence2.json`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(source: BundleSource, dtypes: impl Into<DtypePreference>) -> Result<Self> {
+    pub fn open_with(
+        source: BundleSource,
+        dtypes: impl Into<DtypePreference>,
+        names: Option<DeploymentNames>,
+    ) -> Result<Self> {
         if let BundleSource::Folder(folder) = &source {
             std::fs::read_dir(folder).map_err(Error::io(folder))?;
         }
-        let layout = GraphLayout::find_with(&source, dtypes.into());
-        let read_json = |file: &str| by_either_name(file, &layout.prefix, |name| source.read_json(name));
+        let names = match names {
+            Some(names) => names,
+            None => source.names()?,
+        };
+        let layout = GraphLayout::find_with(&source, dtypes.into(), names);
+        let read_json =
+            |file: &str| by_either_name(file, &layout.prefix, |name| source.read_json::<Value>(name));
         let processor_config = read_json(PROCESSOR_CONFIG)?;
         let preprocessor_config = match read_json(PREPROCESSOR_CONFIG)? {
             Some(config) => Some(config),
@@ -111,7 +126,34 @@ impl Bundle {
                 path: self.source.path(""),
             });
         }
+        if let Some(snapshot) = self.source.snapshot().filter(|_| self.layout.files.is_empty()) {
+            return Err(Error::InvalidBundle {
+                path: self.source.path(""),
+                reason: format!(
+                    "it is a repository in a hub's cache; its files are in {}",
+                    snapshot.display()
+                ),
+            });
+        }
+        self.check_caches()?;
         Err(self.layout.incomplete(&self.source, missing))
+    }
+
+    /// Checks that a decoder that is alone, which makes the model incomplete, has KV caches.
+    fn check_caches(&self) -> Result<()> {
+        let decoder = GraphFile::DecoderModel;
+        if self.layout.decoders().next().is_some() || !self.layout.files.contains_key(&decoder) {
+            return Ok(());
+        }
+        let graph = self.graph(decoder)?;
+        let outputs = graph.model().and_then(|model| model.graph.as_ref());
+        match outputs.map(|graph| graph.output.len()) {
+            Some(1) => Err(Error::InvalidGraph {
+                graph: decoder.name().into(),
+                reason: WITHOUT_CACHES.into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the tokenizer.
@@ -129,6 +171,7 @@ impl Bundle {
         Err(Error::IncompleteModel {
             path: self.source.path(""),
             missing: vec![TOKENIZER.into()],
+            found: Vec::new(),
         })
     }
 

@@ -5,12 +5,15 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::graphs::{EXTENSION, FOLDER};
+use florence2_layout::files::NAMES;
+use florence2_layout::graphs::{EXTENSION, FOLDER, ORT_EXTENSION, is_graph};
+use florence2_layout::names::DeploymentNames;
+use serde::de::DeserializeOwned;
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::fs::entries;
-use crate::runtime::{GraphSource, ModelFile};
+use crate::fs::{entries, folders_in};
+use crate::runtime::{GraphSource, ModelFile, is_inside};
 
 /// The source of a bundle's files.
 #[derive(Clone)]
@@ -77,8 +80,26 @@ impl BundleSource {
         }
     }
 
+    /// Reads the deployment's own table of names; an empty one if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Json`] if it is invalid, [`Error::InvalidSetting`] if a path leads out of the deployment.
+    pub(crate) fn names(&self) -> Result<DeploymentNames> {
+        let names: DeploymentNames = self.read_json(NAMES)?.unwrap_or_default();
+        for (graph, of_graph) in &names.graphs {
+            if let Some(path) = of_graph.paths().find(|path| !is_inside(path)) {
+                return Err(Error::InvalidSetting {
+                    file: NAMES,
+                    name: graph.name().into(),
+                    reason: format!("{path} is not inside the deployment"),
+                });
+            }
+        }
+        Ok(names)
+    }
+
     /// Reads a JSON file; `None` if there is no such file.
-    pub(crate) fn read_json(&self, file: &str) -> Result<Option<serde_json::Value>> {
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
         let Some(bytes) = self.read(file)? else {
             return Ok(None);
         };
@@ -114,8 +135,56 @@ impl BundleSource {
     /// Returns the [files](Self::files) of graphs.
     pub(crate) fn graph_files(&self) -> Vec<String> {
         let mut files = self.files();
-        files.retain(|file| file.ends_with(EXTENSION));
+        files.retain(|file| file.ends_with(EXTENSION) || file.ends_with(ORT_EXTENSION));
         files
+    }
+
+    /// Returns the files with the extension of a graph, in the bundle's folder and two levels of folders inside it.
+    pub(crate) fn all_graphs(&self) -> Vec<String> {
+        let mut graphs: Vec<String> = match self {
+            BundleSource::Folder(folder) => {
+                let mut graphs = Vec::new();
+                let mut folders = vec![(String::new(), 0)];
+                while let Some((inner, depth)) = folders.pop() {
+                    for path in entries(&folder.join(&inner)) {
+                        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                            continue;
+                        };
+                        if is_graph(name) && path.is_file() {
+                            graphs.push(inside(&inner, name));
+                        } else if depth < 2 && path.is_dir() {
+                            folders.push((inside(&inner, name), depth + 1));
+                        }
+                    }
+                }
+                graphs
+            }
+            BundleSource::Memory { files, .. } => {
+                files.keys().filter(|file| is_graph(file)).cloned().collect()
+            }
+        };
+        graphs.sort_unstable();
+        graphs
+    }
+
+    /// Returns the snapshot of a repository's folder in a hub's cache: that of branch `main`, or else the first.
+    pub(crate) fn snapshot(&self) -> Option<PathBuf> {
+        let BundleSource::Folder(folder) = self else {
+            return None;
+        };
+        let snapshots = folder.join("snapshots");
+        let main = std::fs::read_to_string(folder.join("refs/main")).ok();
+        let main = main.map(|commit| snapshots.join(commit.trim()));
+        let first = || folders_in(&snapshots).into_iter().next();
+        main.filter(|snapshot| snapshot.is_dir()).or_else(first)
+    }
+
+    /// Returns whether there is a file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        match self {
+            BundleSource::Folder(folder) => folder.join(file).is_file(),
+            BundleSource::Memory { files, .. } => files.contains_key(file),
+        }
     }
 
     /// Returns the files of external data that a graph in a folder names, as paths inside the bundle.

@@ -2,6 +2,7 @@
 
 use florence2_layout::graphs::{Attention, KeyValue, past, present};
 
+use crate::bundle::WITHOUT_CACHES;
 use crate::error::Result;
 use crate::session::Graph;
 
@@ -26,7 +27,7 @@ impl CacheSpec {
         let has_layer = |&layer: &usize| graph.has_output(&present(layer, Attention::Decoder, KeyValue::Key));
         let layers = (0..).take_while(has_layer).count();
         if layers == 0 {
-            return Err(graph.invalid("it has no caches (`present.0.decoder.key`); export the model again"));
+            return Err(graph.invalid(WITHOUT_CACHES));
         }
         let names = |attention| {
             let tensors = (0..layers).flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)]);

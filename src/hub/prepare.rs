@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::files::INDEX_SUFFIX;
+use florence2_layout::files::{INDEX_SUFFIX, NAMES};
 use florence2_layout::graphs::EXTENSION;
 use serde::Deserialize;
 
@@ -107,6 +107,7 @@ impl Wanted<'_> {
             missing: vec![format!(
                 "{path} (to which the graphs or the index of its weights refer)"
             )],
+            found: Vec::new(),
         }
     }
 }
@@ -123,11 +124,21 @@ trait Commit {
 /// Fetches the wanted files of a commit into `folder`. If `exported` is set in the result, the caller must export
 /// them.
 fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_>) -> Result<Prepared> {
+    let listed = commit.files();
+    let mut fetched_bytes = 0;
+    if listed.iter().any(|file| file == NAMES) {
+        fetched_bytes += commit.get(&[NAMES.to_owned()])?;
+    }
+    let names = match &wanted.options.names {
+        Some(names) => names.clone(),
+        None => BundleSource::Folder(folder.clone()).names()?,
+    };
     let selection = select(
         &wanted.id.to_string(),
-        &commit.files(),
+        &listed,
         &wanted.dtypes,
         wanted.plain,
+        names,
     )?;
     if selection.is_checkpoint {
         // Checked before gigabytes are fetched that cannot be exported.
@@ -137,7 +148,6 @@ fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_
     if wanted.alternatives {
         files.extend(selection.alternatives);
     }
-    let mut fetched_bytes = 0;
     if let Some(index) = files.iter().find(|file| file.ends_with(INDEX_SUFFIX)).cloned() {
         fetched_bytes += commit.get(std::slice::from_ref(&index))?;
         files.extend(shards(&folder.join(index))?);
@@ -220,7 +230,8 @@ fn cached(cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
     })?;
     if !prepared.exported {
         let source = BundleSource::Folder(prepared.folder.clone());
-        let missing = Bundle::open_with(source, wanted.dtypes.clone())?.missing();
+        let missing =
+            Bundle::open_with(source, wanted.dtypes.clone(), wanted.options.names.clone())?.missing();
         if !missing.is_empty() {
             return Err(not_cached(format!("missing: {}", missing.join(", "))));
         }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use florence2_layout::files::{CONFIG, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS_FILES};
+use florence2_layout::files::{CONFIG, NAMES, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS_FILES};
 use florence2_layout::graphs::is_external_data;
 
-use crate::bundle::{BundleSource, Bytes, DtypePreference, GraphLayout};
+use crate::bundle::{BundleSource, Bytes, DeploymentNames, DtypePreference, GraphLayout};
 use crate::error::{Error, Result};
 
 /// The files of a repository to fetch.
@@ -30,6 +30,7 @@ pub(super) fn select(
     paths: &[String],
     dtypes: &DtypePreference,
     plain: bool,
+    names: DeploymentNames,
 ) -> Result<Selection> {
     let listed: BTreeMap<String, Bytes> = paths
         .iter()
@@ -39,9 +40,9 @@ pub(super) fn select(
         name: name.to_owned(),
         files: listed,
     };
-    let layout = GraphLayout::find_with(&source, dtypes.clone());
+    let layout = GraphLayout::find_with(&source, dtypes.clone(), names);
     let has = |path: &str| paths.iter().any(|listed| listed == path);
-    let settings: BTreeSet<String> = [CONFIG]
+    let settings: BTreeSet<String> = [CONFIG, NAMES]
         .into_iter()
         .chain(SETTINGS_FILES)
         .chain(TOKENIZER_FILES)
@@ -127,7 +128,14 @@ mod tests {
     }
 
     fn selected(files: &[String], dtypes: &str) -> Selection {
-        select("org/name", files, &preference(dtypes), false).unwrap()
+        select(
+            "org/name",
+            files,
+            &preference(dtypes),
+            false,
+            DeploymentNames::default(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -176,7 +184,14 @@ mod tests {
             (false, "onnx/decoder_step.onnx"),
             (true, "onnx/decoder_model_merged.onnx"),
         ] {
-            let selection = select("org/name", &files, &DtypePreference::default(), plain).unwrap();
+            let selection = select(
+                "org/name",
+                &files,
+                &DtypePreference::default(),
+                plain,
+                DeploymentNames::default(),
+            )
+            .unwrap();
             let decoders: Vec<&String> = selection
                 .files
                 .iter()
@@ -240,16 +255,28 @@ mod tests {
         }
 
         let files = ["config.json", "tf_model.h5"].map(str::to_owned);
-        let error = select("org/name", &files, &DtypePreference::default(), false)
-            .unwrap_err()
-            .to_string();
+        let error = select(
+            "org/name",
+            &files,
+            &DtypePreference::default(),
+            false,
+            DeploymentNames::default(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(
             error.contains("org/name") && error.contains("model.safetensors"),
             "{error}"
         );
-        let error = select("org/name", &deployment(), &preference("int8"), false)
-            .unwrap_err()
-            .to_string();
+        let error = select(
+            "org/name",
+            &deployment(),
+            &preference("int8"),
+            false,
+            DeploymentNames::default(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("vision_encoder_int8.onnx"), "{error}");
     }
 }

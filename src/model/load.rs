@@ -135,7 +135,7 @@ impl Florence2 {
     /// If ONNX Runtime cannot be started, or the model is incomplete.
     pub fn load(source: BundleSource, options: LoadOptions) -> Result<Self> {
         let runtime = options.runtime_for_devices();
-        let mut bundle = Bundle::open_with(source, options.dtypes()?)?;
+        let mut bundle = Bundle::open_with(source, options.dtypes()?, options.names)?;
         bundle.layout.sessions = options.sessions;
         bundle.check()?;
         let tokenizer = bundle.tokenizer()?;

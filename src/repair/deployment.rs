@@ -8,7 +8,7 @@ use florence2_layout::file_names::GraphFileName;
 use florence2_layout::graphs::{FOLDER, GraphFile};
 
 use super::{Repair, repair_model};
-use crate::bundle::{Bundle, BundleSource};
+use crate::bundle::{Bundle, BundleSource, DeploymentNames};
 use crate::error::{Error, Result};
 use crate::geometry::ImageSize;
 use crate::runtime::{GraphSource, ModelFile, is_inside};
@@ -37,9 +37,12 @@ pub fn repair_deployment(from: &Path, to: &Path) -> Result<Vec<(String, Repair)>
     if graphs.is_dir() {
         fs::read_dir(&graphs).map_err(Error::io(&graphs))?;
     }
-    let files = files_of(&bundle.source, from);
+    let files = files_of(&bundle, from);
     let mut repaired = Vec::new();
-    for file in files.iter().filter(|file| is_vision_encoder(file)) {
+    for file in files
+        .iter()
+        .filter(|file| is_vision_encoder(file, &bundle.layout.names))
+    {
         if let Some((model, repair)) = repaired_model(&from.join(file), size) {
             let path = to.join(file);
             create_parent(&path)?;
@@ -69,16 +72,26 @@ fn repaired_model(path: &Path, size: ImageSize) -> Option<(Vec<u8>, Repair)> {
 
 /// Returns the files of a deployment: all files in its folder and in its folder of graphs, and the graphs' external
 /// data. Links are followed.
-fn files_of(source: &BundleSource, folder: &Path) -> BTreeSet<String> {
-    let graphs = source.graph_files();
-    let weights = graphs.iter().flat_map(|graph| source.named_data(graph));
+fn files_of(bundle: &Bundle, folder: &Path) -> BTreeSet<String> {
+    let source = &bundle.source;
+    let mut graphs = source.graph_files();
+    graphs.extend(bundle.layout.files.values().cloned());
+    let weights: Vec<String> = graphs.iter().flat_map(|graph| source.named_data(graph)).collect();
+    let weights = weights.into_iter();
     let weights = weights.filter(|file| is_inside(file) && folder.join(file).is_file());
-    source.files().into_iter().chain(weights).collect()
+    source.files().into_iter().chain(graphs).chain(weights).collect()
 }
 
-fn is_vision_encoder(file: &str) -> bool {
+fn is_vision_encoder(file: &str, names: &DeploymentNames) -> bool {
+    if names
+        .of(GraphFile::VisionEncoder)
+        .paths()
+        .any(|path| path == file)
+    {
+        return true;
+    }
     let name = file.rsplit('/').next().unwrap_or(file);
-    GraphFileName::parse(name).is_some_and(|name| name.graph == GraphFile::VisionEncoder)
+    GraphFileName::parse(name, names).is_some_and(|name| name.graph == GraphFile::VisionEncoder)
 }
 
 fn create_parent(path: &Path) -> Result<()> {

@@ -101,7 +101,12 @@ pub(crate) fn repair(graph: CheckedGraph, size: ImageSize) -> Result<(CheckedGra
 
 /// Returns the graph's input size; `None` if it is not fixed.
 fn fixed_size(graph: &GraphProto) -> Option<ImageSize> {
-    let input = graph.input.iter().find(|input| input.name == PIXEL_VALUES)?;
+    let is_weight = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let mut inputs = graph.input.iter().filter(|input| !is_weight(&input.name));
+    let input = match (inputs.next()?, inputs.next()) {
+        (only, None) => only,
+        _ => graph.input.iter().find(|input| input.name == PIXEL_VALUES)?,
+    };
     let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
     let dims = &tensor.shape.as_ref()?.dim;
     let side = |axis: usize| match dims.get(axis)?.value {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::PoisonError;
 
+use florence2_layout::files::NAMES;
 use ort::session::Session;
 use ort::value::{Outlet, ValueType};
 use serde::{Serialize, Serializer};
@@ -142,7 +143,10 @@ impl GraphSignature {
             .find(|spec| spec.name == name)
             .ok_or_else(|| Error::InvalidGraph {
                 graph: self.graph.clone(),
-                reason: format!("it has no {kind} {name:?}, only {}", names(specs)),
+                reason: format!(
+                    "it has no {kind} {name:?}, only {}; {NAMES} can map its names",
+                    names(specs)
+                ),
             })
     }
 }

@@ -27,6 +27,26 @@ impl Graph {
         FloatType::of(spec.dtype).ok_or_else(|| self.unsupported(kind, spec, "float32 or float16"))
     }
 
+    /// Checks that an input, if the graph has it, is of integers: int64, or another type that they are converted to. Returns
+    /// whether it has it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidGraph`] if it lacks the input and has inputs that are not fed, for which `is_fed` returns `false`: one
+    /// of them may be it.
+    pub(crate) fn takes_integers(&self, name: &str, is_fed: impl Fn(&str) -> bool) -> Result<bool> {
+        if !self.has_input(name) {
+            if !self.inputs().iter().all(|spec| is_fed(&spec.name)) {
+                self.input(name)?;
+            }
+            return Ok(false);
+        }
+        let spec = self.input(name)?;
+        match spec.dtype {
+            ElementType::Int64 | ElementType::Int32 | ElementType::Bool => Ok(true),
+            _ => Err(self.unsupported("input", spec, "int64 or int32")),
+        }
+    }
+
     /// Checks an input's element type.
     pub(crate) fn check_input(&self, name: &str, dtype: ElementType) -> Result<()> {
         let spec = self.input(name)?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use florence2_layout::graphs::{GraphFile, ModelPart};
+use florence2_layout::graphs::{GraphFile, INPUTS_EMBEDS, ModelPart};
 use ndarray::Array3;
 use ort::memory::MemoryInfo;
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::DynValue;
 
 use super::checks::warn_of_saturation;
+use super::names::TensorNames;
 use super::optimizers::load_around_optimizers;
 use super::single_rows::{self, takes_single_rows};
 use super::tensor;
@@ -30,7 +31,9 @@ pub(crate) type Inputs<'a> = Vec<(&'a str, SessionInputValue<'a>)>;
 /// One loaded graph.
 pub(crate) struct Graph {
     session: SharedSession,
+    /// The graph's tensors, by the layout's names.
     signature: GraphSignature,
+    names: TensorNames,
     placement: Placement,
     /// Whether the batch size is fixed at 1, so that rows are run one after another.
     takes_single_rows: bool,
@@ -58,7 +61,8 @@ impl Graph {
         let mut options = options.clone();
         options.devices = options.devices.of(file.part()).into();
         if file.part() != ModelPart::Vision {
-            check_positions(graph, file.name())?;
+            let embeds = bundle.layout.names.of(file).inputs.get(INPUTS_EMBEDS);
+            check_positions(graph, file.name(), embeds.map_or(INPUTS_EMBEDS, String::as_str))?;
         }
         let (session, placement, profile) = match graph.source() {
             GraphSource::Session(session) => (session.clone(), Placement::default(), None),
@@ -76,7 +80,8 @@ impl Graph {
             graph: file.name().into(),
             ..placement
         };
-        let signature = GraphSignature::of(&lock(&session), file.name())?;
+        let mut signature = GraphSignature::of(&lock(&session), file.name())?;
+        let names = TensorNames::apply(&mut signature, file, bundle.layout.names.of(file));
         warn_of_saturation(&signature, &placement);
         let takes_single_rows = takes_single_rows(&signature)?;
         // Single rows are split and joined in the CPU's memory.
@@ -85,6 +90,7 @@ impl Graph {
             takes_single_rows,
             session,
             signature,
+            names,
             placement,
             profile,
             memory: if is_ours { output_memory(&options)? } else { None },
@@ -121,6 +127,10 @@ impl Graph {
 
     pub(crate) fn has_output(&self, name: &str) -> bool {
         self.signature.has_output(name)
+    }
+
+    pub(crate) fn inputs(&self) -> &[TensorSpec] {
+        &self.signature.inputs
     }
 
     pub(crate) fn input(&self, name: &str) -> Result<&TensorSpec> {
@@ -165,8 +175,9 @@ impl Graph {
     fn run_with(&self, inputs: Inputs<'_>, clock: &Stopwatch, options: &RunOptions) -> Result<Outputs<'_>> {
         let mut session = self.lock();
         let mut run = |inputs: Inputs<'_>| -> Result<BTreeMap<String, DynValue>> {
+            let inputs = self.names.inputs(inputs)?;
             let outputs = clock.time(|| session.run_with_options(inputs, options));
-            Ok(by_name(outputs.map_err(self.failed())?))
+            Ok(self.by_layout_name(outputs.map_err(self.failed())?))
         };
         let rows = if self.takes_single_rows {
             single_rows::split(&inputs)?
@@ -191,21 +202,30 @@ impl Graph {
         clock: &Stopwatch,
     ) -> Result<Outputs<'_>> {
         let (device, cpu) = (memory.info()?, DeviceMemory::CPU.info()?);
+        let inputs = self.names.inputs(inputs)?;
         let inputs = inputs.iter().map(|(name, value)| (*name, &**value));
         let outputs = self.signature.outputs.iter().map(|output| {
             let name = output.name.as_str();
-            (name, if stays(name) { &device } else { &cpu })
+            (self.names.output(name), if stays(name) { &device } else { &cpu })
         });
         let mut session = self.lock();
         let values = clock.time(|| run_between(&mut session, &self.run_options, inputs, outputs));
+        let values = values.map_err(self.failed())?.into_iter();
+        let values = values.map(|(name, value)| (self.names.layout_output(name), value));
         Ok(Outputs {
             graph: self,
-            values: values.map_err(self.failed())?,
+            values: values.collect(),
         })
     }
 
     /// Returns a binding without tensors, for [`run_bound`](Self::run_bound).
+    ///
+    /// # Errors
+    /// [`Error::InvalidGraph`] if tensors have other names than the layout's.
     pub(crate) fn binding(&self) -> Result<IoBinding> {
+        if self.names.differ() {
+            return Err(self.invalid("the names of its tensors cannot be mapped; export it again"));
+        }
         self.lock()
             .create_binding()
             .map_err(Error::ort(format!("binding tensors to {}", self.name())))
@@ -226,6 +246,13 @@ impl Graph {
 
     fn lock(&self) -> MutexGuard<'_, Session> {
         lock(&self.session)
+    }
+
+    fn by_layout_name(&self, outputs: SessionOutputs<'_>) -> BTreeMap<String, DynValue> {
+        let outputs = outputs.into_iter();
+        outputs
+            .map(|(name, value)| (self.names.layout_output(name.to_owned()), value))
+            .collect()
     }
 
     fn failed(&self) -> impl FnOnce(ort::Error) -> Error + use<> {

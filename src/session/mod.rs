@@ -3,6 +3,7 @@
 mod checks;
 mod graph;
 mod helper_graph;
+mod names;
 mod optimizers;
 mod single_rows;
 pub(crate) mod tensor;

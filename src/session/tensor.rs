@@ -103,6 +103,19 @@ pub(crate) fn converted(value: &DynValue, float: FloatType) -> Result<Option<Dyn
     }
 }
 
+/// Converts int64 values to another type, booleans being 0 and 1; returns `None` if they have it, or another type than int64.
+pub(crate) fn converted_integers(value: &DynValue, element: TensorElementType) -> Result<Option<DynValue>> {
+    match (element_type(value), element) {
+        (Some(TensorElementType::Int64), TensorElementType::Int32) => {
+            mapped(value, |value: i64| i32::try_from(value).unwrap_or(i32::MAX)).map(Some)
+        }
+        (Some(TensorElementType::Int64), TensorElementType::Bool) => {
+            mapped(value, |value: i64| value != 0).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 fn mapped<A: Element, B: Element>(value: &DynValue, map: fn(A) -> B) -> Result<DynValue> {
     let values = values(value, || "converting a tensor".into())?;
     make(shape(value), values.iter().copied().map(map).collect())
@@ -185,6 +198,7 @@ pub(crate) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue> 
         Some(TensorElementType::Float32) => gather::<f32>(value, rows),
         Some(TensorElementType::Float16) => gather::<f16>(value, rows),
         Some(TensorElementType::Int64) => gather::<i64>(value, rows),
+        Some(TensorElementType::Int32) => gather::<i32>(value, rows),
         Some(TensorElementType::Bool) => gather::<bool>(value, rows),
         other => Err(invalid_cache(format!("a cache has type {other:?}"))),
     }

@@ -6,6 +6,7 @@ mod common;
 
 mod broken;
 mod damaged;
+mod exports;
 mod external_data;
 mod fine_tunes;
 mod folders;

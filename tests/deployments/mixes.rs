@@ -21,8 +21,12 @@ fn each_part_in_the_dtype_asked_for() {
                 .fold(deployment, |deployment, &graph| deployment.with(graph, form))
         });
     let taken = |dtypes: &str| {
-        let bundle =
-            Bundle::open_with(deployment.source(), dtypes.parse::<PerPart<Dtype>>().unwrap()).unwrap();
+        let bundle = Bundle::open_with(
+            deployment.source(),
+            dtypes.parse::<PerPart<Dtype>>().unwrap(),
+            None,
+        )
+        .unwrap();
         MERGED.map(|graph| bundle.layout.files[&graph].clone())
     };
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Files with other names, and missing files.
 
-use florence2::bundle::LayoutKind;
+use florence2::bundle::{DeploymentNames, LayoutKind};
 use florence2::{Bundle, ImageSize, LoadOptions};
 use florence2_export::GraphFile;
 
@@ -17,7 +17,9 @@ fn renamed(graphs: &[GraphFile], name: impl Fn(GraphFile) -> String) -> Deployme
 }
 
 fn older_name(graph: GraphFile) -> String {
-    graph.older_name().unwrap_or(graph.name()).replace('_', "-")
+    let usls = &DeploymentNames::built_in()[1];
+    let name = usls.of(graph).files.first().map_or(graph.name(), String::as_str);
+    name.replace('_', "-")
 }
 
 #[test]

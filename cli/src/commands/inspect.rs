@@ -24,23 +24,27 @@ use crate::output::ReportFormat;
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// The model: a folder, a name on a hub (`organisation/name`), or `demo` for the one in this program
-    #[arg(short, long, value_name = "MODEL")]
-    model: ModelArg,
+    #[arg(value_name = "MODEL", required_unless_present = "named")]
+    model: Option<ModelArg>,
+    /// The model, as other commands take it
+    #[arg(short, long = "model", value_name = "MODEL", conflicts_with = "model")]
+    named: Option<ModelArg>,
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
 }
 
 pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    let source = match &args.model {
-        ModelArg::Demo => florence2::demo::bundle()?,
-        ModelArg::Folder(folder) => BundleSource::Folder(folder.clone()),
-        ModelArg::Hub(id) => {
+    let source = match args.model.as_ref().or(args.named.as_ref()) {
+        Some(ModelArg::Folder(folder)) => BundleSource::Folder(folder.clone()),
+        Some(ModelArg::Hub(id)) => {
             BundleSource::Folder(hub::prepare(id, &engine::load_options(globals, console))?.folder)
         }
+        Some(ModelArg::Demo) | None => florence2::demo::bundle()?,
     };
     let name = source.name();
-    let bundle = Bundle::open_with(source, globals.dtype.clone().unwrap_or_default())?;
+    let dtypes = globals.dtype.clone().unwrap_or_default();
+    let bundle = Bundle::open_with(source, dtypes, globals.names.clone())?;
     engine::start(globals, console)?;
     let report = examine(&bundle, globals, console);
 
@@ -56,6 +60,12 @@ pub fn inspect(args: &InspectArgs, globals: &GlobalArgs, console: &Console) -> R
 fn examine(bundle: &Bundle, globals: &GlobalArgs, console: &Console) -> Report {
     let missing = bundle.missing();
     let mut problems = Vec::new();
+    match bundle.check() {
+        // What is missing is listed.
+        Ok(()) | Err(florence2::Error::DtypeNotFound { .. }) => {}
+        Err(florence2::Error::IncompleteModel { found, .. }) if found.is_empty() => {}
+        Err(error) => problems.push(describe(&error)),
+    }
     let repair = bundle.needed_repair();
     let repair = repair
         .map_err(|error| problems.push(describe(&error)))

@@ -68,7 +68,11 @@ pub fn pull(args: &PullArgs, globals: &GlobalArgs, console: &Console) -> Result<
             bytes => format!("{id}: fetched {}", indicatif::HumanBytes(bytes)),
         });
         let source = BundleSource::Folder(prepared.folder.clone());
-        let bundle = Bundle::open_with(source, globals.dtype.clone().unwrap_or_default());
+        let bundle = Bundle::open_with(
+            source,
+            globals.dtype.clone().unwrap_or_default(),
+            globals.names.clone(),
+        );
         // A file that cannot be read is reported when the model is loaded.
         if let Ok(Some(repair)) = bundle.and_then(|bundle| bundle.needed_repair()) {
             console.note(&format!(

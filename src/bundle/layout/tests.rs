@@ -12,7 +12,11 @@ fn found(files: &[String], dtypes: &str) -> GraphLayout {
     };
     match dtypes {
         "" => GraphLayout::find(&source),
-        dtypes => GraphLayout::find_with(&source, dtypes.parse::<PerPart<Dtype>>().unwrap().into()),
+        dtypes => GraphLayout::find_with(
+            &source,
+            dtypes.parse::<PerPart<Dtype>>().unwrap().into(),
+            DeploymentNames::default(),
+        ),
     }
 }
 
@@ -83,7 +87,11 @@ fn float16_comes_first_where_it_suits() {
             "" => DtypePreference::default(),
             dtypes => dtypes.parse::<PerPart<Dtype>>().unwrap().into(),
         };
-        let layout = GraphLayout::find_with(&source, dtypes.with_float16_first(true));
+        let layout = GraphLayout::find_with(
+            &source,
+            dtypes.with_float16_first(true),
+            DeploymentNames::default(),
+        );
         assert_eq!(layout.files[&GraphFile::DecoderStep], file);
     }
 }

@@ -166,7 +166,7 @@ impl PlainDecoder {
         sizes.check_layers(&self.first, self.caches.layers())?;
         self.first.float_input(ENCODER_HIDDEN_STATES)?;
         for graph in self.graphs() {
-            graph.check_input(ENCODER_ATTENTION_MASK, ElementType::Int64)?;
+            graph.takes_integers(ENCODER_ATTENTION_MASK, is_fed)?;
             if graph.has_input(USE_CACHE_BRANCH) {
                 graph.check_input(USE_CACHE_BRANCH, ElementType::Bool)?;
             }
@@ -195,6 +195,11 @@ impl PlainDecoder {
         }
         Ok(())
     }
+}
+
+/// Returns whether a step is fed an input of this name.
+fn is_fed(name: &str) -> bool {
+    [INPUTS_EMBEDS, ENCODER_HIDDEN_STATES, USE_CACHE_BRANCH].contains(&name) || is_cache(name)
 }
 
 /// Returns the bundle's decoder graphs, best first: the merged graph, except on devices that take shape profiles

@@ -5,6 +5,7 @@ mod dynamic_quantization;
 mod state;
 mod text_encoder;
 
+use florence2_layout::graphs::{ATTENTION_MASK, ENCODER_ATTENTION_MASK};
 use ndarray::{Array2, Axis};
 
 use self::decoder::PlainDecoder;
@@ -22,16 +23,26 @@ pub(super) struct PlainModel {
     embedding: Graph,
     encoder: Graph,
     decoder: PlainDecoder,
+    /// Whether all graphs take attention masks. If not, inputs of different lengths cannot share a batch.
+    is_masked: bool,
     /// The token that pads the shorter prompts of a batch.
     pad: u32,
 }
 
 impl PlainModel {
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions, pad: u32) -> Result<Self> {
+        let embedding = load_embedding(bundle, options)?;
+        let encoder = load_encoder(bundle, options)?;
+        let decoder = PlainDecoder::load(bundle, options)?;
+        let mut decoders = decoder.graphs();
+        let is_masked = encoder.has_input(ATTENTION_MASK)
+            && decoders.all(|graph| graph.has_input(ENCODER_ATTENTION_MASK));
+        drop(decoders);
         Ok(Self {
-            embedding: load_embedding(bundle, options)?,
-            encoder: load_encoder(bundle, options)?,
-            decoder: PlainDecoder::load(bundle, options)?,
+            embedding,
+            encoder,
+            decoder,
+            is_masked,
             pad,
         })
     }

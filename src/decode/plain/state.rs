@@ -110,10 +110,10 @@ impl<'m> PlainState<'m> {
         } else {
             tensor::float_input(embeds.view(), float)?
         };
-        let mut inputs: Inputs<'_> = vec![
-            (INPUTS_EMBEDS, embeds),
-            (ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()),
-        ];
+        let mut inputs: Inputs<'_> = vec![(INPUTS_EMBEDS, embeds)];
+        if graph.has_input(ENCODER_ATTENTION_MASK) {
+            inputs.push((ENCODER_ATTENTION_MASK, (&encoder.attention_mask).into()));
+        }
         if graph.has_input(ENCODER_HIDDEN_STATES) {
             inputs.push((ENCODER_HIDDEN_STATES, (&encoder.hidden_states).into()));
         }
@@ -193,10 +193,12 @@ impl DecodeState for PlainState<'_> {
     }
 
     fn admissible(&self) -> usize {
-        if self.row_inputs.is_empty() {
+        if !self.row_inputs.is_empty() {
+            0
+        } else if self.model.is_masked {
             self.limits.max_batch
         } else {
-            0
+            1
         }
     }
 

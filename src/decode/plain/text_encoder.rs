@@ -8,13 +8,14 @@ use crate::bundle::Bundle;
 use crate::decode::TextInput;
 use crate::error::Result;
 use crate::metrics::Stopwatch;
-use crate::runtime::{ElementType, SessionOptions};
+use crate::runtime::SessionOptions;
 use crate::session::{Graph, TextSizes, tensor};
 
 /// Loads the embedding table.
 pub(super) fn load_embedding(bundle: &Bundle, options: &SessionOptions) -> Result<Graph> {
     let graph = Graph::load(bundle, GraphFile::EmbedTokens, options)?;
-    graph.check_input(INPUT_IDS, ElementType::Int64)?;
+    graph.input(INPUT_IDS)?;
+    graph.takes_integers(INPUT_IDS, |_| true)?;
     graph.float_output(INPUTS_EMBEDS)?;
     let d_model = TextSizes::of(bundle).d_model;
     graph.check_size(graph.output(INPUTS_EMBEDS)?, 2, d_model, TextSizes::D_MODEL)?;
@@ -25,7 +26,7 @@ pub(super) fn load_embedding(bundle: &Bundle, options: &SessionOptions) -> Resul
 pub(super) fn load_encoder(bundle: &Bundle, options: &SessionOptions) -> Result<Graph> {
     let graph = Graph::load(bundle, GraphFile::EncoderModel, options)?;
     graph.float_input(INPUTS_EMBEDS)?;
-    graph.check_input(ATTENTION_MASK, ElementType::Int64)?;
+    graph.takes_integers(ATTENTION_MASK, |name| name == INPUTS_EMBEDS)?;
     graph.float_output(LAST_HIDDEN_STATE)?;
     let d_model = TextSizes::of(bundle).d_model;
     for spec in [graph.input(INPUTS_EMBEDS)?, graph.output(LAST_HIDDEN_STATE)?] {
@@ -104,10 +105,10 @@ impl PlainModel {
         }
         let float = graph.float_input(INPUTS_EMBEDS)?;
         let mask = tensor::integers(attention_mask.shape(), attention_mask.iter().copied().collect())?;
-        let inputs = vec![
-            (INPUTS_EMBEDS, tensor::float_input(embeds.view(), float)?),
-            (ATTENTION_MASK, mask.into()),
-        ];
+        let mut inputs = vec![(INPUTS_EMBEDS, tensor::float_input(embeds.view(), float)?)];
+        if graph.has_input(ATTENTION_MASK) {
+            inputs.push((ATTENTION_MASK, mask.into()));
+        }
         let hidden_states = graph.run(inputs, clock)?.take_finite(LAST_HIDDEN_STATE)?;
         let wanted = attention_mask.dim();
         check_tokens(graph, LAST_HIDDEN_STATE, &hidden_states, wanted)?;

@@ -1,7 +1,6 @@
 //! One graph: its file's contents, and its inputs and outputs according to ONNX Runtime.
 
 use std::fs;
-use std::path::Path;
 
 use florence2::BundleSource;
 use florence2::runtime::{GraphSignature, GraphSource, OptimizationLevel, Placement, build_session};
@@ -20,7 +19,7 @@ pub struct GraphRecord {
     pub graph: &'static str,
     /// The file's path inside the bundle.
     pub file: String,
-    /// The size of the file and of the external data beside it.
+    /// The size of the file and of its external data.
     pub bytes: u64,
     #[serde(flatten)]
     pub contents: Contents,
@@ -48,8 +47,12 @@ impl GraphRecord {
             }
             // A file that cannot be read here cannot be loaded either, which is reported.
             GraphSource::File(path) => {
-                let bytes = fs::read(path).unwrap_or_default();
-                (size(path), Contents::of(bytes.into()))
+                let bytes = Bytes::from(fs::read(path).unwrap_or_default());
+                let inside = bytes.len() as u64;
+                let contents = Contents::of(bytes);
+                let files = contents.external_data.iter();
+                let files = files.filter_map(|file| fs::metadata(path.with_file_name(file)).ok());
+                (inside + files.map(|file| file.len()).sum::<u64>(), contents)
             }
             _ => Default::default(),
         };
@@ -70,17 +73,4 @@ impl GraphRecord {
             error,
         }
     }
-}
-
-/// Returns the size in bytes of a file and of the external data beside it: `x.onnx`, `x.onnx_data`, `x.onnx.data`, `x.onnx_data_1`.
-fn size(path: &Path) -> u64 {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path.parent().and_then(|folder| fs::read_dir(folder).ok());
-    folder
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&*name))
-        .filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len()))
-        .sum()
 }

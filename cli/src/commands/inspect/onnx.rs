@@ -1,6 +1,6 @@
 //! The weights and operator sets of an ONNX file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::onnx::{GraphProto, ModelProto};
 use prost::Message;
@@ -17,6 +17,9 @@ pub struct Contents {
     pub weights: BTreeMap<&'static str, u64>,
     /// The version of each operator set; the standard one is `ai.onnx`.
     pub opsets: BTreeMap<String, i64>,
+    /// The files of external data, by their paths from the graph's folder.
+    #[serde(skip)]
+    pub external_data: BTreeSet<String>,
 }
 
 impl Contents {
@@ -48,6 +51,12 @@ impl Contents {
             .iter()
             .chain(attributes().filter_map(|attribute| attribute.t.as_ref()))
         {
+            let locations = tensor
+                .external_data
+                .iter()
+                .filter(|entry| entry.key == "location");
+            self.external_data
+                .extend(locations.map(|entry| entry.value.clone()));
             if let Some(name) = weight_type(tensor.data_type) {
                 let size = |&dim: &i64| u64::try_from(dim).unwrap_or(0);
                 let elements = tensor.dims.iter().map(size).fold(1, u64::saturating_mul);
