@@ -1,5 +1,6 @@
 //! Deployments in published forms, built from the demo checkpoint: in every dtype, mixed dtypes, with the file names of older
 //! exports, and broken.
+#![cfg(feature = "fetch-runtime")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
 //! Models by their id, from a hub on this machine.
-#![cfg(feature = "hub")]
+#![cfg(all(feature = "fetch-runtime", feature = "hub"))]
 
 mod cache;
 mod faults;

@@ -1,4 +1,5 @@
 //! The engine over exported graphs: answers against transformers, requests in batches, the interface, the operators.
+#![cfg(feature = "fetch-runtime")]
 
 #[path = "../common/mod.rs"]
 mod common;

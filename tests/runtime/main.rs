@@ -1,4 +1,5 @@
 //! ONNX Runtime: fetching and starting it, sessions, devices, and its use inside other applications.
+#![cfg(feature = "fetch-runtime")]
 
 #[path = "../common/mod.rs"]
 mod common;
