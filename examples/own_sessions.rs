@@ -24,11 +24,10 @@ fn main() -> anyhow::Result<()> {
         bail!("give a model folder and an image");
     };
 
-    // The application loads ONNX Runtime and creates the process's only environment.
-    let library =
-        std::env::var_os("ORT_DYLIB_PATH").context("set ORT_DYLIB_PATH to the ONNX Runtime library")?;
+    // The application creates the process's only environment, with the library that `florence2` finds.
+    runtime::find_library(&RuntimeOptions::default())?;
     let threads = GlobalThreadPoolOptions::default().with_intra_threads(2)?;
-    let environment = ort::init_from(PathBuf::from(library))?
+    let environment = ort::init()
         .with_name("my application")
         .with_global_thread_pool(threads)
         .build()?;

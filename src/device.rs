@@ -41,6 +41,11 @@ pub enum DeviceKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceProblem {
+    /// This crate was built without the provider.
+    NotCompiledIn {
+        /// The crate's feature that adds it.
+        feature: &'static str,
+    },
     /// The ONNX Runtime library in use was built without the provider.
     NotInLibrary {
         /// The library.
@@ -61,6 +66,12 @@ pub enum DeviceProblem {
 impl fmt::Display for DeviceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            DeviceProblem::NotCompiledIn { feature } => {
+                write!(
+                    f,
+                    "this program was built without feature `{feature}` of the crate florence2"
+                )
+            }
             DeviceProblem::NotInLibrary { library } => {
                 write!(f, "ONNX Runtime ({library}) was built without its provider")
             }

@@ -31,8 +31,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// No ONNX Runtime library was found.
     #[error(
-        "ONNX Runtime was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set ORT_DYLIB_PATH to the \
-         library, or call `florence2::runtime::fetch`",
+        "ONNX Runtime 1.{} or later was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set \
+         ORT_DYLIB_PATH to the library, or call `florence2::runtime::fetch`",
+        ort::MINOR_VERSION,
         searched.iter().map(|location| format!("  - {location}")).collect::<Vec<_>>().join("\n")
     )]
     RuntimeNotFound {
@@ -40,7 +41,10 @@ pub enum Error {
         searched: Vec<String>,
     },
     /// The ONNX Runtime library that the user named could not be loaded.
-    #[error("cannot load ONNX Runtime from {}: {reason}; it must be version 1.22 or later, for this machine", path.display())]
+    #[error(
+        "cannot load ONNX Runtime from {}: {reason}; it must be version 1.{} or later, for this machine",
+        path.display(), ort::MINOR_VERSION
+    )]
     RuntimeLoad {
         /// The path of the library.
         path: PathBuf,
@@ -55,6 +59,12 @@ pub enum Error {
         /// What was tried, and the result.
         reason: String,
     },
+    /// Another crate, or the application, has made ONNX Runtime's environment, of which a process can have only one.
+    #[error(
+        "ONNX Runtime's environment, of which a process can have only one, was made elsewhere in this process; pass it by \
+         `RuntimeOptions::with_environment`, or call `florence2::runtime::environment` first and use its environment there"
+    )]
+    EnvironmentExists,
     /// ONNX Runtime returned an error.
     #[error("ONNX Runtime failed while {context}")]
     Ort {
@@ -65,8 +75,9 @@ pub enum Error {
     },
     /// A device cannot be used on this machine.
     #[error(
-        "device {device} cannot be used: {problem}; it needs {}; set ORT_DYLIB_PATH to use another ONNX Runtime",
-        device.kind().needs()
+        "device {device} cannot be used: {problem}; it needs {}{}",
+        device.kind().needs(),
+        if cfg!(feature = "load-dynamic") { "; set ORT_DYLIB_PATH to use another ONNX Runtime" } else { "" }
     )]
     DeviceUnusable {
         /// The requested device.

@@ -199,7 +199,7 @@ pub use tokenizer::{DecodedText, TextStream, Tokenizer};
 
 /// The crates whose types appear in this crate's interface: a new major version of one of them is a new major version of
 /// this crate, and so is a new release candidate of `ort` 2.0. Types of `ort` appear only where an application passes its own
-/// session or environment, and in [`runtime::build_session`], which returns a session.
+/// session, environment or execution providers, and in [`runtime::environment`] and [`runtime::build_session`].
 pub use {image, ndarray, ort};
 
 /// Compiles the programs of the README and the guides, and runs those with the demo model.

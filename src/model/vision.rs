@@ -35,7 +35,7 @@ impl VisionEncoder {
         repair_for: Option<ImageSize>,
     ) -> Result<Self> {
         let mut options = options.clone();
-        if options.devices.of(ModelPart::Vision).is_cpu()? {
+        if options.is_cpu(ModelPart::Vision)? {
             options = options.without_optimizer(SLOW_OPTIMIZER);
         }
         let graph = bundle.graph(GraphFile::VisionEncoder)?;

@@ -10,8 +10,8 @@ use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, SessionBuilder};
 use prost::Message;
 
-use super::cpu_provider;
 use super::environment::RuntimeInfo;
+use super::load;
 use crate::operators;
 
 /// Registers this crate's operators with a session.
@@ -40,7 +40,7 @@ fn register_domain(environment: &Environment, runtime: &RuntimeInfo) -> ort::Res
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_no_environment_execution_providers()?
             .with_intra_threads(1)?;
-        cpu_provider::register(&mut builder, runtime)?;
+        load::register_cpu_provider(&mut builder, runtime)?;
         builder
             .with_operators(domain)?
             .commit_from_memory(&smallest_model())?;

@@ -1,21 +1,20 @@
-//! Loading ONNX Runtime and making its environment: once per process.
+//! Starting ONNX Runtime: its library, and the environment that all sessions share. Once per process.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use florence2_layout::setters;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::library::{self, Locations};
-use super::{DeviceKind, elf, log, telemetry};
+use super::{DeviceKind, load, log, telemetry};
 use crate::error::{Error, Result};
 
 /// Options for starting ONNX Runtime.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// The library to load; `None` searches for one.
+    /// The library to load; `None` searches for one. Without the feature `load-dynamic`, a library is an error.
     pub library: Option<PathBuf>,
     /// The environment that the application has made with `ort`: there can be only one in a process.
     pub environment: Option<Environment>,
@@ -36,9 +35,9 @@ setters! { RuntimeOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeInfo {
-    /// The library; `None` if the application loaded it.
+    /// The library; `None` if the application has loaded or linked it.
     pub path: Option<PathBuf>,
-    /// The library's version, such as `1.32`; `None` if the application loaded it.
+    /// The library's version, such as `1.32`; `None` if the application has loaded or linked it.
     pub version: Option<String>,
     /// The library's build: commit, build type, compiler flags.
     pub build: String,
@@ -65,14 +64,18 @@ static STARTING: Mutex<()> = Mutex::new(());
 ///
 /// # Errors
 /// [`Error::RuntimeNotFound`] if no usable library is found, [`Error::RuntimeLoad`] if the one named in the options
-/// or in `ORT_DYLIB_PATH` is unusable, [`Error::Ort`] if the application has made an environment that it did not
-/// pass.
+/// or in `ORT_DYLIB_PATH` is unusable, [`Error::EnvironmentExists`] if the application has made an environment that it did
+/// not pass.
 pub fn init(options: &RuntimeOptions) -> Result<&'static RuntimeInfo> {
     start(options).map(|runtime| &runtime.info)
 }
 
-/// Returns the process's environment; ONNX Runtime is started with the default options if it is not running yet.
-pub(super) fn environment() -> Result<&'static Environment> {
+/// Returns the process's environment, for sessions of the application and for other crates that use `ort`, which can make no
+/// other one. ONNX Runtime is started with the default options if it is not running yet; for others, call [`init`] first.
+///
+/// # Errors
+/// As [`init`].
+pub fn environment() -> Result<&'static Environment> {
     start(&RuntimeOptions::default()).map(|runtime| &runtime.environment)
 }
 
@@ -81,31 +84,24 @@ pub(super) fn running() -> Result<&'static RuntimeInfo> {
     init(&RuntimeOptions::default())
 }
 
+/// Waits until no other thread is starting ONNX Runtime.
+pub(super) fn starting() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _starting = starting();
     if let Some(runtime) = RUNTIME.get() {
         warn_if_another_is_wanted(runtime, options);
         return Ok(runtime);
     }
     let runtime = match &options.environment {
         Some(environment) => Runtime {
-            info: info(None),
+            info: info(load::loaded().map(ToOwned::to_owned)),
             environment: environment.clone(),
         },
         None => {
-            let path = if application_loaded_a_library() {
-                None
-            } else {
-                Some(find_and_load(options)?)
-            };
-            if path.is_none()
-                && let Some(asked) = &options.library
-            {
-                tracing::warn!(
-                    ?asked,
-                    "the application has loaded ONNX Runtime; a process can load only one"
-                );
-            }
+            let path = load::load(options)?;
             let environment = make_environment()?;
             let info = info(path);
             telemetry::warn_if_enabled(info.version.as_deref());
@@ -117,15 +113,7 @@ fn start(options: &RuntimeOptions) -> Result<&'static Runtime> {
 }
 
 fn warn_if_another_is_wanted(runtime: &Runtime, options: &RuntimeOptions) {
-    if let Some(asked) = &options.library
-        && runtime.info.path.as_ref() != Some(&library::absolute(asked))
-    {
-        tracing::warn!(
-            ?asked,
-            running = ?runtime.info.path,
-            "ONNX Runtime is running already, from another library; a process can load only one"
-        );
-    }
+    load::warn_if_another_is_wanted(options, runtime.info.path.as_deref());
     if let Some(asked) = &options.environment
         && !same(asked, &runtime.environment)
     {
@@ -138,45 +126,8 @@ fn same(a: &Environment, b: &Environment) -> bool {
     std::ptr::eq(a.ptr(), b.ptr())
 }
 
-/// Returns `true` if `ort` has loaded a library. `ort` has no function for this, but `init_from` succeeds for any path once a
-/// library is loaded, and a path with a NUL can never be loaded.
-fn application_loaded_a_library() -> bool {
-    ort::init_from(std::env::temp_dir().join("no\0library")).is_ok()
-}
-
-fn find_and_load(options: &RuntimeOptions) -> Result<PathBuf> {
-    telemetry::disable_telemetry();
-    let wanted = options.devices.iter().filter_map(|kind| kind.spec().library);
-    let wanted: Vec<&str> = wanted.collect();
-    library::find(
-        &Locations::of_this_process(options.library.clone()),
-        &wanted,
-        load,
-    )
-}
-
-/// Loads the library, for the life of the process. The error is the reason.
-fn load(path: &Path) -> Result<(), String> {
-    use ort::LoadDynamicError as Load;
-    if let Some(reason) = elf::truncation(path) {
-        return Err(reason);
-    }
-    match ort::init_from(path) {
-        Ok(_) => Ok(()),
-        Err(Load::Dlopen { error, .. }) => Err(innermost(&error)),
-        Err(Load::MissingApi { .. }) => Err("not an ONNX Runtime library".into()),
-        Err(Load::InvalidVersionString) => Err("its version is not Unicode".into()),
-        Err(Load::BadVersion { version_str, .. }) => Err(format!(
-            "version {version_str} is too old: 1.{} or later is needed",
-            ort::MINOR_VERSION
-        )),
-    }
-}
-
-/// Returns the innermost message, the system loader's: the outer one only says that loading failed.
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
-}
+/// The message of `ort` if the process has an environment, even one that it has released.
+const EXISTS: &str = "only one environment is allowed per process";
 
 fn make_environment() -> Result<Environment> {
     let environment = ort::init()
@@ -184,10 +135,10 @@ fn make_environment() -> Result<Environment> {
         .with_telemetry(false)
         .with_logger(log::logger())
         .build()
-        .map_err(Error::ort(
-            "making its environment: a process can have only one. If the application has made one, pass it by \
-             RuntimeOptions::with_environment",
-        ))?;
+        .map_err(|error| match error.message() {
+            EXISTS => Error::EnvironmentExists,
+            _ => Error::ort("making its environment")(error),
+        })?;
     // ONNX Runtime formats every message of its level, whether or not it is logged.
     if !log::details_are_logged() {
         environment.set_log_level(LogLevel::Warning);
@@ -197,10 +148,7 @@ fn make_environment() -> Result<Environment> {
 
 fn info(path: Option<PathBuf>) -> RuntimeInfo {
     RuntimeInfo {
-        version: path
-            .as_deref()
-            .and_then(ort::util::probe)
-            .map(|minor| format!("1.{minor}")),
+        version: path.as_deref().and_then(load::version),
         path,
         build: ort::info().to_owned(),
     }

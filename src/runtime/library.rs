@@ -106,8 +106,25 @@ impl Locations {
     }
 }
 
+/// The reason why a library is not taken.
+#[derive(Debug, Clone)]
+pub(super) enum Rejection {
+    /// The system's loader does not load it.
+    NotLoaded(String),
+    /// It is not a complete ONNX Runtime of a supported version.
+    Unusable(String),
+}
+
+impl Rejection {
+    fn reason(&self) -> &str {
+        match self {
+            Rejection::NotLoaded(reason) | Rejection::Unusable(reason) => reason,
+        }
+    }
+}
+
 /// Returns the first library in the given locations that `load` accepts. Libraries that have the providers in `wanted` beside
-/// them come first, by the order of `wanted`. `load` returns the reason if it rejects a library.
+/// them come first, by the order of `wanted`. A library that exists and is rejected is logged as a warning if a later one is accepted.
 ///
 /// A path that the user named ([`Locations::explicit`], [`Locations::dylib_path`]) is the only one tried.
 ///
@@ -117,13 +134,16 @@ impl Locations {
 pub(super) fn find(
     locations: &Locations,
     wanted: &[&str],
-    mut load: impl FnMut(&Path) -> Result<(), String>,
+    mut load: impl FnMut(&Path) -> Result<(), Rejection>,
 ) -> Result<PathBuf> {
     if let Some(named) = locations.explicit.as_ref().or(locations.dylib_path.as_ref()) {
         let path = absolute(named);
         return match load(&path) {
             Ok(()) => Ok(path),
-            Err(reason) => Err(Error::RuntimeLoad { path, reason }),
+            Err(rejection) => {
+                let reason = rejection.reason().to_owned();
+                Err(Error::RuntimeLoad { path, reason })
+            }
         };
     }
     // Lazy: a location is searched if no library before it was accepted.
@@ -144,16 +164,26 @@ pub(super) fn find(
         all.sort_by_cached_key(|candidate| rank(candidate).unwrap_or(wanted.len()));
         candidates = Box::new(all.into_iter());
     }
-    let mut searched = Vec::new();
+    let (mut searched, mut rejected) = (Vec::new(), Vec::new());
     for (location, library) in candidates {
-        let loaded = library.and_then(|path| match load(&path) {
-            Ok(()) => Ok(path),
-            Err(reason) => Err(format!("{}: {reason}", path.display())),
-        });
-        match loaded {
-            Ok(path) => return Ok(path),
-            Err(reason) => searched.push(format!("{location}: {reason}")),
-        }
+        let reason = match library.map(|path| (load(&path), path)) {
+            Ok((Ok(()), path)) => {
+                for reason in rejected {
+                    tracing::warn!(used = ?path, "an ONNX Runtime library is not used: {reason}");
+                }
+                return Ok(path);
+            }
+            Ok((Err(rejection), path)) => {
+                let reason = format!("{}: {}", path.display(), rejection.reason());
+                // A name that the system's loader does not know is no library.
+                if path.exists() || matches!(rejection, Rejection::Unusable(_)) {
+                    rejected.push(reason.clone());
+                }
+                reason
+            }
+            Err(absent) => absent,
+        };
+        searched.push(format!("{location}: {reason}"));
     }
     Err(Error::RuntimeNotFound { searched })
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::logging::{LogLevel, LoggerFunction};
 
-use super::device::{Device, DeviceKind};
+use super::device::{Device, DeviceKind, ExecutionProviders};
 use super::log;
 
 /// The placement of a loaded graph's nodes on execution providers, after optimization.
@@ -61,8 +61,8 @@ impl Placement {
             .sum()
     }
 
-    /// Logs the placement, with a warning for each of the devices that has no node.
-    pub(crate) fn report(&self, devices: &[Device]) {
+    /// Logs the placement, with a warning for each of the devices and providers that has no node.
+    pub(crate) fn report(&self, devices: &[Device], providers: &ExecutionProviders) {
         let graph = &self.graph;
         if !self.is_known() {
             tracing::warn!(graph, "the devices of the graph's nodes are unknown");
@@ -82,6 +82,11 @@ impl Placement {
         for device in devices {
             if self.nodes_on(device.kind()) == 0 && !device.is_cpu() {
                 tracing::warn!(graph, %device, "no node of the graph runs on the device");
+            }
+        }
+        for provider in providers.names() {
+            if !self.providers.iter().any(|nodes| nodes.provider == provider) {
+                tracing::warn!(graph, provider, "no node of the graph runs on the provider");
             }
         }
     }

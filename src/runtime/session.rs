@@ -6,22 +6,22 @@ use florence2_layout::graphs::ModelPart;
 use florence2_layout::setters;
 use ort::editor::Model;
 use ort::environment::Environment;
+use ort::ep::ExecutionProviderDispatch;
 use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 
-use super::cpu_provider;
 use super::custom_operators::add_operators;
-use super::device::{Device, Devices, ProviderOption, register};
+use super::device::{Device, Devices, ExecutionProviders, ProviderOption, register};
 use super::environment::{RuntimeInfo, environment, running};
 use super::graph_source::{CheckedGraph, GraphSource};
-use super::log;
 use super::placement::{Listener, Placement};
+use super::{load, log};
 use crate::error::{Error, Result};
 use crate::per_part::PerPart;
 
 /// Options for running a graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SessionOptions {
     /// The number of threads; `None`: one per physical core, or the thread pool of the application's environment, if that
@@ -38,6 +38,11 @@ pub struct SessionOptions {
     pub release_memory: bool,
     /// The devices, by part of the model.
     pub devices: PerPart<Devices>,
+    /// Providers that are registered before those of [`devices`](Self::devices), for all graphs: those that
+    /// [`DeviceKind`](super::DeviceKind) does not name, with the options that the application has set. One that cannot be
+    /// registered is left out with a log message, or is an error if it was built with `error_on_failure`. A decoder of the
+    /// fused layout runs without them.
+    pub execution_providers: ExecutionProviders,
     /// Options for the devices' providers; the last of several with the same name is used.
     pub provider_options: Vec<ProviderOption>,
     /// Whether nodes that no listed device supports may fall back to the CPU. If `false`, loading such a graph is an
@@ -65,6 +70,7 @@ impl Default for SessionOptions {
             disabled_optimizers: Vec::new(),
             release_memory: false,
             devices: PerPart::default(),
+            execution_providers: ExecutionProviders::default(),
             provider_options: Vec::new(),
             cpu_fallback: true,
             device_caches: None,
@@ -82,6 +88,8 @@ setters! { SessionOptions {
         = disabled_optimizers.into_iter().map(Into::into).collect();
     with_release_memory(release_memory: bool);
     with_devices(devices: impl Into<PerPart<Devices>>) = devices.into();
+    with_execution_providers(execution_providers: impl IntoIterator<Item = ExecutionProviderDispatch>)
+        = execution_providers.into_iter().collect();
     with_provider_options(provider_options: impl Into<Vec<ProviderOption>>) = provider_options.into();
     with_cpu_fallback(cpu_fallback: bool);
     with_device_caches(device_caches: bool) = Some(device_caches);
@@ -92,7 +100,12 @@ setters! { SessionOptions {
 impl SessionOptions {
     /// Returns `true` if a decoder of the plain layout suits the devices better than one of the fused layout.
     pub(crate) fn wants_plain_decoder(&self) -> Result<bool> {
-        Ok(!self.devices.of(ModelPart::Decoder).is_cpu()?)
+        Ok(!self.is_cpu(ModelPart::Decoder)?)
+    }
+
+    /// Returns `true` if the graphs of `part` run on the CPU only, with ONNX Runtime's kernels and this crate's.
+    pub(crate) fn is_cpu(&self, part: ModelPart) -> Result<bool> {
+        Ok(self.execution_providers.is_empty() && self.devices.of(part).is_cpu()?)
     }
 
     /// Returns `true` if the first devices of all graphs prefer float16.
@@ -188,11 +201,13 @@ fn load(
     let listener = Listener::default();
     let builder = configured(environment, runtime, options, &devices)
         .and_then(|builder| Ok(builder.with_logger(listener.logger())?));
-    let builder = builder.map_err(Error::ort(context()))?;
+    let builder = builder
+        .and_then(|builder| Ok(builder.with_execution_providers(options.execution_providers.as_slice())?))
+        .map_err(Error::ort(context()))?;
     let builder = register(builder, runtime, cached, &devices, &options.provider_options)?;
     let session = commit(builder).map_err(|error| cause(&devices, error, context()))?;
     let placement = listener.placement(name.to_owned());
-    placement.report(&devices);
+    placement.report(&devices, &options.execution_providers);
     Ok((session, placement))
 }
 
@@ -213,7 +228,12 @@ fn cause(devices: &[Device], error: ort::Error, context: String) -> Error {
 
 /// Returns `true` if sessions with these options get the custom operators, which are for the CPU only.
 fn uses_custom_operators(options: &SessionOptions, devices: &[Device]) -> bool {
-    options.custom_operators && devices.iter().all(|device| device.is_cpu())
+    options.custom_operators && is_cpu_only(options, devices)
+}
+
+/// Returns `true` if sessions with these options have ONNX Runtime's CPU provider only.
+fn is_cpu_only(options: &SessionOptions, devices: &[Device]) -> bool {
+    options.execution_providers.is_empty() && devices.iter().all(|device| device.is_cpu())
 }
 
 /// Returns the options of a run; `release_memory` as [`SessionOptions::release_memory`].
@@ -253,10 +273,11 @@ fn configured(
         .with_config_entry("session.force_spinning_stop", "1")?
         // ONNX Runtime logs the placement of nodes only at this level; the logger drops other messages.
         .with_log_level(LogLevel::Verbose)?;
-    if devices.iter().all(|device| device.is_cpu()) {
-        cpu_provider::register(&mut builder, runtime)?;
+    if is_cpu_only(options, devices) {
+        load::register_cpu_provider(&mut builder, runtime)?;
     }
-    if !options.cpu_fallback && !devices.iter().any(|device| device.is_cpu()) {
+    let has_device = !options.execution_providers.is_empty() || !devices.iter().any(|device| device.is_cpu());
+    if !options.cpu_fallback && has_device {
         builder = builder.with_disable_cpu_fallback()?;
     }
     if uses_custom_operators(options, devices) {

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 
 use florence2::bundle::Bytes;
 use florence2::generation::GenerationOptions;
+use florence2::ort::AsPointer;
 use florence2::ort::environment::{Environment, GlobalThreadPoolOptions, ThreadManager};
-use florence2::runtime::{GraphSource, RuntimeOptions, SessionOptions, build_session};
+use florence2::ort::ep::ExecutionProviderDispatch;
+use florence2::runtime::{self, GraphSource, RuntimeOptions, SessionOptions, build_session};
 use florence2::{BundleSource, Error, Florence2, LoadOptions, RunOptions, Task, load_image, ort};
 
 use crate::common::golden::{Answers, exported};
@@ -72,6 +74,43 @@ fn threads_of_the_application() {
     let model = load(&options.with_session(session), &MERGED);
     assert_eq!(answer(&model), answers[0]);
     assert_eq!(THREADS.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn an_environment_made_elsewhere_must_be_passed() {
+    in_own_process(module_path!(), "environment_made_elsewhere", &[]);
+}
+
+#[test]
+#[ignore = "run by an_environment_made_elsewhere_must_be_passed"]
+fn environment_made_elsewhere() {
+    let runtime = RuntimeOptions::default().with_library(library());
+    let found = runtime::find_library(&runtime).unwrap();
+    assert_eq!(found, library());
+    // Another crate makes the environment, with the library that was found.
+    let environment = ort::init().build().unwrap();
+    let error = runtime::init(&runtime).unwrap_err();
+    assert!(matches!(error, Error::EnvironmentExists), "{error:?}");
+    let info = runtime::init(&runtime.with_environment(environment.clone())).unwrap();
+    assert_eq!(info.path.as_deref(), Some(found));
+    assert!(info.version.is_some());
+    assert_eq!(runtime::environment().unwrap().ptr(), environment.ptr());
+}
+
+#[test]
+fn providers_of_the_application_are_registered() {
+    crate::common::runtime();
+    let folder = exported("base-like", &MERGED);
+    let load = |provider: ExecutionProviderDispatch| {
+        let session = SessionOptions::default().with_execution_providers([provider]);
+        Florence2::from_pretrained(folder.path(), LoadOptions::default().with_session(session))
+    };
+    let without = Florence2::from_pretrained(folder.path(), LoadOptions::default()).unwrap();
+    // The library has no XNNPACK: as with `ort`, that is an error only if it was asked for.
+    let model = load(ort::ep::XNNPACK::default().build()).unwrap();
+    assert_eq!(answer(&model), answer(&without));
+    let error = load(ort::ep::XNNPACK::default().build().error_on_failure()).unwrap_err();
+    assert!(matches!(error, Error::Ort { .. }), "{error:?}");
 }
 
 #[test]

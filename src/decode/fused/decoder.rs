@@ -10,7 +10,7 @@ use crate::decode::cache_spec::CacheSpec;
 use crate::decode::device_top_k::DeviceTopK;
 use crate::decode::kv_cache::{CacheFormat, DeviceTensors};
 use crate::error::{Error, Result};
-use crate::runtime::{Device, ElementType, SessionOptions, TensorSpec};
+use crate::runtime::{Device, ElementType, ExecutionProviders, SessionOptions, TensorSpec};
 use crate::session::{FloatType, Graph};
 
 /// The decoder's graph.
@@ -29,6 +29,14 @@ impl FusedDecoder {
     /// Loads the graph. If it was not exported for the devices that `auto` selected, loads it on the CPU; for devices
     /// that the user named, that is an error.
     pub(super) fn load(bundle: &Bundle, options: &SessionOptions) -> Result<Self> {
+        if !options.execution_providers.is_empty() {
+            tracing::info!(
+                "the decoder writes its KV cache in place, and runs without the application's providers"
+            );
+            let mut options = options.clone();
+            options.execution_providers = ExecutionProviders::default();
+            return Self::load(bundle, &options);
+        }
         let devices = options.devices.of(ModelPart::Decoder);
         let is_cpu = devices.is_cpu()?;
         if is_cpu || Graph::unloaded_declares(bundle, GraphFile::DecoderStep, CACHES_ON_DEVICE)? {

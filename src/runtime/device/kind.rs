@@ -3,11 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
-
+use super::binding::{Binding, binding};
 use super::invalid;
-use super::options::Options;
-use super::provider::{arbitrary, cpu, direct_ml, migraphx};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 
@@ -52,16 +49,24 @@ impl DeviceKind {
         self.spec().compiles
     }
 
-    /// Returns `true` if the ONNX Runtime library in use was built with the provider, which does not mean that the device
-    /// can be used here: see [`Device::usable`](super::Device::usable). ONNX Runtime is started with the default options
-    /// if it is not running yet.
+    /// Returns `true` if this crate has the provider's feature, of the same name as the kind.
+    pub const fn is_compiled_in(self) -> bool {
+        self.spec().binding.is_some()
+    }
+
+    /// Returns `true` if the ONNX Runtime library in use was built with the provider, and this crate with its feature. That
+    /// does not mean that the device can be used here: see [`Device::usable`](super::Device::usable). ONNX Runtime is started
+    /// with the default options if it is not running yet.
     ///
     /// # Errors
     /// Errors of [`init`](crate::runtime::init); [`Error::Ort`] if ONNX Runtime cannot list its providers.
     pub fn is_in_library(self) -> Result<bool> {
         // `ort` must not be called before.
         crate::runtime::environment::environment()?;
-        (self.spec().is_in_library)().map_err(Error::ort("listing its providers"))
+        match &self.spec().binding {
+            Some(binding) => (binding.is_in_library)().map_err(Error::ort("listing its providers")),
+            None => Ok(false),
+        }
     }
 }
 
@@ -92,10 +97,10 @@ impl FromStr for DeviceKind {
 pub(crate) struct KindSpec {
     name: &'static str,
     provider: &'static str,
-    is_in_library: fn() -> ort::Result<bool>,
-    /// Builds the provider from its options; the error is the reason why an option is invalid.
-    pub(super) make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
+    /// `None` if this crate is built without the provider's feature.
+    pub(super) binding: Option<Binding>,
     /// The part of the name of the provider's own library that follows `onnxruntime_providers_`, if it has one.
+    #[cfg_attr(not(feature = "load-dynamic"), expect(dead_code))] // libraries are not searched
     pub(crate) library: Option<&'static str>,
     /// This crate's defaults for the provider's options.
     pub(super) defaults: &'static [(&'static str, &'static str)],
@@ -120,17 +125,17 @@ pub(crate) struct KindSpec {
 }
 
 impl KindSpec {
-    /// Creates a row for a provider that `ort` has a type for, without default options.
-    const fn new<P: ExecutionProvider>(
+    /// Creates a row for a provider without default options.
+    const fn new(
         name: &'static str,
-        make: fn(&Options) -> Result<ExecutionProviderDispatch, String>,
+        provider: &'static str,
+        binding: Option<Binding>,
         needs: &'static str,
     ) -> Self {
         Self {
             name,
-            provider: P::NAME,
-            is_in_library: P::is_available,
-            make,
+            provider,
+            binding,
             library: None,
             defaults: &[],
             cache: &[],
@@ -163,9 +168,10 @@ const TABLE: [KindSpec; 11] = [
         float16: true,
         index: Some("device_id"),
         automatic: true,
-        ..KindSpec::new::<ep::CUDA>(
+        ..KindSpec::new(
             "cuda",
-            arbitrary::<ep::CUDA>,
+            "CUDAExecutionProvider",
+            binding!("cuda", ep::CUDA),
             "an NVIDIA GPU with its driver, ONNX Runtime built for CUDA (`pip install onnxruntime-gpu`), and CUDA and cuDNN \
              of the versions that it was built with, where the system's loader finds them (LD_LIBRARY_PATH, PATH)",
         )
@@ -188,9 +194,10 @@ const TABLE: [KindSpec; 11] = [
         float16: true,
         index: Some("device_id"),
         compiles: true,
-        ..KindSpec::new::<ep::TensorRT>(
+        ..KindSpec::new(
             "tensorrt",
-            arbitrary::<ep::TensorRT>,
+            "TensorrtExecutionProvider",
+            binding!("tensorrt", ep::TensorRT),
             "what `cuda` needs, and TensorRT of the version that ONNX Runtime was built with (libnvinfer), where the \
              system's loader finds it",
         )
@@ -200,9 +207,10 @@ const TABLE: [KindSpec; 11] = [
         memory: Some("Hip"),
         index: Some("device_id"),
         automatic: true,
-        ..KindSpec::new::<ep::ROCm>(
+        ..KindSpec::new(
             "rocm",
-            arbitrary::<ep::ROCm>,
+            "ROCMExecutionProvider",
+            binding!("rocm", ep::ROCm),
             "an AMD GPU with ROCm, and ONNX Runtime 1.22 built for it (`pip install onnxruntime-rocm`); later ones have \
              `migraphx` instead",
         )
@@ -212,9 +220,10 @@ const TABLE: [KindSpec; 11] = [
         memory: Some("Hip"),
         index: Some("device_id"),
         compiles: true,
-        ..KindSpec::new::<ep::MIGraphX>(
+        ..KindSpec::new(
             "migraphx",
-            migraphx,
+            "MIGraphXExecutionProvider",
+            binding!("migraphx", ep::MIGraphX, migraphx),
             "an AMD GPU with ROCm and MIGraphX, and ONNX Runtime built for it (`pip install onnxruntime-migraphx`)",
         )
     },
@@ -222,9 +231,10 @@ const TABLE: [KindSpec; 11] = [
         memory: Some("DML"),
         index: Some("device_id"),
         automatic: true,
-        ..KindSpec::new::<ep::DirectML>(
+        ..KindSpec::new(
             "directml",
-            direct_ml,
+            "DmlExecutionProvider",
+            binding!("directml", ep::DirectML, direct_ml),
             "Windows with a DirectX 12 GPU, and ONNX Runtime built for it (`pip install onnxruntime-directml`)",
         )
     },
@@ -233,18 +243,20 @@ const TABLE: [KindSpec; 11] = [
         cache: &[("ModelCacheDirectory", None)],
         float16: true,
         compiles: true,
-        ..KindSpec::new::<ep::CoreML>(
+        ..KindSpec::new(
             "coreml",
-            arbitrary::<ep::CoreML>,
+            "CoreMLExecutionProvider",
+            binding!("coreml", ep::CoreML),
             "macOS or iOS; ONNX Runtime for them has it (`pip install onnxruntime`)",
         )
     },
     KindSpec {
         library: Some("openvino"),
         compiles: true,
-        ..KindSpec::new::<ep::OpenVINO>(
+        ..KindSpec::new(
             "openvino",
-            arbitrary::<ep::OpenVINO>,
+            "OpenVINOExecutionProvider",
+            binding!("openvino", ep::OpenVINO),
             "ONNX Runtime built with OpenVINO (`pip install onnxruntime-openvino`); for a GPU or NPU also Intel's driver, \
              and the option openvino.device_type=GPU",
         )
@@ -252,27 +264,30 @@ const TABLE: [KindSpec; 11] = [
     KindSpec {
         memory: Some("WebGPU_Buffer"),
         captures_runs: Some("enableGraphCapture"),
-        ..KindSpec::new::<ep::WebGPU>(
+        ..KindSpec::new(
             "webgpu",
-            arbitrary::<ep::WebGPU>,
+            "WebGpuExecutionProvider",
+            binding!("webgpu", ep::WebGPU),
             "a GPU with a driver for Vulkan, Metal or DirectX 12, and ONNX Runtime built with WebGPU \
              (`pip install onnxruntime-webgpu`)",
         )
     },
     KindSpec {
         compiles: true,
-        ..KindSpec::new::<ep::QNN>(
+        ..KindSpec::new(
             "qnn",
-            arbitrary::<ep::QNN>,
+            "QNNExecutionProvider",
+            binding!("qnn", ep::QNN),
             "a Qualcomm NPU with its driver, and ONNX Runtime built with QNN (`pip install onnxruntime-qnn`)",
         )
     },
-    KindSpec::new::<ep::XNNPACK>(
+    KindSpec::new(
         "xnnpack",
-        arbitrary::<ep::XNNPACK>,
+        "XnnpackExecutionProvider",
+        binding!("xnnpack", ep::XNNPACK),
         "ONNX Runtime built with XNNPACK: builds for Android and iOS have it, others need --use_xnnpack",
     ),
-    KindSpec::new::<ep::CPU>("cpu", cpu, "nothing more"),
+    KindSpec::new("cpu", "CPUExecutionProvider", Some(Binding::CPU), "nothing more"),
 ];
 
 #[cfg(test)]

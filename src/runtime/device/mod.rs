@@ -1,5 +1,7 @@
 //! The devices that graphs can run on: ONNX Runtime's execution providers, with an index for those that have several.
 
+mod binding;
+mod dispatch;
 mod kind;
 mod list;
 mod memory;
@@ -10,6 +12,7 @@ mod usable;
 use std::fmt;
 use std::str::FromStr;
 
+pub use dispatch::ExecutionProviders;
 pub use list::Devices;
 pub(crate) use memory::DeviceMemory;
 pub use options::ProviderOption;

@@ -1,13 +1,11 @@
 //! Execution providers with their options, registered with sessions.
 
 use std::path::Path;
-use std::str::FromStr;
 
-use ort::ep::directml::{DeviceFilter, PerformancePreference};
-use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::ep::ExecutionProviderDispatch;
 use ort::session::builder::SessionBuilder;
 
-use super::options::{Options, invalid};
+use super::options::invalid;
 use super::usable::joined;
 use super::{Device, ProviderOption};
 use crate::error::{Error, Result};
@@ -18,20 +16,22 @@ impl Device {
     /// Creates the folders of the provider's cache, by default in `cache`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an option that is known to be invalid.
+    /// [`Error::InvalidOption`] for an option that is known to be invalid; [`Error::DeviceUnusable`] if this crate is built
+    /// without the provider.
     pub(super) fn provider(
         self,
         given: &[ProviderOption],
         cache: Option<&Path>,
     ) -> Result<ExecutionProviderDispatch> {
-        let values = self.options(given, cache);
         let spec = self.kind().spec();
+        let binding = spec.binding.as_ref().ok_or_else(|| self.not_compiled_in())?;
+        let values = self.options(given, cache);
         let folders = spec.cache.iter().filter(|(_, value)| value.is_none());
         for folder in folders.filter_map(|(name, _)| values.get(*name)) {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         let provider =
-            (spec.make)(&values).map_err(|reason| invalid(format!("{}: {reason}", self.kind())))?;
+            (binding.make)(&values).map_err(|reason| invalid(format!("{}: {reason}", self.kind())))?;
         Ok(provider.error_on_failure())
     }
 }
@@ -73,96 +73,12 @@ pub(crate) fn register(
     Ok(builder)
 }
 
-/// Makes a provider that takes any options and reports those it does not know.
-pub(super) fn arbitrary<P>(options: &Options) -> Result<ExecutionProviderDispatch, String>
-where
-    P: ArbitrarilyConfigurableExecutionProvider + Default + Into<ExecutionProviderDispatch>,
-{
-    Ok(configured::<P>(options).into())
-}
-
-fn configured<P>(options: &Options) -> P
-where
-    P: ArbitrarilyConfigurableExecutionProvider + Default,
-{
-    options.iter().fold(P::default(), |provider, (name, value)| {
-        provider.with_arbitrary_config(name, value)
-    })
-}
-
-pub(super) fn cpu(_: &Options) -> Result<ExecutionProviderDispatch, String> {
-    // Without the arena, `ort`'s default, each run allocates its tensors anew.
-    Ok(ep::CPU::default().with_arena_allocator(true).build())
-}
-
-/// Makes DirectML's provider, which takes its options as a structure: either an index, or how to select a device.
-pub(super) fn direct_ml(options: &Options) -> Result<ExecutionProviderDispatch, String> {
-    if options.contains_key("device_id") && options.len() > 1 {
-        return Err("device_id cannot be combined with the other options, which also select a device".into());
-    }
-    let provider = options
-        .iter()
-        .try_fold(ep::DirectML::default(), |provider, (name, value)| {
-            Ok(match (name.as_str(), value.as_str()) {
-                ("device_id", index) => provider.with_device_id(number(name, index)?),
-                ("performance_preference", "default") => {
-                    provider.with_performance_preference(PerformancePreference::Default)
-                }
-                ("performance_preference", "high_performance") => {
-                    provider.with_performance_preference(PerformancePreference::HighPerformance)
-                }
-                ("performance_preference", "minimum_power") => {
-                    provider.with_performance_preference(PerformancePreference::MinimumPower)
-                }
-                ("device_filter", "gpu") => provider.with_device_filter(DeviceFilter::Gpu),
-                ("device_filter", "npu") => provider.with_device_filter(DeviceFilter::Npu),
-                ("device_filter", "any") => provider.with_device_filter(DeviceFilter::Any),
-                _ => {
-                    return Err(format!(
-                        "{name}={value} is not one of its options: device_id, \
-                     performance_preference=default|high_performance|minimum_power, device_filter=gpu|npu|any"
-                    ));
-                }
-            })
-        })?;
-    Ok(provider.build())
-}
-
-/// Makes MIGraphX's provider, which takes its options as a structure.
-pub(super) fn migraphx(options: &Options) -> Result<ExecutionProviderDispatch, String> {
-    let flag = |name: &str, value: &str| number::<u8>(name, value).map(|flag| flag != 0);
-    let provider = options
-        .iter()
-        .try_fold(ep::MIGraphX::default(), |provider, (name, value)| {
-            Ok(match name.as_str() {
-                "device_id" => provider.with_device_id(number(name, value)?),
-                "migraphx_fp16_enable" => provider.with_fp16(flag(name, value)?),
-                "migraphx_fp8_enable" => provider.with_fp8(flag(name, value)?),
-                "migraphx_int8_enable" => provider.with_int8(flag(name, value)?),
-                "migraphx_exhaustive_tune" => provider.with_exhaustive_tune(flag(name, value)?),
-                "migraphx_mem_limit" => provider.with_mem_limit(number(name, value)?),
-                "migraphx_save_model_path" => provider.with_save_model(value),
-                "migraphx_load_model_path" => provider.with_load_model(value),
-                _ => {
-                    return Err(format!(
-                        "{name} is not one of its options: device_id, migraphx_fp16_enable, migraphx_fp8_enable, \
-                     migraphx_int8_enable, migraphx_exhaustive_tune, migraphx_mem_limit, migraphx_save_model_path, \
-                     migraphx_load_model_path"
-                    ));
-                }
-            })
-        })?;
-    Ok(provider.build())
-}
-
-fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{name}={value} is not a number in range"))
-}
-
 #[cfg(test)]
+#[cfg(feature = "load-dynamic")]
 mod tests {
+    use ort::ep;
+
+    use super::super::binding::configured;
     use super::*;
     use crate::runtime::DeviceKind;
 

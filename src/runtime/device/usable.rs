@@ -28,8 +28,11 @@ impl Device {
         }
     }
 
-    /// Checks that the library was built with the device's provider.
+    /// Checks that this crate and the library were built with the device's provider.
     pub(crate) fn check_in_library(self) -> Result<()> {
+        if !self.kind().is_compiled_in() {
+            return Err(self.not_compiled_in());
+        }
         if self.kind().is_in_library()? {
             return Ok(());
         }
@@ -38,6 +41,12 @@ impl Device {
             None => "the application's".into(),
         };
         Err(self.unusable(DeviceProblem::NotInLibrary { library }))
+    }
+
+    pub(super) fn not_compiled_in(self) -> Error {
+        self.unusable(DeviceProblem::NotCompiledIn {
+            feature: self.kind().name(),
+        })
     }
 
     fn unusable(self, problem: DeviceProblem) -> Error {

@@ -56,7 +56,7 @@ fn tried(locations: &Locations) -> (Vec<PathBuf>, Error) {
     let mut tried = Vec::new();
     let error = find(locations, &[], |path| {
         tried.push(path.to_owned());
-        Err("refused".into())
+        Err(Rejection::Unusable("refused".into()))
     })
     .unwrap_err();
     (tried, error)
@@ -85,7 +85,7 @@ fn places_are_tried_in_order() {
     for expected in &paths {
         let found = find(&locations, &[], |path| match path == expected {
             true => Ok(()),
-            false => Err("refused".into()),
+            false => Err(Rejection::Unusable("refused".into())),
         });
         assert_eq!(found.unwrap(), *expected);
     }
@@ -206,7 +206,7 @@ fn a_library_with_the_provider_that_is_wanted_comes_first() {
     assert_eq!(found(&[]), libraries[0]);
     // One that does not load leaves the others to be tried.
     let load = |path: &Path| match path == libraries[2] {
-        true => Err("broken".to_owned()),
+        true => Err(Rejection::NotLoaded("broken".into())),
         false => Ok(()),
     };
     assert_eq!(find(&locations, &["cuda"], load).unwrap(), libraries[0]);
