@@ -65,10 +65,11 @@ impl BoundingBox {
     }
 
     /// Returns the box in location bins, as `Florence2PostProcessor.quantize` does: `floor(v / (size / 1000))`, clamped to
-    /// 0..=999.
+    /// 0..=999. An edge that is less than a pixel outside the image is moved to the image's edge: detectors and annotation
+    /// tools round that way.
     ///
     /// # Errors
-    /// [`Error::InvalidRegion`] if the box is empty, reversed, not finite, or reaches outside the image.
+    /// [`Error::InvalidRegion`] if the box is empty, reversed, not finite, or reaches a pixel or more outside the image.
     pub fn to_locations(self, size: ImageSize) -> Result<LocationBox> {
         let invalid = |reason| Error::InvalidRegion {
             region: self.to_string(),
@@ -83,7 +84,10 @@ impl BoundingBox {
             return Err(invalid("empty or reversed"));
         }
         let (width, height) = (size.width as f32, size.height as f32);
-        if self.x1 < 0.0 || self.y1 < 0.0 || self.x2 > width || self.y2 > height {
+        let (x1, x2) = (self.x1.max(0.0), self.x2.min(width));
+        let (y1, y2) = (self.y1.max(0.0), self.y2.min(height));
+        let distances = [x1 - self.x1, self.x2 - x2, y1 - self.y1, self.y2 - y2];
+        if distances.iter().any(|&distance| distance >= 1.0) || x1 >= x2 || y1 >= y2 {
             return Err(invalid("outside the image"));
         }
         let bin = |v: f32, size: f32| {
@@ -91,12 +95,7 @@ impl BoundingBox {
             (v / (size / bins)).floor().clamp(0.0, bins - 1.0) as u32
         };
         Ok(LocationBox {
-            bins: [
-                bin(self.x1, width),
-                bin(self.y1, height),
-                bin(self.x2, width),
-                bin(self.y2, height),
-            ],
+            bins: [bin(x1, width), bin(y1, height), bin(x2, width), bin(y2, height)],
         })
     }
 }
@@ -197,12 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_of_a_pixel_outside_the_image_is_cut_off() {
+        let over = BoundingBox::new(-0.4, -0.99, 640.5, 480.001);
+        let whole = BoundingBox::new(0.0, 0.0, 640.0, 480.0);
+        assert_eq!(
+            over.to_locations(SIZE).unwrap(),
+            whole.to_locations(SIZE).unwrap()
+        );
+    }
+
+    #[test]
     fn invalid_regions_are_rejected() {
         for (region, reason) in [
             (BoundingBox::new(10.0, 10.0, 5.0, 20.0), "empty or reversed"),
             (BoundingBox::new(10.0, 20.0, 15.0, 20.0), "empty or reversed"),
             (BoundingBox::new(-1.0, 0.0, 5.0, 5.0), "outside the image"),
             (BoundingBox::new(0.0, 0.0, 5.0, 481.0), "outside the image"),
+            (BoundingBox::new(640.2, 0.0, 640.9, 5.0), "outside the image"),
             (BoundingBox::new(f32::NAN, 0.0, 5.0, 5.0), "not finite"),
         ] {
             match region.to_locations(SIZE) {

@@ -1,5 +1,6 @@
 //! Prompts of tasks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use florence2_layout::tasks::TASKS;
@@ -46,13 +47,14 @@ impl Prompts {
         Self { by_tag, output_kinds }
     }
 
-    /// Returns a task's prompt. A free prompt is returned unchanged, unless it starts with a tag that the checkpoint has a
-    /// template for.
+    /// Returns a task's prompt. A free prompt is returned unchanged, unless it has a task's tag, or starts with one that the
+    /// checkpoint has a template for.
     ///
     /// # Errors
-    /// As [`Task::input`]; [`Error::InvalidOption`] if such a tag lacks the text that its template needs, or has one that it
-    /// does not take.
+    /// As [`Task::input`] and [`Task::from_prompt`]; [`Error::InvalidOption`] if a tag of the checkpoint lacks the text that its
+    /// template needs, or has one that it does not take.
     pub(crate) fn prompt(&self, task: &Task, size: ImageSize) -> Result<String> {
+        let task = resolved(task)?;
         let Some(kind) = task.kind() else {
             return self.free_prompt(task.tag());
         };
@@ -62,12 +64,7 @@ impl Prompts {
     }
 
     fn free_prompt(&self, prompt: &str) -> Result<String> {
-        if is_built_in(prompt) {
-            tracing::warn!(
-                "{prompt} is a task's tag; as a free prompt it is passed unchanged, without the task's prompt"
-            );
-        }
-        let Some((tag, input)) = leading_tag(prompt).filter(|(tag, _)| !is_built_in(tag)) else {
+        let Some((tag, input)) = leading_tag(prompt) else {
             return Ok(prompt.to_owned());
         };
         let Some(template) = self.by_tag.get(tag) else {
@@ -88,11 +85,21 @@ impl Prompts {
 
     /// Returns a task's answer type.
     pub(crate) fn output_kind(&self, task: &Task) -> OutputKind {
-        let of_tag = match task {
-            Task::Prompt(prompt) => leading_tag(prompt).and_then(|(tag, _)| self.output_kinds.get(tag)),
-            _ => None,
-        };
-        of_tag.copied().unwrap_or_else(|| task.output_kind())
+        match resolved(task).as_deref() {
+            Ok(Task::Prompt(prompt)) => leading_tag(prompt)
+                .and_then(|(tag, _)| self.output_kinds.get(tag))
+                .map_or(OutputKind::PureText, |&kind| kind),
+            Ok(task) => task.output_kind(),
+            Err(_) => task.output_kind(),
+        }
+    }
+}
+
+/// Returns the task that a free prompt asks for by its tag; other tasks as they are.
+fn resolved(task: &Task) -> Result<Cow<'_, Task>> {
+    match task {
+        Task::Prompt(prompt) => Task::from_prompt(prompt).map(Cow::Owned),
+        task => Ok(Cow::Borrowed(task)),
     }
 }
 
@@ -149,6 +156,55 @@ mod tests {
     }
 
     #[test]
+    fn tags_in_prompts_are_their_tasks() {
+        let prompts = Prompts::new([]);
+        for (prompt, expected, kind) in [
+            (
+                "<OD>",
+                "Locate the objects with category name in the image.",
+                OutputKind::DescriptionWithBboxes,
+            ),
+            (
+                " <OPEN_VOCABULARY_DETECTION>the red star ",
+                "Locate the red star in the image.",
+                OutputKind::DescriptionWithBboxesOrPolygons,
+            ),
+            (
+                "a dog<CAPTION_TO_PHRASE_GROUNDING>",
+                "Locate the phrases in the caption: a dog",
+                OutputKind::PhraseGrounding,
+            ),
+            (
+                "<REGION_TO_OCR><loc_1><loc_2><loc_30><loc_999>",
+                "What text is in the region <loc_1><loc_2><loc_30><loc_999>?",
+                OutputKind::PureText,
+            ),
+        ] {
+            let task = Task::Prompt(prompt.into());
+            assert_eq!(prompts.prompt(&task, SIZE).unwrap(), expected);
+            assert_eq!(prompts.output_kind(&task), kind);
+        }
+        let rejected = |prompt: &str| prompts.prompt(&Task::Prompt(prompt.into()), SIZE).unwrap_err();
+        for prompt in ["<CAPTION> describe", "describe <OD>"] {
+            assert!(matches!(
+                rejected(prompt),
+                Error::TaskTakesNo { input: "text", .. }
+            ));
+        }
+        assert!(matches!(
+            rejected("<OPEN_VOCABULARY_DETECTION> "),
+            Error::TaskNeedsText { .. }
+        ));
+        for prompt in [
+            "<REGION_TO_OCR>",
+            "<REGION_TO_OCR>a dog",
+            "<REGION_TO_OCR><loc_1><loc_2><loc_3>",
+        ] {
+            assert!(matches!(rejected(prompt), Error::TaskNeedsRegion { .. }));
+        }
+    }
+
+    #[test]
     fn invalid_inputs_are_rejected() {
         let prompts = Prompts::new([]);
         let rejected = |task: Task| prompts.prompt(&task, SIZE).unwrap_err();
@@ -202,9 +258,7 @@ mod tests {
             ("<PARTS>", "<PARTS>", OutputKind::DescriptionWithBboxes),
             ("<NEW>", "<NEW>", OutputKind::PureText),
             ("<UNKNOWN>what?", "<UNKNOWN>what?", OutputKind::PureText),
-            // Built-in tags stay unchanged: their prompts belong to their tasks.
-            ("<CAPTION>", "<CAPTION>", OutputKind::PureText),
-            ("<OD>", "<OD>", OutputKind::PureText),
+            ("<CAPTION>", "Caption it.", OutputKind::PureText),
             ("a < b", "a < b", OutputKind::PureText),
             ("<", "<", OutputKind::PureText),
         ] {

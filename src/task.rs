@@ -52,10 +52,12 @@ pub enum Task {
     RegionToDescription(Region),
     /// `<REGION_TO_OCR>`: the text in this region.
     RegionToOcr(Region),
-    /// A prompt passed to the model unchanged, for tasks of fine-tunes; the answer is text.
+    /// A prompt in the form of transformers' processor: a tag and its text (`<MY_TASK>what?`), or a sentence.
     ///
-    /// If it starts with a tag (`<MY_TASK>`, then its text) for which the checkpoint's `preprocessor_config.json` or
-    /// `processor_config.json` has a prompt or an answer type, these are used, as in transformers' processor.
+    /// The tag of one of the fifteen tasks is that task: see [`from_prompt`](Self::from_prompt). If the prompt starts with
+    /// another tag for which the checkpoint's `preprocessor_config.json` or `processor_config.json` has a prompt or an answer
+    /// type, these are used, as in transformers' processor. All else is passed to the model unchanged, and the answer is
+    /// text.
     Prompt(String),
 }
 
@@ -97,6 +99,28 @@ impl Task {
             TaskKind::RegionToDescription => Task::RegionToDescription(region()?),
             TaskKind::RegionToOcr => Task::RegionToOcr(region()?),
         })
+    }
+
+    /// Creates the task that a prompt of transformers' processor asks for: `<OPEN_VOCABULARY_DETECTION>a dog`, or
+    /// `<REGION_TO_OCR><loc_1><loc_2><loc_3><loc_4>`. A prompt without the tag of a task is a [`Prompt`](Self::Prompt).
+    ///
+    /// # Errors
+    /// If the tag is of a task that takes no text, and text is beside it (also an error in transformers), or if a task's text
+    /// or region is missing.
+    pub fn from_prompt(prompt: &str) -> Result<Task> {
+        // transformers looks for the tags without an input first.
+        let takes_input = |row: &&TaskSpec| row.input != TaskInput::None;
+        let without = TASKS.iter().filter(|row| !takes_input(row));
+        let mut rows = without.chain(TASKS.iter().filter(takes_input));
+        let Some(row) = rows.find(|row| prompt.contains(row.tag)) else {
+            return Ok(Task::Prompt(prompt.to_owned()));
+        };
+        let input = prompt.replace(row.tag, "");
+        let text = Some(input.trim()).filter(|input| !input.is_empty());
+        match row.input {
+            TaskInput::Region => Task::new(row.kind, None, text.and_then(locations).map(Region::Locations)),
+            _ => Task::new(row.kind, text, None),
+        }
     }
 
     /// Returns the kind of task, or `None` for a free prompt.
@@ -157,6 +181,19 @@ impl Task {
             _ => String::new(),
         })
     }
+}
+
+/// Parses the location tokens of a box.
+fn locations(text: &str) -> Option<LocationBox> {
+    let bins: Vec<u32> = text
+        .strip_prefix("<loc_")?
+        .strip_suffix('>')?
+        .split("><loc_")
+        .map(|bin| bin.parse().ok())
+        .collect::<Option<_>>()?;
+    Some(LocationBox {
+        bins: bins.try_into().ok()?,
+    })
 }
 
 impl fmt::Display for Task {

@@ -23,6 +23,7 @@ use crate::preprocess::ImageProcessor;
 use crate::prompt::Prompts;
 use crate::repair::Repair;
 use crate::runtime::Placement;
+use crate::task::{OutputKind, Task};
 use crate::tokenizer::Tokenizer;
 
 /// A loaded Florence-2 model.
@@ -96,6 +97,12 @@ impl Florence2 {
     /// Returns the checkpoint's generation settings, to which [`RunOptions`](crate::RunOptions) are applied.
     pub fn generation_config(&self) -> &GenerationConfig {
         &self.generation
+    }
+
+    /// Returns how the answer to a task is parsed: for the tag of a fine-tune's own task, as the checkpoint's processor
+    /// configuration has it.
+    pub fn output_kind(&self, task: &Task) -> OutputKind {
+        self.prompts.output_kind(task)
     }
 
     /// Returns the settings for parsing answers, as read from the checkpoint's processor configuration.
