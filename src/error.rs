@@ -18,6 +18,13 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// The name in messages of an image that is fetched by URL.
 pub(crate) const IMAGE: &str = "the image";
 
+/// How to install ONNX Runtime; there are no wheels for musl.
+const INSTALLING: &str = if cfg!(target_env = "musl") {
+    "Install your distribution's package of ONNX Runtime, built for musl, or set ORT_DYLIB_PATH to the library"
+} else {
+    "Install it (`pip install onnxruntime`), or set ORT_DYLIB_PATH to the library"
+};
+
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,10 +38,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// No ONNX Runtime library was found.
     #[error(
-        "ONNX Runtime 1.{} or later was not found. Looked in:\n{}\nInstall it (`pip install onnxruntime`), set \
-         ORT_DYLIB_PATH to the library, or call `florence2::runtime::fetch`",
+        "ONNX Runtime 1.{} or later was not found. Looked in:\n{}\n{INSTALLING}{}",
         ort::MINOR_VERSION,
-        searched.iter().map(|location| format!("  - {location}")).collect::<Vec<_>>().join("\n")
+        searched.iter().map(|location| format!("  - {location}")).collect::<Vec<_>>().join("\n"),
+        if cfg!(all(feature = "fetch-runtime", not(target_env = "musl"))) {
+            ", or call `florence2::runtime::fetch`"
+        } else {
+            ""
+        }
     )]
     RuntimeNotFound {
         /// The locations in the order in which they were searched, each with the reason why nothing there was loaded.
@@ -52,9 +63,7 @@ pub enum Error {
         reason: String,
     },
     /// ONNX Runtime could not be fetched.
-    #[error(
-        "cannot fetch ONNX Runtime: {reason}; install it (`pip install onnxruntime`) or set ORT_DYLIB_PATH to the library"
-    )]
+    #[error("cannot fetch ONNX Runtime: {reason}. {INSTALLING}")]
     RuntimeFetch {
         /// What was tried, and the result.
         reason: String,
@@ -312,10 +321,11 @@ pub enum Error {
         limit: usize,
     },
     /// No folder has this name, and it is not a valid name of a model on a hub.
-    #[error(
-        "{name:?}: there is no such folder, and a model on a hub is named `organisation/name` or \
-         `organisation/name@revision`"
-    )]
+    #[error("{name:?}: there is no such folder{}", if cfg!(feature = "hub") {
+        ", and a model on a hub is named `organisation/name` or `organisation/name@revision`"
+    } else {
+        "; models on a hub need the crate's feature `hub`"
+    })]
     UnknownModel {
         /// The name as given.
         name: String,

@@ -123,6 +123,11 @@ impl LocationBox {
     }
 }
 
+/// Converts to the f64 with the fewest digits that rounds to this f32 (0.3, not 0.30000001192092896), as it is written in JSON.
+pub(crate) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
 /// Formats `x,y`, each with the formatter's precision: `{:.1}`.
 impl Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -158,6 +158,7 @@ mod geometry;
 mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod mask;
 mod metrics;
 mod model;
 mod operators;
@@ -182,6 +183,7 @@ pub use error::{Cause, Error, Result};
 pub use geometry::{BoundingBox, ImageSize, LocationBox, Point, Polygon, Quad};
 #[cfg(feature = "hub")]
 pub use hub::{HubOptions, ModelId};
+pub use mask::Mask;
 pub use metrics::Timings;
 pub use model::{Florence2, ImageFeatures, ImageInput};
 pub use options::{LoadOptions, RunOptions};

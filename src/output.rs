@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::geometry::{BoundingBox, ImageSize, Point, Polygon, Quad};
+use crate::geometry::{BoundingBox, ImageSize, Point, Polygon, Quad, shortest};
+use crate::mask::Mask;
 use crate::metrics::Timings;
 use crate::task::Task;
 
@@ -83,6 +84,11 @@ impl OcrRegion {
 }
 
 impl Segmentation {
+    /// Returns the pixels in the outline; `image_size` is [`Output::image_size`].
+    pub fn mask(&self, image_size: ImageSize) -> Mask {
+        Mask::from_polygons(&self.polygons, image_size)
+    }
+
     /// Creates an outline without a score.
     pub fn new(polygons: impl Into<Vec<Polygon>>, label: impl Into<String>) -> Self {
         Self {
@@ -285,14 +291,9 @@ fn coordinates(values: impl IntoIterator<Item = f32>, format: CoordinateFormat) 
         .into_iter()
         .map(|value| match format {
             CoordinateFormat::Integer => Value::from(value as i32),
-            CoordinateFormat::Float => shortest(value),
+            CoordinateFormat::Float => Value::from(shortest(value)),
         })
         .collect()
-}
-
-/// Converts to the f64 with the fewest digits that rounds to this f32 (0.3, not 0.30000001192092896).
-fn shortest(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 #[cfg(test)]

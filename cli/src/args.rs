@@ -126,13 +126,35 @@ fn deployment_names(path: &str) -> Result<DeploymentNames, String> {
 pub fn task_kind(name: &str) -> Result<TaskKind, String> {
     TaskKind::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = TASKS.iter().map(|row| row.name).collect();
-        let hint = if name.starts_with('<') {
-            format!(" To send a fine-tune's own tag to the model as it is: --prompt '{name}'")
-        } else {
-            String::new()
-        };
-        format!("there is no such task; the tasks are {}.{hint}", names.join(", "))
+        format!("there is no such task; the tasks are {}", names.join(", "))
     })
+}
+
+/// As [`task_kind`], for commands with `--prompt`.
+pub fn task_kind_or_prompt(name: &str) -> Result<TaskKind, String> {
+    task_kind(name).map_err(|error| {
+        if name.starts_with('<') {
+            format!("{error}. For a fine-tune's own tag: --prompt '{name}'")
+        } else {
+            error
+        }
+    })
+}
+
+/// Parses a task's name or tag, or a fine-tune's own tag (`<MY_TASK>`).
+pub fn task_or_tag(name: &str) -> Result<Tag, String> {
+    match task_kind(name) {
+        Ok(kind) => Ok(Tag::Task(kind)),
+        Err(_) if name.starts_with('<') && name.ends_with('>') => Ok(Tag::Own(name.to_owned())),
+        Err(error) => Err(format!("{error}; a fine-tune's own tag is written <MY_TASK>")),
+    }
+}
+
+/// The tag of a task, or a fine-tune's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tag {
+    Task(TaskKind),
+    Own(String),
 }
 
 #[cfg(test)]
@@ -168,6 +190,11 @@ mod tests {
     fn unknown_tasks_list_the_known_ones() {
         assert_eq!(task_kind("<OD>"), Ok(TaskKind::ObjectDetection));
         assert!(task_kind("unknown").unwrap_err().contains("ocr-with-region"));
-        assert!(task_kind("<DocVQA>").unwrap_err().contains("--prompt '<DocVQA>'"));
+        assert!(!task_kind("<DocVQA>").unwrap_err().contains("--prompt"));
+        let advice = task_kind_or_prompt("<DocVQA>").unwrap_err();
+        assert!(advice.contains("--prompt '<DocVQA>'"), "{advice}");
+        assert_eq!(task_or_tag("<OD>"), Ok(Tag::Task(TaskKind::ObjectDetection)));
+        assert_eq!(task_or_tag("<DocVQA>"), Ok(Tag::Own("<DocVQA>".into())));
+        assert!(task_or_tag("DocVQA").is_err());
     }
 }

@@ -58,7 +58,7 @@ impl Command {
     pub fn run(self, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
         match self {
             Self::Run(args) => commands::run::run(&args, globals, console),
-            Self::Parse(args) => commands::parse::parse(&args),
+            Self::Parse(args) => commands::parse::parse(&args, globals, console),
             Self::Compare(args) => commands::compare::compare(&args, globals, console),
             Self::Bench(args) => commands::bench::bench(&args, globals, console),
             Self::Eval(args) => commands::eval::eval(&args, globals, console),

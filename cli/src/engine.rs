@@ -59,12 +59,15 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
             "no --model is given, so the embedded demo model answers; it knows drawn shapes and signs, not photos",
         );
     }
+    if let Some(ModelArg::Hub(id)) = model {
+        hub::check(id)?;
+    }
     start(globals, console)?;
     let loading = console.spinner("loading the model");
     let options = load_options(globals, console);
     let model = match model {
         Some(ModelArg::Folder(folder)) => Florence2::from_pretrained(folder, options)?,
-        Some(ModelArg::Hub(id)) => Florence2::from_hub(id, options)?,
+        Some(ModelArg::Hub(id)) => Florence2::from_hub(id, options).map_err(hub::not_a_folder(id))?,
         Some(ModelArg::Demo) | None => Florence2::demo(options)?,
     };
     drop(loading);

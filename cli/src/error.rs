@@ -25,6 +25,14 @@ pub enum Error {
     /// An error of the model, the runtime or the device.
     #[error(transparent)]
     Engine(#[from] florence2::Error),
+    /// A hub does not give the model that was asked of it because there is no folder of this name.
+    #[error("{id}: there is no such folder, and the hub gives no model of this name")]
+    NotAFolder {
+        /// The name.
+        id: florence2::ModelId,
+        /// The hub's error.
+        source: Box<florence2::Error>,
+    },
     /// An error of the exporter.
     #[error(transparent)]
     Export(#[from] florence2_export::Error),
@@ -113,7 +121,15 @@ impl Error {
 
     /// Returns whether the error is about one input, so that others may succeed.
     pub fn concerns_the_input(&self) -> bool {
-        matches!(self, Error::Engine(florence2::Error::InvalidRegion { .. }))
+        matches!(
+            self,
+            Error::Engine(
+                florence2::Error::InvalidRegion { .. }
+                    | florence2::Error::ImageEmpty { .. }
+                    // float16 graphs overflow for certain images only.
+                    | florence2::Error::NotFinite { .. }
+            )
+        )
     }
 
     /// Returns whether the user cancelled the work.
@@ -135,10 +151,13 @@ impl Error {
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let error = match error.downcast_ref() {
         Some(Error::Engine(error)) => error,
-        Some(Error::Answer { source, .. }) => source,
+        Some(Error::Answer { source, .. } | Error::NotAFolder { source, .. }) => source,
         _ => error.downcast_ref()?,
     };
     Some(match error {
+        florence2::Error::RuntimeNotFound { .. } if cfg!(target_env = "musl") => {
+            "--ort-library names one".into()
+        }
         florence2::Error::RuntimeNotFound { .. } => {
             "without --no-fetch and --offline, it is fetched; --ort-library names one".into()
         }

@@ -19,7 +19,10 @@ use florence2_layout::files::{
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::postprocess::ParseOptions;
+use crate::prompt::Prompts;
 use crate::runtime::CheckedGraph;
+use crate::task::{OutputKind, Task};
 use crate::tokenizer::Tokenizer;
 
 /// The reason why a decoder whose only output is the logits is rejected.
@@ -154,6 +157,22 @@ impl Bundle {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Returns how the answer to a task is parsed: for the tag of a fine-tune's own task, as the processor configuration has
+    /// it.
+    pub fn output_kind(&self, task: &Task) -> OutputKind {
+        self.prompts().output_kind(task)
+    }
+
+    /// Returns the settings for parsing answers, as read from the processor configuration.
+    pub fn parse_options(&self) -> ParseOptions {
+        let config = self.processor_config.as_ref();
+        config.map_or_else(ParseOptions::default, ParseOptions::from_config)
+    }
+
+    pub(crate) fn prompts(&self) -> Prompts {
+        Prompts::new(self.processor_config.iter().chain(&self.preprocessor_config))
     }
 
     /// Reads the tokenizer.

@@ -13,9 +13,7 @@ use crate::generation::GenerationConfig;
 #[cfg(feature = "hub")]
 use crate::hub::{self, ModelId};
 use crate::options::LoadOptions;
-use crate::postprocess::ParseOptions;
 use crate::preprocess::{ImageBackend, ImageProcessor};
-use crate::prompt::Prompts;
 use crate::runtime;
 use crate::tokenizer::Tokenizer;
 
@@ -145,12 +143,8 @@ impl Florence2 {
         if !generation.eos_token_ids.contains(&tokenizer.eos()) {
             generation.eos_token_ids.push(tokenizer.eos());
         }
-        let prompts = Prompts::new(bundle.processor_config.iter().chain(&bundle.preprocessor_config));
-
-        let parse_options = bundle
-            .processor_config
-            .as_ref()
-            .map_or_else(ParseOptions::default, ParseOptions::from_config);
+        let prompts = bundle.prompts();
+        let parse_options = bundle.parse_options();
 
         let session = &options.session;
         session.devices.check_options(&session.provider_options)?;

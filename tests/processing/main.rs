@@ -2,6 +2,7 @@
 
 mod draw;
 mod interface;
+mod masks;
 mod postprocess;
 mod preprocess;
 mod tokenizer;

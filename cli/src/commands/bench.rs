@@ -217,7 +217,7 @@ impl BenchArgs {
         self.work.task()?;
         let (name, image) = self.work.image()?;
         Ok(Settings {
-            task: self.work.kind.spec().name.to_owned(),
+            task: self.work.task_name().to_owned(),
             image: ImageRecord {
                 name,
                 width: image.width(),

@@ -76,7 +76,7 @@ pub struct CompareArgs {
 }
 
 pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    let tasks = args.requests.tasks_or_all(console)?;
+    let tasks = args.requests.tasks_or_all()?;
     let inputs = args.images.inputs()?;
     let mut generation = GenerationOptions::default();
     generation.num_beams = args.num_beams;
@@ -109,7 +109,14 @@ pub fn compare(args: &CompareArgs, globals: &GlobalArgs, console: &Console) -> R
             });
         };
         let features = match args.images.read(input, globals.offline) {
-            Ok(image) => comparer.encode(&image)?,
+            Ok(image) => match comparer.encode(&image) {
+                Err(error) if !error.concerns_the_input() => return Err(error),
+                encoded => encoded,
+            },
+            Err(error) => Err(error),
+        };
+        let features = match features {
+            Ok(features) => features,
             Err(error) => {
                 fail(None, error);
                 tasks.iter().for_each(|_| progress.step());

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -49,11 +49,45 @@ impl Input {
         match self {
             Input::Stdin => "stdin".into(),
             Input::File(path) => stem(path),
-            Input::Url(url) => match stem(Path::new(url_path(url))) {
+            Input::Url(url) => match stem(Path::new(path_and_name(url).1)) {
                 name if name.is_empty() => "image".into(),
                 name => name,
             },
         }
+    }
+
+    /// Returns the names of the folders that hold the image, from the root of the system or of the server.
+    pub fn folders(&self) -> Vec<String> {
+        match self {
+            Input::Stdin => Vec::new(),
+            Input::File(path) => {
+                let mut folders = Vec::new();
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                for component in path.parent().into_iter().flat_map(Path::components) {
+                    match component {
+                        Component::Normal(name) => folders.push(name.to_string_lossy().into_owned()),
+                        Component::ParentDir => drop(folders.pop()),
+                        _ => {}
+                    }
+                }
+                folders
+            }
+            Input::Url(url) => {
+                let (folder, _) = path_and_name(url);
+                let names = folder.split('/').filter(|name| !matches!(*name, "" | "." | ".."));
+                names.map(str::to_owned).collect()
+            }
+        }
+    }
+
+    /// Returns the extension of the file name.
+    pub fn extension(&self) -> Option<String> {
+        let name = match self {
+            Input::Stdin => return None,
+            Input::File(path) => path,
+            Input::Url(url) => Path::new(path_and_name(url).1),
+        };
+        Some(name.extension()?.to_string_lossy().into_owned())
     }
 }
 
@@ -139,12 +173,11 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-/// Returns the last part of an address's path, without query and fragment.
-fn url_path(url: &str) -> &str {
+/// Returns the server with the folders of an address's path, and its last part; both without query and fragment.
+fn path_and_name(url: &str) -> (&str, &str) {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = after_scheme.split(['?', '#']).next().unwrap_or_default();
-    path.split_once('/')
-        .map_or("", |(_, path)| path.rsplit('/').next().unwrap_or_default())
+    path.rsplit_once('/').unwrap_or((path, ""))
 }
 
 /// Checks that a file to write is not an input.

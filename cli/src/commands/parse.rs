@@ -1,28 +1,35 @@
-//! `florence2 parse`: parses a model's raw answer, without a model.
+//! `florence2 parse`: parses a model's raw answer, without running a model.
 
 use std::io::{self, Read};
 
 use clap::Args;
+use florence2::hub;
 use florence2::postprocess::{self, ParseOptions, RawAnswer};
-use florence2::{ImageSize, TaskKind};
+use florence2::{Bundle, BundleSource, ImageSize, OutputKind, Task};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::task_kind;
+use crate::args::{GlobalArgs, ModelArg, Tag, task_or_tag};
+use crate::console::Console;
+use crate::engine;
 use crate::error::{Error, Outcome, Result};
 use crate::output::{Destination, ReportFormat, Target, answer_text, coordinate_format, json};
 
 /// Parse a model's raw answer to a task
 ///
-/// No model is needed. The result has the shape of transformers' `post_process_generation`.
+/// No model is needed, except for the answer types of a fine-tune's own tags. The result has the shape of transformers' `post_process_generation`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   florence2 parse -t od -s 640x480 'car<loc_100><loc_200><loc_500><loc_750>'")]
 pub struct ParseArgs {
-    /// The task of the answer: od, ocr-with-region, ... or the tag (see `florence2 tasks`)
-    #[arg(short, long, value_parser = task_kind)]
-    task: TaskKind,
+    /// The task of the answer: od, ocr-with-region, ... or the tag (see `florence2 tasks`); also a fine-tune's own tag,
+    /// whose answer is text unless --model has another type for it
+    #[arg(short, long, value_parser = task_or_tag)]
+    task: Tag,
+    /// The model whose configuration has the answer type of a tag: a folder, or a cached model of a hub
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<ModelArg>,
     /// The image's size in pixels, as 640x480
     #[arg(short, long, value_name = "WxH", value_parser = image_size)]
     size: ImageSize,
@@ -44,27 +51,36 @@ pub struct ParseArgs {
 struct ParseRecord<'a> {
     width: u32,
     height: u32,
-    task: &'static str,
+    task: &'a str,
     result: Value,
     raw_text: &'a str,
 }
 
-pub fn parse(args: &ParseArgs) -> Result<Outcome> {
+pub fn parse(args: &ParseArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
     let raw = match args.raw.as_str() {
         "-" => from_stdin()?,
         raw => raw.to_owned(),
     };
-    let spec = args.task.spec();
-    let options = ParseOptions::default().with_strict(args.strict);
-    let parsed = postprocess::parse(spec.output, &RawAnswer::from_text(&raw), args.size, &options);
+    let bundle = args.bundle(globals, console)?;
+    let (tag, output) = match &args.task {
+        Tag::Task(kind) => (kind.spec().tag, kind.spec().output),
+        Tag::Own(tag) => {
+            let task = Task::Prompt(tag.clone());
+            let of_model = bundle.as_ref().map(|bundle| bundle.output_kind(&task));
+            (tag.as_str(), of_model.unwrap_or(OutputKind::PureText))
+        }
+    };
+    let options = bundle.map_or_else(ParseOptions::default, |bundle| bundle.parse_options());
+    let options = options.with_strict(args.strict);
+    let parsed = postprocess::parse(output, &RawAnswer::from_text(&raw), args.size, &options);
     let text = match args.format {
         ReportFormat::Text => answer_text(&parsed, 0),
         ReportFormat::Json => {
             let record = ParseRecord {
                 width: args.size.width,
                 height: args.size.height,
-                task: spec.tag,
-                result: parsed.to_transformers(spec.tag, coordinate_format(args.strict)),
+                task: tag,
+                result: parsed.to_transformers(tag, coordinate_format(args.strict)),
                 raw_text: &raw,
             };
             json(&record)? + "\n"
@@ -74,6 +90,25 @@ pub fn parse(args: &ParseArgs) -> Result<Outcome> {
     out.write(&text)?;
     out.commit()?;
     Ok(Outcome::AllGood)
+}
+
+impl ParseArgs {
+    /// Opens the model's configuration, without a network.
+    fn bundle(&self, globals: &GlobalArgs, console: &Console) -> Result<Option<Bundle>> {
+        let source = match &self.model {
+            None => return Ok(None),
+            Some(ModelArg::Demo) => florence2::demo::bundle()?,
+            Some(ModelArg::Folder(folder)) => BundleSource::Folder(folder.clone()),
+            Some(ModelArg::Hub(id)) => {
+                let offline = GlobalArgs {
+                    offline: true,
+                    ..globals.clone()
+                };
+                BundleSource::Folder(hub::prepare(id, &engine::load_options(&offline, console))?.folder)
+            }
+        };
+        Ok(Some(Bundle::open(source)?))
+    }
 }
 
 /// Reads standard input, without the newline that `echo` adds.

@@ -3,8 +3,7 @@
 use clap::Args;
 use florence2::{BoundingBox, Region, TASKS, Task, TaskInput, TaskKind};
 
-use crate::args::task_kind;
-use crate::console::Console;
+use crate::args::task_kind_or_prompt;
 use crate::error::{Error, Result};
 
 /// Arguments that choose the tasks and their inputs.
@@ -12,73 +11,72 @@ use crate::error::{Error, Result};
 #[command(next_help_heading = "Tasks")]
 pub struct RequestArgs {
     /// A task: od, caption, ocr-with-region, ... or its tag (see `florence2 tasks`); several: repeat it, or commas
-    #[arg(short, long = "task", value_name = "TASK", value_parser = task_kind, value_delimiter = ',')]
+    #[arg(short, long = "task", value_name = "TASK", value_parser = task_kind_or_prompt, value_delimiter = ',')]
     tasks: Vec<TaskKind>,
-    /// The text of tasks that take one: a caption, a phrase
-    #[arg(long, value_name = "TEXT")]
-    text: Option<String>,
-    /// The region of tasks that take one, in pixels of the image
-    #[arg(long, value_name = "x1,y1,x2,y2", value_parser = region, allow_hyphen_values = true)]
-    region: Option<BoundingBox>,
-    /// A raw prompt, for the tasks of fine-tunes; may be repeated. A tag that the checkpoint's configuration defines
-    /// (with the text behind it) is expanded to its prompt, and the answer is parsed by its type
-    #[arg(long = "prompt", value_name = "RAW", allow_hyphen_values = true)]
+    /// The text of tasks that take one: a caption, a phrase; several: repeat it, to ask the tasks about each
+    #[arg(long = "text", value_name = "TEXT")]
+    texts: Vec<String>,
+    /// The region of tasks that take one, in pixels of the image; several: repeat it, to ask the tasks about each
+    #[arg(long = "region", value_name = "x1,y1,x2,y2", value_parser = region, allow_hyphen_values = true)]
+    regions: Vec<BoundingBox>,
+    /// A prompt as transformers takes it, a tag with its text or region; may be repeated. Other prompts and tags, as of
+    /// fine-tunes, are passed to the model; a tag that the checkpoint's configuration defines is expanded to its prompt,
+    /// and the answer is parsed by its type
+    #[arg(long = "prompt", value_name = "PROMPT", allow_hyphen_values = true)]
     prompts: Vec<String>,
 }
 
 impl RequestArgs {
     /// Returns the tasks. Without any, those without an input and those whose input is given.
-    pub fn tasks_or_all(&self, console: &Console) -> Result<Vec<Task>> {
+    pub fn tasks_or_all(&self) -> Result<Vec<Task>> {
         if !self.tasks.is_empty() || !self.prompts.is_empty() {
-            return self.tasks(console);
+            return self.tasks();
         }
         let askable = TASKS.iter().filter(|row| match row.input {
             TaskInput::None => true,
-            TaskInput::Text => self.text.is_some(),
-            TaskInput::Region => self.region.is_some(),
+            TaskInput::Text => !self.texts.is_empty(),
+            TaskInput::Region => !self.regions.is_empty(),
         });
         let all = Self {
             tasks: askable.map(|row| row.kind).collect(),
-            text: self.text.clone(),
-            region: self.region,
+            texts: self.texts.clone(),
+            regions: self.regions.clone(),
             prompts: Vec::new(),
         };
-        all.tasks(console)
+        all.tasks()
     }
 
-    /// Returns the tasks with their inputs, then the prompts.
-    pub fn tasks(&self, console: &Console) -> Result<Vec<Task>> {
-        self.check_taken(TaskInput::Text, "--text", self.text.is_some())?;
-        self.check_taken(TaskInput::Region, "--region", self.region.is_some())?;
-        let tasks = self.tasks.iter().map(|&kind| {
+    /// Returns the tasks, each with each of its inputs, then the prompts.
+    pub fn tasks(&self) -> Result<Vec<Task>> {
+        self.check_taken(TaskInput::Text, "--text", !self.texts.is_empty())?;
+        self.check_taken(TaskInput::Region, "--region", !self.regions.is_empty())?;
+        let mut tasks = Vec::new();
+        for &kind in &self.tasks {
             let spec = kind.spec();
-            let text = self.text.as_deref().filter(|_| spec.input == TaskInput::Text);
-            let region = self
-                .region
-                .map(Region::Pixels)
-                .filter(|_| spec.input == TaskInput::Region);
+            let missing = |option: &str| {
+                let message = format!("task {} needs {option}: {}", spec.name, spec.summary);
+                Err(Error::Usage(message))
+            };
             match spec.input {
-                TaskInput::Text if text.is_none() => Err(Error::Usage(format!(
-                    "task {} needs --text: {}",
-                    spec.name, spec.summary
-                ))),
-                TaskInput::Region if region.is_none() => Err(Error::Usage(format!(
-                    "task {} needs --region x1,y1,x2,y2: {}",
-                    spec.name, spec.summary
-                ))),
-                _ => Ok(Task::new(kind, text, region)?),
+                TaskInput::None => tasks.push(Task::new(kind, None, None)?),
+                TaskInput::Text if self.texts.is_empty() => return missing("--text"),
+                TaskInput::Text => {
+                    for text in &self.texts {
+                        tasks.push(Task::new(kind, Some(text), None)?);
+                    }
+                }
+                TaskInput::Region if self.regions.is_empty() => return missing("--region x1,y1,x2,y2"),
+                TaskInput::Region => {
+                    for &region in &self.regions {
+                        tasks.push(Task::new(kind, None, Some(Region::Pixels(region)))?);
+                    }
+                }
             }
-        });
-        let prompts = self.prompts.iter().map(|prompt| {
-            if let Some(row) = TASKS.iter().find(|row| row.tag == prompt.trim()) {
-                console.warn(&format!(
-                    "the model was not trained on the tag {} itself but on its sentence; you may want --task {}",
-                    row.tag, row.name
-                ));
-            }
-            Ok(Task::Prompt(prompt.clone()))
-        });
-        tasks.chain(prompts).collect()
+        }
+        for prompt in &self.prompts {
+            tasks.push(Task::from_prompt(prompt)?);
+        }
+        Ok(tasks)
     }
 
     /// Checks that a given input is for at least one of the tasks.
@@ -114,7 +112,8 @@ fn region(text: &str) -> Result<BoundingBox, String> {
     let &[x1, y1, x2, y2] = numbers.as_slice() else {
         return Err("expected four numbers: x1,y1,x2,y2".into());
     };
-    if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+    // The engine moves less than a pixel to the edge.
+    if !numbers.iter().all(|number| number.is_finite() && *number > -1.0) {
         return Err("coordinates are in pixels from the upper left corner of the image".into());
     }
     if x1 >= x2 || y1 >= y2 {
@@ -130,6 +129,10 @@ mod tests {
     #[test]
     fn regions() {
         assert_eq!(region("1, 2.5,30,40"), Ok(BoundingBox::new(1.0, 2.5, 30.0, 40.0)));
+        assert_eq!(
+            region("-0.4,0,30,40"),
+            Ok(BoundingBox::new(-0.4, 0.0, 30.0, 40.0))
+        );
         for wrong in [
             "1,2,3",
             "1,2,3,4,5",

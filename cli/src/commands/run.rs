@@ -2,15 +2,20 @@
 
 mod draw;
 mod generation;
+mod masks;
+mod names;
 mod writer;
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use florence2::{Florence2, ImageFeatures, Output, RunOptions, Task};
+use florence2::{Florence2, ImageFeatures, Output, OutputKind, RunOptions, Task};
 
 use self::draw::AnnotatedImages;
 use self::generation::GenerationArgs;
+use self::masks::MaskFormat;
 use self::writer::ResultWriter;
 use super::images::{self, ImageArgs, Input};
 use super::requests::RequestArgs;
@@ -19,7 +24,7 @@ use crate::console::{Console, Progress};
 use crate::engine;
 use crate::error::{Error, Outcome, Result, describe};
 use crate::interrupt;
-use crate::output::{Format, Target};
+use crate::output::{Format, RecordForm, Target, coordinate_format, task_text};
 
 /// Answer tasks about images
 ///
@@ -32,13 +37,15 @@ Examples:
   florence2 run -m DIR -t caption https://example.com/photo.jpg
   florence2 run -m DIR -t od,ocr --format json *.jpg -o found.json --draw found/
   florence2 run -m DIR -t caption-to-phrase-grounding --text 'a dog' photo.jpg
+  florence2 run -m DIR -t open-vocabulary-detection --text 'a dog' --text 'a cat' photo.jpg
   florence2 run -m DIR -t region-to-description --region 34,160,597,371 photo.jpg
+  florence2 run -m DIR -t region-to-segmentation --region 34,160,597,371 --masks masks photo.jpg
   florence2 run -m DIR --prompt '<DocVQA>What is the total?' invoice.png
   cat photo.jpg | florence2 run -m DIR -t ocr -
 
 JSON: path, width, height, task, input, result (as of transformers'
-post_process_generation), scores (one for each instance), raw_text, token_ids,
-score, truncated, timings in seconds. With --num-return-sequences, `sequences`
+post_process_generation), scores (one for each instance), masks (with --rle: COCO's
+RLE of each outline), raw_text, token_ids, score, truncated, timings in seconds. With --num-return-sequences, `sequences`
 holds all of them, the best first, and the fields beside it are the best one's.
 A failure is {path, task, error}; without a task, the image itself failed.")]
 pub struct RunArgs {
@@ -63,12 +70,21 @@ struct OutputArgs {
     /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Write the results to this file instead of stdout; the file appears when all are written
+    /// Write the results to this file instead of stdout; the file appears when all are written, or the run is stopped
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: Target,
     /// Draw boxes and outlines: a file, a pattern with {name} and {task}, or a folder
     #[arg(long, value_name = "OUT.png")]
     draw: Option<Target>,
+    /// Write the masks of outlines to this folder, as PNG
+    #[arg(long, value_name = "DIR")]
+    masks: Option<PathBuf>,
+    /// The form of --masks
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = MaskFormat::Instances, requires = "masks")]
+    mask_format: MaskFormat,
+    /// Add the masks of outlines to JSON, in COCO's compressed RLE
+    #[arg(long)]
+    rle: bool,
     /// Show the text as it is generated (greedy search, or sampling with --do-sample)
     #[arg(long)]
     stream: bool,
@@ -78,7 +94,8 @@ struct OutputArgs {
 }
 
 pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Outcome> {
-    let tasks = args.requests.tasks(console)?;
+    interrupt::handle();
+    let tasks = args.requests.tasks()?;
     let inputs = args.images.inputs()?;
     let generation = args.generation.options(args.output.stream)?;
     if args.output.stream && args.output.format != Format::Text {
@@ -86,12 +103,17 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
             "--stream shows text while it is generated; it needs --format text".into(),
         ));
     }
-    let annotated = args
-        .output
-        .draw
-        .as_ref()
-        .map(|target| AnnotatedImages::plan(target, &args.output.output, &inputs, &tasks))
-        .transpose()?;
+    if args.output.rle && args.output.format == Format::Text {
+        return Err(Error::Usage("--rle needs --format json or jsonl".into()));
+    }
+    let masks = args.output.mask_names(&inputs, &tasks)?;
+    // The model says how the answers to a fine-tune's own tags are parsed.
+    let has_own = tasks.iter().any(|task| task.kind().is_none());
+    let mut annotated = None;
+    if !has_own {
+        annotated = args.output.annotated(&inputs, &tasks, Task::output_kind)?;
+        args.output.check_masks(&tasks, Task::output_kind)?;
+    }
     if let Target::File(path) = &args.output.output {
         images::check_not_an_input(path, &inputs)?;
     }
@@ -100,12 +122,21 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         &args.output.output,
         args.output.format,
         headings,
-        args.output.strict,
+        RecordForm {
+            coordinates: coordinate_format(args.output.strict),
+            masks: args.output.rle,
+        },
     )?;
 
     let model = engine::load(args.model.as_ref(), globals, console)?;
     let search = model.generation_config().with_options(&generation)?;
     args.generation.warn_of_idle_options(&search, console);
+    if has_own {
+        annotated = args
+            .output
+            .annotated(&inputs, &tasks, |task| model.output_kind(task))?;
+        args.output.check_masks(&tasks, |task| model.output_kind(task))?;
+    }
     let job = Job {
         model: &model,
         tasks: &tasks,
@@ -117,6 +148,9 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
         images: &args.images,
         offline: globals.offline,
         annotated: annotated.as_ref(),
+        masks,
+        mask_format: args.output.mask_format,
+        longest: search.max_positions,
         // A bar would overwrite the streamed text.
         progress: if args.output.stream {
             Progress::hidden()
@@ -127,9 +161,66 @@ pub fn run(args: &RunArgs, globals: &GlobalArgs, console: &Console) -> Result<Ou
     };
     let outcome = job.work(&inputs, &mut writer);
     writer.close()?;
-    let outcome = outcome?;
-    writer.commit()?;
-    Ok(outcome)
+    if outcome.is_ok() {
+        writer.commit()?;
+    } else if let Target::File(path) = &args.output.output
+        && writer.written() > 0
+    {
+        let (written, all) = (writer.written(), inputs.len() * tasks.len());
+        writer.commit()?;
+        console.note(&format!("{} has {written} of {all} results", path.display()));
+    }
+    outcome
+}
+
+impl OutputArgs {
+    /// Plans the annotated images.
+    fn annotated(
+        &self,
+        inputs: &[Input],
+        tasks: &[Task],
+        kind: impl Fn(&Task) -> OutputKind,
+    ) -> Result<Option<AnnotatedImages>> {
+        let plan = |target| AnnotatedImages::plan(target, &self.output, inputs, tasks, kind);
+        self.draw.as_ref().map(plan).transpose()
+    }
+
+    /// Checks that masks are requested of tasks that have them.
+    fn check_masks(&self, tasks: &[Task], kind: impl Fn(&Task) -> OutputKind) -> Result<()> {
+        let has_outlines = |task: &Task| {
+            matches!(
+                kind(task),
+                OutputKind::Polygons | OutputKind::DescriptionWithBboxesOrPolygons
+            )
+        };
+        if (self.masks.is_some() || self.rle) && !tasks.iter().any(has_outlines) {
+            return Err(Error::Usage(
+                "--masks and --rle: none of the tasks answers with outlines; see `florence2 tasks`".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the path of the masks of each image and task, without number and extension.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if an image is given twice.
+    fn mask_names(&self, inputs: &[Input], tasks: &[Task]) -> Result<Vec<Vec<PathBuf>>> {
+        let Some(folder) = &self.masks else {
+            return Ok(Vec::new());
+        };
+        let images = names::of_images(inputs);
+        let mut taken = HashSet::new();
+        if let Some(twice) = images.iter().find(|&name| !taken.insert(name)) {
+            return Err(Error::Usage(format!("--masks: the image {twice} is given twice")));
+        }
+        let tasks = names::of_tasks(tasks);
+        let of_image = |image: &String| {
+            let names = tasks.iter().map(|task| format!("{image}-{task}"));
+            names.map(|name| folder.join(name)).collect()
+        };
+        Ok(images.iter().map(of_image).collect())
+    }
 }
 
 /// The work on each image.
@@ -141,6 +232,11 @@ struct Job<'a> {
     images: &'a ImageArgs,
     offline: bool,
     annotated: Option<&'a AnnotatedImages>,
+    /// The paths of masks by image and task; empty without `--masks`.
+    masks: Vec<Vec<PathBuf>>,
+    mask_format: MaskFormat,
+    /// The most tokens that the model can generate.
+    longest: usize,
     progress: Progress,
     console: &'a Console,
 }
@@ -159,7 +255,20 @@ impl Job<'_> {
                     continue;
                 }
             };
-            let features = self.model.encode_image(&image)?;
+            let features = match self.model.encode_image(&image).map_err(Error::from) {
+                Ok(features) => features,
+                Err(error) if error.concerns_the_input() => {
+                    outcome = Outcome::SomeFailed;
+                    let message = describe(&error);
+                    self.console.input_failure(&input.to_string(), &message);
+                    for task in self.tasks {
+                        writer.failure(input, Some(task), &message)?;
+                        self.progress.step();
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             for (number, task) in self.tasks.iter().enumerate() {
                 self.progress.message(format!("{input} {task}"));
                 match self.answer(&features, task, input, writer) {
@@ -168,6 +277,9 @@ impl Job<'_> {
                         self.report(input, &answer);
                         if let Some(annotated) = self.annotated {
                             annotated.draw(index, number, &image, &answer, self.console)?;
+                        }
+                        if let Some(name) = self.masks.get(index).and_then(|names| names.get(number)) {
+                            masks::write(name, self.mask_format, &answer, self.console)?;
                         }
                     }
                     Err(error) if error.concerns_the_input() => {
@@ -222,12 +334,16 @@ impl Job<'_> {
 
     fn report(&self, input: &Input, best: &Output) {
         if best.truncated {
-            let message = format!(
-                "{input} {}: the answer was cut off after {} tokens; raise --max-new-tokens for more",
-                best.task,
-                best.token_ids.len()
-            );
-            self.console.warn(&message);
+            let tokens = best.token_ids.len();
+            let advice = if tokens >= self.longest {
+                "the most that this model can generate"
+            } else {
+                "raise --max-new-tokens for more"
+            };
+            self.console.warn(&format!(
+                "{input} {}: the answer was cut off after {tokens} tokens; {advice}",
+                task_text(&best.task)
+            ));
         }
         let timings = &best.timings;
         self.console.detail(&format!(

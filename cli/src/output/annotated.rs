@@ -5,14 +5,14 @@ use std::path::Path;
 
 use florence2::Parsed;
 use florence2::draw::{self, DrawOptions};
-use image::{ImageFormat, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::{Target, write_file};
 use crate::error::{Error, Result};
 
 /// Draws an answer on a copy of its image and writes that in the format of the target's extension; to stdout as PNG.
 pub fn write_annotated(target: &Target, image: &RgbImage, answer: &Parsed) -> Result<()> {
-    let annotated = draw::annotate(image, answer, &DrawOptions::default())?;
+    let annotated = draw::annotate(image, answer, &DrawOptions::default())?.into();
     match target {
         Target::Stdout => {
             let bytes = encoded(&annotated, ImageFormat::Png, Path::new("-"))?;
@@ -29,7 +29,8 @@ pub fn write_annotated(target: &Target, image: &RgbImage, answer: &Parsed) -> Re
     }
 }
 
-fn encoded(image: &RgbImage, format: ImageFormat, path: &Path) -> Result<Vec<u8>> {
+/// Returns an image as a file of a format; `path` is for errors.
+pub fn encoded(image: &DynamicImage, format: ImageFormat, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     let failed = |source| Error::Image {
         path: path.to_owned(),

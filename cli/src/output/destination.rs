@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::{Builder, NamedTempFile, TempPath};
 
@@ -33,7 +34,51 @@ pub struct Destination {
     path: Option<PathBuf>,
     out: Box<dyn Write>,
     /// The file that [`commit`](Self::commit) moves to `path`; `None` for stdout, pipes and devices.
-    temporary: Option<TempPath>,
+    temporary: Option<Temporary>,
+}
+
+/// The temporary files of open destinations, for [`remove_temporaries`].
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A temporary file in [`TEMPORARIES`].
+struct Temporary(Option<TempPath>);
+
+impl Temporary {
+    fn new(path: TempPath) -> Self {
+        let mut open = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+        open.push(path.to_path_buf());
+        Self(Some(path))
+    }
+
+    /// Moves the file to `path`.
+    fn persist(mut self, path: &Path) -> io::Result<()> {
+        match self.forget() {
+            Some(temporary) => temporary.persist(path).map_err(|error| error.error),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&mut self) -> Option<TempPath> {
+        let path = self.0.take()?;
+        let mut open = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|other| *other != *path);
+        Some(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Removes the temporary files of open destinations, before the program exits without dropping them.
+pub fn remove_temporaries() {
+    let open = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in &*open {
+        // Nothing can be done about a file that stays.
+        let _ = fs::remove_file(path);
+    }
 }
 
 impl Destination {
@@ -59,7 +104,7 @@ impl Destination {
             (file.map_err(Error::io(&path))?, None)
         } else {
             let (file, temporary) = temporary_file(&path).map_err(Error::io(&path))?.into_parts();
-            (file, Some(temporary))
+            (file, Some(Temporary::new(temporary)))
         };
         Ok(Self {
             path: Some(path),
@@ -92,9 +137,7 @@ impl Destination {
     pub fn commit(mut self) -> Result<()> {
         self.flush()?;
         if let (Some(temporary), Some(path)) = (self.temporary.take(), &self.path) {
-            temporary
-                .persist(path)
-                .map_err(|error| self.failed(error.error))?;
+            temporary.persist(path).map_err(|error| self.failed(error))?;
         }
         Ok(())
     }

@@ -6,11 +6,11 @@ mod record;
 mod table;
 mod text;
 
-pub use annotated::write_annotated;
-pub use destination::{Destination, Target, print, write_file};
-pub use record::{FailureRecord, OutputRecord};
+pub use annotated::{encoded, write_annotated};
+pub use destination::{Destination, Target, print, remove_temporaries, write_file};
+pub use record::{FailureRecord, OutputRecord, RecordForm};
 pub use table::{Column, Table, TableFormat, markdown_text};
-pub use text::{answer_text, heading, printable};
+pub use text::{answer_text, heading, printable, task_text};
 
 use florence2::CoordinateFormat;
 use serde::Serialize;

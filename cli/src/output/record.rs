@@ -1,6 +1,6 @@
 //! The JSON records of results.
 
-use florence2::{CoordinateFormat, ImageSize, Output, Task, Timings};
+use florence2::{CoordinateFormat, ImageSize, Mask, Output, Task, Timings};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,10 +26,39 @@ pub struct OutputRecord<'a> {
 struct SequenceRecord<'a> {
     result: Value,
     scores: Vec<Option<f32>>,
+    /// The masks of the outlines, in the order of `result`, if they were requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    masks: Option<Vec<RleRecord>>,
     raw_text: &'a str,
     token_ids: &'a [u32],
     score: f32,
     truncated: bool,
+}
+
+/// COCO's compressed run-length encoding of a mask.
+#[derive(Debug, Serialize)]
+struct RleRecord {
+    /// Height and width.
+    size: [u32; 2],
+    counts: String,
+}
+
+impl From<Mask> for RleRecord {
+    fn from(mask: Mask) -> Self {
+        Self {
+            size: [mask.size().height, mask.size().width],
+            counts: mask.coco_counts(),
+        }
+    }
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordForm {
+    /// How coordinates are written.
+    pub coordinates: CoordinateFormat,
+    /// Whether outlines have masks.
+    pub masks: bool,
 }
 
 /// The record of an image, or a task on it, that failed.
@@ -46,13 +75,13 @@ pub struct FailureRecord {
 
 impl<'a> OutputRecord<'a> {
     /// Returns the record of an answer with its alternatives.
-    pub fn new(path: &'a str, best: &'a Output, coordinates: CoordinateFormat) -> Self {
+    pub fn new(path: &'a str, best: &'a Output, form: RecordForm) -> Self {
         let sequences = if best.alternatives.is_empty() {
             Vec::new()
         } else {
             let sequences = best.sequences();
             sequences
-                .map(|output| SequenceRecord::new(output, coordinates))
+                .map(|output| SequenceRecord::new(output, form))
                 .collect()
         };
         Self {
@@ -61,7 +90,7 @@ impl<'a> OutputRecord<'a> {
             height: best.image_size.height,
             task: best.task.tag(),
             input: input(&best.task, best.image_size),
-            best: SequenceRecord::new(best, coordinates),
+            best: SequenceRecord::new(best, form),
             sequences,
             timings: best.timings,
         }
@@ -69,10 +98,17 @@ impl<'a> OutputRecord<'a> {
 }
 
 impl<'a> SequenceRecord<'a> {
-    fn new(output: &'a Output, coordinates: CoordinateFormat) -> Self {
+    fn new(output: &'a Output, form: RecordForm) -> Self {
+        let outlines = output.parsed.segmentations().iter();
+        let masks = || {
+            outlines
+                .map(|outline| outline.mask(output.image_size).into())
+                .collect()
+        };
         Self {
-            result: output.parsed.to_transformers(output.task.tag(), coordinates),
+            result: output.parsed.to_transformers(output.task.tag(), form.coordinates),
             scores: output.parsed.scores(),
+            masks: form.masks.then(masks),
             raw_text: &output.raw_text,
             token_ids: &output.token_ids,
             score: output.score,

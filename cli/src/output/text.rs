@@ -1,7 +1,7 @@
 //! Answers as text.
 
 use anstyle::Style;
-use florence2::{BoundingBox, Detection, OcrRegion, Parsed, Segmentation};
+use florence2::{BoundingBox, Detection, OcrRegion, Parsed, Region, Segmentation, Task};
 
 use super::table::{Column, Table};
 use crate::metrics::bounding_box;
@@ -11,6 +11,26 @@ pub fn heading(title: &str, detail: &str) -> String {
     let bold = Style::new().bold();
     let gap = if detail.is_empty() { "" } else { "  " };
     format!("{bold}{}{bold:#}{gap}{}\n", printable(title), printable(detail))
+}
+
+/// Returns a task's tag and, if it takes one, its text or region.
+pub fn task_text(task: &Task) -> String {
+    let input = match task {
+        Task::CaptionToPhraseGrounding(text)
+        | Task::ReferringExpressionSegmentation(text)
+        | Task::OpenVocabularyDetection(text) => text.clone(),
+        Task::RegionToSegmentation(region)
+        | Task::RegionToCategory(region)
+        | Task::RegionToDescription(region)
+        | Task::RegionToOcr(region) => match region {
+            Region::Pixels(bbox) => bbox.to_string(),
+            Region::Locations(bins) => bins.to_string(),
+            // `Region` is non-exhaustive.
+            other => format!("{other:?}"),
+        },
+        _ => return task.tag().to_owned(),
+    };
+    format!("{} {input}", task.tag())
 }
 
 /// Returns an answer as lines indented by `indent` spaces: a text, or a table of its instances.

@@ -46,6 +46,17 @@ fn results_have_the_shape_of_transformers() {
 }
 
 #[test]
+fn answers_to_own_tags_are_text() {
+    let raw = r#"<s>{"subtotal": "$12.50"}</s>"#;
+    assert_eq!(
+        parse("<RECEIPT>", "800x600", raw, &[])["result"],
+        json!({"<RECEIPT>": r#"{"subtotal": "$12.50"}"#})
+    );
+    let ran = florence2(&["parse", "-t", "RECEIPT", "-s", "5x5", raw]).exits(2);
+    assert!(!ran.stderr.contains("--prompt"), "{}", ran.stderr);
+}
+
+#[test]
 fn strict_results_are_those_of_transformers() {
     let raw = "café<loc_100><loc_200><loc_500><loc_750>";
     let kept = json!({"bboxes": [[100.5, 100.25, 500.5, 375.25]], "labels": ["café"]});

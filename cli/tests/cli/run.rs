@@ -252,3 +252,124 @@ fn the_image_backend_can_be_chosen() {
     assert_ne!(default["score"], torchvision["score"]);
     assert_eq!(default["token_ids"], torchvision["token_ids"]);
 }
+
+#[test]
+fn a_task_s_tag_in_a_prompt_is_the_task() {
+    let hotel = scene("hotel.jpg");
+    let ask = |args: &[&str]| run(&[args, &["--format", "jsonl", &hotel]].concat());
+    let prompt = ask(&["--prompt", "<OPEN_VOCABULARY_DETECTION>the red star"]).exits(0);
+    let task = ask(&["-t", "open-vocabulary-detection", "--text", "the red star"]).exits(0);
+    let (prompt, task) = (prompt.jsonl().remove(0), task.jsonl().remove(0));
+    for field in ["task", "input", "result", "token_ids"] {
+        assert_eq!(prompt[field], task[field]);
+    }
+    assert!(task["result"]["<OPEN_VOCABULARY_DETECTION>"]["bboxes"][0].is_array());
+    for (prompt, reason) in [
+        ("<CAPTION> describe", "<CAPTION> takes no text"),
+        ("<CAPTION_TO_PHRASE_GROUNDING>", "needs a text"),
+        ("<REGION_TO_OCR>here", "needs a region"),
+    ] {
+        let ran = ask(&["--prompt", prompt]).exits(2);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn tasks_are_asked_about_each_text_and_region() {
+    let hotel = scene("hotel.jpg");
+    let args = [
+        "-t",
+        "open-vocabulary-detection,region-to-category",
+        "--text",
+        "the red star",
+        "--text",
+        "a green ring",
+        "--region",
+        "-0.4,-0.4,480.3,480.3",
+        "--region",
+        "356,345,443,432",
+    ];
+    let lines = run(&[&args[..], &["--format", "jsonl", &hotel]].concat())
+        .exits(0)
+        .jsonl();
+    let inputs: Vec<&str> = lines.iter().map(|line| line["input"].as_str().unwrap()).collect();
+    let (whole, ring) = (
+        "<loc_0><loc_0><loc_999><loc_999>",
+        "<loc_741><loc_718><loc_922><loc_900>",
+    );
+    assert_eq!(inputs, ["the red star", "a green ring", whole, ring]);
+    for line in &lines {
+        assert_eq!(
+            line["timings"]["vision_encoder"],
+            lines[0]["timings"]["vision_encoder"]
+        );
+    }
+    let text = run(&[&args[..], &[&hotel]].concat()).exits(0).text();
+    assert!(
+        text.contains("<OPEN_VOCABULARY_DETECTION> a green ring"),
+        "{text}"
+    );
+    assert!(text.contains("<REGION_TO_CATEGORY> 356,345,443,432"), "{text}");
+}
+
+#[test]
+fn the_longest_answer_cannot_be_raised() {
+    let hotel = scene("hotel.jpg");
+    let warning = |tokens: &str| {
+        let args = [
+            "-t",
+            "caption",
+            "--num-beams",
+            "1",
+            "--max-new-tokens",
+            tokens,
+            "--min-new-tokens",
+        ];
+        run(&[&args[..], &[tokens, &hotel]].concat()).exits(0).stderr
+    };
+    let longest = warning("4096");
+    assert!(
+        longest.contains("256 tokens; the most that this model can generate"),
+        "{longest}"
+    );
+    assert!(warning("5").contains("raise --max-new-tokens"));
+}
+
+#[test]
+fn masks_are_written_as_images_and_as_rle() {
+    let (dir, hotel) = (tempfile::tempdir().unwrap(), scene("hotel.jpg"));
+    let folder = dir.path().join("masks");
+    let masks = |more: &[&str]| {
+        let args = [
+            "-t",
+            "referring-expression-segmentation",
+            "--text",
+            "the red star",
+            "--format",
+            "jsonl",
+        ];
+        let folder = ["--masks", folder.to_str().unwrap(), &hotel];
+        run(&[&args[..], more, &folder].concat())
+            .exits(0)
+            .jsonl()
+            .remove(0)
+    };
+    let line = masks(&["--rle"]);
+    let rle = line["masks"].as_array().unwrap();
+    let outlines = line["result"]["<REFERRING_EXPRESSION_SEGMENTATION>"]["polygons"]
+        .as_array()
+        .unwrap();
+    assert_eq!((rle.len(), outlines.len()), (1, 1));
+    assert_eq!(rle[0]["size"], serde_json::json!([480, 480]));
+    assert!(rle[0]["counts"].is_string());
+    assert!(masks(&["--mask-format", "labels"]).get("masks").is_none());
+
+    let read = |name: &str| image::open(folder.join(name)).unwrap().into_luma8();
+    let instance = read("hotel-referring-expression-segmentation-1.png");
+    let labels = read("hotel-referring-expression-segmentation.png");
+    assert_eq!(instance.dimensions(), (480, 480));
+    assert!(instance.pixels().any(|pixel| pixel[0] == 255));
+    for (one, other) in instance.pixels().zip(labels.pixels()) {
+        assert_eq!((one[0] == 255, one[0] == 0), (other[0] == 1, other[0] == 0));
+    }
+}

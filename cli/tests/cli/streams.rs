@@ -57,11 +57,98 @@ fn a_closed_pipe_is_not_an_error() {
     assert!(!String::from_utf8(output.stderr).unwrap().contains("error"));
 }
 
+/// Sends a signal to a running program.
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.args([format!("-{name}"), child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_run_keeps_its_results() {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    let ring = scene("ring.png");
+    let many = vec![ring.as_str(); 500];
+    for name in ["INT", "TERM", "HUP"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("found.jsonl");
+        let args = [&RUN[..], &["jsonl", "-o", file.to_str().unwrap()], &many].concat();
+        let mut child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        // Results are in a temporary file until the end.
+        let has_results = || {
+            let mut entries = fs::read_dir(dir.path()).unwrap();
+            entries.any(|entry| entry.unwrap().metadata().unwrap().len() > 0)
+        };
+        while !has_results() {
+            sleep(Duration::from_millis(20));
+            assert!(child.try_wait().unwrap().is_none());
+        }
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        let lines = fs::read_to_string(&file).unwrap();
+        assert!((1..500).contains(&lines.lines().count()), "{name}");
+        for line in lines.lines() {
+            serde_json::from_str::<Value>(line).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_stopped_early_leaves_nothing() {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    let ring = scene("ring.png");
+    for name in ["INT", "TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("found.jsonl");
+        let args = [&RUN[..], &["jsonl", "-o", file.to_str().unwrap(), &ring]].concat();
+        let mut child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        while fs::read_dir(dir.path()).unwrap().count() == 0 && child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        signal(&child, name);
+        child.wait().unwrap();
+        let left = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        // The file is there if the run was faster than the signal.
+        assert!(left.into_iter().all(|name| name == "found.jsonl"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_under_nohup_survives_a_hangup() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Command;
+
+    let ring = scene("ring.png");
+    let mut child = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_florence2"))
+        .args(&RUN[..])
+        .args(["jsonl", &ring, &ring, &ring])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    signal(&child, "HUP");
+    assert_eq!(lines.count(), 2);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[cfg(unix)]
 #[test]
 fn interrupted_work_leaves_valid_json() {
     use std::io::{BufRead, BufReader};
-    use std::process::Command;
 
     let ring = scene("ring.png");
     let many = vec![ring.as_str(); 500];
@@ -73,13 +160,7 @@ fn interrupted_work_leaves_valid_json() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // The opening bracket and the first record.
     let mut text: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&child, "INT");
     text.extend(lines.map(Result::unwrap));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let records: Value = serde_json::from_str(&text.concat()).unwrap();

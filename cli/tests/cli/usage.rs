@@ -1,6 +1,6 @@
 //! Invalid arguments: exit code 2, before any model is loaded.
 
-use crate::program::{florence2, scene};
+use crate::program::{Ran, command, florence2, scene};
 
 #[test]
 fn requests_are_checked_before_the_model_is_loaded() {
@@ -79,6 +79,31 @@ fn invalid_models_are_reported() {
         );
         assert_eq!(ran.text(), "");
     }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_not_asked_of_the_hub() {
+    let (dir, ring) = (tempfile::tempdir().unwrap(), scene("ring.png"));
+    std::fs::create_dir(dir.path().join("models")).unwrap();
+    let run = |model: &str| {
+        let mut command = command(&["run", "--model", model, "-t", "od", &ring]);
+        command
+            .current_dir(dir.path())
+            .env("HF_HOME", dir.path())
+            .env("HF_HUB_OFFLINE", "1");
+        Ran::from(command.output().unwrap()).exits(2).stderr
+    };
+    let near = run("models/x");
+    assert!(
+        near.contains("models/x: there is no such folder; models/x@main asks the hub"),
+        "{near}"
+    );
+    let far = run("organisation/x");
+    assert!(
+        far.contains("organisation/x: there is no such folder, and the hub gives no model")
+            && far.contains("pull"),
+        "{far}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use florence2_demo::SCENES;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{GlobalArgs, ModelArg, task_kind};
+use crate::args::{GlobalArgs, ModelArg, task_kind_or_prompt};
 use crate::error::{Error, Result};
 
 /// The fewest new tokens of an answer: its first and its last are often forced.
@@ -48,8 +48,16 @@ pub struct Work {
     #[arg(long = "image", value_name = "FILE")]
     image_path: Option<PathBuf>,
     /// The task; one without a text or region as input
-    #[arg(id = "task", short = 't', long = "task", value_name = "TASK", default_value = "od", value_parser = task_kind)]
-    pub kind: TaskKind,
+    #[arg(id = "task", short = 't', long = "task", value_name = "TASK", default_value = "od", value_parser = task_kind_or_prompt)]
+    kind: TaskKind,
+    /// A prompt in place of the task: a tag with its text or region, also a fine-tune's own
+    #[arg(
+        long,
+        value_name = "PROMPT",
+        conflicts_with = "task",
+        allow_hyphen_values = true
+    )]
+    prompt: Option<String>,
     /// New tokens of each answer, exactly
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = RangedU64ValueParser::<usize>::new().range(MIN_TOKENS..))]
     pub tokens: usize,
@@ -61,12 +69,21 @@ impl Work {
     /// # Errors
     /// [`Error::Usage`] if the task needs an input.
     pub fn task(&self) -> Result<Task> {
+        if let Some(prompt) = &self.prompt {
+            return Ok(Task::from_prompt(prompt)?);
+        }
         Task::new(self.kind, None, None).map_err(|_| {
             Error::Usage(format!(
-                "task {} takes a text or a region; choose one that needs none, as od or caption",
-                self.kind.spec().name
+                "task {} takes a text or a region: --prompt '{}...'",
+                self.kind.spec().name,
+                self.kind.spec().tag
             ))
         })
+    }
+
+    /// Returns the task's name, or the prompt.
+    pub fn task_name(&self) -> &str {
+        self.prompt.as_deref().unwrap_or(self.kind.spec().name)
     }
 
     /// Reads the image; returns its name and its pixels.

@@ -7,6 +7,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use florence2::{Output, OutputKind, Task};
 use image::{ImageFormat, RgbImage};
 
+use super::names;
 use crate::commands::images::{Input, check_not_an_input};
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -20,14 +21,25 @@ pub struct AnnotatedImages {
 }
 
 impl AnnotatedImages {
-    /// Plans all targets. `{name}` in `target` is replaced by the image's name and `{task}` by the task's; in a folder, files
-    /// are named `{name}-{task}.png`. `results` is the target of the results.
+    /// Plans all targets. `{name}` in `target` is replaced by the image's [name](names) and `{task}` by the task's; in a
+    /// folder, files are named `{name}-{task}.png`. `results` is the target of the results, `kind` returns how a task's answer
+    /// is parsed.
     ///
     /// # Errors
     /// [`Error::Usage`] if a file would be overwritten, or cannot be written as an image.
-    pub fn plan(target: &Target, results: &Target, inputs: &[Input], tasks: &[Task]) -> Result<Self> {
-        let drawable: Vec<usize> = (0..tasks.len())
-            .filter(|&task| tasks.get(task).is_some_and(is_drawable))
+    pub fn plan(
+        target: &Target,
+        results: &Target,
+        inputs: &[Input],
+        tasks: &[Task],
+        kind: impl Fn(&Task) -> OutputKind,
+    ) -> Result<Self> {
+        let task_names = names::of_tasks(tasks);
+        let drawable: Vec<(usize, &str)> = (0..)
+            .zip(tasks)
+            .zip(&task_names)
+            .filter(|((_, task), _)| kind(task) != OutputKind::PureText)
+            .map(|((number, _), name)| (number, name.as_str()))
             .collect();
         if drawable.is_empty() {
             return Err(Error::Usage(
@@ -36,21 +48,24 @@ impl AnnotatedImages {
         }
         let mut targets = BTreeMap::new();
         let mut taken: BTreeMap<PathBuf, String> = BTreeMap::new();
-        for (image, input) in inputs.iter().enumerate() {
-            for &number in &drawable {
-                let Some(task) = tasks.get(number) else { continue };
+        for ((image, input), image_name) in (0..).zip(inputs).zip(names::of_images(inputs)) {
+            for &(number, task_name) in &drawable {
                 let Target::File(pattern) = target else {
                     targets.insert((image, number), Target::Stdout);
                     continue;
                 };
-                let path = name(pattern, input, task);
+                let path = path(pattern, &image_name, task_name);
                 check_format(&path)?;
                 check_not_an_input(&path, inputs)?;
-                let what = format!("{input} {task}");
+                let what = format!("{input} ({task_name})");
                 if let Some(other) = taken.insert(path.clone(), what.clone()) {
+                    let advice = if other == what {
+                        "the image is given twice"
+                    } else {
+                        "put {name} and {task} into the name, or name a folder"
+                    };
                     return Err(Error::Usage(format!(
-                        "--draw: {} would be written for {other} and for {what}; put {{name}} and {{task}} into the \
-                         name, or name a folder",
+                        "--draw: {} would be written for {other} and for {what}; {advice}",
                         path.display()
                     )));
                 }
@@ -93,22 +108,15 @@ impl AnnotatedImages {
     }
 }
 
-fn is_drawable(task: &Task) -> bool {
-    task.output_kind() != OutputKind::PureText
-}
-
-fn name(pattern: &Path, input: &Input, task: &Task) -> PathBuf {
-    let task = task.kind().map_or("prompt", |kind| kind.spec().name);
+fn path(pattern: &Path, image: &str, task: &str) -> PathBuf {
     let text = pattern.to_string_lossy();
     if pattern.is_dir() || text.ends_with(['/', MAIN_SEPARATOR]) {
-        return pattern.join(format!("{}-{task}.png", input.stem()));
+        return pattern.join(format!("{image}-{task}.png"));
     }
     if !text.contains("{name}") && !text.contains("{task}") {
         return pattern.to_owned();
     }
-    text.replace("{task}", task)
-        .replace("{name}", &input.stem())
-        .into()
+    text.replace("{task}", task).replace("{name}", image).into()
 }
 
 /// Checks that the path has the extension of an image format that can be written.
@@ -147,10 +155,12 @@ mod tests {
     fn plan(target: &str, inputs: &[&str], tasks: &[Task]) -> Result<Vec<Target>> {
         let inputs: Vec<Input> = inputs.iter().map(|path| Input::File(path.into())).collect();
         let target = Target::from(std::ffi::OsString::from(target));
-        Ok(AnnotatedImages::plan(&target, &Target::Stdout, &inputs, tasks)?
-            .targets
-            .into_values()
-            .collect())
+        Ok(
+            AnnotatedImages::plan(&target, &Target::Stdout, &inputs, tasks, Task::output_kind)?
+                .targets
+                .into_values()
+                .collect(),
+        )
     }
 
     const OD: Task = Task::ObjectDetection;
@@ -168,6 +178,10 @@ mod tests {
             [file("od/a.b.jpg"), file("od/c.jpg")]
         );
         assert_eq!(
+            plan("out/", &["x/a.png", "y/a.png"], &[OD]).unwrap(),
+            [file("out/x/a-od.png"), file("out/y/a-od.png")]
+        );
+        assert_eq!(
             plan("one.webp", &["a.png"], &[OD, Task::Ocr]).unwrap(),
             [file("one.webp")]
         );
@@ -178,7 +192,7 @@ mod tests {
         for (target, inputs, tasks) in [
             ("one.png", &["a.png", "b.png"][..], &[OD][..]),
             ("one.png", &["a.png"], &[OD, Task::RegionProposal]),
-            ("out/", &["x/a.png", "y/a.png"], &[OD]),
+            ("out/", &["x/a.png", "x/a.png"], &[OD]),
             ("one.txt", &["a.png"], &[OD]),
             ("one", &["a.png"], &[OD]),
             ("one.png", &["a.png"], &[Task::Caption]),

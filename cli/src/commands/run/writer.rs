@@ -1,13 +1,13 @@
 //! Writes each result at once, as text or JSON.
 
-use florence2::{Output, OutputKind, Task};
+use florence2::{Output, Parsed, Task};
 
 use crate::commands::images::Input;
 use crate::console::Console;
 use crate::error::Result;
 use crate::output::{
-    Destination, FailureRecord, Format, OutputRecord, RecordWriter, Target, answer_text, coordinate_format,
-    heading, printable,
+    Destination, FailureRecord, Format, OutputRecord, RecordForm, RecordWriter, Target, answer_text, heading,
+    printable, task_text,
 };
 
 /// A writer of answers and failures.
@@ -17,7 +17,9 @@ pub struct ResultWriter {
     records: RecordWriter,
     /// Whether texts have headings with their image and task.
     headings: bool,
-    strict: bool,
+    form: RecordForm,
+    /// The number of results and failures written.
+    written: usize,
     /// Whether the text of the current answer was written while it was generated.
     streamed: bool,
     /// Whether a heading was written, so that the next one follows an empty line.
@@ -25,13 +27,14 @@ pub struct ResultWriter {
 }
 
 impl ResultWriter {
-    pub fn open(target: &Target, format: Format, headings: bool, strict: bool) -> Result<Self> {
+    pub fn open(target: &Target, format: Format, headings: bool, form: RecordForm) -> Result<Self> {
         Ok(Self {
             out: Destination::open(target)?,
             format,
             records: RecordWriter::new(format == Format::Json),
             headings,
-            strict,
+            form,
+            written: 0,
             streamed: false,
             begun: false,
         })
@@ -40,9 +43,10 @@ impl ResultWriter {
     /// Writes the answer to one task on one image, with its alternatives.
     pub fn answer(&mut self, input: &Input, answer: &Output, console: &Console) -> Result<()> {
         let path = input.to_string();
+        self.written += 1;
         console.suspend(|| match self.format {
             Format::Json | Format::Jsonl => {
-                let record = OutputRecord::new(&path, answer, coordinate_format(self.strict));
+                let record = OutputRecord::new(&path, answer, self.form);
                 self.records.write(&mut self.out, &record)
             }
             Format::Text => self.texts(&path, answer),
@@ -51,6 +55,7 @@ impl ResultWriter {
 
     /// Writes the failure of an image, or of a task on it. In the text format, failures go to stderr only.
     pub fn failure(&mut self, input: &Input, task: Option<&Task>, error: &str) -> Result<()> {
+        self.written += 1;
         match self.format {
             Format::Text => Ok(()),
             Format::Json | Format::Jsonl => {
@@ -70,10 +75,9 @@ impl ResultWriter {
             let text = answer_text(&output.parsed, indent);
             if self.streamed {
                 // A plain text was streamed completely.
-                let more = if output.task.output_kind() == OutputKind::PureText {
-                    ""
-                } else {
-                    &text
+                let more = match &output.parsed {
+                    Parsed::Text(_) => "",
+                    _ => &text,
                 };
                 self.out.write(&format!("\n{more}"))?;
             } else {
@@ -98,7 +102,8 @@ impl ResultWriter {
         }
         let gap = if self.begun { "\n" } else { "" };
         self.begun = true;
-        self.out.write(&format!("{gap}{}", heading(path, task.tag())))
+        self.out
+            .write(&format!("{gap}{}", heading(path, &task_text(task))))
     }
 
     /// Writes a piece of a streamed answer.
@@ -111,6 +116,11 @@ impl ResultWriter {
             self.out.write(&printable(text))?;
             self.out.flush()
         })
+    }
+
+    /// Returns the number of results and failures written.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Closes the JSON array, which makes the output valid even if results are missing.
