@@ -11,7 +11,6 @@ LICENCES = {
     "MPL-2.0",  # option-ext: conditions on its own files only
     "CDLA-Permissive-2.0",  # webpki-roots: data
 }
-REGISTRY = "registry+https://github.com/rust-lang/"  # The default one.
 # Crates that build or link C code, and the crates that may depend on them.
 C_BUILDERS = {
     "cc": {"ring", "alloca"},  # TLS; criterion, for benchmarks only
@@ -42,8 +41,9 @@ def findings(packages, nodes):
         versions.setdefault(name, []).append(package["version"])
         if not allowed(package["license"] or "none"):
             yield f"{name}: licence {package['license']}"
-        if not (package["source"] or REGISTRY).startswith(REGISTRY):
-            yield f"{name}: source {package['source']}"
+    sources = {package["source"] for package in packages if package["source"]}
+    if len(sources) > 1 or any(not source.startswith("registry+") for source in sources):
+        yield f"sources other than one registry: {', '.join(sorted(sources))}"
     for name in sorted(SINGLE & versions.keys()):
         if len(versions[name]) > 1:
             yield f"{name}: versions {', '.join(versions[name])}"
