@@ -263,7 +263,7 @@ fn configured(
         .with_auto_device(AutoDevicePolicy::PreferCPU)?
         // The options name the devices; those of an application's environment are not added.
         .with_no_environment_execution_providers()?
-        .with_optimization_level(options.optimization_level.into())?
+        .with_optimization_level(options.optimization_level.to_ort())?
         // A memory layout would be kept for ever for each of a run's input shapes, of which the decoder has new ones with
         // each token.
         .with_memory_pattern(false)?
@@ -298,9 +298,9 @@ fn configured(
     Ok(builder)
 }
 
-impl From<OptimizationLevel> for GraphOptimizationLevel {
-    fn from(level: OptimizationLevel) -> Self {
-        match level {
+impl OptimizationLevel {
+    fn to_ort(self) -> GraphOptimizationLevel {
+        match self {
             OptimizationLevel::Disabled => GraphOptimizationLevel::Disable,
             OptimizationLevel::Basic => GraphOptimizationLevel::Level1,
             OptimizationLevel::Extended => GraphOptimizationLevel::Level2,
