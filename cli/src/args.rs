@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use florence2::PerPart;
 use florence2::bundle::{DeploymentNames, Dtype};
 use florence2::runtime::{Devices, ProviderOption};
-use florence2::{ImageBackend, ModelId, TASKS, TaskKind};
+use florence2::{HubOptions, ImageBackend, ModelId, TASKS, TaskKind, hub};
 
 /// The options of every command.
 #[derive(Debug, Clone, Args)]
@@ -108,9 +108,10 @@ impl From<OsString> for ModelArg {
         match name.to_str() {
             Some("demo") => ModelArg::Demo,
             _ if Path::new(&name).is_dir() => ModelArg::Folder(name.into()),
-            Some(text) => text
-                .parse()
-                .map_or_else(|_| ModelArg::Folder(name.into()), ModelArg::Hub),
+            Some(text) => match text.parse() {
+                Ok(id) if !is_missing_folder(text, &id) => ModelArg::Hub(id),
+                _ => ModelArg::Folder(name.into()),
+            },
             None => ModelArg::Folder(name.into()),
         }
     }
@@ -120,6 +121,14 @@ impl From<OsString> for ModelArg {
 fn deployment_names(path: &str) -> Result<DeploymentNames, String> {
     let json = std::fs::read(path).map_err(|error| error.to_string())?;
     serde_json::from_slice(&json).map_err(|error| error.to_string())
+}
+
+/// Returns whether a name that could be a model's on a hub is a folder's that does not exist: its first part is a folder here, it has
+/// no revision, and no model of this name is cached.
+fn is_missing_folder(name: &str, id: &ModelId) -> bool {
+    let is_beside_folders = Path::new(name).parent().is_some_and(Path::is_dir);
+    let is_cached = || matches!(hub::cached_model(id, &HubOptions::default()), Ok(Some(_)));
+    is_beside_folders && !name.contains('@') && !is_cached()
 }
 
 /// Parses a task's name (`od`) or tag (`<OD>`).

@@ -2,11 +2,11 @@
 
 use florence2::bundle::ModelPart;
 use florence2::runtime::{self, Device, Progress, RuntimeInfo, RuntimeOptions, SessionOptions};
-use florence2::{Florence2, LoadOptions};
+use florence2::{Florence2, LoadOptions, ModelId};
 
 use crate::args::{GlobalArgs, ModelArg};
 use crate::console::Console;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{hub, placement};
 
 /// Starts ONNX Runtime. Fetches it if none is found, unless `--no-fetch` or `--offline` is given.
@@ -59,8 +59,14 @@ pub fn load(model: Option<&ModelArg>, globals: &GlobalArgs, console: &Console) -
             "no --model is given, so the embedded demo model answers; it knows drawn shapes and signs, not photos",
         );
     }
-    if let Some(ModelArg::Hub(id)) = model {
-        hub::check(id)?;
+    // The engine would ask the hub for it.
+    if let Some(ModelArg::Folder(folder)) = model
+        && !folder.exists()
+        && let Some(Ok(id)) = folder.to_str().map(str::parse::<ModelId>)
+    {
+        return Err(Error::Usage(format!(
+            "{id}: there is no such folder; {id}@main asks the hub for a model of this name"
+        )));
     }
     start(globals, console)?;
     let loading = console.spinner("loading the model");

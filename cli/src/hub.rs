@@ -1,14 +1,13 @@
 //! Options of fetching models, and the display of progress.
 
-use std::path::Path;
 use std::sync::Mutex;
 
-use florence2::hub::{self, HubProgress};
+use florence2::hub::HubProgress;
 use florence2::{HubOptions, ModelId};
 
 use crate::args::GlobalArgs;
 use crate::console::{Console, Progress};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Returns the options of fetching models. The console shows the progress.
 pub fn options(globals: &GlobalArgs, console: &Console) -> HubOptions {
@@ -23,24 +22,6 @@ pub fn options(globals: &GlobalArgs, console: &Console) -> HubOptions {
     } else {
         options
     }
-}
-
-/// Checks that a name is meant as a model on a hub, not as a folder that does not exist: its first part is no folder here, or it
-/// has a revision, or the model is cached.
-///
-/// # Errors
-/// [`Error::Usage`] with the name to ask the hub with.
-pub fn check(id: &ModelId) -> Result<()> {
-    let name = id.to_string();
-    let is_beside_folders = Path::new(&name)
-        .parent()
-        .is_some_and(|parent| parent != Path::new("") && parent.is_dir());
-    if name.contains('@') || !is_beside_folders || hub::cached_model(id, &HubOptions::default())?.is_some() {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "{name}: there is no such folder; {name}@main asks the hub for a model of this name"
-    )))
 }
 
 /// Returns a function for `map_err` that adds to errors of fetching a model that there is no folder of its name either.
