@@ -11,6 +11,7 @@ use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
 use crate::device::{Device, DeviceProblem};
+use crate::geometry::ImageSize;
 
 /// A boxed cause whose type is not part of this crate's API.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -231,6 +232,18 @@ pub enum Error {
         width: u32,
         /// Height in pixels.
         height: u32,
+    },
+    /// The image processor does not resize (`do_resize` is false), and an image has another size than the vision encoder's input.
+    #[error(
+        "the image has {}x{} pixels where the vision encoder takes {}x{}; resize it, or set do_resize to true in \
+         preprocessor_config.json",
+        size.width, size.height, wanted.width, wanted.height
+    )]
+    ImageSize {
+        /// The image's size.
+        size: ImageSize,
+        /// The vision encoder's input size.
+        wanted: ImageSize,
     },
     /// Saved features or pixel values cannot be read.
     #[error("no saved {name}: {reason}. Make and save them again.")]
@@ -503,6 +516,7 @@ impl Error {
                 | Error::ImageFileTooLarge { .. }
                 | Error::DownloadTooLarge { .. }
                 | Error::ImageEmpty { .. }
+                | Error::ImageSize { .. }
                 | Error::TaskNeedsText { .. }
                 | Error::TaskNeedsRegion { .. }
                 | Error::TaskTakesNo { .. }

@@ -214,6 +214,15 @@ impl GraphLayout {
         self.files_of(others.flat_map(DecoderGraphs::files))
     }
 
+    /// Returns the names of the split decoder's files that belong to the merged decoder's.
+    pub(crate) fn split_decoder_files(&self) -> Option<[String; 2]> {
+        let merged = self.files.get(&GraphFile::DecoderModelMerged)?;
+        let file_name = merged.rsplit('/').next()?;
+        let GraphFileName { prefix, dtype, .. } = GraphFileName::parse(file_name, &self.names)?;
+        let graphs = [GraphFile::DecoderModel, GraphFile::DecoderWithPastModel];
+        Some(graphs.map(|graph| format!("{prefix}{}", graph.file_name(dtype))))
+    }
+
     fn files_of(&self, graphs: impl IntoIterator<Item = GraphFile>) -> Vec<String> {
         let files = graphs.into_iter().filter_map(|graph| self.files.get(&graph));
         files.cloned().collect()

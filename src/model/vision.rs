@@ -94,8 +94,8 @@ impl VisionEncoder {
         match error {
             Error::Ort { context, source } if self.image_size().is_none() => Error::Ort {
                 context: format!(
-                    "{context} on {width}x{height} pixels (if the graph was exported by tracing another image size, export \
-                     the checkpoint again)"
+                    "{context} on {width}x{height} pixels (resize images to the size that the graph was exported for; if that is \
+                     the model's, export the checkpoint again)"
                 ),
                 source,
             },
@@ -111,6 +111,12 @@ impl VisionEncoder {
         cancel: Option<&CancelToken>,
         clock: &Stopwatch,
     ) -> Result<Array3<f32>> {
+        let (.., height, width) = pixel_values.dim();
+        let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
+        let size = ImageSize::new(side(width), side(height));
+        if let Some(wanted) = self.image_size().filter(|&wanted| wanted != size) {
+            return Err(Error::ImageSize { size, wanted });
+        }
         let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
         let inputs = vec![(PIXEL_VALUES, pixels)];
         let outputs = match cancel {

@@ -24,10 +24,19 @@ fn the_split_pair_replaces_a_rejected_merged_decoder() {
     let alone = Deployment::new(&MERGED, FP32).edited(&merged, |_| refused.clone());
     let error = alone.error();
     assert!(matches!(error, Error::Ort { .. }));
+    let text = with_causes(&error);
+    for part in [
+        "outer scope value being returned directly",
+        "decoder_model.onnx and decoder_with_past_model.onnx",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let merged_fp16 = path(GraphFile::DecoderModelMerged, form(Dtype::Fp16));
+    let fp16 = Deployment::new(&MERGED, form(Dtype::Fp16)).edited(&merged_fp16, |_| refused.clone());
+    let text = with_causes(&fp16.error());
     assert!(
-        with_causes(&error).contains("outer scope value being returned directly"),
-        "{}",
-        with_causes(&error)
+        text.contains("decoder_model_fp16.onnx and decoder_with_past_model_fp16.onnx"),
+        "{text}"
     );
 
     let with_others = SPLIT[3..]

@@ -12,6 +12,7 @@ use florence2_export::GraphFile;
 use florence2_layout::onnx::{
     AttributeProto, AttributeType, DataType, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto,
 };
+use image::imageops::FilterType;
 use prost::Message;
 
 use super::common::own_process::{in_own_process, library};
@@ -436,6 +437,28 @@ fn graphs_in_ort_files() {
     }
     let model = Florence2::from_pretrained(folder.path(), options.clone()).unwrap();
     assert_eq!(answers(&model), reference, "in a folder");
+}
+
+/// Images keep their size if the model does not resize; its graph takes one size.
+#[test]
+fn images_that_are_not_resized_have_the_models_size() {
+    let deployment = Deployment::new(&MERGED, FP32).edited_json("preprocessor_config.json", |config| {
+        config["do_resize"] = false.into();
+        config["do_center_crop"] = false.into();
+    });
+    let model = deployment.load();
+    let error = model.run(
+        &scene("ring.png").resize_exact(100, 80, FilterType::Nearest),
+        &Task::Caption,
+    );
+    let error = error.unwrap_err();
+    assert!(error.is_input(), "{error:?}");
+    let message = error.to_string();
+    for part in ["100x80", "192x192", "do_resize"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let image = scene("ring.png").resize_exact(192, 192, FilterType::Nearest);
+    model.run(&image, &Task::Caption).unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::program::{Ran, copy, exported, florence2};
+use crate::program::{Ran, copy, exported, florence2, repository};
 
 fn inspect(folder: &Path, format: &str) -> Ran {
     florence2(&["inspect", "--model", folder.to_str().unwrap(), "--format", format])
@@ -51,6 +51,48 @@ fn a_complete_model() {
     ] {
         assert!(text.contains(fact), "{fact}: {text}");
     }
+}
+
+/// Models that are something else: each is named, with what to do.
+#[test]
+fn folders_of_other_kinds() {
+    let report = |folder: &Path| florence2(&["inspect", folder.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(report(exported()).exits(0).json()["usable"], true);
+
+    let checkpoint = repository("models/demo/checkpoint");
+    let problems = report(&checkpoint).exits(2).json()["problems"].to_string();
+    assert!(
+        problems.contains("checkpoint") && problems.contains("`florence2 export "),
+        "{problems}"
+    );
+
+    // A repository in a hub's cache.
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("snapshots/1234");
+    fs::create_dir_all(&snapshot).unwrap();
+    let problems = report(cache.path()).exits(2).json()["problems"].to_string();
+    assert!(problems.contains(snapshot.to_str().unwrap()), "{problems}");
+
+    // Files that no table names, and the table.
+    let other = tempfile::tempdir().unwrap();
+    copy(exported(), other.path(), "");
+    fs::rename(other.path().join("onnx"), other.path().join("graphs")).unwrap();
+    let problems = report(other.path()).exits(2).json()["problems"].to_string();
+    assert!(problems.contains("graphs/vision_encoder.onnx"), "{problems}");
+    let names = other.path().join("names.json");
+    let graphs = [
+        "vision_encoder",
+        "embed_tokens",
+        "encoder_model",
+        "decoder_model_merged",
+    ];
+    let entries = graphs.map(|graph| format!(r#""{graph}": {{"files": ["graphs/{graph}.onnx"]}}"#));
+    fs::write(&names, format!("{{{}}}", entries.join(","))).unwrap();
+    let folder = other.path().to_str().unwrap();
+    let args = ["inspect", folder, "--names", names.to_str().unwrap()];
+    florence2(&args).exits(0);
+    let ran = florence2(&["inspect", folder, "--names", "no/such.json"]).exits(2);
+    assert!(ran.stderr.contains("no/such.json"), "{}", ran.stderr);
 }
 
 #[test]

@@ -47,6 +47,17 @@ impl PlainDecoder {
                     let cause = std::error::Error::source(&error);
                     tracing::warn!(cause, ?others, "{error}: other decoder graphs are used instead");
                 }
+                (Err(Error::Ort { context, source }), None) if graphs == DecoderGraphs::Merged => {
+                    let context = match bundle.layout.split_decoder_files() {
+                        Some([first, next]) => {
+                            format!(
+                                "{context} ({first} and {next} would be used instead if they were beside it: fetch them)"
+                            )
+                        }
+                        None => context,
+                    };
+                    return Err(Error::Ort { context, source });
+                }
                 (result, _) => return result,
             }
         }
