@@ -27,7 +27,10 @@ impl CacheSpec {
         let has_layer = |&layer: &usize| graph.has_output(&present(layer, Attention::Decoder, KeyValue::Key));
         let layers = (0..).take_while(has_layer).count();
         if layers == 0 {
-            return Err(graph.invalid(WITHOUT_CACHES));
+            if graph.outputs().len() == 1 {
+                return Err(graph.invalid(WITHOUT_CACHES));
+            }
+            graph.output(&present(0, Attention::Decoder, KeyValue::Key))?;
         }
         let names = |attention| {
             let tensors = (0..layers).flat_map(|layer| [(layer, KeyValue::Key), (layer, KeyValue::Value)]);

@@ -161,7 +161,13 @@ pub fn build_session(graph: &GraphSource, options: &SessionOptions) -> Result<Se
 pub(crate) fn load_session(graph: &CheckedGraph, options: &SessionOptions) -> Result<(Session, Placement)> {
     let source = graph.source();
     load(&source.name(), Some(graph), options, |mut builder| match source {
-        GraphSource::File(path) => builder.commit_from_file(path),
+        GraphSource::File(path) => {
+            if graph.is_ort_format() {
+                // Otherwise it is detected by the file's extension.
+                builder = builder.with_config_entry("session.load_model_format", "ORT")?;
+            }
+            builder.commit_from_file(path)
+        }
         GraphSource::Memory {
             model, external_data, ..
         } => {

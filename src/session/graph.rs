@@ -133,6 +133,10 @@ impl Graph {
         &self.signature.inputs
     }
 
+    pub(crate) fn outputs(&self) -> &[TensorSpec] {
+        &self.signature.outputs
+    }
+
     pub(crate) fn input(&self, name: &str) -> Result<&TensorSpec> {
         self.signature.input(name)
     }

@@ -234,7 +234,7 @@ fn an_invalid_decoder_step() {
         (
             "present.0.decoder.key",
             "another.0.decoder.key",
-            "it has no caches (`present.0.decoder.key`)",
+            "it has no output \"present.0.decoder.key\"",
         ),
         (
             "present.1.decoder.value",

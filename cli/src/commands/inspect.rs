@@ -27,7 +27,7 @@ pub struct InspectArgs {
     #[arg(value_name = "MODEL", required_unless_present = "named")]
     model: Option<ModelArg>,
     /// The model, as other commands take it
-    #[arg(short, long = "model", value_name = "MODEL", conflicts_with = "model")]
+    #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     named: Option<ModelArg>,
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]

@@ -98,7 +98,7 @@ fn folders_of_other_kinds() {
 #[test]
 fn the_embedded_model() {
     assert_eq!(
-        florence2(&["inspect", "--model", "demo", "--format", "json"])
+        florence2(&["inspect", "-m", "demo", "--format", "json"])
             .exits(0)
             .json()["usable"],
         true

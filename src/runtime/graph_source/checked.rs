@@ -15,6 +15,7 @@ pub(crate) struct CheckedGraph {
     source: GraphSource,
     /// The message without its weights; `None` for a session, and for a graph in ONNX Runtime's own format.
     file: Option<ModelFile>,
+    is_ort_format: bool,
     /// The files of external data, by their locations in the graph.
     locations: BTreeMap<String, PathBuf>,
 }
@@ -43,6 +44,7 @@ impl CheckedGraph {
             GraphSource::Session(_) => {}
         }
         Ok(Self {
+            is_ort_format: file.is_none() && !matches!(source, GraphSource::Session(_)),
             source,
             file,
             locations,
@@ -56,6 +58,11 @@ impl CheckedGraph {
     /// Returns the ONNX message; `None` for a session, and for a graph in ONNX Runtime's own format.
     pub(crate) fn model(&self) -> Option<&ModelProto> {
         Some(&self.file.as_ref()?.model)
+    }
+
+    /// Returns whether the graph is in ONNX Runtime's own format.
+    pub(crate) fn is_ort_format(&self) -> bool {
+        self.is_ort_format
     }
 
     /// Returns the files of external data; none for a graph in memory.
@@ -90,6 +97,7 @@ impl CheckedGraph {
         let edited = Self {
             source,
             file: None,
+            is_ort_format: false,
             locations: self.locations,
         };
         Ok((edited, Some(result)))
