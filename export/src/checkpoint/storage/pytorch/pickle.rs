@@ -153,18 +153,18 @@ impl<'a> Machine<'a> {
                 0x86 => self.tuple(2)?,
                 0x87 => self.tuple(3)?,
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.take_to_mark()?;
                     self.object(Object::Tuple(items));
                 }
                 b'}' => self.object(Object::Dict(Vec::new())),
-                b'a' => drop(self.pop()?),     // APPEND
-                b'e' => drop(self.to_mark()?), // APPENDS
+                b'a' => drop(self.pop()?),          // APPEND
+                b'e' => drop(self.take_to_mark()?), // APPENDS
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
                     self.set_items(&[key, value])?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.take_to_mark()?;
                     self.set_items(&items)?;
                 }
                 b'c' => {
@@ -256,7 +256,7 @@ impl<'a> Machine<'a> {
         value.ok_or(PytorchError::Malformed("a value is missing on the stack"))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn take_to_mark(&mut self) -> Result<Vec<Value<'a>>> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len());
         let mark = mark.ok_or(PytorchError::Malformed("a mark is missing on the stack"))?;
         Ok(self.stack.split_off(mark))
