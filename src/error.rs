@@ -11,7 +11,6 @@ use florence2_layout::tasks::TaskKind;
 use florence2_layout::tokenizer::InvalidTokenizer;
 
 use crate::device::{Device, DeviceProblem};
-use crate::geometry::ImageSize;
 
 /// A boxed cause whose type is not part of this crate's API.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -235,15 +234,18 @@ pub enum Error {
     },
     /// The image processor does not resize (`do_resize` is false), and an image has another size than the vision encoder's input.
     #[error(
-        "the image has {}x{} pixels where the vision encoder takes {}x{}; resize it, or set do_resize to true in \
-         preprocessor_config.json",
-        size.width, size.height, wanted.width, wanted.height
+        "the image has {width}x{height} pixels where the vision encoder takes {wanted_width}x{wanted_height}; resize it, or set \
+         do_resize to true in preprocessor_config.json"
     )]
     ImageSize {
-        /// The image's size.
-        size: ImageSize,
-        /// The vision encoder's input size.
-        wanted: ImageSize,
+        /// The image's width in pixels.
+        width: u32,
+        /// The image's height in pixels.
+        height: u32,
+        /// The width that the vision encoder takes.
+        wanted_width: u32,
+        /// The height that the vision encoder takes.
+        wanted_height: u32,
     },
     /// Saved features or pixel values cannot be read.
     #[error("no saved {name}: {reason}. Make and save them again.")]

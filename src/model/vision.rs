@@ -115,7 +115,12 @@ impl VisionEncoder {
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
         let size = ImageSize::new(side(width), side(height));
         if let Some(wanted) = self.image_size().filter(|&wanted| wanted != size) {
-            return Err(Error::ImageSize { size, wanted });
+            return Err(Error::ImageSize {
+                width: size.width,
+                height: size.height,
+                wanted_width: wanted.width,
+                wanted_height: wanted.height,
+            });
         }
         let pixels = tensor::float_input(pixel_values, self.graph.float_input(PIXEL_VALUES)?)?;
         let inputs = vec![(PIXEL_VALUES, pixels)];
