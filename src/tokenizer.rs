@@ -57,12 +57,8 @@ impl Tokenizer {
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
-        // A fine-tune's training may leave these in the file; transformers encodes without them.
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|source| Error::Tokenizer {
-            reason: "its truncation cannot be switched off".into(),
-            source: Some(source),
-        })?;
+        // Prompts are encoded with `<s>` and `</s>` in the text; a template of another model would change or reject them.
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let added = tokenizer::complete(&mut inner)?;
         if added > 0 {
             tracing::debug!(added, "added the missing task and location tokens");

@@ -1,20 +1,29 @@
 //! BART's byte-level BPE with Florence-2's task and location tokens, built from the files of a checkpoint.
 
+mod json;
+
 use std::collections::BTreeMap;
 
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::files::{ADDED_TOKENS, MERGES, TOKENIZER, VOCABULARY};
+use crate::files::{ADDED_TOKENS, MERGES, VOCABULARY};
 use crate::tokens;
 
 /// BART's special tokens, in the order of their ids.
 const BART_SPECIAL: [&str; 5] = [tokens::BOS, tokens::PAD, tokens::EOS, tokens::UNK, tokens::MASK];
 
-/// Largest gap in the ids of `added_tokens.json`; a larger one suggests the list of another model.
-const LARGEST_GAP: usize = 1000;
+/// The maximum sum of the gaps in the ids of `added_tokens.json`; a larger one suggests the list of another model.
+const MAX_GAPS: usize = 1000;
+
+/// The maximum number of tokens: 5 times Florence-2's.
+const MAX_TOKENS: usize = 1 << 18;
+
+/// The maximum size of the added tokens' text, in bytes: Florence-2's have 10 KB. The automaton that finds them in a prompt
+/// takes some hundred bytes for each.
+const MAX_ADDED_BYTES: usize = 1 << 19;
 
 /// The error for invalid tokenizer files.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +33,12 @@ pub struct InvalidTokenizer {
     pub reason: String,
 }
 
-/// Returns the tokenizer of a `tokenizer.json`.
+/// Returns the tokenizer of a `tokenizer.json`, without its truncation and padding, which training leaves in the file.
 ///
 /// # Errors
-/// If the file is invalid.
+/// If the file is invalid, too large, or has components that Florence-2's byte-level BPE does not have.
 pub fn from_json(json: &[u8]) -> Result<Tokenizer, InvalidTokenizer> {
-    Tokenizer::from_bytes(json).map_err(|error| invalid(TOKENIZER, error))
+    json::read(json)
 }
 
 /// Builds a tokenizer from a `vocab.json`, a `merges.txt` and optionally an `added_tokens.json`.
@@ -57,11 +66,11 @@ pub fn from_vocabulary(
                 .lstrip(token == tokens::MASK)
         })
         .collect();
-    let model = BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<Vocab>(), pairs(merges)?)
-        .build()
-        .map_err(|error| invalid(MERGES, error))?;
-    let mut tokenizer = Tokenizer::new(model);
+    let merges = std::str::from_utf8(merges).map_err(|error| invalid(MERGES, error))?;
+    let merges = pairs(MERGES, merges.lines())?;
+    let vocabulary = vocabulary.into_iter().collect();
+    check_ids(VOCABULARY, &vocabulary)?;
+    let mut tokenizer = Tokenizer::new(bpe(MERGES, vocabulary, merges)?);
     tokenizer
         .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
         .with_post_processor(Some(
@@ -108,13 +117,15 @@ fn add(
 fn add_listed(tokenizer: &mut Tokenizer, listed: BTreeMap<String, u32>) -> Result<(), InvalidTokenizer> {
     let mut listed: Vec<(String, u32)> = listed.into_iter().collect();
     listed.sort_by_key(|(_, id)| *id);
+    check_added(ADDED_TOKENS, listed.iter().map(|(token, _)| token.as_str()))?;
     let mut next = tokenizer.get_vocab_size(true);
+    let end = next + listed.len() + MAX_GAPS;
     let mut tokens = Vec::new();
     for (token, id) in &listed {
         let wanted = *id as usize;
         match tokenizer.token_to_id(token) {
             Some(known) if known == *id => continue,
-            None if (next..next + LARGEST_GAP).contains(&wanted) => {
+            None if (next..end).contains(&wanted) => {
                 tokens.extend((next..wanted).map(|id| AddedToken::from(format!("<unlisted_{id}>"), true)));
                 tokens.push(AddedToken::from(token.clone(), true));
                 next = wanted + 1;
@@ -137,19 +148,64 @@ fn ids(file: &str, json: &[u8]) -> Result<BTreeMap<String, u32>, InvalidTokenize
     serde_json::from_slice(json).map_err(|error| invalid(file, error))
 }
 
-/// Parses the merges: one pair per line.
-fn pairs(merges: &[u8]) -> Result<Vec<(String, String)>, InvalidTokenizer> {
-    let text = std::str::from_utf8(merges).map_err(|error| invalid(MERGES, error))?;
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with("#version") && !line.is_empty());
-    let pairs = lines.map(|line| {
-        line.split_once(' ')
-            .map(|(left, right)| (left.to_owned(), right.to_owned()))
-    });
-    pairs
-        .collect::<Option<_>>()
-        .ok_or_else(|| invalid(MERGES, "each line must be two parts"))
+/// Parses lines of `merges.txt`: one pair each.
+fn pairs<'l>(file: &str, lines: impl Iterator<Item = &'l str>) -> Result<Merges, InvalidTokenizer> {
+    lines
+        .filter(|line| !line.starts_with("#version") && !line.is_empty())
+        .map(|line| {
+            let (left, right) = line
+                .split_once(' ')
+                .ok_or_else(|| invalid(file, "each merge must be two parts"))?;
+            Ok((left.to_owned(), right.to_owned()))
+        })
+        .collect()
+}
+
+/// Checks that the ids of a vocabulary are unique and below [`MAX_TOKENS`].
+fn check_ids(file: &str, vocabulary: &Vocab) -> Result<(), InvalidTokenizer> {
+    let mut is_taken = vec![false; MAX_TOKENS];
+    for (token, &id) in vocabulary {
+        match is_taken.get_mut(id as usize) {
+            Some(taken) if !*taken => *taken = true,
+            Some(_) => return Err(invalid(file, format!("{token} has the id {id} of another token"))),
+            None => {
+                return Err(invalid(
+                    file,
+                    format!("{token} has the id {id}; the limit is {MAX_TOKENS}"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the model of a vocabulary and merges.
+fn bpe(file: &str, vocabulary: Vocab, merges: Merges) -> Result<BPE, InvalidTokenizer> {
+    // The builder panics on a result that is longer than all tokens.
+    let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
+    if let Some((left, right)) = merges
+        .iter()
+        .find(|(left, right)| left.len() + right.len() > longest)
+    {
+        return Err(invalid(
+            file,
+            format!("{left}{right}, the result of a merge, is not a token"),
+        ));
+    }
+    let model = BPE::builder().vocab_and_merges(vocabulary, merges).build();
+    model.map_err(|error| invalid(file, error))
+}
+
+/// Checks the size of the added tokens' text.
+fn check_added<'t>(file: &str, tokens: impl Iterator<Item = &'t str>) -> Result<(), InvalidTokenizer> {
+    let bytes: usize = tokens.map(str::len).sum();
+    if bytes > MAX_ADDED_BYTES {
+        return Err(invalid(
+            file,
+            format!("its added tokens have {bytes} bytes; the limit is {MAX_ADDED_BYTES}"),
+        ));
+    }
+    Ok(())
 }
 
 fn invalid(file: &str, reason: impl std::fmt::Display) -> InvalidTokenizer {
@@ -174,6 +230,25 @@ mod tests {
         for invalid in [r#"{"<mask>": 4}"#, r#"{"a": 9}"#, r#"{"<mask>": 51289}"#] {
             let error = with(invalid).unwrap_err().to_string();
             assert!(error.contains("added_tokens.json"), "{invalid}: {error}");
+        }
+        // Each gap is small, their sum is not.
+        let far: Vec<String> = (1..20).map(|n| format!("\"<t{n}>\": {}", n * 900)).collect();
+        assert!(with(&format!("{{{}}}", far.join(","))).is_err());
+    }
+
+    #[test]
+    fn vocabularies_and_merges_that_do_not_fit_are_errors() {
+        for (vocabulary, merges, part) in [
+            (r#"{"<s>": 0, "</s>": 2, "a": 4294967295}"#, "", "vocab.json"),
+            (r#"{"<s>": 0, "</s>": 2, "a": 2}"#, "", "of another token"),
+            // The result is longer than all tokens, and shorter than the longest.
+            (r#"{"<s>": 0, "</s>": 2, "aaa": 3}"#, "aaa aaa", "merges.txt"),
+            (r#"{"<s>": 0, "</s>": 2, "a": 3}"#, "a a", "merges.txt"),
+        ] {
+            let error = from_vocabulary(vocabulary.as_bytes(), merges.as_bytes(), None)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
         }
     }
 }
