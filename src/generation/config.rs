@@ -207,7 +207,9 @@ impl GenerationConfig {
 }
 
 fn positive(name: &'static str, value: f64) -> Result<()> {
-    require(name, value, value > 0.0 && value.is_finite(), "a number above 0")
+    // Scores are 32-bit floats.
+    let is_valid = value > 0.0 && (value as f32).is_normal();
+    require(name, value, is_valid, "a number above 0, from 1.2e-38 to 3.4e38")
 }
 
 fn require(name: &'static str, value: impl Display, is_valid: bool, wanted: impl Display) -> Result<()> {

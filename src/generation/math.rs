@@ -77,7 +77,7 @@ pub(super) fn are_numbers(scores: &[f32]) -> bool {
 
 /// Returns the highest score, ignoring NaN; -∞ without scores.
 #[multiversion(targets("x86_64+avx2"))]
-fn max(scores: &[f32]) -> f32 {
+pub(super) fn max(scores: &[f32]) -> f32 {
     let (vectors, rest) = scores.as_chunks::<64>();
     let mut maxima = [f32::NEG_INFINITY; 64];
     for vector in vectors {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::config::GenerationConfig;
-use super::warpers::{min_p, renormalize, temperature, top_k, top_p, typical_p};
+use super::math::{are_numbers, max};
+use super::warpers::{min_p, renormalize, top_k, top_p, typical_p};
 use crate::error::{Error, Result};
 
 /// Changes the scores of a row's next token: a constraint, a bias, a ban. Closures `Fn(&[u32], &mut [f32])` are ones.
@@ -53,9 +54,13 @@ type Processor = Box<dyn FnMut(&[u32], &mut [f32])>;
 pub(super) struct ProcessorChain {
     /// Those of the settings.
     settings: Vec<Processor>,
+    /// Whether those of the settings change scores of tokens that are not banned.
+    is_penalized: bool,
     /// Those of the request.
     request: LogitsProcessors,
-    /// Those of sampling and the final normalization.
+    /// What sampling divides scores by (`TemperatureLogitsWarper`).
+    temperature: f32,
+    /// The others of sampling and the final normalization.
     sampling: Vec<Processor>,
 }
 
@@ -64,7 +69,13 @@ impl ProcessorChain {
     pub fn new(config: &GenerationConfig, request: LogitsProcessors) -> Self {
         Self {
             settings: settings(config),
+            is_penalized: config.repetition_penalty != 1.0,
             request,
+            temperature: if config.do_sample {
+                config.temperature as f32
+            } else {
+                1.0
+            },
             sampling: sampling(config),
         }
     }
@@ -72,29 +83,44 @@ impl ProcessorChain {
     /// Runs all processors on one row: see [`LogitsProcessor::process`].
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if a processor of the request returns NaN or ∞.
+    /// [`Error::InvalidOption`] if a processor of the request returns NaN or ∞, or the repetition penalty or the temperature makes
+    /// scores infinite.
     pub fn process(&mut self, tokens: &[u32], scores: &mut [f32]) -> Result<()> {
         self.settings
             .iter_mut()
             .for_each(|process| process(tokens, scores));
+        if self.is_penalized && !are_numbers(scores) {
+            return Err(invalid("repetition_penalty", INFINITE));
+        }
         if !self.request.is_empty() {
             for processor in &self.request.0 {
                 processor.process(tokens, scores);
             }
-            if scores
-                .iter()
-                .any(|score| score.is_nan() || *score == f32::INFINITY)
-            {
-                return Err(Error::InvalidOption {
-                    name: "logits_processors",
-                    reason: "a logits processor returned NaN or infinity; -infinity bans a token".into(),
-                });
+            if !are_numbers(scores) {
+                let reason = "a logits processor returned NaN or infinity; -infinity bans a token";
+                return Err(invalid("logits_processors", reason));
             }
+        }
+        if self.temperature != 1.0 {
+            let best = max(scores);
+            if best.is_finite() && !(best / self.temperature).is_finite() {
+                return Err(invalid("temperature", INFINITE));
+            }
+            scores.iter_mut().for_each(|score| *score /= self.temperature);
         }
         self.sampling
             .iter_mut()
             .for_each(|process| process(tokens, scores));
         Ok(())
+    }
+}
+
+const INFINITE: &str = "makes scores infinite; choose a value nearer to 1";
+
+fn invalid(name: &'static str, reason: &str) -> Error {
+    Error::InvalidOption {
+        name,
+        reason: reason.to_owned(),
     }
 }
 
@@ -138,7 +164,7 @@ fn settings(config: &GenerationConfig) -> Vec<Processor> {
     all
 }
 
-/// Returns the processors of sampling, if `config` samples, and of the final normalization.
+/// Returns the processors of sampling after the temperature, if `config` samples, and of the final normalization.
 fn sampling(config: &GenerationConfig) -> Vec<Processor> {
     let mut all: Vec<Processor> = Vec::new();
     // Beams need a token that does not end the sequence.
@@ -148,9 +174,6 @@ fn sampling(config: &GenerationConfig) -> Vec<Processor> {
         1
     };
     if config.do_sample {
-        if config.temperature != 1.0 {
-            all.push(Box::new(temperature(config.temperature as f32)));
-        }
         if config.top_k > 0 {
             all.push(Box::new(top_k(config.top_k.max(min_tokens))));
         }

@@ -1,11 +1,6 @@
-//! Logits processors of sampling.
+//! Logits processors of sampling that ban tokens, and the final normalization.
 
 use super::math::{log_softmax, log_sum_exp};
-
-/// Divides the scores (`TemperatureLogitsWarper`).
-pub(super) fn temperature(temperature: f32) -> impl FnMut(&[u32], &mut [f32]) {
-    move |_: &[u32], scores: &mut [f32]| scores.iter_mut().for_each(|score| *score /= temperature)
-}
 
 /// Keeps the `k` best tokens, and those equal to the last of them (`TopKLogitsWarper`). `k` is at least 1.
 pub(super) fn top_k(k: usize) -> impl FnMut(&[u32], &mut [f32]) {

@@ -162,6 +162,42 @@ fn infinitely_low_logits_are_bans() {
     }
 }
 
+/// A temperature or penalty near the ends of 32-bit floats.
+#[test]
+fn settings_that_make_scores_infinite_are_an_error() {
+    let high = FakeModel {
+        bias: (0..40).map(|token| (token, 1000.0)).collect(),
+        ..FakeModel::new(1, 40)
+    };
+    let low = FakeModel {
+        bias: (0..40).map(|token| (token, -1000.0)).collect(),
+        ..FakeModel::new(1, 40)
+    };
+    for (model, settings, expected) in [
+        (
+            &high,
+            json!({"do_sample": true, "temperature": 2e-38}),
+            "temperature",
+        ),
+        (
+            &low,
+            json!({"do_sample": true, "temperature": 2e-38}),
+            "temperature",
+        ),
+        (&high, json!({"repetition_penalty": 2e-38}), "repetition_penalty"),
+    ] {
+        let mut decoder = FakeDecoder::new(std::slice::from_ref(model));
+        let error = generate(&mut decoder, &config(settings), Hooks::default()).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidOption { name, .. } if name == expected),
+            "{error}"
+        );
+    }
+    // Sampling among equals.
+    let settings = json!({"do_sample": true, "temperature": 1e30});
+    assert!(!run(&[high], &config(settings))[0][0].token_ids.is_empty());
+}
+
 /// All tokens but one are suppressed, and that one may not be repeated: there is still an answer.
 #[test]
 fn a_search_without_choice_ends() {
