@@ -298,6 +298,22 @@ mod tests {
         attended
     }
 
+    fn attend(arch: Arch, groups: Groups, [query, key, value]: [&[f32]; 3]) -> Vec<f32> {
+        let mut attended = vec![f32::NAN; query.len()];
+        let mut scores = groups.scores(query.len());
+        groups
+            .scoring(query, key, &mut scores)
+            .for_each(|piece| arch.dispatch(piece));
+        let mut probabilities = groups.probabilities(query.len());
+        groups
+            .softmaxes(&scores, &mut probabilities)
+            .for_each(Softmax::compute);
+        groups
+            .mixing(value, &probabilities, &mut attended)
+            .for_each(|piece| arch.dispatch(piece));
+        attended
+    }
+
     #[test]
     fn any_size_is_computed_as_defined_with_vectors_and_without() {
         // Sizes that no vector divides; tokens of one piece, of several, and of a part of one.
@@ -314,18 +330,7 @@ mod tests {
             let inputs = [1, 2, 3].map(|seed| noise(len, seed));
             let [query, key, value] = &inputs;
             for arch in [Arch::new(), Arch::Scalar] {
-                let mut attended = vec![f32::NAN; len];
-                let mut scores = groups.scores(len);
-                groups
-                    .scoring(query, key, &mut scores)
-                    .for_each(|piece| arch.dispatch(piece));
-                let mut probabilities = groups.probabilities(len);
-                groups
-                    .softmaxes(&scores, &mut probabilities)
-                    .for_each(Softmax::compute);
-                groups
-                    .mixing(value, &probabilities, &mut attended)
-                    .for_each(|piece| arch.dispatch(piece));
+                let attended = attend(arch, groups, [query, key, value]);
                 let image = groups.image_len();
                 let reference: Vec<f64> = (0..2)
                     .flat_map(|index| {
@@ -335,6 +340,35 @@ mod tests {
                     .collect();
                 let what = format!("{tokens} tokens, groups of {size}, {arch:?}");
                 assert_close(&attended, &reference, 2e-6, &what);
+            }
+        }
+    }
+
+    #[test]
+    fn nan_is_propagated() {
+        let nans = [f32::NAN, f32::INFINITY, f32::from_bits(0xffff_ffff)];
+        // Channels of whole vectors, and of a part of one.
+        for (size, channel) in [32, 21]
+            .into_iter()
+            .flat_map(|size| [0, size - 1].map(|channel| (size, channel)))
+        {
+            let groups = Groups {
+                tokens: 9,
+                count: 2,
+                size,
+            };
+            for (which, nan) in (0..3).flat_map(|which| nans.map(|nan| (which, nan))) {
+                let mut inputs = [1, 2, 3].map(|seed| noise(groups.image_len(), seed));
+                inputs[which][4 * groups.width() + channel] = nan;
+                let inputs = inputs.each_ref().map(Vec::as_slice);
+                for arch in [Arch::new(), Arch::Scalar] {
+                    let attended = attend(arch, groups, inputs);
+                    let found = &attended[4 * groups.width()..][..size];
+                    assert!(
+                        found.iter().any(|x| !x.is_finite()),
+                        "{nan} in input {which}, channel {channel} of {size}, {arch:?}"
+                    );
+                }
             }
         }
     }

@@ -190,6 +190,43 @@ mod tests {
         [convolved, normalized]
     }
 
+    /// Creates a kernel of weight, bias, scale and shift.
+    fn kernel(
+        arch: Arch,
+        grid: [usize; 2],
+        [weight, bias, scale, shift]: [&Vec<f32>; 4],
+    ) -> DepthwiseConvLayerNorm {
+        DepthwiseConvLayerNorm {
+            arch,
+            grid,
+            conv: DepthwiseConv::new(grid, weight, bias.clone()),
+            norm: LayerNorm {
+                scale: scale.clone(),
+                shift: shift.clone(),
+                epsilon: 1e-5,
+            },
+        }
+    }
+
+    fn compute(kernel: &DepthwiseConvLayerNorm, image: &[f32]) -> [Vec<f32>; 2] {
+        let mut convolved = vec![f32::NAN; image.len()];
+        let mut normalized = convolved.clone();
+        let row_len = kernel.conv.width() * kernel.conv.channels();
+        let rows = convolved
+            .chunks_exact_mut(row_len)
+            .zip(normalized.chunks_exact_mut(row_len));
+        for (y, (convolved, normalized)) in rows.enumerate() {
+            kernel.arch.dispatch(Row {
+                kernel,
+                image,
+                y,
+                convolved,
+                normalized,
+            });
+        }
+        [convolved, normalized]
+    }
+
     #[test]
     fn any_size_is_computed_as_defined_with_vectors_and_without() {
         // Channels that no vector divides and widths that no block does; images of one row, column and pixel.
@@ -202,31 +239,9 @@ mod tests {
             let (weight, bias) = (noise(channels * 9, 1), noise(channels, 2));
             let image = noise(height * width * channels, 5);
             for arch in [Arch::new(), Arch::Scalar] {
-                let kernel = DepthwiseConvLayerNorm {
-                    arch,
-                    grid,
-                    conv: DepthwiseConv::new(grid, &weight, bias.clone()),
-                    norm: LayerNorm {
-                        scale: noise(channels, 3),
-                        shift: noise(channels, 4),
-                        epsilon: 1e-5,
-                    },
-                };
-                let mut convolved = vec![f32::NAN; image.len()];
-                let mut normalized = convolved.clone();
-                let row_len = width * channels;
-                let rows = convolved
-                    .chunks_exact_mut(row_len)
-                    .zip(normalized.chunks_exact_mut(row_len));
-                for (y, (convolved, normalized)) in rows.enumerate() {
-                    arch.dispatch(Row {
-                        kernel: &kernel,
-                        image: &image,
-                        y,
-                        convolved,
-                        normalized,
-                    });
-                }
+                let parameters = [&weight, &bias, &noise(channels, 3), &noise(channels, 4)];
+                let kernel = kernel(arch, grid, parameters);
+                let [convolved, normalized] = compute(&kernel, &image);
                 let case = format!("{height}×{width}×{channels}, {arch:?}");
                 let [expected_convolved, expected_normalized] = reference(&kernel, &weight, &bias, &image);
                 assert_close(
@@ -241,6 +256,36 @@ mod tests {
                     1e-6,
                     &format!("{case}, normalized"),
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn nan_is_propagated() {
+        let grid = [2, 5];
+        let nans = [f32::NAN, f32::INFINITY, f32::from_bits(0xffff_ffff)];
+        // Channels of whole vectors, and of a part of one; a pixel of a block, and the last.
+        for (channels, channel, pixel) in [(32, 3, 1), (21, 20, 9)] {
+            for (which, nan) in (0..5).flat_map(|which| nans.map(|nan| (which, nan))) {
+                let sizes = [9 * channels, channels, channels, channels, 10 * channels];
+                let mut inputs = sizes.map(|size| noise(size, size));
+                let index = [
+                    9 * channel + 4,
+                    channel,
+                    channel,
+                    channel,
+                    pixel * channels + channel,
+                ];
+                inputs[which][index[which]] = nan;
+                let [weight, bias, scale, shift, image] = &inputs;
+                for arch in [Arch::new(), Arch::Scalar] {
+                    let kernel = kernel(arch, grid, [weight, bias, scale, shift]);
+                    let [convolved, normalized] = compute(&kernel, image);
+                    let at = pixel * channels + channel;
+                    let what = format!("{nan} in input {which} of {channels} channels, {arch:?}");
+                    assert!(!normalized[at].is_finite(), "{what}");
+                    assert_eq!(convolved[at].is_finite(), [2, 3].contains(&which), "{what}");
+                }
             }
         }
     }
