@@ -106,7 +106,8 @@ fn named_files_exist() {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let spans = text.split('`').skip(1).step_by(2);
         for span in spans.filter(|span| TREES.iter().any(|tree| span.starts_with(tree))) {
-            // `a/{b,c}.rs` names two files.
+            // `a/b.sh --option` is a command, `a/{b,c}.rs` names two files.
+            let span = span.split(' ').next().unwrap_or(span);
             let (start, rest) = span.split_once('{').unwrap_or((span, ""));
             let (names, end) = rest.split_once('}').unwrap_or(("", rest));
             for name in names.split(',') {

@@ -108,7 +108,7 @@ impl Florence2 {
         let prepared = hub::prepare(id, &options)?;
         let folder = BundleSource::Folder(prepared.folder);
         let loaded = Self::load(folder.clone(), options.clone());
-        if prepared.exported || !matches!(loaded, Err(Error::Ort { .. })) {
+        if prepared.exported || !matches!(loaded, Err(Error::Ort { .. } | Error::InvalidGraph { .. })) {
             return loaded;
         }
         // ONNX Runtime rejects some published decoders; others are loaded if their files are there.

@@ -244,7 +244,7 @@ fn inconsistent_configurations_are_errors() {
         .unwrap()
         .remove("encoder_layers");
     match export_tiny(&model) {
-        Err(error @ Error::Json { .. }) => assert!(error.to_string().contains("encoder_layers"), "{error}"),
+        Err(Error::Json { source, .. }) => assert!(source.to_string().contains("encoder_layers"), "{source}"),
         other => panic!("{other:?}"),
     }
 }
