@@ -88,6 +88,51 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
+    /// The folder lacks a file that every adapter has.
+    #[error("{} has no {file}; give the folder of a PEFT adapter: adapter_config.json and adapter_model.safetensors", folder.display())]
+    NotAnAdapter {
+        /// The folder.
+        folder: PathBuf,
+        /// The name of the missing file.
+        file: &'static str,
+    },
+    /// The adapter needs more than LoRA.
+    #[error(
+        "the adapter uses {feature}, which cannot be merged here; merge it with PEFT (`merge_and_unload`) and export the result"
+    )]
+    AdapterFeature {
+        /// The method or setting.
+        feature: String,
+    },
+    /// A pattern of the adapter's configuration is not a valid regular expression.
+    #[error("adapter_config.json: the pattern {pattern:?} cannot be read")]
+    AdapterPattern {
+        /// The pattern.
+        pattern: String,
+        /// The parser's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The adapter changes a weight that the checkpoint does not have.
+    #[error("the adapter changes {name}, which the checkpoint does not have; it is another model's")]
+    AdapterModule {
+        /// The weight.
+        name: String,
+    },
+    /// The factors of an adapter do not make the shape of the weight that they change.
+    #[error(
+        "the adapter's factors for {name} have shapes {factors:?}, which at rank {rank} do not make {shape:?}; the adapter is \
+         another model's, or of a convolution in groups, which PEFT cannot merge either"
+    )]
+    AdapterShape {
+        /// The weight.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The shapes of the factors.
+        factors: [Vec<usize>; 2],
+        /// The rank by the configuration.
+        rank: usize,
+    },
     /// A file is a Git LFS pointer.
     #[error("{file} is a Git LFS pointer, not the file itself; fetch the file (`git lfs pull`)")]
     LfsPointer {

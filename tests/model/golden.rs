@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use florence2::generation::GenerationOptions;
 use florence2::preprocess::{load_image, resize};
 use florence2::{CoordinateFormat, Florence2, ImageFeatures, Output, RunOptions, Task};
-use florence2_export::{GraphFile, Target};
+use florence2_export::{Checkpoint, ExportOptions, GraphFile, Target, export};
 use image::RgbImage;
 
+use crate::common::fixture;
 use crate::common::golden::{
     Answer, Answers, ImageAnswers, PromptAnswers, Sampled, Settings, exported, exported_for, load, stages,
 };
@@ -20,7 +21,7 @@ const TOLERANCE: f32 = 1e-4;
 const TOKEN_TOLERANCE: f32 = 6e-4;
 
 struct Subject {
-    checkpoint: &'static str,
+    checkpoint: String,
     max_new_tokens: usize,
     answers: Answers,
     model: Florence2,
@@ -31,9 +32,9 @@ impl Subject {
         Self::of(checkpoint, load(&exported(checkpoint, graphs)), max_new_tokens)
     }
 
-    fn of(checkpoint: &'static str, model: Florence2, max_new_tokens: usize) -> Self {
+    fn of(checkpoint: &str, model: Florence2, max_new_tokens: usize) -> Self {
         Self {
-            checkpoint,
+            checkpoint: checkpoint.to_owned(),
             max_new_tokens,
             answers: Answers::read(checkpoint),
             model,
@@ -58,7 +59,7 @@ impl Subject {
     }
 
     fn check_stages(&self) {
-        let stages = stages(self.checkpoint);
+        let stages = stages(&self.checkpoint);
         for answers in &self.answers.images {
             let (image, stem) = (image(answers), answers.stem());
             self.check_pixels(answers, &image, &stages[&format!("{stem}.pixel_values")]);
@@ -283,6 +284,39 @@ fn demo_for_cuda() {
     subject.check_stages();
     subject.check_answers();
     subject.check_batches();
+}
+
+/// Checks the answers of a model with an adapter that was merged on export against those of the model that PEFT merged.
+fn check_adapter(adapter: &str) {
+    for target in [Target::Plain, Target::Cpu] {
+        let folder = tempfile::tempdir().unwrap();
+        let base = Checkpoint::open(fixture("checkpoints/base-like")).unwrap();
+        let checkpoint = base
+            .with_adapter(fixture(&format!("adapters/{adapter}")))
+            .unwrap();
+        export(
+            &checkpoint,
+            folder.path(),
+            &ExportOptions::default().with_target(target),
+        )
+        .unwrap();
+        Subject::of(&format!("adapters/{adapter}"), load(&folder), 24).check_answers();
+    }
+}
+
+#[test]
+fn merged_adapter_of_notebooks() {
+    check_adapter("notebook");
+}
+
+#[test]
+fn merged_adapter_with_patterns() {
+    check_adapter("patterns");
+}
+
+#[test]
+fn merged_adapter_of_embeddings() {
+    check_adapter("embeddings");
 }
 
 #[test]

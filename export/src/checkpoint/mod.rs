@@ -1,5 +1,6 @@
 //! Florence-2 checkpoints: configuration, weights and tokenizer files.
 
+mod adapter;
 mod folder;
 pub(crate) mod naming;
 pub(crate) mod paths;
@@ -17,6 +18,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 pub(crate) use weights::Weights;
 
+use adapter::Delta;
 use storage::{Entry, Shard};
 
 /// An open checkpoint. Weights are memory-mapped, and read only when a graph is written.
@@ -28,9 +30,12 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// Tensors by native name.
     tensors: BTreeMap<String, Stored>,
+    /// Changes of weights by adapters, by native name.
+    deltas: BTreeMap<String, Vec<Delta>>,
 }
 
 /// A stored tensor.
+#[derive(Clone)]
 struct Stored {
     /// Its name in the checkpoint, without wrappers.
     name: String,
@@ -129,6 +134,7 @@ impl Checkpoint {
             files,
             shards,
             tensors,
+            deltas: BTreeMap::new(),
         })
     }
 

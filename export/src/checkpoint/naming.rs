@@ -58,6 +58,11 @@ pub(crate) fn unwrapped(name: &str) -> Option<String> {
     (inner != name).then(|| inner.to_owned())
 }
 
+/// Returns whether the weight `native` is stored, as `stored`, as the transpose of what transformers has.
+pub(crate) fn is_transposed(native: &str, stored: &str) -> bool {
+    native == IMAGE_PROJECTION && stored != native
+}
+
 /// Returns the native name of a weight with this Microsoft name; `None` if it is not a Microsoft name.
 pub(crate) fn native(microsoft: &str) -> Option<String> {
     let (from, to) = PREFIXES.iter().find(|(from, _)| microsoft.starts_with(from))?;

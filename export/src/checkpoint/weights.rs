@@ -83,8 +83,7 @@ impl<'a> Weights<'a> {
         let Entry {
             shape: found, dtype, ..
         } = &stored.entry;
-        // Microsoft stores the projection of the image features as [in, out].
-        let is_transposed = native == naming::IMAGE_PROJECTION && stored.name != native;
+        let is_transposed = naming::is_transposed(&native, &stored.name);
         let mut expected = shape.to_vec();
         if is_transposed {
             expected.reverse();
@@ -104,12 +103,19 @@ impl<'a> Weights<'a> {
         }
         let (bytes, entry) = (checkpoint.bytes(&stored.entry), &stored.entry);
         let factors = self.factors.get(&native).cloned();
-        let tensor = match *shape {
-            [outputs, inputs] if is_transposed => Tensor::new(native, shape, move || {
-                transpose(&storage::values(bytes, entry), inputs, outputs)
-            }),
-            _ => Tensor::new(native, shape, move || storage::values(bytes, entry)),
+        let deltas = checkpoint.deltas(&native);
+        let transposed = match *shape {
+            [outputs, inputs] if is_transposed => Some([inputs, outputs]),
+            _ => None,
         };
+        let tensor = Tensor::new(native, shape, move || {
+            let mut values = storage::values(bytes, entry);
+            if let Some([rows, columns]) = transposed {
+                values = transpose(&values, rows, columns);
+            }
+            deltas.iter().for_each(|delta| delta.add(checkpoint, &mut values));
+            values
+        });
         Ok(Some(match factors {
             Some(factors) => tensor.multiplied(factors),
             None => tensor,

@@ -7,6 +7,7 @@ use florence2_layout::onnx::DataType;
 use half::f16;
 
 use crate::checkpoint::Weights;
+use crate::checkpoint::paths::{EMBEDDINGS, OUTPUT_PROJECTION};
 use crate::config::{ModelConfig, TextConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
@@ -15,21 +16,10 @@ use crate::model::axes;
 use crate::quantize::{self, BlockFormat, BlockWeight};
 use crate::tensor::Tensor;
 
-/// The names under which a checkpoint may keep the embedding matrix.
-const NAMES: [&str; 4] = [
-    "model.language_model.shared.weight",
-    "model.language_model.encoder.embed_tokens.weight",
-    "model.language_model.decoder.embed_tokens.weight",
-    OUTPUT_PROJECTION,
-];
-
 /// The module of the embedding matrix, under any name of the checkpoint.
 const MODULE: &str = "model.language_model.shared";
 /// The module of the output projection.
 const OUTPUT_MODULE: &str = "lm_head";
-
-/// The name of the output projection in the graphs, for any name in the checkpoint.
-const OUTPUT_PROJECTION: &str = "lm_head.weight";
 
 /// The plain layout's graph from token ids to embeddings.
 pub(crate) fn embed_tokens<'a>(
@@ -58,10 +48,11 @@ pub(crate) fn embed_tokens<'a>(
 /// several.
 pub(super) fn matrix<'a>(text: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
     let shape = [text.vocab_size, text.d_model];
-    let [first, others @ ..] = NAMES;
-    for name in NAMES {
+    let [first, ..] = EMBEDDINGS;
+    let names = || EMBEDDINGS.into_iter().chain([OUTPUT_PROJECTION]);
+    for name in names() {
         if let Some(table) = weights.optional(name, &shape)? {
-            others.iter().for_each(|name| weights.ignore(name));
+            names().skip(1).for_each(|name| weights.ignore(name));
             return Ok(table.renamed(first));
         }
     }
@@ -75,7 +66,7 @@ pub(super) fn matrix<'a>(text: &TextConfig, weights: &Weights<'a>) -> Result<Ten
 /// [`Error::SeparateEmbeddings`] if they differ.
 pub(super) fn checked_matrix<'a>(text: &TextConfig, weights: &Weights<'a>) -> Result<Tensor<'a>> {
     let shared = matrix(text, weights)?;
-    let [first, _, decoder, _] = NAMES;
+    let [first, _, decoder] = EMBEDDINGS;
     let own = weights.optional(decoder, &[text.vocab_size, text.d_model])?;
     if own.is_some_and(|own| own.values() != shared.values()) {
         let (first, second) = (first.to_owned(), decoder.to_owned());
