@@ -159,6 +159,22 @@ pub enum Error {
         /// The missing files of the graphs.
         missing: Vec<String>,
     },
+    /// A PEFT adapter was given in place of a model.
+    #[error(
+        "{model} is a PEFT adapter of {base}, not a whole model; merge it into a checkpoint of {base} and export the result"
+    )]
+    IsAdapter {
+        /// The folder, or the id of the model.
+        model: String,
+        /// The base model's name, as the adapter's configuration has it.
+        base: String,
+    },
+    /// A repository has no PEFT adapter.
+    #[error("{model} has no PEFT adapter (adapter_config.json and adapter_model.safetensors)")]
+    NoAdapter {
+        /// The id of the model.
+        model: String,
+    },
     /// The files of a model contradict each other.
     #[error("{} is not a usable Florence-2 model: {reason}", path.display())]
     InvalidBundle {

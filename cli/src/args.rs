@@ -31,6 +31,9 @@ pub struct GlobalArgs {
     /// Do not use the network: models come from the cache only, and ONNX Runtime is not fetched
     #[arg(long, global = true)]
     pub offline: bool,
+    /// The folder of the model inside its repository or folder, as transformers' `subfolder`
+    #[arg(long, global = true, value_name = "DIR")]
+    pub subfolder: Option<String>,
     /// The number of threads to compute with [default: one per physical core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,

@@ -149,12 +149,21 @@ impl Error {
 
 /// Returns what a user of the program can do about an error of the engine.
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let merge = |base: &str, adapter: &str| {
+        format!(
+            "`florence2 export BASE --adapter {adapter} --out DIR` merges it; BASE is the folder or name of {base}"
+        )
+    };
     let error = match error.downcast_ref() {
         Some(Error::Engine(error)) => error,
         Some(Error::Answer { source, .. } | Error::NotAFolder { source, .. }) => source,
+        Some(Error::Export(florence2_export::Error::IsAdapter { folder, base, .. })) => {
+            return Some(merge(base, &folder.display().to_string()));
+        }
         _ => error.downcast_ref()?,
     };
     Some(match error {
+        florence2::Error::IsAdapter { model, base } => merge(base, model),
         florence2::Error::RuntimeNotFound { .. } if cfg!(target_env = "musl") => {
             "--ort-library names one".into()
         }

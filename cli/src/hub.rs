@@ -13,10 +13,11 @@ use crate::error::Error;
 pub fn options(globals: &GlobalArgs, console: &Console) -> HubOptions {
     let console = console.clone();
     let shown: Mutex<Option<Progress>> = Mutex::new(None);
-    let options = HubOptions::default().with_progress(move |progress| {
+    let mut options = HubOptions::default().with_progress(move |progress| {
         let mut bar = shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         show(progress, &mut bar, &console);
     });
+    options.subfolder = globals.subfolder.clone();
     if globals.offline {
         options.with_offline(true)
     } else {

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use florence2_layout::dtypes::Dtype;
 use florence2_layout::file_names::GraphFileName;
+use florence2_layout::files::ADAPTER_CONFIG;
 use florence2_layout::graphs::{FOLDER, GraphFile, ORT_EXTENSION};
 use florence2_layout::names::DeploymentNames;
+
+use serde_json::Value;
 
 use super::dtypes::DtypePreference;
 use super::source::BundleSource;
@@ -69,6 +72,17 @@ pub struct GraphLayout {
     dtypes: DtypePreference,
     /// The dtypes of all graphs in the bundle.
     offered: BTreeSet<Dtype>,
+}
+
+/// Returns the error for a model that is an adapter with this configuration.
+pub(crate) fn is_adapter(model: String, config: &Value) -> Error {
+    let base = config.get("base_model_name_or_path").and_then(Value::as_str);
+    Error::IsAdapter {
+        model,
+        base: base
+            .unwrap_or("a model that its configuration does not name")
+            .to_owned(),
+    }
 }
 
 impl GraphLayout {
@@ -147,6 +161,9 @@ impl GraphLayout {
     /// the bundle, [`Error::IncompleteModel`] otherwise.
     pub(crate) fn incomplete(&self, source: &BundleSource, missing: Vec<String>) -> Error {
         let path = source.path("");
+        if let Ok(Some(config)) = source.read_json(ADAPTER_CONFIG) {
+            return is_adapter(source.name(), &config);
+        }
         if self.kind().is_some() || !self.excludes_dtypes() {
             let mut found = source.all_graphs();
             found.retain(|file| !self.files.values().any(|used| used == file));

@@ -9,6 +9,8 @@ pub use dtypes::DtypePreference;
 pub use florence2_layout::dtypes::Dtype;
 pub use florence2_layout::graphs::{GraphFile, ModelPart};
 pub use florence2_layout::names::{DeploymentNames, GraphNames};
+#[cfg(feature = "hub")]
+pub(crate) use layout::is_adapter;
 pub use layout::{DecoderGraphs, GraphLayout, LayoutKind};
 pub use source::BundleSource;
 

@@ -22,4 +22,4 @@ pub use cached::{cache_folder, cached_model, cached_models};
 pub use catalogue::{CatalogueEntry, ModelForm, catalogue};
 pub use id::ModelId;
 pub(crate) use prepare::prepare_files;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Prepared, fetch_adapter, fetch_checkpoint, prepare};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2_layout::files::{INDEX_SUFFIX, NAMES};
+use florence2_layout::files::{ADAPTER_CONFIG, INDEX_SUFFIX, NAMES};
 use florence2_layout::graphs::EXTENSION;
 use serde::Deserialize;
 
@@ -12,9 +12,9 @@ use super::api::{Api, Listing, RemoteFile};
 use super::cache::RepoCache;
 use super::export::{check_export, export};
 use super::id::ModelId;
-use super::selection::select;
+use super::selection::{Form, select, select_adapter};
 use super::transfer::Download;
-use crate::bundle::{Bundle, BundleSource, DtypePreference};
+use crate::bundle::{Bundle, BundleSource, DtypePreference, is_adapter};
 use crate::error::{Error, Result};
 use crate::fs::files_below;
 use crate::options::LoadOptions;
@@ -29,7 +29,7 @@ pub struct Prepared {
     pub commit: String,
     /// The folder to load the model from.
     pub folder: PathBuf,
-    /// The fetched files, as paths inside the repository.
+    /// The fetched files, as paths inside the repository, or inside its sub-folder if one was asked for.
     pub files: Vec<String>,
     /// The number of bytes that this call downloaded.
     pub fetched_bytes: u64,
@@ -50,34 +50,59 @@ pub fn prepare(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
 
 /// As [`prepare`], with the decoder graphs to fall back to if `alternatives` is set.
 pub(crate) fn prepare_files(id: &ModelId, options: &LoadOptions, alternatives: bool) -> Result<Prepared> {
-    let hub = options.hub.resolve()?;
-    let cache = RepoCache::new(&hub.cache, id);
-    let wanted = Wanted {
-        id,
-        dtypes: options.dtypes()?,
-        plain: options.session.wants_plain_decoder()?,
-        alternatives,
-        options,
-    };
-    let found = if hub.offline {
-        cached(&cache, &wanted)?
-    } else {
-        let api = Api::new(id, &hub, options.hub.stall)?;
-        match api.list() {
-            Ok(listing) => fetched(&api, &listing, &cache, &wanted)?,
-            Err(error) if is_outage(&error) => {
-                let found = cached(&cache, &wanted).map_err(|_| error)?;
-                tracing::warn!(model = %id, commit = found.commit, "the hub cannot be reached; the cached commit is used");
-                found
-            }
-            Err(error) => return Err(error),
-        }
-    };
+    let found = fetch(id, options, Form::Model, alternatives)?;
     if !found.exported {
         return Ok(found);
     }
     let folder = export(id, &found.commit, &found.folder, &found.files, options)?;
     Ok(Prepared { folder, ..found })
+}
+
+/// Fetches the checkpoint of a repository, unless it is cached, without exporting it.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn fetch_checkpoint(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
+    let found = fetch(id, options, Form::Checkpoint, false)?;
+    Ok(Prepared {
+        exported: false,
+        ..found
+    })
+}
+
+/// Fetches the PEFT adapter of a repository, unless it is cached.
+///
+/// # Errors
+/// [`Error::NoAdapter`] if it has none; as [`prepare`].
+pub fn fetch_adapter(id: &ModelId, options: &LoadOptions) -> Result<Prepared> {
+    fetch(id, options, Form::Adapter, false)
+}
+
+/// Fetches files of a repository, unless they are cached. If `exported` is set in the result, the caller must export them.
+fn fetch(id: &ModelId, options: &LoadOptions, form: Form, alternatives: bool) -> Result<Prepared> {
+    let hub = options.hub.resolve()?;
+    let cache = RepoCache::new(&hub.cache, id);
+    let wanted = Wanted {
+        id,
+        form,
+        dtypes: options.dtypes()?,
+        plain: options.session.wants_plain_decoder()?,
+        alternatives,
+        options,
+    };
+    if hub.offline {
+        return cached(&cache, &wanted);
+    }
+    let api = Api::new(id, &hub, options.hub.stall)?;
+    match api.list() {
+        Ok(listing) => fetched(&api, &listing, &cache, &wanted),
+        Err(error) if is_outage(&error) => {
+            let found = cached(&cache, &wanted).map_err(|_| error)?;
+            tracing::warn!(model = %id, commit = found.commit, "the hub cannot be reached; the cached commit is used");
+            Ok(found)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns whether the error is a failure of the hub or the connection, not of the request.
@@ -92,6 +117,7 @@ fn is_outage(error: &Error) -> bool {
 /// A model to fetch, and the choice of its files.
 struct Wanted<'a> {
     id: &'a ModelId,
+    form: Form,
     dtypes: DtypePreference,
     /// Whether the plain decoder is preferred.
     plain: bool,
@@ -121,9 +147,58 @@ trait Commit {
     fn get(&self, paths: &[String]) -> Result<u64>;
 }
 
+/// A folder of a commit, whose files have paths inside the folder.
+struct Subfolder<'a, C> {
+    commit: &'a C,
+    /// The folder's path with a final `/`; empty for the commit itself.
+    prefix: String,
+}
+
+impl<'a, C: Commit> Subfolder<'a, C> {
+    /// Returns the wanted folder of a commit, which must have files.
+    fn new(commit: &'a C, subfolder: Option<&str>) -> Result<Self> {
+        let path = subfolder.unwrap_or_default().trim_matches('/');
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
+        let inside = Subfolder { commit, prefix };
+        // Paths in listings have no `..`.
+        if inside.files().is_empty() && !path.is_empty() {
+            return Err(Error::InvalidOption {
+                name: "subfolder",
+                reason: format!("the repository has no folder {path}"),
+            });
+        }
+        Ok(inside)
+    }
+}
+
+impl<C: Commit> Commit for Subfolder<'_, C> {
+    fn files(&self) -> Vec<String> {
+        let files = self.commit.files().into_iter();
+        let inside = files.filter_map(|file| file.strip_prefix(&self.prefix).map(str::to_owned));
+        inside.collect()
+    }
+
+    fn get(&self, paths: &[String]) -> Result<u64> {
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| format!("{}{path}", self.prefix))
+            .collect();
+        self.commit.get(&paths)
+    }
+}
+
 /// Fetches the wanted files of a commit into `folder`. If `exported` is set in the result, the caller must export
 /// them.
 fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_>) -> Result<Prepared> {
+    let commit = &Subfolder::new(commit, wanted.options.hub.subfolder.as_deref())?;
+    let folder = match commit.prefix.strip_suffix('/') {
+        Some(inside) => folder.join(inside),
+        None => folder,
+    };
     let listed = commit.files();
     let mut fetched_bytes = 0;
     if listed.iter().any(|file| file == NAMES) {
@@ -133,14 +208,20 @@ fn collect(commit: &impl Commit, hash: &str, folder: PathBuf, wanted: &Wanted<'_
         Some(names) => names.clone(),
         None => BundleSource::Folder(folder.clone()).names()?,
     };
-    let selection = select(
-        &wanted.id.to_string(),
-        &listed,
-        &wanted.dtypes,
-        wanted.plain,
-        names,
-    )?;
-    if selection.is_checkpoint {
+    let name = wanted.id.to_string();
+    let selection = match wanted.form {
+        Form::Adapter => select_adapter(&name, &listed),
+        form => select(&name, &listed, &wanted.dtypes, wanted.plain, names, form),
+    };
+    let selection = match selection {
+        Err(Error::NoGraphs { .. }) if listed.iter().any(|file| file == ADAPTER_CONFIG) => {
+            commit.get(&[ADAPTER_CONFIG.to_owned()])?;
+            let config = BundleSource::Folder(folder).read_json(ADAPTER_CONFIG)?;
+            return Err(is_adapter(name, &config.unwrap_or_default()));
+        }
+        selection => selection?,
+    };
+    if selection.is_checkpoint && wanted.form == Form::Model {
         // Checked before gigabytes are fetched that cannot be exported.
         check_export(wanted.options)?;
     }
@@ -228,7 +309,7 @@ fn cached(cache: &RepoCache, wanted: &Wanted<'_>) -> Result<Prepared> {
         | Error::NoGraphs { missing, .. } => not_cached(format!("missing: {}", missing.join(", "))),
         error => error,
     })?;
-    if !prepared.exported {
+    if !prepared.exported && wanted.form == Form::Model {
         let source = BundleSource::Folder(prepared.folder.clone());
         let missing =
             Bundle::open_with(source, wanted.dtypes.clone(), wanted.options.names.clone())?.missing();

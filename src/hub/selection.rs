@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use florence2_layout::files::{CONFIG, NAMES, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS_FILES};
+use florence2_layout::files::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS_FILES, CONFIG, NAMES, SETTINGS_FILES, TOKENIZER_FILES, WEIGHTS_FILES,
+};
 use florence2_layout::graphs::is_external_data;
 
 use crate::bundle::{BundleSource, Bytes, DeploymentNames, DtypePreference, GraphLayout};
@@ -20,6 +22,37 @@ pub(super) struct Selection {
     pub(super) is_checkpoint: bool,
 }
 
+/// What to fetch of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A model to load: graphs, or a checkpoint without graphs.
+    Model,
+    /// A checkpoint, whether or not there are graphs.
+    Checkpoint,
+    /// A PEFT adapter.
+    Adapter,
+}
+
+/// Selects the files of an adapter.
+///
+/// # Errors
+/// [`Error::NoAdapter`] if there is none.
+pub(super) fn select_adapter(name: &str, paths: &[String]) -> Result<Selection> {
+    let listed = |file: &&str| paths.iter().any(|path| path == file);
+    let weights = ADAPTER_WEIGHTS_FILES.into_iter().find(listed);
+    let config = Some(ADAPTER_CONFIG).filter(listed);
+    let (Some(config), Some(weights)) = (config, weights) else {
+        return Err(Error::NoAdapter {
+            model: name.to_owned(),
+        });
+    };
+    Ok(Selection {
+        files: vec![config.to_owned(), weights.to_owned()],
+        alternatives: Vec::new(),
+        is_checkpoint: false,
+    })
+}
+
 /// Selects files of a repository by the rules of loading. `name` is the repository in errors; `plain` prefers a
 /// decoder of the plain layout.
 ///
@@ -31,6 +64,7 @@ pub(super) fn select(
     dtypes: &DtypePreference,
     plain: bool,
     names: DeploymentNames,
+    form: Form,
 ) -> Result<Selection> {
     let listed: BTreeMap<String, Bytes> = paths
         .iter()
@@ -50,7 +84,7 @@ pub(super) fn select(
         .filter(|file| has(file))
         .collect();
     let mut files: Vec<String> = settings.into_iter().collect();
-    if let Some(kind) = layout.kind_for(plain) {
+    if let Some(kind) = layout.kind_for(plain).filter(|_| form == Form::Model) {
         let with_data = |graph: &String| {
             let data = paths.iter().filter(|path| is_external_data(path, graph)).cloned();
             [graph.clone()].into_iter().chain(data).collect::<Vec<_>>()
@@ -134,6 +168,7 @@ mod tests {
             &preference(dtypes),
             false,
             DeploymentNames::default(),
+            Form::Model,
         )
         .unwrap()
     }
@@ -190,6 +225,7 @@ mod tests {
                 &DtypePreference::default(),
                 plain,
                 DeploymentNames::default(),
+                Form::Model,
             )
             .unwrap();
             let decoders: Vec<&String> = selection
@@ -261,6 +297,7 @@ mod tests {
             &DtypePreference::default(),
             false,
             DeploymentNames::default(),
+            Form::Model,
         )
         .unwrap_err()
         .to_string();
@@ -274,6 +311,7 @@ mod tests {
             &preference("int8"),
             false,
             DeploymentNames::default(),
+            Form::Model,
         )
         .unwrap_err()
         .to_string();

@@ -82,6 +82,8 @@ impl Florence2 {
     pub fn from_pretrained(name_or_folder: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
         let path = name_or_folder.as_ref();
         if path.exists() {
+            #[cfg(feature = "hub")]
+            let path = &path.join(options.hub.subfolder.as_deref().unwrap_or_default());
             return Self::load(BundleSource::Folder(path.to_owned()), options);
         }
         #[cfg(feature = "hub")]

@@ -26,6 +26,9 @@ pub struct HubOptions {
     pub offline: Option<bool>,
     /// The cache folder of exports. Default: [`cache_dir`](crate::cache_dir).
     pub export_dir: Option<PathBuf>,
+    /// The folder of the model inside its repository, or inside the folder that is given, as transformers' `subfolder`.
+    /// Default: none.
+    pub subfolder: Option<String>,
     /// The number of files fetched at a time.
     pub connections: usize,
     /// The number of consecutive retries without any data after which a transfer fails.
@@ -46,6 +49,7 @@ impl Default for HubOptions {
             token: None,
             offline: None,
             export_dir: None,
+            subfolder: None,
             connections: 4,
             retries: 5,
             retry_delay: Duration::from_millis(500),
@@ -61,6 +65,7 @@ setters! { HubOptions {
     with_token(token: impl Into<String>) = Some(token.into());
     with_offline(offline: bool) = Some(offline);
     with_export_dir(export_dir: impl Into<PathBuf>) = Some(export_dir.into());
+    with_subfolder(subfolder: impl Into<String>) = Some(subfolder.into());
     with_connections(connections: usize);
     with_retries(retries: u32);
     with_retry_delay(retry_delay: Duration);
@@ -156,6 +161,7 @@ impl fmt::Debug for HubOptions {
             .field("token", &self.token.as_ref().map(|_| "..."))
             .field("offline", &self.offline)
             .field("export_dir", &self.export_dir)
+            .field("subfolder", &self.subfolder)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use florence2::hub::prepare;
+use florence2::hub::{fetch_adapter, fetch_checkpoint, prepare};
 use florence2::{CacheContent, Error, Florence2, LoadOptions, Task, cache_entries, load_image};
 use florence2_export::{Checkpoint, ExportOptions, export};
 use image::RgbImage;
@@ -145,4 +145,79 @@ fn a_precision_without_an_export_is_rejected() {
         matches!(error, Error::InvalidOption { name: "dtype", .. }),
         "{error}"
     );
+}
+
+#[test]
+fn a_checkpoint_in_a_folder_of_a_repository_is_fetched_and_exported() {
+    let mut files = repository_of(&common::fixture("pytorch/sharded"));
+    files.extend(
+        repository_of(&common::fixture("pytorch"))
+            .into_iter()
+            .filter(|(file, _)| file == "config.json"),
+    );
+    let below = |(file, bytes): (String, Vec<u8>)| (format!("runs/last/{file}"), bytes);
+    let mut files: Vec<_> = files.into_iter().map(below).collect();
+    files.extend(deployment_of(&common::fixture("checkpoints/base-like")));
+    let machine = Machine::new(files);
+    let id = ID.parse().unwrap();
+    let options = |subfolder: &str| LoadOptions::default().with_hub(machine.hub().with_subfolder(subfolder));
+
+    let checkpoint = fetch_checkpoint(&id, &options("runs/last")).unwrap();
+    assert!(
+        !checkpoint.exported && checkpoint.folder.ends_with("runs/last"),
+        "{checkpoint:?}"
+    );
+    assert!(
+        machine
+            .snapshot()
+            .iter()
+            .all(|file| file.starts_with("runs/last/"))
+    );
+    Checkpoint::open(&checkpoint.folder).unwrap();
+    let offline = machine.hub().with_subfolder("/runs/last/").with_offline(true);
+    let again = fetch_checkpoint(&id, &LoadOptions::default().with_hub(offline)).unwrap();
+    assert_eq!(again.folder, checkpoint.folder);
+
+    // The repository itself has graphs, but no checkpoint.
+    let error = fetch_checkpoint(&id, &machine.options()).unwrap_err();
+    assert!(matches!(error, Error::NoGraphs { .. }), "{error}");
+    for subfolder in ["runs/first", "../last", "runs/la"] {
+        let error = prepare(&id, &options(subfolder)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::InvalidOption {
+                    name: "subfolder",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_adapter_is_fetched_but_is_no_model() {
+    let machine = Machine::new(repository_of(&common::fixture("adapters/notebook")));
+    let id = ID.parse().unwrap();
+    match prepare(&id, &machine.options()) {
+        Err(Error::IsAdapter { model, base }) => assert_eq!((&*model, &*base), (ID, "base-like")),
+        other => panic!("{other:?}"),
+    }
+    let adapter = fetch_adapter(&id, &machine.options()).unwrap();
+    assert_eq!(
+        adapter.files,
+        ["adapter_config.json", "adapter_model.safetensors"]
+    );
+    let base = Checkpoint::open(common::fixture("checkpoints/base-like")).unwrap();
+    base.with_adapter(&adapter.folder).unwrap();
+    let machine = Machine::new(repository_of(&common::fixture("pytorch")));
+    let error = fetch_adapter(&id, &machine.options()).unwrap_err();
+    assert!(matches!(error, Error::NoAdapter { .. }), "{error}");
+    // A folder.
+    let options = LoadOptions::default();
+    match Florence2::from_pretrained(common::fixture("adapters/notebook"), options) {
+        Err(Error::IsAdapter { base, .. }) => assert_eq!(base, "base-like"),
+        other => panic!("{:?}", other.err()),
+    }
 }

@@ -2,11 +2,13 @@
 
 mod calibrate;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use florence2::{Bundle, BundleSource};
+use florence2::hub::{self, Prepared};
+use florence2::{Bundle, BundleSource, LoadOptions, ModelId};
 use florence2_export::TOKENIZER_FILES;
 use florence2_export::{
     Checkpoint, Dtype, ExportOptions, RandomOptions, RandomSize, Report, Target as ExportTarget,
@@ -21,12 +23,13 @@ use crate::output::{Column, Table, print};
 
 /// Export a checkpoint to ONNX graphs
 ///
-/// A checkpoint is a folder with config.json and weights (safetensors, or pytorch_model.bin, of which no code is run), in
+/// A checkpoint is a repository on a hub, or a folder with config.json and weights (safetensors, or pytorch_model.bin, of which no code is run), in
 /// transformers' or Microsoft's naming. The configuration and tokenizer files that the graphs need are written beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   florence2 export Florence-2-base-ft --out base-ft-onnx
+  florence2 export microsoft/Florence-2-base-ft --adapter fine-tune/checkpoint-500 --out mine
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8
   florence2 export Florence-2-base-ft --target cpu --precision int8 --out base-ft-int8 --calibrate photos/*.jpg
   florence2 export Florence-2-base-ft --precision fp16 --out base-ft-fp16
@@ -34,9 +37,12 @@ Examples:
   florence2 run -m base-ft-onnx -t od street.jpg
   florence2 export --random large --out bench --tokenizer Florence-2-large")]
 pub struct ExportArgs {
-    /// The checkpoint's folder
+    /// The checkpoint: a folder, or a model on a hub as `organisation/name` or `organisation/name@revision`
     #[arg(required_unless_present = "random", conflicts_with = "random")]
-    checkpoint: Option<PathBuf>,
+    checkpoint: Option<OsString>,
+    /// A PEFT adapter (LoRA) to merge into the checkpoint: a folder, or a repository on a hub
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<OsString>,
     /// Export a checkpoint of a published size with random weights, written to DIR/checkpoint: for benchmarks
     #[arg(long, value_enum, value_name = "SIZE")]
     random: Option<RandomSizeArg>,
@@ -104,8 +110,11 @@ pub fn export(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Res
         .with_keep_fp32(&args.keep_fp32)
         .with_float16_io(args.float16_io);
     options.image_size = args.image_size;
-    let folder = checkpoint_folder(args, console)?;
+    let folder = checkpoint_folder(args, globals, console)?;
     let mut checkpoint = Checkpoint::open(&folder)?;
+    if let Some(adapter) = &args.adapter {
+        checkpoint = checkpoint.with_adapter(local(adapter, None, globals, console, hub::fetch_adapter)?)?;
+    }
     for (name, bytes) in tokenizer_files(args.tokenizer.as_deref())? {
         checkpoint = checkpoint.with_file(name, bytes);
     }
@@ -148,9 +157,15 @@ fn check_calibration(args: &ExportArgs) -> Result<()> {
 }
 
 /// Returns the folder of the checkpoint to export. With `--random`, writes the checkpoint first.
-fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
+fn checkpoint_folder(args: &ExportArgs, globals: &GlobalArgs, console: &Console) -> Result<PathBuf> {
     match (&args.checkpoint, args.random) {
-        (Some(folder), _) => Ok(folder.clone()),
+        (Some(name), _) => local(
+            name,
+            globals.subfolder.as_deref(),
+            globals,
+            console,
+            hub::fetch_checkpoint,
+        ),
         (None, Some(size)) => {
             let folder = args.out.join("checkpoint");
             let _spinner = console.spinner(format!("making a random checkpoint in {}", folder.display()));
@@ -162,6 +177,25 @@ fn checkpoint_folder(args: &ExportArgs, console: &Console) -> Result<PathBuf> {
         }
         (None, None) => Err(Error::Usage("name the checkpoint's folder".into())),
     }
+}
+
+/// Returns a folder, or that to which `fetch` fetches the model of this name. A name that is neither is returned as a folder,
+/// which the exporter then misses. `subfolder` is the folder inside it to take.
+fn local(
+    name: &OsStr,
+    subfolder: Option<&str>,
+    globals: &GlobalArgs,
+    console: &Console,
+    fetch: impl Fn(&ModelId, &LoadOptions) -> florence2::Result<Prepared>,
+) -> Result<PathBuf> {
+    let path = Path::new(name);
+    let id = name.to_str().filter(|_| !path.exists());
+    let Some(id) = id.and_then(|id| id.parse::<ModelId>().ok()) else {
+        return Ok(path.join(subfolder.unwrap_or_default()));
+    };
+    let mut options = LoadOptions::default().with_hub(crate::hub::options(globals, console));
+    options.hub.subfolder = subfolder.map(str::to_owned);
+    Ok(fetch(&id, &options)?.folder)
 }
 
 /// Reads the tokenizer's files in a folder, with their names.

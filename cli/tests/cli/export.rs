@@ -163,3 +163,31 @@ fn an_unreadable_image_ends_a_calibration_before_anything_is_written() {
     assert!(ran.stderr.contains("config.json"), "{}", ran.stderr);
     assert!(!out.exists());
 }
+
+#[test]
+fn an_adapter_is_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (base, adapter) = (
+        repository("tests/fixtures/checkpoints/base-like"),
+        repository("tests/fixtures/adapters/notebook"),
+    );
+    let (base, adapter) = (base.to_str().unwrap(), adapter.to_str().unwrap());
+    florence2(&["export", base, "--out", &path("base")]).exits(0);
+    florence2(&["export", base, "--adapter", adapter, "--out", &path("merged")]).exits(0);
+    let graph = |out: &str| fs::read(dir.path().join(out).join("onnx/embed_tokens.onnx")).unwrap();
+    assert!(graph("merged") != graph("base"));
+
+    for args in [
+        &["export", adapter, "--out", &path("alone")][..],
+        &["run", "-m", adapter, "-t", "od", "a.jpg"],
+        &["inspect", "-m", adapter],
+    ] {
+        let ran = florence2(args).exits(2);
+        let said = format!("{}{}", ran.text(), ran.stderr);
+        assert!(
+            said.contains("PEFT adapter") && said.contains("base-like") && said.contains("--adapter"),
+            "{args:?}: {said}"
+        );
+    }
+}

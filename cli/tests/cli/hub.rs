@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::server::{COMMIT, ID, Server};
-use crate::program::{Ran, command, exported, scene};
+use crate::program::{Ran, command, exported, repository, scene};
 use crate::repair::traced;
 
 /// A machine with empty caches, and a hub with the demo model.
@@ -270,4 +270,21 @@ fn a_model_is_fetched_before_its_loading_is_measured() {
     let run = ran.json();
     assert_eq!(run["configurations"][1]["model"], ID);
     assert!(run["configurations"][1]["measured"].is_object(), "{run}");
+}
+
+#[test]
+fn a_checkpoint_is_exported_by_its_id() {
+    let checkpoint = repository("tests/fixtures/checkpoints/base-like");
+    let files = files_in(&checkpoint, "checkpoints/last/");
+    let machine = Machine {
+        dir: TempDir::new().unwrap(),
+        server: Server::new(files),
+    };
+    let out = machine.dir.path().join("out");
+    let args = ["export", ID, "--out", out.to_str().unwrap()];
+    let ran = machine.run(&args).exits(2);
+    assert!(ran.stderr.contains("nor a checkpoint"), "{}", ran.stderr);
+    let args = [&args[..], &["--subfolder", "checkpoints/last"]].concat();
+    machine.run(&args).exits(0);
+    assert!(out.join("onnx/vision_encoder.onnx").is_file());
 }
