@@ -83,7 +83,9 @@ impl Florence2 {
         let path = name_or_folder.as_ref();
         if path.exists() {
             #[cfg(feature = "hub")]
-            let path = &path.join(options.hub.subfolder.as_deref().unwrap_or_default());
+            let inside = options.hub.subfolder.as_ref().map(|folder| path.join(folder));
+            #[cfg(feature = "hub")]
+            let path = inside.as_deref().unwrap_or(path);
             return Self::load(BundleSource::Folder(path.to_owned()), options);
         }
         #[cfg(feature = "hub")]
